@@ -1,0 +1,50 @@
+# Workings. `make help` lists what there is; every target is safe to repeat.
+.DEFAULT_GOAL := help
+.PHONY: help book test refresh serve bench new lock lint clean need-python env-book env-full env-peers
+
+# The first Python that is new enough; say PYTHON=... to choose another.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	if $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' >/dev/null 2>&1; then echo $$p; break; fi; done)
+FULL := .venv/bin/python
+BOOK := .venv-book/bin/python
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+book: env-book  ## set up the book's tools and compile the book into _build/html
+	@PYTHONPATH=lib $(BOOK) tools/build_book.py
+
+test: env-full book  ## set up everything and run every test
+	@OMP_NUM_THREADS=1 $(FULL) -m pytest -n 2 --dist loadscope --nbval --nbval-current-env \
+		--nbval-sanitize-with tests/nbval.cfg --nbval-cell-timeout 120 tests notebooks $(ARGS)
+
+refresh: env-full  ## re-execute and re-pair the notebooks (NOTEBOOK=slug for one)
+	@$(FULL) -m workings.house.cli refresh $(NOTEBOOK)
+
+serve: book  ## serve the book at http://localhost:8000
+	@$(BOOK) -m http.server --bind 127.0.0.1 --directory _build/html $(or $(PORT),8000)
+
+bench: env-peers  ## time the kernels beside the libraries a reader would pick instead
+	@.venv-peers/bin/python benchmarks/run.py $(ARGS)
+
+new: env-full  ## begin a chapter: make new PART=uncertainty SLUG=my_chapter
+	@$(FULL) -m workings.house.cli new "$(PART)" "$(SLUG)"
+
+lock: env-full  ## resolve requirements/*.in again and write the locks and environment.yml
+	@$(FULL) tools/lock.py
+
+lint: env-full  ## ruff, for style and for mistakes
+	@$(FULL) -m ruff check . && $(FULL) -m ruff format --check .
+
+clean:  ## remove what was built (environments stay)
+	@rm -rf _build book/generated book/assets/vendor
+
+need-python:
+	@test -n "$(PYTHON)" || { printf '\nWorkings needs Python 3.11, 3.12 or 3.13 and found none on the PATH.\nInstall one (python.org, your package manager, or conda), then run the same command again,\nor name it: make book PYTHON=/path/to/python3.11\n\n'; exit 1; }
+
+env-book: need-python
+	@$(PYTHON) tools/env.py book
+env-full: need-python
+	@$(PYTHON) tools/env.py full
+env-peers: need-python
+	@$(PYTHON) tools/env.py peers

@@ -1,0 +1,1 @@
+"""The house: what runs, refreshes, begins and checks chapters. No kernel lives here."""

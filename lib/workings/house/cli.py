@@ -1,0 +1,93 @@
+"""The command ``workings``: list, run, refresh and begin chapters."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="workings", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("list", help="the chapters, their tiers and their verdicts")
+    run = commands.add_parser("run", help="run a chapter at a tier and record what it measured")
+    run.add_argument("slug")
+    run.add_argument("--tier", default="full", help="demo or full (default: full)")
+    run.add_argument("--dry-run", action="store_true", help="a few steps on generated data; records nothing")
+    run.add_argument("--data", metavar="FOLDER", help="folder with the real data, where it is already here")
+    refresh = commands.add_parser("refresh", help="re-execute and re-pair the notebooks")
+    refresh.add_argument("slug", nargs="?", help="one chapter (default: all)")
+    new = commands.add_parser("new", help="begin a chapter from the template")
+    new.add_argument("part")
+    new.add_argument("slug")
+    commands.add_parser("claims", help="check every claims file")
+    commands.add_parser("stamp", help="bring badges and set-up cells in line with pyproject.toml")
+    address = commands.add_parser("address", help="show the repository's address, or change it everywhere")
+    address.add_argument("new", nargs="?")
+    return parser
+
+
+def _list() -> None:
+    from workings import claims
+    from workings.results import load_results
+    from workings.verdicts import verdict
+
+    for chapter in claims.load_all():
+        rows = [load_results(chapter, tier) for tier in ("demo", "full")]
+        counts: dict[str, int] = {}
+        for claim in chapter.claims:
+            word = verdict(claim, *(None if r is None else r.rows.get(claim.id) for r in rows))
+            counts[word] = counts.get(word, 0) + 1
+        summary = ", ".join(f"{count} {word}" for word, count in sorted(counts.items()))
+        print(f"{chapter.part}/{chapter.slug}: {chapter.title}\n    {len(chapter.claims)} claims: {summary}")
+
+
+def dispatch(args: argparse.Namespace) -> None:
+    if args.command == "list":
+        _list()
+    elif args.command == "run":
+        from workings.house.runner import run
+
+        target = run(args.slug, args.tier, dry_run=args.dry_run, data_root=args.data)
+        print(f"Executed notebook: {target.name} in {target.parent.name}/ under runs/.")
+    elif args.command == "refresh":
+        from workings.house.refresh import refresh
+
+        for slug, seconds in refresh(args.slug or None):
+            print(f"{slug}: executed and stored ({seconds:.1f} s)")
+    elif args.command == "new":
+        from workings.house.checkout import root
+        from workings.house.new import new
+
+        for path in new(args.part, args.slug):
+            print(f"made {path.relative_to(root())}")
+        print(f"Next: make refresh NOTEBOOK={args.slug} && make test")
+    elif args.command == "claims":
+        from workings import claims
+
+        for chapter in claims.load_all():
+            print(f"{chapter.part}/{chapter.slug}: {len(chapter.claims)} claims, well formed")
+    elif args.command == "stamp":
+        from workings.house.stamp import stamp
+
+        print(f"{len(stamp())} file(s) changed")
+    elif args.command == "address":
+        from workings.house import checkout, stamp
+
+        if args.new:
+            print(f"{len(stamp.set_address(args.new))} file(s) changed")
+        print(checkout.address())
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; mistakes of the caller end with status 2 and one clear line."""
+    try:
+        dispatch(build_parser().parse_args(argv))
+    except (ValueError, FileNotFoundError, RuntimeError) as error:
+        print(f"workings: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

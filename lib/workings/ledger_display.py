@@ -1,0 +1,133 @@
+"""How the ledger looks: one row, the whole table, a plain grid. Texts are rounded and the same on every machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from html import escape
+
+from .criteria import Claim, Criterion, NotPlanned
+from .results import Result
+from .rounding import NOISE, plain, with_spread
+from .verdicts import NOT_RUN, SYMBOLS
+
+
+class Row:
+    """One checked claim: ``result``, ``met`` (both ``None`` at a tier that is not planned) and ``verdict``.
+
+    Its display is a small table, its repr one line.
+    """
+
+    def __init__(self, claim: Claim, tier: str, result: Result | None, verdict: str):
+        self.claim, self.tier, self.result, self.verdict = claim, tier, result, verdict
+        self.plan = claim.plan(tier)
+        self.met = None if result is None else self.plan.met(result.value)
+
+    def _cells(self) -> list[str]:
+        if self.result is None:
+            return ["not recorded", f"not planned at this tier: {self.plan.reason}", with_symbol(self.verdict)]
+        met = "met" if self.met else "not met"
+        value = value_text(self.plan, self.result, unit=False)
+        return [value, f"{self.plan.text()}: {met}", with_symbol(self.verdict)]
+
+    def __repr__(self) -> str:
+        return f"{self.claim.id} ({self.tier}): {' | '.join(self._cells())}"
+
+    def _repr_html_(self) -> str:
+        head = ["Claim", "Paper", f"Here, {self.tier}", "Counts as reproduced if", "Verdict"]
+        name = f"{self.claim.id}: {self.claim.claim}"
+        return html_table(f"Ledger, {self.claim.id}", head, [[name, self.claim.paper.text(), *self._cells()]])
+
+
+class Elsewhere:
+    """What :meth:`Ledger.check` returns when the claim is measured at another tier."""
+
+    def __init__(self, claim_id: str, at: str):
+        self.claim_id, self.at = claim_id, at
+
+    def __repr__(self) -> str:
+        return f"{self.claim_id}: this cell measures it at tier {self.at!r} only"
+
+
+class Grid:
+    """A plain table of texts for a notebook, with a caption; its repr is one line a row."""
+
+    def __init__(self, caption: str, head: Iterable[str], rows: Iterable[Iterable[str]]):
+        self.caption, self.head = caption, tuple(head)
+        self.rows = [tuple(row) for row in rows]
+        wrong = [row for row in self.rows if len(row) != len(self.head)]
+        if wrong:
+            raise ValueError(f"every row needs {len(self.head)} cells, as the head has; got {wrong[0]!r}.")
+
+    def __repr__(self) -> str:
+        return "\n".join([self.caption, " | ".join(self.head), *(" | ".join(row) for row in self.rows)])
+
+    def _repr_html_(self) -> str:
+        return html_table(self.caption, self.head, self.rows)
+
+
+class Table:
+    """The chapter's ledger; ``rows`` holds id, claim, paper, demo, full and verdict as texts."""
+
+    HEAD = ("Id", "Claim", "Paper", "Demo here", "Full here", "Verdict")
+
+    def __init__(self, title: str, rows: list[tuple[str, ...]]):
+        self.title, self.rows = title, rows
+
+    def __repr__(self) -> str:
+        lines = [f"Ledger of {self.title}"]
+        lines += [f"{row[0]}: demo {row[3]} | full {row[4]} | {row[5]}" for row in self.rows]
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        return html_table(f"Ledger of {self.title}", self.HEAD, self.rows)
+
+
+def value_text(criterion: Criterion, result: Result, *, unit: bool = True) -> str:
+    """A measured value as a reader should see it (with its unit), and the same on every machine.
+
+    An error that is rounding noise, or any value shown with ``digits=0``, appears as its bound
+    (``below 1e-10``): its own digits would mean nothing and differ from processor to processor.
+    """
+    value = result.value
+    if criterion.compare == "holds":
+        return "yes" if value else "no"
+    met = criterion.met(value)
+    upper = criterion.compare == "at_most" and criterion.target > 0
+    around_zero = criterion.compare == "within" and criterion.target == 0
+    if met and (upper or around_zero) and (abs(value) < NOISE or result.digits == 0):
+        bound = criterion.target if upper else criterion.tolerance
+        text = f"below {plain(bound)}"
+    elif result.digits == 0:
+        return "as required" if met else "outside"
+    elif isinstance(value, int) and not result.spread:
+        text = str(value)
+    else:
+        text = with_spread(value, result.spread, result.digits)
+    return f"{text} {criterion.unit}" if unit and criterion.unit else text
+
+
+def tier_text(plan: Criterion | NotPlanned, result: Result | None) -> str:
+    """A tier's cell: the value, ``not run`` or ``not planned``."""
+    if isinstance(plan, NotPlanned):
+        return "not planned"
+    return NOT_RUN if result is None else value_text(plan, result)
+
+
+def with_symbol(word: str) -> str:
+    """``✓ reproduced``: the symbol is decoration, the word carries the meaning."""
+    return f"{SYMBOLS[word]} {word}"
+
+
+def html_table(caption: str, head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """A table that a screen reader can walk (caption, scopes) and a narrow screen can scroll."""
+    heads = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in head)
+    body = ""
+    for first, *cells in rows:
+        body += (
+            f'<tr><th scope="row">{escape(first)}</th>{"".join(f"<td>{escape(cell)}</td>" for cell in cells)}</tr>\n'
+        )
+    label = escape(caption)
+    return (
+        f'<div class="workings-ledger" role="region" aria-label="{label}" tabindex="0" style="overflow-x: auto">\n'
+        f"<table>\n<caption>{label}</caption>\n<thead><tr>{heads}</tr></thead>\n<tbody>\n{body}</tbody>\n</table>\n</div>"
+    )

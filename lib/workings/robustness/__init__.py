@@ -1,0 +1,1 @@
+"""Part robustness: kernels of the chapters `sap` and `sap_erratum`."""

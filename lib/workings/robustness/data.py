@@ -1,0 +1,129 @@
+"""The part's images as tensors: scikit-learn's digits and CIFAR-10, with resident augmentation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from workings.checks import as_int, one_of
+from workings.seeding import numpy_generator
+
+CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+
+
+class Split(NamedTuple):
+    """Images (N, C, H, W) and labels (N,) int64."""
+
+    images: torch.Tensor
+    labels: torch.Tensor
+
+    def to(self, device: str | torch.device) -> Split:
+        """The same split on ``device``."""
+        return Split(self.images.to(device), self.labels.to(device))
+
+
+def digits(train_size: int = 1200) -> tuple[Split, Split]:
+    """Scikit-learn's 1797 handwritten 8x8 digits in [0, 1]: ``(train, test)``, the same split every time.
+
+    Images are float32 (N, 1, 8, 8), the integer grey values 0..16 divided by 16. The order is one
+    fixed permutation; ``train_size=1200`` leaves 597 for testing.
+    """
+    from sklearn.datasets import load_digits
+
+    train_size = as_int(train_size, "train_size", minimum=1, maximum=1796)
+    bunch = load_digits()
+    order = numpy_generator(0, "digits", "split").permutation(len(bunch.target))
+    images = torch.from_numpy((bunch.images[order] / 16.0).astype(np.float32))[:, None]  # (N, 1, 8, 8)
+    labels = torch.from_numpy(bunch.target[order].astype(np.int64))
+    return Split(images[:train_size], labels[:train_size]), Split(images[train_size:], labels[train_size:])
+
+
+def cifar10(root: str | Path, split: str = "train", *, source: str = "torchvision", download: bool = False) -> Split:
+    """CIFAR-10 as uint8 images (N, 3, 32, 32) and labels (N,): N = 50,000 (train) or 10,000 (test).
+
+    ``source="torchvision"`` reads ``torchvision.datasets.CIFAR10`` under ``root`` and fetches it (170
+    MB) only with ``download=True``. ``source="imagefolder"`` reads an existing copy laid out as
+    ``root/<split>/<class>/<name>.jpg|png`` (the ten class names of :data:`CIFAR10_CLASSES`), in file
+    name order, and keeps the decoded pixels beside it as ``root/<split>.npz``. A copy of JPEG files
+    differs slightly from the original pixels: say in the record which one was used.
+
+    Raises ``FileNotFoundError`` when nothing is there, ``ValueError`` for an incomplete folder.
+    """
+    one_of(split, "split", ("train", "test"))
+    one_of(source, "source", ("torchvision", "imagefolder"))
+    root = Path(root)
+    if source == "imagefolder":
+        return _cifar10_folder(root, split)
+    from torchvision.datasets import CIFAR10
+
+    try:
+        data = CIFAR10(str(root), train=split == "train", download=download)
+    except RuntimeError:
+        raise FileNotFoundError(
+            f"CIFAR-10 is not under {str(root)!r}; pass download=True (170 MB, once), "
+            "or source='imagefolder' for a copy laid out as <split>/<class>/<image>."
+        ) from None
+    images = torch.from_numpy(np.ascontiguousarray(data.data.transpose(0, 3, 1, 2)))
+    return Split(images, torch.tensor(data.targets, dtype=torch.int64))
+
+
+def _cifar10_folder(root: Path, split: str) -> Split:
+    cache = root / f"{split}.npz"
+    if cache.is_file():
+        with np.load(cache) as stored:
+            return Split(torch.from_numpy(stored["images"]), torch.from_numpy(stored["labels"]))
+    folder = root / split
+    if not folder.is_dir():
+        raise FileNotFoundError(f"no folder {str(folder)!r}; it must hold one folder of images per CIFAR-10 class.")
+    from PIL import Image
+
+    pixels, labels = [], []
+    for label, name in enumerate(CIFAR10_CLASSES):
+        files = sorted(p for p in (folder / name).glob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png"))
+        if not files:
+            raise ValueError(f"{str(folder / name)!r} holds no .jpg or .png image; every CIFAR-10 class needs some.")
+        for file in files:
+            with Image.open(file) as image:
+                array = np.asarray(image.convert("RGB"))
+            if array.shape != (32, 32, 3):
+                raise ValueError(f"{str(file)!r} has shape {array.shape}; CIFAR-10 images are 32x32 in colour.")
+            pixels.append(array.transpose(2, 0, 1))
+            labels.append(label)
+    images = np.stack(pixels)
+    partial = cache.with_suffix(".part.npz")
+    np.savez(partial, images=images, labels=np.asarray(labels, dtype=np.int64))
+    partial.replace(cache)
+    return Split(torch.from_numpy(images), torch.tensor(labels, dtype=torch.int64))
+
+
+def as_unit_float(images: torch.Tensor, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    """uint8 images 0..255 as floats in [0, 1] (division by 255), same shape and device."""
+    if images.dtype != torch.uint8:
+        raise TypeError(f"images must be uint8 (0..255), got {images.dtype}; float images are already scaled.")
+    return images.to(dtype) / 255.0
+
+
+def random_crop_flip(images: torch.Tensor, generator: torch.Generator, padding: int = 4) -> torch.Tensor:
+    """Each image shifted at random by up to ``padding`` pixels (zeros move in) and mirrored with probability 1/2.
+
+    ``images`` (N, C, H, W) of any dtype, on the generator's device; the result has the same shape
+    and dtype. Shifts are uniform on ``{-padding, ..., padding}`` for both axes, independent per image:
+    the usual random crop of the zero-padded image. No host round trip.
+    """
+    padding = as_int(padding, "padding", minimum=0)
+    if images.dim() != 4 or images.shape[0] == 0:
+        raise ValueError(f"images must be a non-empty (N, C, H, W) tensor, got shape {tuple(images.shape)}.")
+    n, channels, height, width = images.shape
+    device = images.device
+    shift = torch.randint(0, 2 * padding + 1, (2, n), generator=generator, device=device)
+    mirror = torch.randint(0, 2, (n,), generator=generator, device=device).bool()
+    padded = torch.nn.functional.pad(images, (padding,) * 4)  # (N, C, H + 2P, W + 2P)
+    rows = shift[0][:, None] + torch.arange(height, device=device)  # (N, H)
+    columns = torch.arange(width, device=device).expand(n, width)
+    columns = shift[1][:, None] + torch.where(mirror[:, None], width - 1 - columns, columns)  # (N, W)
+    index = torch.arange(n, device=device)[:, None, None, None]
+    channel = torch.arange(channels, device=device)[None, :, None, None]
+    return padded[index, channel, rows[:, None, :, None], columns[:, None, None, :]]

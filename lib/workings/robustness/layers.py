@@ -1,0 +1,179 @@
+"""Pruning layers and how they get into any network, and out again."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import nn
+
+from workings.checks import as_float, one_of
+from workings.robustness.bpda import replace_modules
+from workings.robustness.flawed import poisson_activation_pruning
+from workings.robustness.sap import BACKWARD_RULES, kept_share, matched_dropout, stochastic_activation_pruning
+
+Types = type[nn.Module] | tuple[type[nn.Module], ...]
+ACTIVATIONS = (nn.ReLU, nn.LeakyReLU)
+
+
+class PruningLayer(nn.Module):
+    """A random layer that is on in training *and* evaluation mode: this is no dropout.
+
+    ``fraction=None`` or ``enabled=False`` switches it off: the input comes back as the same tensor.
+    ``generator`` is where it draws from (``None``: torch's global one); layers may share one.
+    """
+
+    def __init__(
+        self, fraction: float | None = 1.0, backward: str = "mask", generator: torch.Generator | None = None
+    ) -> None:
+        super().__init__()
+        if fraction is not None:
+            as_float(fraction, "fraction", minimum=0.0, finite=False)
+        self.fraction = fraction
+        self.backward = one_of(backward, "backward", BACKWARD_RULES)
+        self.generator = generator
+        self.enabled = True
+
+    def prune(self, h: torch.Tensor) -> torch.Tensor:
+        """The layer's random map of ``h`` (B, ...); same shape."""
+        raise NotImplementedError
+
+    def forward(self, h: torch.Tensor) -> torch.Tensor:
+        """``h`` (B, ...) pruned, or ``h`` itself when switched off."""
+        return h if self.fraction is None or not self.enabled else self.prune(h)
+
+    def extra_repr(self) -> str:
+        """The settings, for printing a model."""
+        return f"fraction={self.fraction}, backward={self.backward!r}, enabled={self.enabled}"
+
+    def __deepcopy__(self, memo: dict) -> PruningLayer:
+        made = type(self)(self.fraction, self.backward, self.generator)  # a generator is shared, not copied
+        made.enabled = self.enabled
+        made.training = self.training
+        memo[id(self)] = made
+        return made
+
+
+class SAPLayer(PruningLayer):
+    """Stochastic Activation Pruning as a layer: ``floor(fraction * a)`` draws, see :mod:`workings.robustness.sap`."""
+
+    def prune(self, h: torch.Tensor) -> torch.Tensor:
+        """See :func:`~workings.robustness.sap.stochastic_activation_pruning`."""
+        return stochastic_activation_pruning(h, self.fraction, self.backward, self.generator)
+
+
+class FlawedPruningLayer(PruningLayer):
+    """The flawed 2018 layer: independent keeps, mean budget ``fraction * a`` (2018: ``fraction=2``)."""
+
+    def prune(self, h: torch.Tensor) -> torch.Tensor:
+        """See :func:`~workings.robustness.flawed.poisson_activation_pruning`."""
+        return poisson_activation_pruning(h, self.fraction * h[0].numel(), self.generator, self.backward)
+
+
+class MatchedDropout(PruningLayer):
+    """Test-time dropout that keeps the share of non-zero activations which SAP of ``fraction`` keeps on average."""
+
+    def prune(self, h: torch.Tensor) -> torch.Tensor:
+        """See :func:`~workings.robustness.sap.matched_dropout`; ``backward`` is always ``"mask"``."""
+        with torch.no_grad():
+            keep = kept_share(h, self.fraction)
+        return matched_dropout(h, keep, self.generator)
+
+
+class Pruned(nn.Sequential):
+    """``pruning(layer(x))``: what :func:`insert_pruning` puts in the place of ``layer``."""
+
+    def __init__(self, layer: nn.Module, pruning: PruningLayer):
+        super().__init__()
+        self.layer = layer
+        self.pruning = pruning
+
+
+def insert_pruning(model: nn.Module, after: Types, make: Callable[[], PruningLayer]) -> nn.Module:
+    """A copy of ``model`` with a layer ``make()`` behind every module of the types ``after``.
+
+    Weights are copied too; pruning layers already there stay. Raises ``ValueError`` when no module matches.
+    """
+    return replace_modules(copy.deepcopy(model), after, lambda layer: Pruned(layer, make()))
+
+
+def insert_sap(
+    model: nn.Module,
+    after: Types = ACTIVATIONS,
+    fraction: float | None = 1.0,
+    backward: str = "mask",
+    generator: torch.Generator | None = None,
+) -> nn.Module:
+    """A copy of ``model`` with SAP after every activation: the paper's defence, no training needed.
+
+    The paper prunes after *every* ReLU, the last one before pooling included; that is the default
+    (``nn.ReLU`` and ``nn.LeakyReLU`` modules; an activation called as a function cannot be found).
+    ``fraction=None`` gives the dense output bit for bit. Raises ``ValueError`` when nothing matches.
+    """
+    return insert_pruning(model, after, lambda: SAPLayer(fraction, backward, generator))
+
+
+def insert_flawed(
+    model: nn.Module,
+    after: Types = nn.Conv2d,
+    fraction: float | None = 2.0,
+    backward: str = "pathwise",
+    generator: torch.Generator | None = None,
+) -> nn.Module:
+    """A copy of ``model`` pruned as the 2018 attack's target was: convolution outputs, budget ``2a``, autodiff.
+
+    Not SAP (arXiv 2010.00071). ``after`` and ``fraction`` are open so that placement and budget can be
+    varied one at a time.
+    """
+    return insert_pruning(model, after, lambda: FlawedPruningLayer(fraction, backward, generator))
+
+
+def insert_dropout(
+    model: nn.Module,
+    after: Types = ACTIVATIONS,
+    fraction: float | None = 1.0,
+    generator: torch.Generator | None = None,
+) -> nn.Module:
+    """A copy of ``model`` with :class:`MatchedDropout` after every activation."""
+    return insert_pruning(model, after, lambda: MatchedDropout(fraction, "mask", generator))
+
+
+def remove_pruning(model: nn.Module) -> nn.Module:
+    """A copy of ``model`` without the layers that ``insert_*`` added; ``ValueError`` when it has none."""
+    return replace_modules(copy.deepcopy(model), Pruned, lambda pruned: pruned.layer)
+
+
+def pruning_layers(model: nn.Module) -> Iterator[PruningLayer]:
+    """The pruning layers of ``model`` in order of registration."""
+    return (module for module in model.modules() if isinstance(module, PruningLayer))
+
+
+_KEEP = object()
+
+
+def configure(
+    model: nn.Module,
+    *,
+    fraction: float | None | object = _KEEP,
+    backward: str | object = _KEEP,
+    generator: torch.Generator | None | object = _KEEP,
+    enabled: bool | object = _KEEP,
+) -> nn.Module:
+    """Set what is given on every pruning layer of ``model``, in place; returns ``model``.
+
+    Raises ``ValueError`` when the model has no pruning layer or a value is not allowed.
+    """
+    layers = list(pruning_layers(model))
+    if not layers:
+        raise ValueError(f"{type(model).__name__} has no pruning layer; make one with insert_sap first.")
+    if fraction is not _KEEP and fraction is not None:
+        as_float(fraction, "fraction", minimum=0.0, finite=False)
+    if backward is not _KEEP:
+        one_of(backward, "backward", BACKWARD_RULES)
+    for layer in layers:
+        layer.fraction = layer.fraction if fraction is _KEEP else fraction
+        layer.backward = layer.backward if backward is _KEEP else backward
+        layer.generator = layer.generator if generator is _KEEP else generator
+        layer.enabled = layer.enabled if enabled is _KEEP else bool(enabled)
+    return model

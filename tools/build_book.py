@@ -1,0 +1,116 @@
+"""Compile the book from the committed, executed notebooks: from clean, warnings as errors.
+
+Run by `make book` inside the book's environment. Nothing is executed and torch is not needed:
+pages come from stored outputs, the ledger and the benchmark page from data files. When no input
+has changed since the last good build, nothing is done.
+"""
+
+import hashlib
+import re
+import shutil
+import subprocess
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+HTML = ROOT / "_build" / "html"
+SOURCE = ROOT / "_build" / "source"
+SCRATCH = ROOT / "_build" / "next"
+INPUTS = ["_config.yml", "_toc.yml", "pyproject.toml", "requirements/book.lock", "tools/build_book.py"]
+GLOBS = ["book/**/*", "notebooks/**/*.ipynb", "claims/**/*.yml", "results/**/*.json", "lib/workings/*.py"]
+# MathJax's combined component and its web fonts: all that a page loads, 1.6 MB of the package's 24.
+MATHJAX = ("tex-chtml.js", "output/chtml/fonts/woff-v2/")
+
+
+def generated(path):
+    return ROOT / "book" / "generated" in path.parents or ROOT / "book" / "assets" / "vendor" in path.parents
+
+
+def fingerprint():
+    """Checksum of every input of the build."""
+    paths = {ROOT / name for name in INPUTS} | {path for glob in GLOBS for path in ROOT.glob(glob)}
+    digest = hashlib.sha256()
+    for path in sorted(path for path in paths if path.is_file() and not generated(path)):
+        digest.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
+def write_pages():
+    """The pages that are made from data: the ledger and the benchmarks."""
+    from workings import ledger_page
+
+    folder = ROOT / "book" / "generated"
+    folder.mkdir(exist_ok=True)
+    (folder / "ledger.md").write_text(ledger_page.ledger_markdown(), encoding="utf-8")
+    (folder / "benchmarks.md").write_text(ledger_page.bench_markdown(), encoding="utf-8")
+
+
+def vendor_mathjax():
+    """Copy MathJax out of its Python package, so that maths is typeset without a network."""
+    target = ROOT / "book" / "assets" / "vendor" / "mathjax"
+    if (target / "tex-chtml.js").exists():
+        return
+    package = metadata.distribution("sphinx-mathjax-offline")
+    for file in package.files or ():
+        inside = file.as_posix().partition("static/mathjax/")[2]
+        if inside.startswith(MATHJAX):
+            (target / inside).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(str(package.locate_file(file)), str(target / inside))
+
+
+def stage():
+    """Copy what pages are made from into a folder of its own: Sphinx then walks a few files, no environments."""
+    shutil.rmtree(SOURCE, ignore_errors=True)
+    for name in ("_config.yml", "_toc.yml"):
+        SOURCE.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, SOURCE / name)
+    for folder in ("book", "tools/sphinx_ext"):
+        shutil.copytree(ROOT / folder, SOURCE / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    for notebook in ROOT.glob("notebooks/*/*.ipynb"):
+        target = SOURCE / notebook.relative_to(ROOT)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(notebook, target)
+
+
+def compile_book():
+    shutil.rmtree(SCRATCH, ignore_errors=True)
+    run = "import sys; from jupyter_book.cli.main import main; sys.exit(main())"
+    command = [sys.executable, "-c", run, "build", str(SOURCE), "--path-output", str(SCRATCH)]
+    command += ["-W", "-n", "--keep-going"]
+    log = ROOT / "_build" / "build.log"
+    with open(log, "wb") as sink:
+        code = subprocess.call(
+            command, stdout=sink, stderr=subprocess.STDOUT, cwd=str(SOURCE)
+        )
+    text = log.read_text(errors="replace").replace(str(SOURCE) + "/", "")
+    if code != 0:
+        wrong = [line for line in text.splitlines() if "WARNING" in line or "ERROR" in line]
+        wrong = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in wrong]
+        lines = "\n".join(wrong[:20] or text.strip().splitlines()[-20:])
+        sys.exit(f"\nThe book did not compile. What Sphinx said (all of it is in _build/build.log):\n\n{lines}\n")
+    shutil.rmtree(HTML, ignore_errors=True)
+    shutil.move(str(SCRATCH / "_build" / "html"), str(HTML))
+    shutil.rmtree(SCRATCH, ignore_errors=True)
+
+
+def main():
+    began = time.time()
+    stamp = HTML / ".fingerprint"
+    now = fingerprint()
+    if stamp.exists() and stamp.read_text() == now:
+        print("The book is up to date: _build/html/index.html")
+        return
+    if shutil.disk_usage(str(ROOT)).free < 3e8:
+        sys.exit("\nLess than 0.3 GB of disk is free here; free some space, then run `make book` again.\n")
+    write_pages()
+    vendor_mathjax()
+    stage()
+    compile_book()
+    stamp.write_text(now)
+    print(f"The book is compiled ({time.time() - began:.0f} s): open _build/html/index.html")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,46 @@
+"""Kernels of the chapter `{{slug}}`. Replace this example by what the paper teaches.
+
+The example: the mean of a sample with its standard error.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from workings.checks import as_finite_array, one_of
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Every size of the chapter."""
+
+    seed: int = 0
+    repeats: int = 2000
+    sample: int = 50
+
+    @classmethod
+    def demo(cls) -> Settings:
+        return cls()
+
+    @classmethod
+    def full(cls, *, dry_run: bool = False) -> Settings:
+        return cls(repeats=100 if dry_run else 20_000)
+
+    @classmethod
+    def for_tier(cls, tier: str, *, dry_run: bool = False) -> Settings:
+        """Settings of ``tier``, one of "demo" and "full"."""
+        return cls.full(dry_run=dry_run) if one_of(tier, "tier", ("demo", "full")) == "full" else cls.demo()
+
+
+def mean_and_standard_error(x: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard error along the last axis: ``mean(x)`` and ``sd(x)/sqrt(n)`` with ``n - 1`` in the variance.
+
+    ``x`` has shape (..., n) with ``n >= 2``; both results have shape (...). Raises ``ValueError`` for NaN, an
+    infinite value or fewer than two values.
+    """
+    x = as_finite_array(x, "x")
+    if x.ndim == 0 or x.shape[-1] < 2:
+        raise ValueError(f"x needs at least 2 values along its last axis, got shape {x.shape}.")
+    return x.mean(-1), x.std(-1, ddof=1) / np.sqrt(x.shape[-1])
