@@ -10,6 +10,8 @@ import io
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import numpy as np
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 # Name -> colour. Luminance (0 dark, 1 light) in the comment: what a grey print keeps.
@@ -72,12 +74,26 @@ def use_style() -> None:
     )
     try:
         from IPython import get_ipython
-        from matplotlib_inline.backend_inline import set_matplotlib_formats
     except ImportError:
         return
-    if get_ipython() is not None:
-        # One fixed resolution everywhere; metadata without dates keeps refreshed notebooks small in git.
-        set_matplotlib_formats("png", dpi=160, metadata={"Software": None})
+    shell = get_ipython()
+    if shell is not None:
+        from matplotlib.figure import Figure
+
+        shell.run_line_magic("matplotlib", "inline")
+        shell.display_formatter.formatters["image/png"].for_type(Figure, _encode)
+
+
+def staircase_panel(ax: Axes, edges: np.ndarray, heights: dict[str, np.ndarray], labels: dict[str, str]) -> None:
+    """Draw a point staircase, filled, and where given its lower and upper ones, on ``ax``.
+
+    ``edges`` (cells + 1,); ``heights`` maps "point", "lower", "upper" to (cells,); ``labels`` are the legend's words.
+    """
+    looks = {"point": ("blue", "-"), "lower": ("green", "--"), "upper": ("red", ":")}
+    ax.stairs(heights["point"], edges, fill=True, color=COLOURS["sky"], alpha=0.45)
+    for name, height in heights.items():
+        colour, dash = looks[name]
+        ax.stairs(height, edges, color=COLOURS[colour], linestyle=dash, linewidth=2, label=labels[name])
 
 
 def png_bytes(figure: Figure, *, dpi: int = 150, colours: int = 64) -> bytes:
@@ -86,13 +102,19 @@ def png_bytes(figure: Figure, *, dpi: int = 150, colours: int = 64) -> bytes:
     A palette of 64 colours keeps line art crisp at about a third of the bytes.
     """
     import matplotlib.pyplot as plt
-    from PIL import Image
 
     if not 2 <= colours <= 256:
         raise ValueError(f"colours must be in [2, 256], got {colours}.")
+    data = _encode(figure, dpi, colours)
+    plt.close(figure)
+    return data
+
+
+def _encode(figure: Figure, dpi: int = 160, colours: int = 128) -> bytes:
+    from PIL import Image
+
     raw = io.BytesIO()
     figure.savefig(raw, format="png", dpi=dpi)
-    plt.close(figure)
     raw.seek(0)
     small = Image.open(raw).convert("RGB").quantize(colours, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
     out = io.BytesIO()

@@ -5,6 +5,8 @@
 #     text_representation:
 #       extension: .py
 #       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -64,18 +66,24 @@ from sklearn.datasets import load_diabetes
 from sklearn.ensemble import RandomForestClassifier
 from workings import ledger
 from workings.controls import Axis, Control, Frame
-from workings.figures import COLOURS, png_bytes, use_style
+from workings.figures import COLOURS, png_bytes, staircase_panel, use_style
 from workings.uncertainty import scores as score
 from workings.uncertainty.conformal import (
     conformal_rank,
     conformal_threshold,
     threshold_exceedance,
 )
-from workings.uncertainty.conformal_set_size import Settings, class_table, digits
+from workings.uncertainty.conformal_set_size import (
+    Settings,
+    class_table,
+    digits,
+    estimate_classes,
+    full_protocol,
+    interval_ends,
+)
 from workings.uncertainty.monte_carlo import monte_carlo_size
 from workings.uncertainty.set_size import (
     dkw_radius,
-    expected_set_size_discrete,
     expected_set_size_known,
     expected_set_size_unknown,
     min_sample_for_interval,
@@ -125,31 +133,15 @@ print(
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Scatter plot of disease progression against body mass index. A rising straight line runs through a wide cloud; a shaded band of constant width around the line holds about nine in ten of the points."}, "figure": {"caption": "Split conformal prediction on real patients. The band is calibrated on 100 of them and drawn over the 200 that were neither used to fit nor to calibrate.", "name": "fig-css-band"}}
 fig, ax = plt.subplots()
-test = held[n:]
 grid = np.linspace(bmi.min(), bmi.max(), 50)
 middle = np.polyval(line, grid)
-ax.fill_between(
-    grid,
-    middle - tau,
-    middle + tau,
-    color=COLOURS["sky"],
-    alpha=0.3,
-    label="90% conformal band",
-)
+band = dict(color=COLOURS["sky"], alpha=0.3, label="90% conformal band")
+dots = dict(color=COLOURS["ink"], alpha=0.6, label="test patients")
+ax.fill_between(grid, middle - tau, middle + tau, **band)
 ax.plot(grid, middle, color=COLOURS["blue"], label="fitted line")
-ax.plot(
-    bmi[test],
-    progression[test],
-    ".",
-    color=COLOURS["ink"],
-    alpha=0.6,
-    label="test patients",
-)
-ax.set(
-    xlabel="body mass index (kg/m²)",
-    ylabel="progression after a year (score)",
-    title="How wide is the band?",
-)
+ax.plot(bmi[held[n:]], progression[held[n:]], ".", **dots)
+ax.set(xlabel="body mass index (kg/m²)", ylabel="progression after a year (score)")
+ax.set_title("How wide is the band?")
 ax.legend(loc="upper left")
 plt.show()
 
@@ -171,20 +163,21 @@ plt.show()
 # </details>
 
 # %%
-repeats = monte_carlo_size(
-    residual,
-    n,
-    alpha,
-    settings.resplits,
-    np.random.default_rng(1),
-    size_function=score.residual_cum_factor(),
-)
-print(
-    f"width over {settings.resplits} calibration draws: mean {repeats.mean_size:.0f}, sd {repeats.sizes.std():.0f}"
-)
+width_of = score.residual_cum_factor()  # a threshold r gives a width of 2r
+
+
+def recalibrate(n, alpha):
+    """Widths over many random calibration sets of n of the 300 patients."""
+    rng, draws = np.random.default_rng(1), settings.resplits
+    return monte_carlo_size(residual, n, alpha, draws, rng, size_function=width_of)
+
+
+repeats = recalibrate(n, alpha)
+print(f"mean width over {settings.resplits} draws: {repeats.mean_size:.0f}")
+print(f"standard deviation of a single width: {repeats.sizes.std():.0f}")
 print(f"coverage over the same draws: mean {repeats.mean_coverage:.2f}")
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Histogram of interval widths over 200 calibration draws, spread from about 180 to 255 with one hump; a vertical line marks the mean, near 213."}, "figure": {"caption": "The width is a random variable: it depends on who is in the calibration set. The dashed line is its mean, the expected set size, which is what this chapter computes without any redrawing.", "name": "fig-css-widths"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Histogram of interval widths over 200 calibration draws, in lumps from about 180 to 255; a dashed vertical line marks the mean, near 213."}, "figure": {"caption": "The width is a random variable: it depends on who is in the calibration set. The dashed line is its mean, the expected set size, which is what this chapter computes without any redrawing.", "name": "fig-css-widths"}}
 fig, ax = plt.subplots(figsize=(5.8, 2.9))
 ax.hist(repeats.sizes, bins=20, color=COLOURS["sky"], edgecolor="white")
 ax.axvline(
@@ -242,25 +235,12 @@ fig, ax = plt.subplots()
 levels = np.linspace(0, residual.max(), 300)
 G = np.searchsorted(np.sort(residual), levels, side="left") / len(residual)
 heights, edges = np.histogram(residual, bins=30)
-ax.bar(
-    edges[:-1],
-    heights / heights.max() * 0.6,
-    np.diff(edges),
-    align="edge",
-    color=COLOURS["pale"],
-    label="scores",
-)
-ax.plot(
-    levels,
-    threshold_exceedance(G, n, alpha),
-    color=COLOURS["blue"],
-    label="P(threshold ≥ level)",
-)
-ax.set(
-    xlabel="score level r (score units)",
-    ylabel="probability",
-    title="How far does the threshold reach?",
-)
+bars = heights / heights.max() * 0.6
+ax.stairs(bars, edges, fill=True, color=COLOURS["pale"], label="scores")
+reach = threshold_exceedance(G, n, alpha)
+ax.plot(levels, reach, color=COLOURS["blue"], label="P(threshold ≥ level)")
+ax.set(xlabel="score level r (score units)", ylabel="probability")
+ax.set_title("How far does the threshold reach?")
 ax.legend(loc="upper right")
 plt.show()
 
@@ -285,10 +265,12 @@ plt.show()
 # %%
 worst = 0.0
 for size in (10, 99, 200):
-    k, twice = conformal_rank(size, alpha), score.residual_cum_factor()
-    uniform = expected_set_size_exact(stats.uniform.cdf, size, alpha, twice, 0.0, 1.0)
+    k = conformal_rank(size, alpha)
+    uniform = expected_set_size_exact(
+        stats.uniform.cdf, size, alpha, width_of, 0.0, 1.0
+    )
     exponential = expected_set_size_exact(
-        stats.expon.cdf, size, alpha, twice, 0.0, math.inf
+        stats.expon.cdf, size, alpha, width_of, 0.0, math.inf
     )
     known = 2 * k / (size + 1), 2 * sum(1 / (size - i) for i in range(k))
     worst = max(worst, abs(uniform / known[0] - 1), abs(exponential / known[1] - 1))
@@ -323,41 +305,18 @@ r_max = float(np.ptp(progression))
 predicted = np.polyval(line, bmi)
 assert progression.min() <= predicted.min() and predicted.max() <= progression.max()
 
-steps = staircase(residual, n, alpha, score.residual_cum_factor(), 0.0, r_max, gamma)
+steps = staircase(residual, n, alpha, width_of, 0.0, r_max, gamma)
 estimate = steps.estimate()
 print(f"area under the staircase: {estimate.point:.0f}")
 print(f"mean of 200 recalibrations: {repeats.mean_size:.0f}")
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "A staircase of three hundred small steps, equal to one up to a width of about 160 and falling to zero near 260. The shaded area beneath it is the estimated expected width, 211. Two thinner staircases, the ends of the band, lie to its left and right; the right one keeps a low shelf up to the largest possible width."}, "figure": {"caption": "The expected width is the area under the staircase (shaded). The two outer staircases come from pushing the distribution function up and down by the DKW band; their areas are the ends of the interval.", "name": "fig-css-staircase"}}
+heights = {"point": steps.point, "lower": steps.lower, "upper": steps.upper}
+labels = {name: f"{name}: area {getattr(estimate, name):.0f}" for name in heights}
 fig, ax = plt.subplots()
-ax.stairs(steps.point, steps.cumulative, fill=True, color=COLOURS["sky"], alpha=0.45)
-ax.stairs(
-    steps.point,
-    steps.cumulative,
-    color=COLOURS["blue"],
-    linewidth=2,
-    label=f"point: area {estimate.point:.0f}",
-)
-ax.stairs(
-    steps.lower,
-    steps.cumulative,
-    color=COLOURS["green"],
-    linestyle="--",
-    label=f"lower: area {estimate.lower:.0f}",
-)
-ax.stairs(
-    steps.upper,
-    steps.cumulative,
-    color=COLOURS["red"],
-    linestyle=":",
-    linewidth=2,
-    label=f"upper: area {estimate.upper:.0f}",
-)
-ax.set(
-    xlabel="width of label space, 2r (score units)",
-    ylabel="P(threshold ≥ r)",
-    title="A size is an area",
-)
+staircase_panel(ax, steps.cumulative, heights, labels)
+ax.set(xlabel="width of label space, 2r (score units)", ylabel="P(threshold ≥ r)")
+ax.set_title("A size is an area")
 ax.legend()
 plt.show()
 
@@ -380,24 +339,17 @@ plt.show()
 # > will miss?
 
 # %%
-m = settings.toy_n
-truth = expected_set_size_exact(
-    stats.halfnorm.cdf, m, alpha, score.residual_cum_factor(), 0.0, math.inf
-)
-draws = np.abs(
-    np.random.default_rng(settings.seed).standard_normal((settings.toy_sets, m))
-)
+m, seed = settings.toy_n, settings.seed
+truth = expected_set_size_exact(stats.halfnorm.cdf, m, alpha, width_of, 0.0, math.inf)
+noise = np.random.default_rng(seed).standard_normal((settings.toy_sets, m))
+draws = np.abs(noise)
 toy = [
-    expected_set_size_known(
-        row, m, alpha, score.residual_cum_factor(), 0.0, 8.0, gamma
-    )
-    for row in draws
+    expected_set_size_known(row, m, alpha, width_of, 0.0, 8.0, gamma) for row in draws
 ]
 points = np.array([guess.point for guess in toy])
 misses = sum(not guess.contains(truth) for guess in toy)
-print(
-    f"truth {truth:.4f}; mean of {len(toy)} estimates {points.mean():.3f}, sd of one estimate {points.std():.2f}"
-)
+print(f"truth {truth:.4f}; mean of {len(toy)} estimates {points.mean():.3f}")
+print(f"standard deviation of one estimate: {points.std():.2f}")
 print(f"intervals that missed: {misses} of {len(toy)}")
 
 # %% [markdown]
@@ -439,35 +391,19 @@ pool = np.abs(np.random.default_rng(7).standard_normal(sizes[-1]))
 
 
 def frame(count):
-    """One picture of the control: the three staircases from the first ``count`` scores."""
-    cells = staircase(
-        pool[:count], m, alpha, score.residual_cum_factor(), 0.0, 8.0, gamma
-    )
+    """One picture: the three staircases from the first ``count`` scores."""
+    cells = staircase(pool[:count], m, alpha, width_of, 0.0, 8.0, gamma)
     guess = cells.estimate()
+    heights = {"point": cells.point, "lower": cells.lower, "upper": cells.upper}
+    labels = {name: f"{name}: {getattr(guess, name):.2f}" for name in heights}
     fig, ax = plt.subplots(figsize=(5.8, 3.3))
-    ax.stairs(
-        cells.point, cells.cumulative, fill=True, color=COLOURS["sky"], alpha=0.45
-    )
-    for name, dash in (("point", "-"), ("lower", "--"), ("upper", ":")):
-        colour = COLOURS[{"point": "blue", "lower": "green", "upper": "red"}[name]]
-        label = f"{name}: {getattr(guess, name):.2f}"
-        ax.stairs(
-            getattr(cells, name),
-            cells.cumulative,
-            color=colour,
-            linestyle=dash,
-            linewidth=2,
-            label=label,
-        )
+    staircase_panel(ax, cells.cumulative, heights, labels)
     ax.axvline(truth, color=COLOURS["ink"], linewidth=1, label=f"truth: {truth:.2f}")
-    ax.set(
-        xlim=(0, 16),
-        xlabel="width of label space, 2r (noise sd)",
-        ylabel="P(threshold ≥ r)",
-        title=f"m = {count} scores",
-    )
+    ax.set(xlim=(0, 16), xlabel="width of label space, 2r (noise sd)")
+    ax.set(ylabel="P(threshold ≥ r)", title=f"m = {count} scores")
     ax.legend(loc="upper right")
-    alt = f"With {count} scores: estimate {guess.point:.2f}, interval from {guess.lower:.2f} to {guess.upper:.2f}, truth {truth:.2f}."
+    ends = f"interval from {guess.lower:.2f} to {guess.upper:.2f}"
+    alt = f"{count} scores: estimate {guess.point:.2f}, {ends}, truth {truth:.2f}."
     return Frame(png_bytes(fig), alt)
 
 
@@ -475,7 +411,8 @@ Control(
     "css-accessible-size",
     [Axis("Accessible scores m", tuple(f"{count:,}" for count in sizes), start=3)],
     [frame(count) for count in sizes],
-    caption="Expected width of a 90% interval calibrated on 200 points, estimated from m scores. The vertical line is the truth.",
+    caption="Expected width of a 90% interval calibrated on 200 points, estimated "
+    "from m scores. The vertical line is the truth.",
 )
 
 # %% [markdown]
@@ -517,25 +454,21 @@ print(
 )
 
 # %%
-tables = {
-    kind: class_table(probs, kind, np.random.default_rng(2))
-    for kind in ("zero_one", "lac", "aps")
-}
+kinds = ("zero_one", "lac", "aps")
+tables = {kind: class_table(probs, kind, np.random.default_rng(2)) for kind in kinds}
 own = {kind: score.true_label(table, label[held]) for kind, table in tables.items()}
-one = np.random.default_rng(3).permutation(len(held))[
-    :n_digits
-]  # one sample of scores: all we look at
-guess = {
-    "zero_one": expected_set_size_discrete(
-        own["zero_one"][one], [0, 1], [1, 9], n_digits, alpha, gamma
-    ),
-    "lac": expected_set_size_unknown(
-        own["lac"][one], tables["lac"][one], n_digits, alpha, gamma=gamma
-    ),
-    "aps": expected_set_size_unknown(
-        own["aps"][one], tables["aps"][one], n_digits, alpha, gamma=gamma
-    ),
-}
+
+# One sample of 449 scored digits is all that the estimates look at.
+one = np.random.default_rng(3).permutation(len(held))[:n_digits]
+guess = {}
+for kind in kinds:
+    mine, all_labels = own[kind][one], tables[kind][one]
+    g = guess[kind] = estimate_classes(kind, mine, all_labels, n_digits, alpha, gamma)
+    print(
+        f"{kind:8s} estimate {g.point:.2f}, interval {g.lower:.1f} to {g.upper:.1f}"
+    )
+
+# %%
 reference = {
     kind: monte_carlo_size(
         own[kind],
@@ -547,29 +480,26 @@ reference = {
     )
     for kind, table in tables.items()
 }
-for kind in tables:
-    mc = reference[kind]
-    print(f"{kind:8s} estimate {guess[kind].point:.2f}, interval {guess[kind].lower:.1f} to {guess[kind].upper:.1f};"
-          f" recalibrated {mc.mean_size:.2f} (sd {mc.sizes.std():.2f}), coverage {mc.mean_coverage:.2f}")  # fmt: skip
+for kind, mc in reference.items():
+    spread = f"(sd {mc.sizes.std():.2f}), coverage {mc.mean_coverage:.2f}"
+    print(
+        f"{kind:8s} recalibrated {settings.resplits} times: {mc.mean_size:.2f} {spread}"
+    )
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Eight handwritten digits in two rows of four. Under each stand its LAC set and its APS set. Three clear digits get one class from both; three get an empty LAC set and two or three APS classes; two get the largest APS sets, five classes."}, "figure": {"caption": "Eight held-out digits and their sets. A dash marks an empty set. APS asks for a stated amount of probability mass and so returns more classes on the same coverage.", "name": "fig-css-digits"}}
 sets = {
-    kind: tables[kind] <= conformal_threshold(own[kind][one], alpha)
-    for kind in ("lac", "aps")
+    kind: tables[kind] <= conformal_threshold(own[kind][one], alpha) for kind in kinds
 }
-clear = np.flatnonzero((sets["lac"].sum(1) == 1) & (sets["aps"].sum(1) == 1))[:3]
-empty = np.flatnonzero((sets["lac"].sum(1) == 0) & (sets["aps"].sum(1) > 0))[:3]
-large = np.argsort(-sets["aps"].sum(1), kind="stable")[:2]
-chosen = [*clear, *empty, *large]
+count = {kind: sets[kind].sum(1) for kind in kinds}
+clear = np.flatnonzero((count["lac"] == 1) & (count["aps"] == 1))[:3]
+empty = np.flatnonzero((count["lac"] == 0) & (count["aps"] > 0))[:3]
+large = np.argsort(-count["aps"], kind="stable")[:2]
 fig, axes = plt.subplots(2, 4, figsize=(5.8, 4.0))
-for i, ax in zip(chosen, axes.flat, strict=True):
+for i, ax in zip([*clear, *empty, *large], axes.flat, strict=False):
+    names = {k: " ".join(map(str, np.flatnonzero(sets[k][i]))) or "–" for k in kinds}
     ax.imshow(images[held[i]].reshape(8, 8), cmap="gray_r")
-    words = [
-        " ".join(map(str, np.flatnonzero(sets[kind][i]))) or "–"
-        for kind in ("lac", "aps")
-    ]
     ax.set_title(f"true {label[held[i]]}", fontsize=10)
-    ax.set_xlabel(f"LAC {{{words[0]}}}\nAPS {{{words[1]}}}", fontsize=9)
+    ax.set_xlabel(f"LAC {{{names['lac']}}}\nAPS {{{names['aps']}}}", fontsize=9)
     ax.set(xticks=[], yticks=[])
     ax.grid(False)
 plt.show()
@@ -594,7 +524,7 @@ plt.show()
 
 # %%
 one_patients = expected_set_size_known(
-    residual[:n], n, alpha, score.residual_cum_factor(), 0.0, r_max, gamma
+    residual[:n], n, alpha, width_of, 0.0, r_max, gamma
 )
 pairs = [
     (one_patients, repeats),
@@ -615,41 +545,33 @@ book.check("css-4", sum(close), seeds=[settings.seed], at="demo")
 # 200 for each, and never entered the curves.
 
 # %%
-ns = np.array([20, 40, 60, 80, 100, 150, 200])
-curves = {
-    a: [
-        expected_set_size_known(
-            residual, int(c), a, score.residual_cum_factor(), 0.0, r_max
-        ).point
-        for c in ns
+ns, some = (20, 40, 60, 80, 100, 150, 200), (60, 100, 200)
+
+
+def curve(a):
+    """Estimated width at each n, from the one sample of 300 scores."""
+    estimates = [
+        expected_set_size_known(residual, c, a, width_of, 0.0, r_max) for c in ns
     ]
-    for a in (0.05, 0.1, 0.2)
-}
-dots = {
-    a: [monte_carlo_size(residual, int(c), a, settings.resplits, np.random.default_rng(5),
-                         size_function=score.residual_cum_factor()) for c in ns[2::2]]
-    for a in curves
-}  # fmt: skip
+    return [guess.point for guess in estimates]
+
+
+curves = {a: curve(a) for a in (0.05, 0.1, 0.2)}
+redrawn = {a: [recalibrate(c, a) for c in some] for a in curves}
+for a in curves:
+    pairs = [f"{curves[a][ns.index(c)]:.0f}" for c in some]
+    print(f"{1 - a:.0%} coverage, n = {some}: widths {', '.join(pairs)}")
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Three falling curves of expected width against calibration size, for coverage 95, 90 and 80 per cent, from top to bottom. Dots with error bars from recalibration lie on the curves."}, "figure": {"caption": "Lines: estimated from one sample of 300 scores. Dots: mean width over 200 recalibrations at that size, with bars of one standard deviation of a single width. Small calibration sets pay twice: wider bands, and less certain ones.", "name": "fig-css-extrapolate"}}
+looks = {0.05: ("red", "--"), 0.1: ("blue", "-"), 0.2: ("green", "-.")}
 fig, ax = plt.subplots()
-for (a, curve), colour, dash in zip(
-    curves.items(), ("red", "blue", "green"), ("--", "-", "-."), strict=True
-):
-    ax.plot(
-        ns,
-        curve,
-        color=COLOURS[colour],
-        linestyle=dash,
-        label=f"{1 - a:.0%} coverage",
-    )
-    means, sds = zip(*((mc.mean_size, mc.sizes.std()) for mc in dots[a]), strict=True)
-    ax.errorbar(ns[2::2], means, yerr=sds, fmt="o", color=COLOURS[colour])
-ax.set(
-    xlabel="calibration points n",
-    ylabel="expected width (score units)",
-    title="One sample, many questions",
-)
+for a, (colour, dash) in looks.items():
+    means = [mc.mean_size for mc in redrawn[a]]
+    sds = [mc.sizes.std() for mc in redrawn[a]]
+    ax.plot(ns, curves[a], dash, color=COLOURS[colour], label=f"{1 - a:.0%} coverage")
+    ax.errorbar(some, means, yerr=sds, fmt="o", color=COLOURS[colour])
+ax.set(xlabel="calibration points n", ylabel="expected width (score units)")
+ax.set_title("One sample, many questions")
 ax.set_ylim(top=330)
 ax.legend(ncols=3, loc="upper center")
 plt.show()
@@ -665,12 +587,10 @@ plt.show()
 errors, spreads = [], []
 for other in (50, 1000):
     exact = expected_set_size_exact(
-        stats.halfnorm.cdf, other, alpha, score.residual_cum_factor(), 0.0, math.inf
+        stats.halfnorm.cdf, other, alpha, width_of, 0.0, math.inf
     )
     guesses = [
-        expected_set_size_known(
-            row, other, alpha, score.residual_cum_factor(), 0.0, 8.0
-        ).point
+        expected_set_size_known(row, other, alpha, width_of, 0.0, 8.0).point
         for row in draws
     ]
     errors.append(abs(np.mean(guesses) / exact - 1))
@@ -694,39 +614,26 @@ print(
 )
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Upper and lower end of the interval against the number of scores on a logarithmic axis, medians of twenty samples with bars from the 10th to the 90th percentile. The upper end stays near the largest possible width, 16, up to about 150 scores and then falls towards the truth, 3.3; the lower end rises smoothly from below."}, "figure": {"caption": "The ends of the interval against m (expected width at n = 1,000; medians of 20 samples, bars from the 10th to the 90th percentile). Left of the dotted line the upper end reports the assumed largest score and not the data.", "name": "fig-css-wall"}}
-counts = np.array([40, 60, 80, 100, 125, 150, 200, 300, 500, 1000, 2000])
-rng = np.random.default_rng(11)
-ends = np.array([
-    [(g.lower, g.upper) for g in (expected_set_size_known(np.abs(rng.standard_normal(c)), 1000, alpha,
-     score.residual_cum_factor(), 0.0, 8.0, gamma) for _ in range(20))] for c in counts
-])  # fmt: skip
+counts = (40, 60, 80, 100, 125, 150, 200, 300, 500, 1000, 2000)
+ends = interval_ends(counts, 1000, alpha, gamma, 8.0, 20, np.random.default_rng(11))
+low, middle, high = np.quantile(ends, [0.1, 0.5, 0.9], axis=1)
 fig, ax = plt.subplots()
-for column, name, colour, dash in (
-    (1, "upper end", "red", ":"),
-    (0, "lower end", "green", "--"),
+for side, name, colour, dash in (
+    (1, "upper", "red", ":"),
+    (0, "lower", "green", "--"),
 ):
-    low, middle, high = np.quantile(ends[:, :, column], [0.1, 0.5, 0.9], axis=1)
-    ax.errorbar(
-        counts,
-        middle,
-        yerr=[middle - low, high - middle],
-        color=COLOURS[colour],
-        linestyle=dash,
-        marker="o",
-        label=name,
+    bars = [(middle - low)[:, side], (high - middle)[:, side]]
+    look = dict(
+        color=COLOURS[colour], linestyle=dash, marker="o", label=f"{name} end"
     )
+    ax.errorbar(counts, middle[:, side], yerr=bars, **look)
 exact = expected_set_size_exact(
-    stats.halfnorm.cdf, 1000, alpha, score.residual_cum_factor(), 0.0, math.inf
+    stats.halfnorm.cdf, 1000, alpha, width_of, 0.0, math.inf
 )
 ax.axhline(exact, color=COLOURS["ink"], linewidth=1, label="truth")
 ax.axvline(wall, color=COLOURS["grey"], linestyle=":", linewidth=1.5)
-ax.set(
-    xscale="log",
-    ylim=(0, 17),
-    xlabel="accessible scores m (log scale)",
-    ylabel="expected width (noise sd)",
-    title="The wall at m = 150",
-)
+ax.set(xscale="log", ylim=(0, 17), xlabel="accessible scores m (log scale)")
+ax.set(ylabel="expected width (noise sd)", title=f"The wall at m = {wall}")
 ax.legend()
 plt.show()
 
@@ -782,28 +689,12 @@ for size, level in ((149, 0.18), (9, 0.7), (99, 0.1)):
 
 # %%
 if tier == "full":
-    from pathlib import Path
-
-    from workings.progress import progress
-    from workings.resume import Store
-    from workings.uncertainty.conformal_set_size import run_protocol
-
-    folder = (
-        Path(os.environ.get("WORKINGS_RUNS", "../../runs")) / "conformal_set_size"
-    )
-    store = Store(folder / ("dry.jsonl" if dry_run else "full.jsonl"), settings)
-    root = None if data_root is None else Path(data_root)
-    measured = run_protocol(
-        settings, store, root, watch=lambda jobs: progress(jobs, "training splits")
-    )
+    measured = full_protocol(settings, data_root)
     book.attach("protocol", measured)
 else:
-    measured = ledger.attachment("conformal_set_size", "full", "protocol")
-print(
-    f"{len(measured)} rows, {measured[0]['runs']} runs each"
-    if measured
-    else "no full run is recorded yet"
-)
+    measured = ledger.attachment("conformal_set_size", "full", "protocol") or []
+runs = measured[0]["runs"] if measured else 0
+print(f"{len(measured)} rows, {runs} runs each")
 
 # %% tags=["hide-input"]
 columns = ("lower", "size", "point", "upper")
@@ -860,7 +751,7 @@ for wanted_n, wanted_alpha in ((100, 0.1), (1000, 0.1), (1000, 0.05)):
         your_scores,
         wanted_n,
         wanted_alpha,
-        score.residual_cum_factor(),
+        width_of,
         0.0,
         your_range,
         gamma=0.1,
@@ -888,9 +779,7 @@ for wanted_n, wanted_alpha in ((100, 0.1), (1000, 0.1), (1000, 0.05)):
 # %% tags=["hide-input"]
 twice = np.concatenate([residual, residual])
 for name, sample in (("once ", residual), ("twice", twice)):
-    size = expected_set_size_known(
-        sample, n, alpha, score.residual_cum_factor(), 0.0, r_max, gamma
-    )
+    size = expected_set_size_known(sample, n, alpha, width_of, 0.0, r_max, gamma)
     print(f"{name}: {size.point:.0f}, interval {size.lower:.0f} to {size.upper:.0f}")
 
 # %% [markdown]

@@ -34,7 +34,8 @@ def test_every_pin_is_exact():
 
 
 def test_the_books_pins_are_among_all_pins_and_hold_no_torch():
-    assert set(pins("book")) <= set(pins("full"))
+    exact = lambda name: {pin.split(" ;")[0] for pin in pins(name)}  # markers may differ: who asks decides them
+    assert exact("book") <= exact("full")
     assert not [pin for pin in pins("book") if pin.split("==")[0] in {"torch", "numpy", "scipy", "ipykernel-full"}]
 
 
@@ -63,8 +64,8 @@ def test_a_failed_install_names_the_cause(tmp_path):
     for sign, remedy in (("Temporary failure in name resolution", "network"), ("No space left on device", "disk is full"),
                          ("No matching distribution found for x", "pinned version")):  # fmt: skip
         code = (
-            "import sys, pathlib; sys.path.insert(0, 'tools'); import env;"
-            f"env.run([sys.executable, '-c', 'import sys; print({sign!r}); sys.exit(1)'], pathlib.Path(sys.argv[1]))"
+            "import sys, pathlib; sys.path.insert(0, 'tools'); import env; "
+            f'env.run([sys.executable, "-c", "import sys; print({sign!r}); sys.exit(1)"], pathlib.Path(sys.argv[1]))'
         )
         log = tmp_path / f"{sign[:4]}.log"
         done = subprocess.run([sys.executable, "-c", code, str(log)], capture_output=True, text=True, cwd=ROOT)

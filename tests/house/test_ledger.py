@@ -134,31 +134,31 @@ PLANS = {"no plan": NotPlanned("why"), "deciding": CRITERION, "indicative": HINT
 OUTCOMES = {"not run": None, "met": Result(0.5), "failed": Result(2.0)}
 
 # (demo plan, demo outcome, full plan, full outcome) -> verdict, every possible combination written out.
-D, I, N = "deciding", "indicative", "no plan"
-M, F, O = "met", "failed", "not run"
+D, H, N = "deciding", "indicative", "no plan"
+M, F, U = "met", "failed", "not run"
 TRUTH = {
     # nothing has run
-    (D, O, D, O): NOT_RUN, (D, O, I, O): NOT_RUN, (D, O, N, O): NOT_RUN,
-    (I, O, D, O): NOT_RUN, (I, O, I, O): NOT_RUN, (I, O, N, O): NOT_RUN,
-    (N, O, D, O): NOT_RUN, (N, O, I, O): NOT_RUN, (N, O, N, O): NOT_RUN,
+    (D, U, D, U): NOT_RUN, (D, U, H, U): NOT_RUN, (D, U, N, U): NOT_RUN,
+    (H, U, D, U): NOT_RUN, (H, U, H, U): NOT_RUN, (H, U, N, U): NOT_RUN,
+    (N, U, D, U): NOT_RUN, (N, U, H, U): NOT_RUN, (N, U, N, U): NOT_RUN,
     # only the demo has run
-    (D, M, D, O): SMALLER, (D, M, I, O): SMALLER, (D, M, N, O): REPRODUCED,
-    (I, M, D, O): SMALLER, (I, M, I, O): SMALLER, (I, M, N, O): SMALLER,
-    (D, F, D, O): NOT_REPRODUCED, (D, F, I, O): NOT_REPRODUCED, (D, F, N, O): NOT_REPRODUCED,
-    (I, F, D, O): NOT_REPRODUCED, (I, F, I, O): NOT_REPRODUCED, (I, F, N, O): NOT_REPRODUCED,
+    (D, M, D, U): SMALLER, (D, M, H, U): SMALLER, (D, M, N, U): REPRODUCED,
+    (H, M, D, U): SMALLER, (H, M, H, U): SMALLER, (H, M, N, U): SMALLER,
+    (D, F, D, U): NOT_REPRODUCED, (D, F, H, U): NOT_REPRODUCED, (D, F, N, U): NOT_REPRODUCED,
+    (H, F, D, U): NOT_REPRODUCED, (H, F, H, U): NOT_REPRODUCED, (H, F, N, U): NOT_REPRODUCED,
     # only the full tier has run
-    (D, O, D, M): REPRODUCED, (I, O, D, M): REPRODUCED, (N, O, D, M): REPRODUCED,
-    (D, O, I, M): SMALLER, (I, O, I, M): SMALLER, (N, O, I, M): SMALLER,
-    (D, O, D, F): NOT_REPRODUCED, (I, O, D, F): NOT_REPRODUCED, (N, O, D, F): NOT_REPRODUCED,
-    (D, O, I, F): NOT_REPRODUCED, (I, O, I, F): NOT_REPRODUCED, (N, O, I, F): NOT_REPRODUCED,
+    (D, U, D, M): REPRODUCED, (H, U, D, M): REPRODUCED, (N, U, D, M): REPRODUCED,
+    (D, U, H, M): SMALLER, (H, U, H, M): SMALLER, (N, U, H, M): SMALLER,
+    (D, U, D, F): NOT_REPRODUCED, (H, U, D, F): NOT_REPRODUCED, (N, U, D, F): NOT_REPRODUCED,
+    (D, U, H, F): NOT_REPRODUCED, (H, U, H, F): NOT_REPRODUCED, (N, U, H, F): NOT_REPRODUCED,
     # both have run
-    (D, M, D, M): REPRODUCED, (I, M, D, M): REPRODUCED, (D, M, I, M): SMALLER, (I, M, I, M): SMALLER,
-    (D, F, D, M): NOT_REPRODUCED, (D, F, I, M): NOT_REPRODUCED,
-    (I, F, D, M): REPRODUCED, (I, F, I, M): SMALLER,
-    (D, M, D, F): NOT_REPRODUCED, (I, M, D, F): NOT_REPRODUCED,
-    (D, M, I, F): NOT_REPRODUCED, (I, M, I, F): NOT_REPRODUCED,
-    (D, F, D, F): NOT_REPRODUCED, (I, F, D, F): NOT_REPRODUCED,
-    (D, F, I, F): NOT_REPRODUCED, (I, F, I, F): NOT_REPRODUCED,
+    (D, M, D, M): REPRODUCED, (H, M, D, M): REPRODUCED, (D, M, H, M): SMALLER, (H, M, H, M): SMALLER,
+    (D, F, D, M): NOT_REPRODUCED, (D, F, H, M): NOT_REPRODUCED,
+    (H, F, D, M): REPRODUCED, (H, F, H, M): SMALLER,
+    (D, M, D, F): NOT_REPRODUCED, (H, M, D, F): NOT_REPRODUCED,
+    (D, M, H, F): NOT_REPRODUCED, (H, M, H, F): NOT_REPRODUCED,
+    (D, F, D, F): NOT_REPRODUCED, (H, F, D, F): NOT_REPRODUCED,
+    (D, F, H, F): NOT_REPRODUCED, (H, F, H, F): NOT_REPRODUCED,
 }  # fmt: skip
 
 
@@ -170,7 +170,7 @@ def a_claim(demo, full) -> Claim:
 def test_the_whole_truth_table_of_verdicts(state):
     demo_plan, demo, full_plan, full = state
     claim = a_claim(demo_plan, full_plan)
-    if (demo_plan == N and demo != O) or (full_plan == N and full != O):
+    if (demo_plan == N and demo != U) or (full_plan == N and full != U):
         with pytest.raises(ValueError, match="not planned: why"):
             verdict(claim, OUTCOMES[demo], OUTCOMES[full])
     else:

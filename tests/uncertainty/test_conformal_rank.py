@@ -128,6 +128,27 @@ def test_a_batch_of_calibration_sets_is_thresholded_row_by_row():
     assert np.array_equal(conformal_threshold(scores[..., :5], 0.1), np.full((3, 4), np.inf))
 
 
+@pytest.mark.parametrize("alpha", [0.0001, 0.1, 0.5, 0.9, 0.99999])
+@pytest.mark.parametrize(
+    "kind", ["smooth", "heavy-tailed", "tied", "constant", "rising", "falling", "periodic", "infinite"]
+)
+def test_long_arrays_have_the_same_threshold_as_their_sorted_copy(kind, alpha):
+    """Above 50,000 scores the threshold is bracketed first; data that fool the bracket must not change it."""
+    generator, n = np.random.default_rng(18), 60_001
+    scores = {
+        "smooth": lambda: generator.random(n),
+        "heavy-tailed": lambda: generator.standard_cauchy(n),
+        "tied": lambda: generator.integers(0, 3, n).astype(float),
+        "constant": lambda: np.zeros(n),
+        "rising": lambda: np.arange(n, dtype=float),
+        "falling": lambda: -np.arange(n, dtype=float),
+        "periodic": lambda: np.where(np.arange(n) % (n // 4096), generator.random(n), 5.0),  # the sample sees only 5.0
+        "infinite": lambda: np.where(generator.random(n) < 0.3, np.inf, generator.random(n)),
+    }[kind]()
+    k = conformal_rank(n, alpha)
+    assert conformal_threshold(scores, alpha) == np.sort(scores)[k - 1]
+
+
 def test_an_infinite_score_counts_as_a_score():
     assert conformal_threshold([*range(18), math.inf], 0.1) == 17
     assert conformal_threshold([*range(17), math.inf, math.inf], 0.1) == math.inf
@@ -178,11 +199,11 @@ def test_area_under_exceedance_is_the_average_coverage(n, alpha):
     assert area == pytest.approx(conformal_rank(n, alpha) / (n + 1), abs=1e-12)
 
 
-def test_complement_keeps_the_digits_of_a_probability_near_one():
-    # P(all of n scores stay below r) misses 1 by n q for tiny q = P(R >= r); 1 - q would have lost q altogether.
-    assert threshold_exceedance(1e-20, 9, k=9, complement=True) == pytest.approx(9e-20, rel=1e-12)
-    G = np.linspace(0, 1, 33)
-    assert np.allclose(threshold_exceedance(1 - G, 50, 0.1, complement=True), threshold_exceedance(G, 50, 0.1))
+def test_exceedance_keeps_its_digits_in_both_tails():
+    # k = n = 9: B(p) = 1 - p^9, close to 1 for small p and about 9(1 - p) near 1, where 1 - p^9 would cancel.
+    assert threshold_exceedance(1 - 2.0**-50, 9, k=9) == pytest.approx(9 * 2.0**-50, rel=1e-12)
+    assert 1 - threshold_exceedance(0.01, 9, k=9) == pytest.approx(1e-18, abs=1e-16)
+    assert threshold_exceedance(0.9, 1000, k=400) == pytest.approx(stats.binom.cdf(399, 1000, 0.9), rel=1e-9)
 
 
 def test_exceedance_with_tied_scores_needs_the_strict_distribution_function():

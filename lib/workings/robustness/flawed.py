@@ -28,7 +28,7 @@ def poisson_activation_pruning(
     generator: torch.Generator | None = None,
     backward: str = "pathwise",
 ) -> torch.Tensor:
-    """The flawed mask: each ``h_j`` kept *independently* with ``k_j = 1 - exp(-budget p_j)``, divided by ``k_j + 1e-8``.
+    """The flawed mask: each ``h_j`` kept *independently* with ``k_j = 1 - exp(-budget p_j)``, over ``k_j + 1e-8``.
 
     ``h`` (B, ...), ``p_j = |h_j| / sum_k |h_k|`` over the example's whole map; shape and dtype of ``h``.
     The 2018 code used ``budget = 2a`` and ``backward="pathwise"`` (autodiff through ``k``); ``"mask"``

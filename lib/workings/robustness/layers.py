@@ -93,8 +93,12 @@ class Pruned(nn.Sequential):
 def insert_pruning(model: nn.Module, after: Types, make: Callable[[], PruningLayer]) -> nn.Module:
     """A copy of ``model`` with a layer ``make()`` behind every module of the types ``after``.
 
-    Weights are copied too; pruning layers already there stay. Raises ``ValueError`` when no module matches.
+    Weights are copied too. Raises ``ValueError`` when no module matches or the model is pruned already.
     """
+    if any(pruning_layers(model)):
+        raise ValueError(
+            "the model has pruning layers already; change them with configure or take remove_pruning first."
+        )
     return replace_modules(copy.deepcopy(model), after, lambda layer: Pruned(layer, make()))
 
 
@@ -155,9 +159,9 @@ _KEEP = object()
 def configure(
     model: nn.Module,
     *,
-    fraction: float | None | object = _KEEP,
+    fraction: float | object | None = _KEEP,
     backward: str | object = _KEEP,
-    generator: torch.Generator | None | object = _KEEP,
+    generator: torch.Generator | object | None = _KEEP,
     enabled: bool | object = _KEEP,
 ) -> nn.Module:
     """Set what is given on every pruning layer of ``model``, in place; returns ``model``.

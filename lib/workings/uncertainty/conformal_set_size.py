@@ -7,6 +7,7 @@ training split, so that a calibration split is only a choice of indices.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from workings.checks import one_of
+from workings.progress import progress
 from workings.resume import Store
 from workings.uncertainty import scores as score
 from workings.uncertainty.conformal import conformal_threshold
@@ -139,13 +141,11 @@ def _class_scores(kind: str) -> Callable[..., Scored]:
         table = class_table(probs, kind, np.random.default_rng(seed))
         own = score.true_label(table, y[held])
 
-        def estimate(cal: np.ndarray) -> SetSizeEstimate:
-            if kind == "zero_one":
-                factors = [1.0, probs.shape[1] - 1.0]
-                return expected_set_size_discrete(own[cal], [0.0, 1.0], factors, n, alpha, gamma)
-            return expected_set_size_unknown(own[cal], table[cal], n, alpha, 1.0, gamma)
-
-        return Scored(own, estimate, lambda tau, test: float((table[test] <= tau).sum(1).mean()))
+        return Scored(
+            own,
+            lambda cal: estimate_classes(kind, own[cal], table[cal], n, alpha, gamma),
+            lambda tau, test: float((table[test] <= tau).sum(1).mean()),
+        )
 
     return scored
 
@@ -156,6 +156,42 @@ def class_table(probs: np.ndarray, kind: str, generator: np.random.Generator) ->
     if kind == "aps":
         return score.aps(probs, generator.random(probs.shape))
     return score.lac(probs) if kind == "lac" else score.zero_one(probs)
+
+
+def estimate_classes(
+    kind: str, own: np.ndarray, table: np.ndarray, n: int, alpha: float, gamma: float | None = None
+) -> SetSizeEstimate:
+    """Expected number of classes under ``kind``: the known factor (1, K - 1) for 0-1, else the unknown-factor estimate.
+
+    ``own`` (m,): scores of the true labels. ``table`` (m, K): scores of every label at the same points.
+    """
+    if one_of(kind, "kind", ("zero_one", "lac", "aps")) == "zero_one":
+        return expected_set_size_discrete(own, [0.0, 1.0], [1.0, table.shape[1] - 1.0], n, alpha, gamma)
+    return expected_set_size_unknown(own, table, n, alpha, gamma=gamma)
+
+
+def interval_ends(
+    counts: Iterable[int],
+    n: int,
+    alpha: float,
+    gamma: float,
+    r_max: float,
+    repeats: int,
+    generator: np.random.Generator,
+) -> np.ndarray:
+    """Lower and upper ends for half-normal scores: shape (len(counts), repeats, 2), one fresh sample a repeat."""
+    factor = score.residual_cum_factor()
+    ends = [
+        [
+            (guess.lower, guess.upper)
+            for guess in (
+                expected_set_size_known(np.abs(generator.standard_normal(m)), n, alpha, factor, 0.0, r_max, gamma)
+                for _ in range(repeats)
+            )
+        ]
+        for m in counts
+    ]
+    return np.array(ends)
 
 
 SCORERS: dict[str, Callable[..., Scored]] = {
@@ -195,6 +231,14 @@ def _one_training_split(name: str, kind: str, x, y, split: int, settings: Settin
     return rows
 
 
+def full_protocol(settings: Settings, data_root: str | Path | None = None) -> list[dict[str, Any]]:
+    """:func:`run_protocol` with its store under ``runs/`` (or the folder ``WORKINGS_RUNS``) and a live progress bar."""
+    folder = Path(os.environ.get("WORKINGS_RUNS", "../../runs")) / "conformal_set_size"
+    store = Store(folder / ("dry.jsonl" if settings.dry_run else "full.jsonl"), settings)
+    root = None if data_root is None else Path(data_root)
+    return run_protocol(settings, store, root, watch=lambda jobs: progress(jobs, "training splits"))
+
+
 def run_protocol(
     settings: Settings,
     store: Store,
@@ -218,10 +262,8 @@ def run_protocol(
         if name not in loaded:
             loaded[name] = _data(name, settings, root)
         store.put(key, _one_training_split(name, kind, *loaded[name], split, settings))
-    return [
-        {"data": name, "score": kind, **summarise([store.get(f"{name}/{kind}/{s}") for s in range(settings.train_splits)])}
-        for name, kind in rows
-    ]
+    blocks = {row: [store.get(f"{row[0]}/{row[1]}/{s}") for s in range(settings.train_splits)] for row in rows}
+    return [{"data": name, "score": kind, **summarise(blocks[name, kind])} for name, kind in rows]
 
 
 def summarise(blocks: list[list[list[float]]]) -> dict[str, Any]:
@@ -249,4 +291,3 @@ def summarise(blocks: list[list[list[float]]]) -> dict[str, Any]:
         "miscoverage": float(1 - covered.mean()),
         "runs": int(size.size),
     }
-

@@ -1,0 +1,243 @@
+"""Calibration of probabilities: do events told with confidence 0.8 happen in 80 of 100 cases?
+
+Two numbers go by the name of ECE for a yes/no question and differ: :func:`ece_top_label` (is the
+*decision* right as often as its confidence says) and :func:`ece_positive` (does "yes" happen as
+often as its probability says). Both are :func:`expected_calibration_error` of different columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from workings.checks import as_finite_array, as_int, as_probability, one_of
+
+
+class ReliabilityCurve(NamedTuple):
+    """One entry per *non-empty* bin: its edges, mean confidence, share correct, and number of cases."""
+
+    lower: np.ndarray
+    upper: np.ndarray
+    confidence: np.ndarray
+    accuracy: np.ndarray
+    count: np.ndarray
+
+
+class BrierParts(NamedTuple):
+    """``reliability - resolution + uncertainty = binned``, the Brier score of the bin-wise mean forecast."""
+
+    reliability: float
+    resolution: float
+    uncertainty: float
+    binned: float
+
+
+class Interval(NamedTuple):
+    """A statistic with the ends of its bootstrap interval."""
+
+    estimate: float
+    low: float
+    high: float
+
+
+def _confidences(conf: Any, name: str = "conf") -> np.ndarray:
+    conf = as_finite_array(conf, name, ndim=1)
+    if conf.min() < 0.0 or conf.max() > 1.0:
+        raise ValueError(
+            f"{name} must be in [0, 1], got {conf.min():g} to {conf.max():g}; pass probabilities, not logits."
+        )
+    return conf
+
+
+def _outcomes(correct: Any, size: int, name: str = "correct") -> np.ndarray:
+    correct = as_finite_array(correct, name, ndim=1)
+    if len(correct) != size:
+        raise ValueError(f"{name} must have one entry per confidence ({size}), got {len(correct)}.")
+    if not np.isin(correct, (0.0, 1.0)).all():
+        raise ValueError(f"{name} must hold 0/1 or booleans, got {correct[~np.isin(correct, (0.0, 1.0))][0]:g}.")
+    return correct
+
+
+def bin_edges(conf: np.ndarray, n_bins: int, binning: str = "uniform") -> np.ndarray:
+    """The ``n_bins + 1`` edges: equal widths over [0, 1], or equal shares of ``conf`` (quantiles)."""
+    n_bins = as_int(n_bins, "n_bins", minimum=1)
+    if one_of(binning, "binning", ("uniform", "quantile")) == "uniform":
+        return np.arange(n_bins + 1) / n_bins
+    return np.quantile(conf, np.arange(n_bins + 1) / n_bins)
+
+
+def _assign(conf: np.ndarray, edges: np.ndarray, closed: str) -> np.ndarray:
+    """Bin 0..n-1 of each confidence: ``[lo, hi)`` with the last bin closed, or ``(lo, hi]`` with the first closed."""
+    side = "right" if one_of(closed, "closed", ("left", "right")) == "left" else "left"
+    return np.clip(np.searchsorted(edges, conf, side=side) - 1, 0, len(edges) - 2)
+
+
+def reliability_curve(
+    conf: Any, correct: Any, n_bins: int = 10, binning: str = "uniform", closed: str = "left"
+) -> ReliabilityCurve:
+    """Mean confidence against share correct, bin by bin; empty bins are left out.
+
+    ``conf`` (n,) in [0, 1], ``correct`` (n,) 0/1. ``closed="left"`` means bins ``[lo, hi)`` and a closed last bin,
+    ``"right"`` means ``(lo, hi]`` and a closed first one, so that no confidence (1.0, 0.0) is ever dropped.
+    ``binning="quantile"`` gives bins of (about) equal counts; equal confidences stay together.
+
+    Raises ``ValueError`` for NaN, values outside [0, 1], different lengths or no data.
+    """
+    conf = _confidences(conf)
+    correct = _outcomes(correct, len(conf))
+    edges = bin_edges(conf, n_bins, binning)
+    place = _assign(conf, edges, closed)
+    count = np.bincount(place, minlength=len(edges) - 1)
+    full = count > 0
+    weight = count[full]
+    return ReliabilityCurve(
+        edges[:-1][full],
+        edges[1:][full],
+        np.bincount(place, conf, minlength=len(count))[full] / weight,
+        np.bincount(place, correct, minlength=len(count))[full] / weight,
+        weight,
+    )
+
+
+def expected_calibration_error(
+    conf: Any,
+    correct: Any,
+    n_bins: int = 10,
+    norm: str = "l1",
+    binning: str = "uniform",
+    closed: str = "left",
+) -> float:
+    """Distance between confidence and share correct over bins; 0 is perfect, in [0, 1].
+
+    With bin weights ``n_b / n`` and gaps ``|acc_b - conf_b|``: ``"l1"`` the weighted mean gap (ECE; Guo et al.,
+    arXiv 1706.04599, eq. 3), ``"l2"`` the root of the weighted mean square, ``"max"`` the largest gap of a
+    non-empty bin; always l1 <= l2 <= max. Arguments and errors as :func:`reliability_curve`. Equals
+    torchmetrics' ``binary_calibration_error`` off the bin edges; that one puts a confidence of exactly
+    1.0 into an extra bin (its issue 3510).
+    """
+    one_of(norm, "norm", ("l1", "l2", "max"))
+    curve = reliability_curve(conf, correct, n_bins, binning, closed)
+    gap = np.abs(curve.accuracy - curve.confidence)
+    weight = curve.count / curve.count.sum()
+    if norm == "l1":
+        return float(weight @ gap)
+    if norm == "l2":
+        return float(np.sqrt(weight @ gap**2))
+    return float(gap.max())
+
+
+def top_label(p: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Confidence and decision of each case: ``(n,)`` float and ``(n,)`` int.
+
+    ``p`` (n,) is the probability of "yes": confidence ``max(p, 1 - p)``, decision 1 where ``p >= 0.5``. ``p`` (n, K)
+    holds class probabilities: the largest and its (first) index.
+    """
+    p = as_finite_array(p, "p", ndim=(1, 2))
+    if p.ndim == 1:
+        p = _confidences(p, "p")
+        return np.maximum(p, 1.0 - p), (p >= 0.5).astype(np.int64)
+    if p.shape[1] < 2:
+        raise ValueError(f"p must have at least 2 classes, got shape {p.shape}; for 'yes' alone pass a flat array.")
+    if p.min() < 0.0 or np.abs(p.sum(axis=1) - 1.0).max() > 1e-3:
+        raise ValueError("each row of p must be class probabilities: not negative, summing to 1 (apply a softmax).")
+    return np.minimum(p.max(axis=1), 1.0), p.argmax(axis=1)
+
+
+def ece_top_label(p: Any, y: Any, n_bins: int = 10, **options: Any) -> float:
+    """ECE of the decision: its confidence against whether it equals ``y`` (n,).
+
+    The variant of the code of "taught to know" (Kapoor et al., arXiv 2406.08391) and of class probabilities
+    (n, K). ``options`` as :func:`expected_calibration_error`.
+    """
+    conf, decision = top_label(p)
+    y = as_finite_array(y, "y", ndim=1)
+    if len(y) != len(conf):
+        raise ValueError(f"y must have one label per case ({len(conf)}), got {len(y)}.")
+    classes = 2 if np.ndim(p) == 1 else np.shape(p)[1]
+    if not np.isin(y, np.arange(classes)).all():
+        raise ValueError(f"y must hold labels 0..{classes - 1}, got values from {y.min():g} to {y.max():g}.")
+    return expected_calibration_error(conf, decision == y, n_bins, **options)
+
+
+def ece_positive(p: Any, y: Any, n_bins: int = 10, **options: Any) -> float:
+    """ECE of the probability of "yes" itself: ``p`` (n,) against ``y`` (n,) in {0, 1}. Not :func:`ece_top_label`."""
+    return expected_calibration_error(p, y, n_bins, **options)
+
+
+def brier_score(p: Any, y: Any) -> float:
+    """Mean squared error of the probability, ``mean (p - y)^2`` in [0, 1]; ``p`` (n,) in [0, 1], ``y`` (n,) 0/1."""
+    p = _confidences(p, "p")
+    return float(np.mean((p - _outcomes(y, len(p), "y")) ** 2))
+
+
+def brier_decomposition(p: Any, y: Any, n_bins: int = 10, binning: str = "uniform", closed: str = "left") -> BrierParts:
+    """Murphy's split of the Brier score of the binned forecast (each ``p`` replaced by its bin's mean).
+
+    With bin weights ``w_b``, mean forecast ``f_b``, share of ones ``o_b`` and overall share ``o``: reliability
+    ``sum w_b (f_b - o_b)^2`` (0 is calibrated), resolution ``sum w_b (o_b - o)^2`` (more is better),
+    uncertainty ``o (1 - o)``. Murphy, J. Appl. Meteorology 12, 1973. Errors as :func:`reliability_curve`.
+    """
+    p = _confidences(p, "p")
+    y = _outcomes(y, len(p), "y")
+    place = _assign(p, bin_edges(p, n_bins, binning), closed)
+    curve = reliability_curve(p, y, n_bins, binning, closed)
+    weight = curve.count / len(p)
+    mean = np.zeros(place.max() + 1)
+    mean[np.unique(place)] = curve.confidence
+    base = y.mean()
+    return BrierParts(
+        reliability=float(weight @ (curve.confidence - curve.accuracy) ** 2),
+        resolution=float(weight @ (curve.accuracy - base) ** 2),
+        uncertainty=float(base * (1.0 - base)),
+        binned=float(np.mean((mean[place] - y) ** 2)),
+    )
+
+
+def bootstrap_ci(
+    metric: Callable[..., float],
+    *columns: Any,
+    rng: np.random.Generator,
+    level: float = 0.95,
+    resamples: int = 1000,
+    by: Any = None,
+) -> Interval:
+    """Percentile bootstrap interval of ``metric(*columns)``.
+
+    ``columns`` are arrays of one length n, resampled together with replacement. With ``by`` (n,) whole
+    groups are drawn instead of single cases (questions with several answers, subjects): cases within
+    a group are not independent. Binned metrics such as ECE are biased upwards by noise, more so in
+    resamples: read their interval as spread, not as coverage. Efron, Annals of Statistics 7, 1979.
+
+    Raises ``ValueError`` for no columns, different lengths, fewer than 2 groups, or a NaN metric.
+    """
+    level = as_probability(level, "level")
+    resamples = as_int(resamples, "resamples", minimum=1)
+    if not columns:
+        raise ValueError("bootstrap_ci needs at least one column of data, for instance bootstrap_ci(metric, p, y).")
+    arrays = [np.asarray(c.detach().cpu() if hasattr(c, "detach") else c) for c in columns]
+    size = len(arrays[0])
+    lengths = [len(a) for a in arrays] + ([len(by)] if by is not None else [])
+    if size == 0 or any(n != size for n in lengths):
+        raise ValueError(f"columns (and by) must have one common length above 0, got {lengths}.")
+    if by is None:
+        groups = None
+    else:
+        _, label = np.unique(np.asarray(by), return_inverse=True)
+        order = np.argsort(label, kind="stable")
+        groups = np.split(order, np.cumsum(np.bincount(label))[:-1])
+        if len(groups) < 2:
+            raise ValueError("by names a single group; a bootstrap over groups needs at least 2.")
+    values = np.empty(resamples)
+    for i in range(resamples):
+        if groups is None:
+            index = rng.integers(0, size, size)
+        else:
+            index = np.concatenate([groups[g] for g in rng.integers(0, len(groups), len(groups))])
+        values[i] = metric(*(a[index] for a in arrays))
+    estimate = float(metric(*arrays))
+    if not np.isfinite(estimate) or not np.isfinite(values).all():
+        raise ValueError("metric gave NaN or infinity on the data or on a resample; it must be defined on all of them.")
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(estimate, float(low), float(high))

@@ -1,0 +1,223 @@
+"""White-box attacks in the l-infinity ball: FGSM and projected gradient ascent, with averaged gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from workings.checks import as_float, as_int, one_of
+
+Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+GradFunction = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+class EOTGradient(NamedTuple):
+    """``mean`` and per-sample ``variance`` (``None`` for one sample), of ``x``'s shape; ``nans`` entries were set to 0."""
+
+    mean: torch.Tensor
+    variance: torch.Tensor | None
+    nans: int
+
+
+def check_labels(logits: torch.Tensor, y: torch.Tensor) -> None:
+    """Raise unless ``logits`` is (B, K) with K >= 2 and ``y`` (B,) holds integers in 0..K-1."""
+    if logits.dim() != 2 or logits.shape[0] == 0:
+        raise ValueError(f"logits must be a non-empty (B, K) tensor, got shape {tuple(logits.shape)}.")
+    classes = logits.shape[1]
+    if classes < 2:
+        raise ValueError(f"there is nothing to attack with K = {classes} class; logits need at least 2 columns.")
+    if y.shape != logits.shape[:1] or y.dtype.is_floating_point or y.dtype == torch.bool:
+        raise ValueError(f"labels must be ({len(logits)},) integers, got {y.dtype} of shape {tuple(y.shape)}.")
+    low, high = int(y.min()), int(y.max())
+    if low < 0 or high >= classes:
+        raise ValueError(f"labels must be in 0..{classes - 1}, got values from {low} to {high}.")
+
+
+def margin_loss(logits: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """``max_{k != y} z_k - z_y`` per example (B,): positive where the prediction is wrong.
+
+    ``logits`` (B, K), ``y`` (B,). Unchanged when a constant is added to an example's logits.
+    Carlini and Wagner, arXiv 1608.04644, loss f6. Raises ``ValueError`` for K = 1 or labels outside 0..K-1.
+    """
+    check_labels(logits, y)
+    true = logits.gather(1, y[:, None].long()).squeeze(1)
+    own = F.one_hot(y.long(), logits.shape[1]).bool()
+    return logits.masked_fill(own, -torch.inf).amax(dim=1) - true
+
+
+def cross_entropy_loss(logits: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """``-log softmax(z)_y`` per example (B,). Raises as :func:`margin_loss`."""
+    check_labels(logits, y)
+    return F.cross_entropy(logits, y.long(), reduction="none")
+
+
+LOSSES: dict[str, Loss] = {"margin": margin_loss, "cross-entropy": cross_entropy_loss}
+
+
+def eot_gradient(
+    loss_fn: Callable[..., torch.Tensor],
+    x: torch.Tensor,
+    samples: int,
+    generator: torch.Generator | None = None,
+) -> EOTGradient:
+    """Expectation over transformation: the gradient at ``x`` averaged over ``samples`` runs of a random loss.
+
+    ``loss_fn(x)`` (or ``loss_fn(x, generator)`` when a generator is given) returns one loss per example
+    (B,), drawing afresh on each call. Gradients are averaged, not logits or losses: the mean is
+    that of ``d loss / dx``. The variance is the unbiased one of a single sample, entry by entry.
+    NaN entries of a sample count as 0 and are counted. Averaging removes noise, never a bias of the
+    backward rule. Athalye et al., arXiv 1707.07397.
+    """
+    samples = as_int(samples, "samples", minimum=1)
+    mean = torch.zeros_like(x)
+    spread = torch.zeros_like(x)
+    nans = 0
+    for k in range(1, samples + 1):
+        point = x.detach().clone().requires_grad_(True)
+        with torch.enable_grad():
+            loss = loss_fn(point) if generator is None else loss_fn(point, generator)
+            if loss.shape != x.shape[:1]:
+                raise ValueError(f"loss_fn must give one loss per example ({len(x)},), got {tuple(loss.shape)}.")
+            (grad,) = torch.autograd.grad(loss.sum(), point)
+        bad = torch.isnan(grad)
+        nans += int(bad.sum())
+        grad = torch.where(bad, 0, grad)
+        step = grad - mean  # Welford's update
+        mean += step / k
+        spread += step * (grad - mean)
+    return EOTGradient(mean, spread / (samples - 1) if samples > 1 else None, nans)
+
+
+def attack_gradient(model: nn.Module, loss: str | Loss = "margin", samples: int = 1) -> GradFunction:
+    """``grad_fn(x, y)`` for :func:`pgd_linf`: the mean gradient of ``loss(model(x), y)`` over ``samples`` passes.
+
+    ``loss`` is ``"margin"``, ``"cross-entropy"`` or a function of (logits, y) giving (B,). The model
+    is used as it is (its mode and backward rules); its parameters get no gradient.
+    """
+    if isinstance(loss, str):
+        loss = LOSSES[one_of(loss, "loss", tuple(LOSSES))]
+    as_int(samples, "samples", minimum=1)
+
+    def grad_fn(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return eot_gradient(lambda point: loss(model(point), y), x, samples).mean
+
+    return grad_fn
+
+
+def fgsm(
+    model: nn.Module,
+    x: torch.Tensor,
+    y: torch.Tensor,
+    eps: float,
+    grad_samples: int = 1,
+    *,
+    loss: str | Loss = "cross-entropy",
+    clip: tuple[float, float] = (0.0, 1.0),
+) -> torch.Tensor:
+    """Fast gradient sign method: ``clip(x + eps sign(g))`` with ``g`` the mean gradient over ``grad_samples`` passes.
+
+    ``x`` (B, ...) inside the box ``clip``, ``y`` (B,). Goodfellow et al., arXiv 1412.6572; averaged over
+    masks as in the SAP paper, Sections 3.2 and 4.4. To reuse one gradient for many radii call
+    :func:`fgsm_step`. Raises ``ValueError`` for ``eps < 0``, a reversed box or labels out of range.
+    """
+    _check_box(x, eps, clip)
+    return fgsm_step(x, attack_gradient(model, loss, grad_samples)(x, y), eps, clip)
+
+
+def fgsm_step(
+    x: torch.Tensor, gradient: torch.Tensor, eps: float, clip: tuple[float, float] = (0.0, 1.0)
+) -> torch.Tensor:
+    """``clip(x + eps sign(gradient))``; shape of ``x``. ``eps = 0`` returns the values of ``x``."""
+    _check_box(x, eps, clip)
+    if gradient.shape != x.shape:
+        raise ValueError(f"gradient must have the shape of x, {tuple(x.shape)}, got {tuple(gradient.shape)}.")
+    return (x.detach() + eps * gradient.sign()).clamp(*clip)
+
+
+def pgd_linf(
+    grad_fn: GradFunction,
+    x: torch.Tensor,
+    y: torch.Tensor,
+    eps: float,
+    step: float,
+    steps: int,
+    clip: tuple[float, float] = (0.0, 1.0),
+    random_start: bool = False,
+    optimizer: str = "sign",
+    generator: torch.Generator | None = None,
+    on_step: Callable[[int, torch.Tensor], None] | None = None,
+) -> torch.Tensor:
+    """Projected gradient ascent in ``{|x' - x| <= eps}`` and the box ``clip``: the last iterate, shape of ``x``.
+
+    ``grad_fn(x', y)`` is the gradient to ascend (see :func:`attack_gradient`; for a transfer attack take
+    another network's). With ``optimizer="sign"`` a step is ``step * sign(g)`` (Madry et al.,
+    arXiv 1706.06083). With ``"sign-adam"`` the sign is fed into Adam (betas 0.9, 0.999), as in the public
+    2018 attack on SAP: where signs flip from mask to mask the steps shrink, so it averages over masks.
+    ``random_start`` begins at a uniform point of the ball, from ``generator``. NaN gradients count as 0.
+    ``on_step(t, x')`` sees every iterate, from t = 1.
+
+    Nothing is stopped early on a success: one lucky pass of a random network proves nothing.
+    Raises ``ValueError`` for ``eps < 0``, ``step < 0`` or a reversed box.
+    """
+    _check_box(x, eps, clip)
+    step = as_float(step, "step", minimum=0.0)
+    steps = as_int(steps, "steps", minimum=0)
+    one_of(optimizer, "optimizer", ("sign", "sign-adam"))
+    x = x.detach()
+    adv = x.clone()
+    if random_start:
+        noise = torch.rand(x.shape, dtype=x.dtype, device=x.device, generator=generator)
+        adv = (adv + eps * (2 * noise - 1)).clamp(*clip)
+    first = torch.zeros_like(x)
+    second = torch.zeros_like(x)
+    for t in range(1, steps + 1):
+        direction = torch.nan_to_num(grad_fn(adv, y).detach(), nan=0.0).sign()
+        if optimizer == "sign-adam":
+            first = 0.9 * first + 0.1 * direction
+            second = 0.999 * second + 0.001 * direction.square()
+            direction = (first / (1 - 0.9**t)) / ((second / (1 - 0.999**t)).sqrt() + 1e-8)
+        delta = (adv + step * direction - x).clamp(-eps, eps)
+        adv = (x + delta).clamp(*clip)
+        if on_step is not None:
+            on_step(t, adv)
+    return adv
+
+
+def random_search_linf(
+    score_fn: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    x: torch.Tensor,
+    y: torch.Tensor,
+    eps: float,
+    tries: int,
+    clip: tuple[float, float] = (0.0, 1.0),
+    generator: torch.Generator | None = None,
+) -> torch.Tensor:
+    """The best of ``tries`` random corners of the ball by ``score_fn(x', y)`` (B,), example by example; shape of ``x``.
+
+    No gradient is used: if it beats a gradient attack, the gradient was masked. ``x`` itself is the first try.
+    """
+    _check_box(x, eps, clip)
+    best, score = x.detach().clone(), score_fn(x, y)
+    for _ in range(as_int(tries, "tries", minimum=0)):
+        sign = torch.randint(0, 2, x.shape, device=x.device, generator=generator).to(x.dtype) * 2 - 1
+        trial = (x + eps * sign).clamp(*clip)
+        value = score_fn(trial, y)
+        better = value > score
+        best[better], score = trial[better], torch.where(better, value, score)
+    return best
+
+
+def _check_box(x: torch.Tensor, eps: float, clip: tuple[float, float]) -> None:
+    as_float(eps, "eps", minimum=0.0)
+    low, high = as_float(clip[0], "clip[0]"), as_float(clip[1], "clip[1]")
+    if low > high:
+        raise ValueError(f"clip must be (low, high) with low <= high, got {clip!r}; swap its ends.")
+    if x.dim() < 2 or x.numel() == 0:
+        raise ValueError(f"x must be a non-empty batch (B, ...), got shape {tuple(x.shape)}.")
+    least, most = (float(v) for v in x.detach().aminmax())
+    if not (low - 1e-6 <= least and most <= high + 1e-6):
+        raise ValueError(f"x must lie in the box [{low:g}, {high:g}], got values from {least:g} to {most:g}.")

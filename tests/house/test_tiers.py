@@ -1,0 +1,118 @@
+"""Tiers and the command line: the full path of every chapter runs, on generated data, within the tests."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from workings.house import checkout, cli, new
+
+ROOT = checkout.root()
+SLUGS = [path.stem for path in checkout.notebook_scripts()]
+pytestmark = pytest.mark.filterwarnings("default")  # papermill and nbclient warn about each other
+
+
+def run(*arguments, cwd=ROOT, **variables):
+    command = [sys.executable, "-m", "workings.house.cli", *arguments]
+    environment = {**os.environ, "WORKINGS_QUIET": "1", **variables}
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment)
+
+
+@pytest.mark.parametrize("slug", SLUGS)
+def test_the_full_tier_runs_dry(slug, tmp_path):
+    before = {path: path.read_bytes() for path in (ROOT / "results").rglob("*.json")}
+    done = run("run", slug, "--tier", "full", "--dry-run", WORKINGS_RUNS=str(tmp_path))
+    assert done.returncode == 0, done.stderr[-2000:]
+    executed = nbformat.read(ROOT / "runs" / slug / "full-dry.ipynb", as_version=4)
+    injected = [c for c in executed.cells if "injected-parameters" in c.metadata.get("tags", [])]
+    assert 'tier = "full"' in injected[0].source and "dry_run = True" in injected[0].source
+    after = {path: path.read_bytes() for path in (ROOT / "results").rglob("*.json")}
+    assert after == before, "a dry run must record nothing"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "no_such_chapter"], "no notebook called 'no_such_chapter'"),
+        (["run", SLUGS[0], "--tier", "huge"], "tier must be one of demo, full, got 'huge'"),
+        (["refresh", "no_such_chapter"], "there are: "),
+        (["new", "no_part", "thing"], "part 'no_part' is not one of"),
+        (["new", "uncertainty", "Bad-Slug"], "slug 'Bad-Slug' must be"),
+        (["new", "uncertainty", "conformal_set_size"], "exists already"),
+        (["address", "example.org"], "must look like https://"),
+    ],
+)
+def test_a_mistake_ends_with_status_two_and_one_line(arguments, message, capsys):
+    assert cli.main(arguments) == 2
+    said = capsys.readouterr().err.strip()
+    assert message in said and said.count("\n") == 0
+
+
+def test_list_names_every_chapter_and_counts_its_verdicts(capsys):
+    assert cli.main(["list"]) == 0
+    said = capsys.readouterr().out
+    for slug in SLUGS:
+        assert slug in said
+    assert "claims:" in said
+
+
+def test_the_table_of_contents_takes_a_chapter_in_its_part():
+    toc = (ROOT / "_toc.yml").read_text()
+    grown = new.add_to_toc(toc, "uncertainty", "abc")
+    assert grown.index("conformal_set_size") < grown.index("notebooks/uncertainty/abc") < grown.index("caption: Reference")
+    fresh = new.add_to_toc(toc, "few_shot", "abc")
+    assert "  - caption: Few shot\n    chapters:\n      - file: notebooks/few_shot/abc\n  - caption: Reference" in fresh
+
+
+@pytest.fixture(scope="module")
+def copy_with_new_chapter(tmp_path_factory):
+    """A copy of the checkout in which `make new` began a chapter and `make refresh` executed it."""
+    copy = tmp_path_factory.mktemp("checkout") / "workings"
+    skip = shutil.ignore_patterns(".venv*", "_build", ".git", "runs", ".cache", ".hypothesis", "__pycache__", "*.ipynb")
+    shutil.copytree(ROOT, copy, ignore=skip)
+    for script in copy.glob("notebooks/*/*.py"):  # the others are not under test here
+        shutil.copy(ROOT / script.relative_to(copy).with_suffix(".ipynb"), script.with_suffix(".ipynb"))
+    path = {"PYTHONPATH": str(copy / "lib")}
+    made = run("new", "few_shot", "template_trial", cwd=copy, **path)
+    assert made.returncode == 0, made.stderr
+    stored = run("refresh", "template_trial", cwd=copy, **path)
+    assert stored.returncode == 0, stored.stderr[-2000:]
+    return copy
+
+
+def test_a_new_chapter_passes_the_tests_it_comes_with(copy_with_new_chapter):
+    copy = copy_with_new_chapter
+    tests = ["tests/few_shot", "tests/house/test_notebooks.py", "tests/house/test_dependencies.py"]
+    notebook = "notebooks/few_shot/template_trial.ipynb"
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--nbval", "--nbval-current-env",
+               "--nbval-sanitize-with", "tests/nbval.cfg", *tests, notebook]  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": str(copy / "lib")}
+    environment.pop("PYTEST_XDIST_WORKER", None)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=copy, env=environment)
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert "template_trial.ipynb::Cell" not in done.stdout.split("short test summary")[-1]
+
+
+def test_a_new_chapter_has_its_record_and_its_line_in_the_book(copy_with_new_chapter):
+    copy = copy_with_new_chapter
+    record = json.loads((copy / "results/few_shot/template_trial/demo.json").read_text())
+    assert set(record["rows"]) == {"template-trial-1"}
+    assert "notebooks/few_shot/template_trial" in (copy / "_toc.yml").read_text()
+    code = "from workings import ledger_page; print(ledger_page.ledger_markdown())"
+    path = {**os.environ, "PYTHONPATH": str(copy / "lib")}
+    page = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=copy, env=path).stdout
+    assert "template-trial-1" in page
+
+
+def test_every_link_to_the_literature_is_in_the_bibliography():
+    import re
+
+    known = (ROOT / "book" / "references.bib").read_text().lower()
+    for script in checkout.notebook_scripts():
+        text = script.read_text()
+        for link in re.findall(r"https://(?:doi\.org|arxiv\.org/abs)/([^)\s\"]+)", text):
+            assert link.lower() in known, f"{Path(script).stem}: {link} is not in book/references.bib"
