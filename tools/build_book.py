@@ -81,9 +81,7 @@ def compile_book():
     command += ["-W", "-n", "--keep-going"]
     log = ROOT / "_build" / "build.log"
     with open(log, "wb") as sink:
-        code = subprocess.call(
-            command, stdout=sink, stderr=subprocess.STDOUT, cwd=str(SOURCE)
-        )
+        code = subprocess.call(command, stdout=sink, stderr=subprocess.STDOUT, cwd=str(SOURCE))
     text = log.read_text(errors="replace").replace(str(SOURCE) + "/", "")
     if code != 0:
         wrong = [line for line in text.splitlines() if "WARNING" in line or "ERROR" in line]

@@ -99,7 +99,9 @@ class Control:
         missing = [place for place in places if place not in flat]
         extra = len(frames) - (len(places) - len(missing))
         if missing or extra:
-            raise ValueError(f"{len(places)} frames are needed for these axes; missing {missing[:3]}, {extra} too many.")
+            raise ValueError(
+                f"{len(places)} frames are needed for these axes; missing {missing[:3]}, {extra} too many."
+            )
         self.name, self.axes, self.caption = name, tuple(axes), caption
         self.frames = tuple(flat[place] for place in places)
         weight = sum(len(frame.src) for frame in self.frames)

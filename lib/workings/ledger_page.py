@@ -29,8 +29,8 @@ chapter's claims file; a run records what it measured; the verdict is computed f
 - **{with_symbol(NOT_RUN)}**: nothing has been measured yet.
 
 *Demo* runs in the notebook on two processor cores within a minute. *Full* is the experiment at the paper's scale
-or as near as its row says. A number after ± is the standard deviation over the recorded seeds or splits. Each id
-leads to the cell that measured it.
+or as near as its row says. A number after ± is the standard deviation over the recorded seeds or splits; for the mean of
+many generated samples it is the standard error. Each id leads to the cell that measured it.
 """
 
 _BENCH_INTRODUCTION = """# Benchmarks

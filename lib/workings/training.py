@@ -195,6 +195,7 @@ def save_checkpoint(
         "format": _FORMAT,
         "model": model.state_dict(),
         "optimiser": optimiser.state_dict(),
+        "optimiser_class": type(optimiser).__name__,
         "scaler": {} if scaler is None else scaler.state_dict(),
         "seed": seed,
         "losses": losses,
@@ -251,13 +252,14 @@ def _resume(
     if len(losses) > steps:
         raise ValueError(f"the checkpoint {str(path)!r} is at step {len(losses)}, beyond the {steps} steps asked for.")
     rates = [group["initial_lr"] for group in optimiser.param_groups]
-    try:
-        optimiser.load_state_dict(state["optimiser"])
-    except (ValueError, KeyError):
-        raise ValueError(f"the checkpoint {str(path)!r} is of another optimiser; use another file.") from None
-    if [group["initial_lr"] for group in optimiser.param_groups] != rates:
-        raise ValueError(f"the checkpoint {str(path)!r} had another learning rate than {rates}; use another file.")
+    found = [group["initial_lr"] for group in state["optimiser"]["param_groups"]]
+    if (state["optimiser_class"], found) != (type(optimiser).__name__, rates):
+        raise ValueError(
+            f"the checkpoint {str(path)!r} is of another optimiser, {state['optimiser_class']} with learning rate(s) "
+            f"{found}, not {type(optimiser).__name__} with {rates}; use another file."
+        )
     model.load_state_dict(state["model"])
+    optimiser.load_state_dict(state["optimiser"])
     if scaler is not None and state["scaler"]:
         scaler.load_state_dict(state["scaler"])
     return losses

@@ -43,7 +43,7 @@ source = os.environ.get(
 )
 if importlib.util.find_spec("workings") is None:
     subprocess.run(
-        [sys.executable, "-m", "pip", "install", "-q", f"workings @ {source}"],
+        [sys.executable, "-m", "pip", "install", "-q", source],
         check=True,
     )
 
@@ -64,6 +64,7 @@ import numpy as np
 from scipy import stats
 from sklearn.datasets import load_diabetes
 from sklearn.ensemble import RandomForestClassifier
+
 from workings import ledger
 from workings.controls import Axis, Control, Frame
 from workings.figures import COLOURS, png_bytes, staircase_panel, use_style
@@ -108,8 +109,11 @@ book = ledger.open("conformal_set_size", tier=tier)
 # fresh patients, the *calibration set*, and sort. The threshold $\tau$ is the $k$-th smallest score, with
 #
 # $$
-# k = \lceil (1-\alpha)(n+1) \rceil, \qquad C(x) = \{y : s(x, y) \le \tau\}. \tag{1}
+# k = \lceil (1-\alpha)(n+1) \rceil. \tag{1}
 # $$
+#
+# The prediction set of a new patient holds every answer that fits at least that well, $C(x) = \{y : s(x, y) \le \tau\}$:
+# here, an interval of width $2\tau$.
 #
 # A new patient's score is equally likely to fall in any of the $n+1$ gaps between the calibration scores, so
 # it is at most $\tau$ with probability at least $1-\alpha$. That is the whole guarantee. It holds for any model.
@@ -209,7 +213,10 @@ plt.show()
 # with a strict inequality, which will matter. The number below $r$ is therefore binomial, and
 #
 # $$
-# P(\tau \ge r) = B\big(G(r)\big), \qquad B(p) = \sum_{i=0}^{k-1} \binom{n}{i} p^i (1-p)^{n-i}. \tag{3}
+# \begin{aligned}
+# P(\tau \ge r) &= B\big(G(r)\big), \cr
+# B(p) &= \sum_{i=0}^{k-1} \binom{n}{i} p^i (1-p)^{n-i}.
+# \end{aligned} \tag{3}
 # $$
 #
 # | symbol | what it is | range |
@@ -253,7 +260,10 @@ plt.show()
 # threshold reaches $r$. Add up the slices:
 #
 # $$
-# \mathbb{E}\,|C(X)| \;=\; \int P(\tau \ge r)\, d\Lambda(r) \;=\; \int B\big(G(r)\big)\, d\Lambda(r). \tag{4}
+# \begin{aligned}
+# \mathbb{E}\,|C(X)| &= \int P(\tau \ge r)\, d\Lambda(r) \cr
+# &= \int B\big(G(r)\big)\, d\Lambda(r).
+# \end{aligned} \tag{4}
 # $$
 #
 # The expectation is over the calibration set and the test point. Everything on the right is known except $G$, the
@@ -328,7 +338,10 @@ plt.show()
 # probability at least $1-\gamma$,
 #
 # $$
-# \sup_r |\hat G(r) - G(r)| \le \delta, \qquad \delta = \sqrt{\frac{\ln(2/\gamma)}{2m}}. \tag{6}
+# \begin{aligned}
+# \sup_r |\hat G(r) - G(r)| &\le \delta, \cr
+# \delta &= \sqrt{\frac{\ln(2/\gamma)}{2m}}.
+# \end{aligned} \tag{6}
 # $$
 #
 # $B$ decreases, so a *larger* $G$ gives a *smaller* set. Push the whole staircase through (5) with
@@ -670,8 +683,9 @@ for size, level in ((149, 0.18), (9, 0.7), (99, 0.1)):
     )
 
 # %% [markdown]
-# Some libraries differ from the exact rank for other reasons, at settings as common as $n = 99$, $\alpha = 0.1$: the
-# {doc}`benchmark page <../../book/generated/benchmarks>` counts where. One rank too many is safe and slightly wasteful; one too few breaks the guarantee.
+# Libraries take other ranks too, one of them at settings as common as $n = 99$, $\alpha = 0.1$: the
+# {doc}`benchmark page <../../book/generated/benchmarks>` counts where. One rank too many is safe and slightly wasteful; one
+# too few would break the guarantee.
 #
 # **The expectation is about one trained model.** Train again and $G$ changes. In the protocol below ten models are pooled, as in the authors' code, so the
 # reference mixes two kinds of luck; we report the misses against each model's own average as well.

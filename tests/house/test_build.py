@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+
 from workings.house import checkout
 
 ROOT = checkout.root()
@@ -25,8 +26,8 @@ def test_a_second_build_finds_nothing_to_do():
 def test_the_fingerprint_sees_a_changed_result(tmp_path):
     code = (
         "import pathlib, shutil; new = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else None;"
-        "a = build_book.fingerprint(); build_book.ROOT = pathlib.Path({!r}); b = build_book.fingerprint(); print(a != b)"
-    ).format(str(tmp_path))
+        f"a = build_book.fingerprint(); build_book.ROOT = pathlib.Path({str(tmp_path)!r}); b = build_book.fingerprint(); print(a != b)"
+    )
     assert tool(code).stdout.strip() == "True"
 
 

@@ -7,6 +7,7 @@ import sys
 
 import nbformat
 import pytest
+
 from workings.house import checkout
 
 ROOT = checkout.root()
@@ -70,8 +71,13 @@ def test_the_notebook_alone_sets_itself_up_and_runs(bare, source, tmp_path):
     assert re.search(r"Environment: workings \d+\.\d+\.\d+ .*Python 3\.\d+", said)
     assert "torch" not in said, "this chapter must not bring torch along"
     # The ledger travels inside the package: the notebook ends with the same table as in the book.
-    table = [o for outputs in expected for o in outputs if "Ledger: " in str(o.get("data", {}).get("text/plain", ""))]
-    again = [o for c in executed.cells for o in c.get("outputs", []) if "Ledger: " in str(o.get("data", {}).get("text/plain", ""))]
+    table = [o for outputs in expected for o in outputs if "css-12: demo" in str(o.get("data", {}).get("text/plain", ""))]
+    again = [
+        o
+        for c in executed.cells
+        for o in c.get("outputs", [])
+        if "css-12: demo" in str(o.get("data", {}).get("text/plain", ""))
+    ]
     assert [o.data["text/plain"] for o in again] == [o.data["text/plain"] for o in table] and table
 
 

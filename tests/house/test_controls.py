@@ -6,6 +6,7 @@ import re
 
 import matplotlib.pyplot as plt
 import pytest
+
 from workings.controls import Axis, Control, Frame
 from workings.figures import COLOURS, png_bytes, use_style
 
@@ -32,7 +33,9 @@ def test_every_slider_has_a_label_a_spoken_value_and_its_steps():
     page = two_axes().to_html()
     for i, axis in enumerate(two_axes().axes):
         assert f'<label for="two-{i}">{axis.label}</label>' in page
-        found = re.search(rf'id="two-{i}" min="0" max="(\d)" step="1" value="(\d)" aria-valuetext="(\w.*?)" data-names="(.*?)"', page)
+        found = re.search(
+            rf'id="two-{i}" min="0" max="(\d)" step="1" value="(\d)" aria-valuetext="(\w.*?)" data-names="(.*?)"', page
+        )
         assert int(found[1]) == len(axis.values) - 1 and int(found[2]) == axis.start
         assert found[3] == axis.values[axis.start] and json.loads(html.unescape(found[4])) == list(axis.values)
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import yaml
+
 from workings.house import checkout
 
 ROOT = checkout.root()
@@ -47,9 +48,7 @@ def test_the_package_states_lower_bounds_only():
 
 
 def test_an_old_python_is_refused_with_a_remedy(tmp_path):
-    code = (
-        "import sys; sys.path.insert(0, 'tools'); import env; env.OLDEST = (9, 9); env.check_machine('book')"
-    )
+    code = "import sys; sys.path.insert(0, 'tools'); import env; env.OLDEST = (9, 9); env.check_machine('book')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 1 and "needs Python 9.9" in done.stderr and "PYTHON=" in done.stderr
 

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 from markdown_it import MarkdownIt
+
 from workings import claims, ledger, ledger_page, record
 from workings.results import ResultsError
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import jupytext
 import nbformat
 import pytest
+
 from workings.house import checkout, stamp
 from workings.house.refresh import WIDGET_VIEW, read_script
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from workings import PARTS, claims, paths
 from workings.criteria import COMPARISONS, Criterion, NotPlanned, PaperNumber, check_tier
 
@@ -113,6 +114,9 @@ def test_every_mistake_of_a_file_is_reported_at_once_in_the_order_of_lines():
     text = text.replace("1.0e-10", "abc").replace("id: css-2", "id: css-1")
     found = problems(text)
     assert [int(one.split(":")[1]) for one in found] == [4, 10, 12, 16]
+    backwards = "paper:\n  key: 1\n  authors: 2\n  year: soon\n" + GOOD[: GOOD.index("paper:")]
+    found = problems(backwards)  # a file may order its keys as it likes
+    assert [int(one.split(":")[1]) for one in found] == [1, 2, 3, 4]
 
 
 def test_a_complaint_names_claim_tier_and_allowed_words():

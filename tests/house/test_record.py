@@ -9,6 +9,7 @@ import types
 from importlib import metadata
 
 import pytest
+
 from workings import record
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+
 from workings.house import checkout, cli, new
 
 ROOT = checkout.root()
@@ -63,7 +64,9 @@ def test_list_names_every_chapter_and_counts_its_verdicts(capsys):
 def test_the_table_of_contents_takes_a_chapter_in_its_part():
     toc = (ROOT / "_toc.yml").read_text()
     grown = new.add_to_toc(toc, "uncertainty", "abc")
-    assert grown.index("conformal_set_size") < grown.index("notebooks/uncertainty/abc") < grown.index("caption: Reference")
+    assert (
+        grown.index("conformal_set_size") < grown.index("notebooks/uncertainty/abc") < grown.index("caption: Reference")
+    )
     fresh = new.add_to_toc(toc, "few_shot", "abc")
     assert "  - caption: Few shot\n    chapters:\n      - file: notebooks/few_shot/abc\n  - caption: Reference" in fresh
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from workings import fetch
 from workings.uncertainty import uci
 
@@ -93,6 +94,7 @@ def test_an_unknown_table_lists_the_known_ones(name):
         gzip.compress(b"1,2\n3,4\n")[:-6],
         gzip.compress("1,2\né,4\n".encode()),
         gzip.compress(b"\x80\x04K\x01."),
+        gzip.compress(b"1,2\n3,4\n")[:10] + b"\xff" * 40,
     ],
 )
 def test_a_file_that_is_no_table_of_numbers_is_named(tmp_path, content):

@@ -8,6 +8,7 @@ import math
 import numpy as np
 import pytest
 from scipy import stats
+
 from workings.uncertainty.conformal import conformal_rank, conformal_threshold
 from workings.uncertainty.monte_carlo import monte_carlo_size, resplit
 from workings.uncertainty.scores import interval_size, lac, residual_cum_factor, set_size, true_label

@@ -34,7 +34,7 @@ import sys
 
 source = os.environ.get("WORKINGS_SOURCE", "git+https://github.com/workings-book/workings@v0.1.0")
 if importlib.util.find_spec("workings") is None:
-    subprocess.run([sys.executable, "-m", "pip", "install", "-q", f"workings @ {source}"], check=True)
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", source], check=True)
 
 from workings.record import environment_line
 

@@ -16,7 +16,7 @@ GradFunction = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 class EOTGradient(NamedTuple):
-    """``mean`` and per-sample ``variance`` (``None`` for one sample), of ``x``'s shape; ``nans`` entries were set to 0."""
+    """``mean`` and per-sample ``variance`` (``None`` for one sample), as ``x``; ``nans`` entries were set to 0."""
 
     mean: torch.Tensor
     variance: torch.Tensor | None
@@ -76,13 +76,9 @@ def eot_gradient(
     mean = torch.zeros_like(x)
     spread = torch.zeros_like(x)
     nans = 0
+    call = loss_fn if generator is None else lambda point: loss_fn(point, generator)
     for k in range(1, samples + 1):
-        point = x.detach().clone().requires_grad_(True)
-        with torch.enable_grad():
-            loss = loss_fn(point) if generator is None else loss_fn(point, generator)
-            if loss.shape != x.shape[:1]:
-                raise ValueError(f"loss_fn must give one loss per example ({len(x)},), got {tuple(loss.shape)}.")
-            (grad,) = torch.autograd.grad(loss.sum(), point)
+        grad = _one_gradient(call, x)
         bad = torch.isnan(grad)
         nans += int(bad.sum())
         grad = torch.where(bad, 0, grad)
@@ -92,18 +88,33 @@ def eot_gradient(
     return EOTGradient(mean, spread / (samples - 1) if samples > 1 else None, nans)
 
 
+def _one_gradient(loss_fn: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> torch.Tensor:
+    """Gradient of the summed per-example loss at ``x``: one sample, shape of ``x``."""
+    point = x.detach().clone().requires_grad_(True)
+    with torch.enable_grad():
+        loss = loss_fn(point)
+        if loss.shape != x.shape[:1]:
+            raise ValueError(f"the loss must be one number per example ({len(x)},), got shape {tuple(loss.shape)}.")
+        return torch.autograd.grad(loss.sum(), point)[0]
+
+
 def attack_gradient(model: nn.Module, loss: str | Loss = "margin", samples: int = 1) -> GradFunction:
     """``grad_fn(x, y)`` for :func:`pgd_linf`: the mean gradient of ``loss(model(x), y)`` over ``samples`` passes.
 
     ``loss`` is ``"margin"``, ``"cross-entropy"`` or a function of (logits, y) giving (B,). The model
-    is used as it is (its mode and backward rules); its parameters get no gradient.
+    is used as it is (its mode and backward rules); its parameters get no gradient. NaN counts as 0 and the
+    mean is :func:`eot_gradient`'s, without its variance.
     """
     if isinstance(loss, str):
         loss = LOSSES[one_of(loss, "loss", tuple(LOSSES))]
-    as_int(samples, "samples", minimum=1)
+    samples = as_int(samples, "samples", minimum=1)
 
     def grad_fn(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        return eot_gradient(lambda point: loss(model(point), y), x, samples).mean
+        total = None
+        for _ in range(samples):
+            grad = _one_gradient(lambda point: loss(model(point), y), x).nan_to_num(nan=0.0)
+            total = grad if total is None else total.add_(grad)
+        return total if samples == 1 else total.div_(samples)
 
     return grad_fn
 

@@ -87,7 +87,7 @@ def train_resnet20(
         schedule=one_cycle(steps, warmup=0.25),
         autocast=autocast,
         checkpoint=checkpoint,
-        checkpoint_every=order.per_epoch,
+        checkpoint_every=None if checkpoint is None else order.per_epoch,
         on_step=after_step,
         progress=progress,
     )

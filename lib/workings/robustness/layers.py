@@ -96,9 +96,7 @@ def insert_pruning(model: nn.Module, after: Types, make: Callable[[], PruningLay
     Weights are copied too. Raises ``ValueError`` when no module matches or the model is pruned already.
     """
     if any(pruning_layers(model)):
-        raise ValueError(
-            "the model has pruning layers already; change them with configure or take remove_pruning first."
-        )
+        raise ValueError("the model has pruning layers already; change them with configure, or remove_pruning first.")
     return replace_modules(copy.deepcopy(model), after, lambda layer: Pruned(layer, make()))
 
 

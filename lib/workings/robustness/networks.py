@@ -10,7 +10,7 @@ import math
 import torch
 from torch import nn
 
-from workings.checks import as_float, as_int
+from workings.checks import as_float, as_int, one_of
 
 
 def activation(slope: float = 0.0) -> nn.Module:
@@ -19,19 +19,27 @@ def activation(slope: float = 0.0) -> nn.Module:
     return nn.ReLU() if slope == 0.0 else nn.LeakyReLU(slope)
 
 
-def initialise(model: nn.Module, generator: torch.Generator) -> nn.Module:
+def initialise(model: nn.Module, generator: torch.Generator, rule: str = "msra") -> nn.Module:
     """Draw the weights of ``model`` anew, in place, from ``generator`` (CPU); returns ``model``.
 
-    Convolutions and linear layers: Gaussian with variance ``2 / fan_in`` (He et al., arXiv
-    1502.01852, eq. 10; the SAP paper's MSRA rule), zero bias. Batch-norm: weight 1, bias 0.
+    Convolutions and linear layers by ``rule``: ``"msra"`` Gaussian with variance ``2 / fan_in`` and zero
+    bias (He et al., arXiv 1502.01852, eq. 10; the SAP paper's rule); ``"uniform"`` weights and
+    biases uniform within ``1 / sqrt(fan_in)``, which is what PyTorch does by default. Batch-norm: weight 1, bias 0.
     """
+    one_of(rule, "rule", ("msra", "uniform"))
     for module in model.modules():
         if isinstance(module, (nn.Conv2d, nn.Linear)):
+            fan_in = module.weight[0].numel()
             with torch.no_grad():
-                values = torch.randn(module.weight.shape, generator=generator)
-                module.weight.copy_(values * math.sqrt(2.0 / module.weight[0].numel()))
-                if module.bias is not None:
-                    module.bias.zero_()
+                for value in (module.weight, module.bias):
+                    if value is None:
+                        continue
+                    if rule == "uniform":
+                        value.copy_((2 * torch.rand(value.shape, generator=generator) - 1) / math.sqrt(fan_in))
+                    elif value is module.weight:
+                        value.copy_(torch.randn(value.shape, generator=generator) * math.sqrt(2.0 / fan_in))
+                    else:
+                        value.zero_()
         elif isinstance(module, nn.BatchNorm2d):
             module.reset_running_stats()
             nn.init.ones_(module.weight)
@@ -43,7 +51,7 @@ def digits_cnn(generator: torch.Generator, *, slope: float = 0.0, classes: int =
     """The demo network: (B, 1, 8, 8) in [0, 1] to (B, classes) logits, four activations.
 
     3x3 convolutions with 16, 32 (stride 2) and 32 filters, then linear 64 and linear ``classes``.
-    The four activation maps have 1024, 512, 512 and 64 entries.
+    The four activation maps have 1024, 512, 512 and 64 entries. Weights start by the ``"uniform"`` rule.
     """
     model = nn.Sequential(
         nn.Conv2d(1, 16, 3, padding=1),  # (B, 16, 8, 8)
@@ -57,7 +65,7 @@ def digits_cnn(generator: torch.Generator, *, slope: float = 0.0, classes: int =
         activation(slope),
         nn.Linear(64, as_int(classes, "classes", minimum=2)),
     )
-    return initialise(model, generator)
+    return initialise(model, generator, "uniform")
 
 
 class PreActivationBlock(nn.Module):
