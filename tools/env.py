@@ -24,7 +24,7 @@ CAUSES = [
     (("No space left", "Errno 28"), "The disk is full. Free some space, then run the same command again."),
     (
         ("Temporary failure in name resolution", "NewConnectionError", "Network is unreachable", "Could not fetch URL",
-         "Connection refused", "Read timed out", "ConnectionError", "No route to host"),
+         "Connection refused", "Read timed out", "ConnectionError", "No route to host", "from versions: none"),
         "The package index could not be reached. Check the network (or pip's own settings, such as a proxy or a\n"
         "mirror), then run the same command again: what was already fetched is kept in pip's cache.",
     ),

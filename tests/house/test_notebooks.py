@@ -141,3 +141,22 @@ def test_changing_the_address_changes_badge_setup_and_config_together():
     before += '\n  url: https://github.com/a/b\n  branch: v0\nrepository-code: "https://github.com/a/b"\n'
     after = stamp.stamped(before, "https://example.org/new/place", "v2.0.0")
     assert after.count("new/place") == 4 and after.count("v2.0.0") == 3 and "a/b" not in after
+
+
+def test_one_command_moves_the_project(tmp_path, monkeypatch):
+    for name in ("pyproject.toml", "_config.yml", "CITATION.cff", "README.md"):
+        (tmp_path / name).write_text((checkout.root() / name).read_text())
+    for script in SCRIPTS[:1]:
+        for path in (script, script.with_suffix(".ipynb")):
+            copy = tmp_path / path.relative_to(checkout.root())
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_text(path.read_text())
+    monkeypatch.setattr(checkout, "root", lambda: tmp_path)
+    old = checkout.address()
+    changed = stamp.set_address("https://github.com/someone/else.git")
+    assert checkout.address() == "https://github.com/someone/else" and len(changed) >= 6
+    for path in tmp_path.rglob("*.*"):
+        assert old.removeprefix("https://github.com/") not in path.read_text(), path.name
+    assert stamp.stamp() == [], "a second stamp has nothing left to do"
+    with pytest.raises(ValueError, match="must look like"):
+        stamp.set_address("github.com/someone/else")
