@@ -18,8 +18,8 @@ test: env-full book  ## set up everything and run every test
 	@OMP_NUM_THREADS=1 $(FULL) -m pytest -n 2 --dist loadscope --nbval --nbval-current-env \
 		--nbval-sanitize-with tests/nbval.cfg --nbval-cell-timeout 120 tests notebooks $(ARGS)
 
-refresh: env-full  ## re-execute and re-pair the notebooks (NOTEBOOK=slug for one)
-	@$(FULL) -m workings.house.cli refresh $(NOTEBOOK)
+refresh: env-full  ## re-execute and re-pair what changed (NOTEBOOK=slug for one, ARGS=--force for all)
+	@$(FULL) -m workings.house.cli refresh $(NOTEBOOK) $(ARGS)
 
 serve: book  ## serve the book at http://localhost:8000
 	@$(BOOK) -m http.server --bind 127.0.0.1 --directory _build/html $(or $(PORT),8000)

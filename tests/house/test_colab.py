@@ -71,7 +71,9 @@ def test_the_notebook_alone_sets_itself_up_and_runs(bare, source, tmp_path):
     assert re.search(r"Environment: workings \d+\.\d+\.\d+ .*Python 3\.\d+", said)
     assert "torch" not in said, "this chapter must not bring torch along"
     # The ledger travels inside the package: the notebook ends with the same table as in the book.
-    table = [o for outputs in expected for o in outputs if "css-12: demo" in str(o.get("data", {}).get("text/plain", ""))]
+    table = [
+        o for outputs in expected for o in outputs if "css-12: demo" in str(o.get("data", {}).get("text/plain", ""))
+    ]
     again = [
         o
         for c in executed.cells

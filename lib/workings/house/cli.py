@@ -17,6 +17,7 @@ def build_parser() -> argparse.ArgumentParser:
     run.add_argument("--data", metavar="FOLDER", help="folder with the real data, where it is already here")
     refresh = commands.add_parser("refresh", help="re-execute and re-pair the notebooks")
     refresh.add_argument("slug", nargs="?", help="one chapter (default: all)")
+    refresh.add_argument("--force", action="store_true", help="also where nothing changed")
     new = commands.add_parser("new", help="begin a chapter from the template")
     new.add_argument("part")
     new.add_argument("slug")
@@ -53,8 +54,8 @@ def dispatch(args: argparse.Namespace) -> None:
     elif args.command == "refresh":
         from workings.house.refresh import refresh
 
-        for slug, seconds in refresh(args.slug or None):
-            print(f"{slug}: executed and stored ({seconds:.1f} s)")
+        for slug, seconds in refresh(args.slug or None, force=args.force):
+            print(f"{slug}: " + ("up to date" if seconds is None else f"executed and stored ({seconds:.1f} s)"))
     elif args.command == "new":
         from workings.house.checkout import root
         from workings.house.new import new

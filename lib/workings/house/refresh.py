@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import hashlib
 import os
 import time
 from pathlib import Path
@@ -59,13 +61,73 @@ def execute(script: Path, *, record: bool) -> tuple[object, float]:
     return notebook, time.monotonic() - began
 
 
-def refresh(slug: str | None = None, *, record: bool = True) -> list[tuple[str, float]]:
-    """Execute and re-pair every notebook, or the one called ``slug``; returns (slug, seconds) pairs."""
+def imported_files(script: Path, library: Path) -> set[Path]:
+    """The files of ``workings`` that ``script`` imports, directly or through one another."""
+    found: set[Path] = set()
+    waiting = [script]
+    while waiting:
+        path = waiting.pop()
+        inside = path.is_relative_to(library)
+        package = ("workings", *path.relative_to(library).parts[:-1]) if inside else ()
+        for node in ast.walk(ast.parse(path.read_text())):
+            names: list[str] = []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                base = ".".join(package[: len(package) - node.level + 1]) if node.level else ""
+                module = ".".join(filter(None, [base, node.module]))
+                names = [module, *(f"{module}.{alias.name}" for alias in node.names)]
+            for name in names:
+                if name.split(".")[0] != "workings":
+                    continue
+                place = library.joinpath(*name.split(".")[1:])
+                for candidate in (place.with_suffix(".py"), place / "__init__.py"):
+                    if candidate.is_file() and candidate not in found:
+                        found.add(candidate)
+                        waiting.append(candidate)
+    return found
+
+
+def fingerprint(script: Path) -> str:
+    """Checksum of all that decides a notebook's outputs: script, imported library files, claims, full record, pins."""
+    root, part = checkout.root(), script.parent.name
+    others = [
+        root / "claims" / part / f"{script.stem}.yml",
+        root / "results" / part / script.stem / "full.json",
+        root / "requirements" / "full.lock",
+    ]
+    digest = hashlib.sha256()
+    for path in [script, *sorted(imported_files(script, root / "lib" / "workings")), *others]:
+        digest.update(path.relative_to(root).as_posix().encode() + b"\0")
+        digest.update(path.read_bytes() if path.is_file() else b"absent")
+    return digest.hexdigest()
+
+
+def up_to_date(script: Path) -> bool:
+    """Whether the stored notebook was executed from exactly what stands here now."""
     import nbformat
 
-    done = []
+    target = script.with_suffix(".ipynb")
+    if not target.is_file():
+        return False
+    return nbformat.read(target, as_version=4).metadata.get("workings", {}).get("made_from") == fingerprint(script)
+
+
+def refresh(slug: str | None = None, *, record: bool = True, force: bool = False) -> list[tuple[str, float | None]]:
+    """Execute and re-pair every notebook, or the one called ``slug``; returns (slug, seconds) pairs.
+
+    A notebook that was made from exactly what stands here is left alone (seconds ``None``) unless ``force``.
+    """
+    import nbformat
+
+    done: list[tuple[str, float | None]] = []
     for script in checkout.notebook_scripts(slug):
+        if not force and up_to_date(script):
+            done.append((script.stem, None))
+            continue
+        made_from = fingerprint(script)
         notebook, seconds = execute(script, record=record)
+        notebook.metadata["workings"] = {"made_from": made_from}
         nbformat.validate(notebook)
         target = script.with_suffix(".ipynb")
         scratch = target.with_suffix(".ipynb.part")
