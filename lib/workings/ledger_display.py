@@ -7,7 +7,7 @@ from html import escape
 
 from .criteria import Claim, Criterion, NotPlanned
 from .results import Result
-from .rounding import NOISE, plain, with_spread
+from .rounding import NOISE, SMALL, plain, with_spread
 from .verdicts import NOT_RUN, SYMBOLS
 
 
@@ -85,7 +85,7 @@ class Table:
 def value_text(criterion: Criterion, result: Result, *, unit: bool = True) -> str:
     """A measured value as a reader should see it (with its unit), and the same on every machine.
 
-    An error that is rounding noise, or any value shown with ``digits=0``, appears as its bound
+    An error that is rounding noise (not a plain zero under a bound above 1e-6), or any value shown with ``digits=0``, appears as its bound
     (``below 1e-10``): its own digits would mean nothing and differ from processor to processor.
     """
     value = result.value
@@ -94,8 +94,9 @@ def value_text(criterion: Criterion, result: Result, *, unit: bool = True) -> st
     met = criterion.met(value)
     upper = criterion.compare == "at_most" and criterion.target > 0
     around_zero = criterion.compare == "within" and criterion.target == 0
-    if met and (upper or around_zero) and (abs(value) < NOISE or result.digits == 0):
-        bound = criterion.target if upper else criterion.tolerance
+    bound = criterion.target if upper else criterion.tolerance if around_zero else None
+    exact_zero = value == 0 and bound is not None and bound > SMALL  # a count of nothing, not a rounding error
+    if met and bound is not None and (result.digits == 0 or (abs(value) < NOISE and not exact_zero)):
         text = f"below {plain(bound)}"
     elif result.digits == 0:
         return "as required" if met else "outside"

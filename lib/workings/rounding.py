@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 
+SMALL = 1e-6
+"""A bound below this is about rounding errors; a zero under a larger bound is a count of nothing."""
+
 NOISE = 1e-9
 """Below this an error or a difference is rounding noise: its digits change from machine to machine."""
 

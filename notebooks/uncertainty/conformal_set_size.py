@@ -736,8 +736,8 @@ if tier == "full":
     passed = sum(
         gap <= 0.02 and miss <= gamma for gap, miss in zip(apart, missed, strict=True)
     )
-    book.check("css-2", max(apart), seeds=[settings.seed])
-    book.check("css-3", max(missed), seeds=[settings.seed])
+    book.check("css-2", max(apart), seeds=[settings.seed], digits=2)
+    book.check("css-3", max(missed), seeds=[settings.seed], digits=1)
     book.check("css-4", passed, seeds=[settings.seed])
 
 # %% [markdown]

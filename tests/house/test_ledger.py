@@ -259,6 +259,13 @@ def test_digits_choose_what_is_shown_and_zero_shows_only_the_outcome(house):
         book.check("toy-2", 1.3372, digits=16)
 
 
+def test_a_count_of_nothing_is_shown_as_zero_and_a_rounding_error_as_its_bound():
+    share, error = Criterion("at_most", target=0.1), Criterion("at_most", target=1e-10)
+    assert value_text(share, Result(0.0)) == "0"
+    assert value_text(share, Result(3e-16)) == "below 0.1"
+    assert value_text(error, Result(0.0)) == value_text(error, Result(7e-15)) == "below 1e-10"
+
+
 def test_the_comparison_uses_the_value_and_not_its_rounded_display():
     criterion = Criterion("at_most", target=0.1)
     assert value_text(criterion, Result(0.100001)) == "0.1000"
