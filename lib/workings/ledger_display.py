@@ -33,9 +33,11 @@ class Row:
         return f"{self.claim.id} ({self.tier}): {' | '.join(self._cells())}"
 
     def _repr_html_(self) -> str:
-        head = ["Claim", "Paper", f"Here, {self.tier}", "Counts as reproduced if", "Verdict"]
+        head = ["Claim", "Verdict, all tiers", f"Here, {self.tier}", "Counts as reproduced if", "Paper or source"]
         name = f"{self.claim.id}: {self.claim.claim}"
-        return html_table(f"Ledger, {self.claim.id}", head, [[name, self.claim.paper.text(), *self._cells()]])
+        value, criterion, word = self._cells()
+        row = [name, word, value, criterion, self.claim.paper.text()]
+        return html_table(f"Ledger, {self.claim.id}", head, [row])
 
 
 class Elsewhere:
