@@ -70,7 +70,7 @@ class Grid:
 class Table:
     """The chapter's ledger; ``rows`` holds id, claim, paper, demo, full and verdict as texts."""
 
-    HEAD = ("Id", "Claim", "Paper", "Demo here", "Full here", "Verdict")
+    HEAD = ("Id", "Verdict", "Claim", "Demo here", "Full here", "Paper or source")  # a phone shows the first ones
 
     def __init__(self, title: str, rows: list[tuple[str, ...]]):
         self.title, self.rows = title, rows
@@ -81,7 +81,8 @@ class Table:
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        return html_table(f"Ledger of {self.title}", self.HEAD, self.rows)
+        rows = [(name, word, claim, demo, full, paper) for name, claim, paper, demo, full, word in self.rows]
+        return html_table(f"Ledger of {self.title}", self.HEAD, rows)
 
 
 def value_text(criterion: Criterion, result: Result, *, unit: bool = True) -> str:

@@ -93,7 +93,7 @@ def _part_section(part: str, chapters: list[Chapter], results: Path | None) -> s
         demo, full = (load_results(chapter, tier, results) for tier in ("demo", "full"))
         rows += [_claim_row(part, chapter.slug, claim, demo, full) for claim in chapter.claims]
         circumstances.append(_circumstances(chapter, demo, full))
-    head = ("Id", "Claim", "Paper", "Demo", "Full", "Verdict")
+    head = ("Id", "Verdict", "Claim", "Demo", "Full", "Paper or source")
     title = part.replace("_", " ").capitalize()
     return "\n".join([f"## {title}\n", _table(head, rows), *circumstances])
 
@@ -103,7 +103,7 @@ def _claim_row(part: str, slug: str, claim: Claim, demo: Results | None, full: R
     cells = [_tier_cell(plan, result) for plan, result in zip((claim.demo, claim.full), found, strict=True)]
     page = f"../../notebooks/{part}/{slug}.html"  # from book/generated/
     link = _Raw(f'<a href="{page}#{claim.id}">{claim.id}</a>')
-    return (link, claim.claim, claim.paper.text(), *cells, with_symbol(verdict(claim, *found)))
+    return (link, with_symbol(verdict(claim, *found)), claim.claim, *cells, claim.paper.text())
 
 
 def _tier_cell(plan: Any, result: Result | None) -> str:
