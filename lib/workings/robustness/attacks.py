@@ -183,16 +183,15 @@ def pgd_linf(
     if random_start:
         noise = torch.rand(x.shape, dtype=x.dtype, device=x.device, generator=generator)
         adv = (adv + eps * (2 * noise - 1)).clamp(*clip)
-    first = torch.zeros_like(x)
-    second = torch.zeros_like(x)
+    first = second = 0.0
     for t in range(1, steps + 1):
-        direction = torch.nan_to_num(grad_fn(adv, y).detach(), nan=0.0).sign()
+        direction = grad_fn(adv, y).detach().nan_to_num(nan=0.0).sign_()
         if optimizer == "sign-adam":
             first = 0.9 * first + 0.1 * direction
             second = 0.999 * second + 0.001 * direction.square()
             direction = (first / (1 - 0.9**t)) / ((second / (1 - 0.999**t)).sqrt() + 1e-8)
-        delta = (adv + step * direction - x).clamp(-eps, eps)
-        adv = (x + delta).clamp(*clip)
+        delta = direction.mul_(step).add_(adv).sub_(x).clamp_(-eps, eps)
+        adv = delta.add_(x).clamp_(*clip)
         if on_step is not None:
             on_step(t, adv)
     return adv

@@ -1,0 +1,398 @@
+"""The chapter `sap`: its sizes, the digits experiments of the demo, and the CIFAR-10 run of the full tier.
+
+The demo computes in float64: a small network is as fast that way, and what it prints is then the same on
+every processor. Every SAP network draws from its own named stream.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from workings.calibration import ece_top_label
+from workings.checks import one_of
+from workings.progress import progress
+from workings.resume import Store
+from workings.robustness.attacks import attack_gradient, fgsm_step, pgd_linf
+from workings.robustness.cifar import train_resnet20
+from workings.robustness.data import Split, as_unit_float, cifar10, digits, random_crop_flip
+from workings.robustness.evaluation import sample_softmax
+from workings.robustness.layers import insert_dropout, insert_sap
+from workings.robustness.networks import digits_cnn, resnet20
+from workings.robustness.sap import stochastic_activation_pruning
+from workings.seeding import generator as stream
+from workings.training import ShuffledBatches, fit, load_checkpoint, load_weights, one_cycle
+
+LAMBDAS = (0, 1, 2, 4, 8, 16, 32, 64)  # the paper's radii, in units of 1/255
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Every size of the chapter. ``demo`` fits a laptop minute; ``full`` follows the paper on CIFAR-10."""
+
+    seeds: tuple[int, ...] = (0, 1, 2)
+    epochs: int = 20
+    eps: float = 0.1
+    epsilons: tuple[float, ...] = (0.05, 0.1, 0.2)
+    masks: int = 20  # gradients averaged by the attacker, headline
+    passes: int = 10  # forward passes averaged by the defender under attack
+    clean_passes: int = 30
+    curve_images: int = 100
+    curve_masks: int = 10
+    fractions: tuple[float, ...] = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0)
+    # full tier only
+    full_epochs: int = 0
+    full_images: int = 0
+    full_masks: int = 0
+    full_passes: int = 0
+    pgd_steps: int = 0
+    adversarial: bool = False
+    device: str = "cpu"
+    dry_run: bool = False
+
+    @classmethod
+    def demo(cls) -> Settings:
+        return cls()
+
+    @classmethod
+    def full(cls, *, dry_run: bool = False, device: str | None = None) -> Settings:
+        """CIFAR-10 at the sheet's sizes on a GPU; on a CPU fewer images and masks, and no adversarial training."""
+        if dry_run:
+            small = dict(seeds=(0,), epochs=3, masks=2, passes=2, clean_passes=3, curve_images=40, curve_masks=2)
+            return cls(
+                **small, full_epochs=1, full_images=4, full_masks=2, full_passes=2, pgd_steps=2,
+                adversarial=True, dry_run=True,
+            )  # fmt: skip
+        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        if device == "cpu":
+            return cls(full_epochs=20, full_images=200, full_masks=20, full_passes=10, pgd_steps=10)
+        sizes = dict(full_epochs=40, full_images=1000, full_masks=100, full_passes=100, pgd_steps=40)
+        return cls(**sizes, adversarial=True, device=device)
+
+    @classmethod
+    def for_tier(cls, tier: str, *, dry_run: bool = False) -> Settings:
+        """Settings of ``tier``, one of "demo" and "full"."""
+        return cls.full(dry_run=dry_run) if one_of(tier, "tier", ("demo", "full")) == "full" else cls.demo()
+
+
+# --- demo: digits -----------------------------------------------------------------------------------------------
+
+
+def digits64() -> tuple[Split, Split]:
+    """:func:`~workings.robustness.data.digits` in float64: 1200 images to train on, 597 held out."""
+    train, test = digits()
+    return Split(train.images.double(), train.labels), Split(test.images.double(), test.labels)
+
+
+def train_cnn(train: Split, seed: int, epochs: int) -> nn.Module:
+    """The digits network of the part, trained in the dtype of ``train.images`` with Adam (2e-3, batch 64), in eval mode."""
+    model = digits_cnn(stream(seed, "digits_cnn", "init")).to(train.images.dtype)
+    order = ShuffledBatches(len(train.labels), 64, seed)
+
+    def loss(net: nn.Module, batch: tuple[torch.Tensor, torch.Tensor], noise: torch.Generator) -> torch.Tensor:
+        return F.cross_entropy(net(batch[0]), batch[1])
+
+    def batches(step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        return train.images[order(step)], train.labels[order(step)]
+
+    optimiser = torch.optim.Adam(model.parameters(), lr=2e-3)
+    fit(model, loss, batches, optimiser, epochs * order.per_epoch, seed=seed)
+    return model.eval()
+
+
+def with_sap(model: nn.Module, seed: int, fraction: float = 1.0, backward: str = "mask") -> nn.Module:
+    """A copy of ``model`` with SAP after every ReLU, drawing from a stream named after ``fraction`` and ``backward``."""
+    device = next(model.parameters()).device
+    masks = stream(seed, "sap", str(fraction), backward, device=device)
+    return insert_sap(model, fraction=fraction, backward=backward, generator=masks)
+
+
+def with_dropout(model: nn.Module, seed: int) -> nn.Module:
+    """A copy of ``model`` with test-time dropout that keeps the share of active neurons which SAP-100 keeps."""
+    return insert_dropout(model, generator=stream(seed, "dropout"))
+
+
+def gradient(model: nn.Module, x: torch.Tensor, y: torch.Tensor, masks: int) -> torch.Tensor:
+    """Gradient of the cross-entropy at ``x``, averaged over ``masks`` passes: shape of ``x``. One serves all radii."""
+    return attack_gradient(model, "cross-entropy", masks)(x, y)
+
+
+def rates(samples: torch.Tensor, y: torch.Tensor) -> tuple[float, float]:
+    """Accuracy of one pass (mean over passes) and of the mean softmax, from ``samples`` (S, B, K)."""
+    single = (samples.argmax(dim=2) == y).double().mean()
+    return float(single), float((samples.mean(dim=0).argmax(dim=1) == y).double().mean())
+
+
+def sd(values: np.ndarray) -> np.ndarray:
+    """Standard deviation over the first axis, the seeds (n - 1 below the line; 0 for a single seed)."""
+    return np.std(values, axis=0, ddof=min(1, len(values) - 1))
+
+
+def curve(
+    victim: nn.Module, x: torch.Tensor, y: torch.Tensor, grad: torch.Tensor, epsilons: Iterable[float], passes: int
+) -> list[tuple[float, float]]:
+    """:func:`rates` of ``victim`` on the FGSM images of one gradient ``grad``, radius by radius."""
+    return [rates(sample_softmax(victim, fgsm_step(x, grad, eps), passes), y) for eps in epsilons]
+
+
+def headline(model: nn.Module, test: Split, seed: int, settings: Settings) -> dict[str, torch.Tensor]:
+    """Softmax samples (S, B, K) on all of ``test``: dense and SAP-100, clean and at radius ``settings.eps``.
+
+    The keys that matter: ``"dense"``, ``"sap"`` (clean); ``"dense attacked"``; ``"mask"``, ``"identity"`` and
+    ``"transfer"``: SAP-100 attacked with its own gradients under each rule, and with the dense network's.
+    """
+    x, y = test
+    sap = with_sap(model, seed)
+    own = gradient(model, x, y, 1)
+    found = {
+        "dense": sample_softmax(model, x, 1),
+        "sap": sample_softmax(sap, x, settings.clean_passes),
+        "dropout": sample_softmax(with_dropout(model, seed), x, settings.passes),
+        "dense attacked": sample_softmax(model, fgsm_step(x, own, settings.eps), 1),
+        "transfer": sample_softmax(sap, fgsm_step(x, own, settings.eps), settings.passes),
+    }
+    for rule in ("mask", "identity"):
+        grad = gradient(with_sap(model, seed, backward=rule), x, y, settings.masks)
+        found[rule] = sample_softmax(sap, fgsm_step(x, grad, settings.eps), settings.passes)
+    return found
+
+
+def attack_curves(model: nn.Module, test: Split, seed: int, settings: Settings) -> dict[tuple[str, str], np.ndarray]:
+    """FGSM curves on the first ``curve_images``: (defence, whose gradient) -> (radii + 1, 2) of :func:`rates`.
+
+    The first row is the clean one. Defences "dense", "SAP-100", "SAP-25", "dropout"; gradients "mask",
+    "identity", "pathwise" (the defence's own) and "dense" (transferred).
+    """
+    x, y = test.images[: settings.curve_images], test.labels[: settings.curve_images]
+    from_dense = gradient(model, x, y, 1)
+
+    def attacked(victim: nn.Module, grads: dict[str, torch.Tensor], passes: int) -> dict[str, np.ndarray]:
+        clean = rates(sample_softmax(victim, x, passes), y)
+        return {
+            rule: np.array([clean, *curve(victim, x, y, g, settings.epsilons, passes)]) for rule, g in grads.items()
+        }
+
+    found = {("dense", "dense"): attacked(model, {"dense": from_dense}, 1)["dense"]}
+    for name, fraction, rules in (
+        ("SAP-100", 1.0, ("mask", "identity")),
+        ("SAP-25", 0.25, ("mask", "pathwise", "identity")),
+    ):
+        grads = {r: gradient(with_sap(model, seed, fraction, r), x, y, settings.curve_masks) for r in rules}
+        if fraction == 1.0:
+            grads["dense"] = from_dense
+        rows = attacked(with_sap(model, seed, fraction), grads, settings.passes)
+        found |= {(name, rule): row for rule, row in rows.items()}
+    dropped = with_dropout(model, seed)
+    grads = {"mask": gradient(dropped, x, y, settings.curve_masks)}
+    found["dropout", "mask"] = attacked(dropped, grads, settings.passes)["mask"]
+    return found
+
+
+def over_seeds(work: Callable[[int], Any], seeds: Iterable[int]) -> list[Any]:
+    """``work(seed)`` for each seed, two at a time on threads; the order of ``seeds``. ``work`` draws from named streams."""
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(work, seeds))
+
+
+def fraction_sweep(model: nn.Module, test: Split, seed: int, settings: Settings) -> dict[str, np.ndarray]:
+    """Clean and FGSM accuracy at each of ``settings.fractions``: name -> (fractions, 2) of :func:`rates`.
+
+    Names "clean", "mask", "identity": no attack, and one at ``settings.eps`` under that backward rule.
+    """
+    x, y = test.images[: settings.curve_images], test.labels[: settings.curve_images]
+    rows: dict[str, list[tuple[float, float]]] = {"clean": [], "mask": [], "identity": []}
+    for fraction in settings.fractions:
+        victim = with_sap(model, seed, fraction)
+        rows["clean"].append(rates(sample_softmax(victim, x, settings.passes), y))
+        for rule in ("mask", "identity"):
+            grad = gradient(with_sap(model, seed, fraction, rule), x, y, settings.curve_masks)
+            rows[rule] += curve(victim, x, y, grad, [settings.eps], settings.passes)
+    return {name: np.array(row) for name, row in rows.items()}
+
+
+def mask_picture(layer: torch.Tensor, fraction: float) -> np.ndarray:
+    """One pruning of ``layer`` (1, 16, 8, 8), its maps in a 4 x 4 grid (32, 32): 0 zero before, 1 dropped, 2 kept."""
+    out = stochastic_activation_pruning(layer, fraction, generator=stream(4, "slider"))
+    state = (layer > 0).int() + (out > 0).int()
+    return state.reshape(4, 4, 8, 8).permute(0, 2, 1, 3).reshape(32, 32).numpy()
+
+
+# --- full: CIFAR-10 ---------------------------------------------------------------------------------------------
+
+
+def _runs() -> Path:
+    return Path(os.environ.get("WORKINGS_RUNS", "../../runs"))
+
+
+def _cifar(settings: Settings, root: str | Path | None) -> tuple[Split, Split, str]:
+    """Train and test split and where they came from; generated noise in a dry run."""
+    if settings.dry_run:
+        noise = stream(0, "sap", "dry")
+        sizes = (16, settings.full_images)
+        splits = [
+            Split(
+                torch.randint(0, 256, (n, 3, 32, 32), generator=noise, dtype=torch.uint8),
+                torch.randint(0, 10, (n,), generator=noise),
+            )
+            for n in sizes
+        ]
+        return splits[0], splits[1], "generated noise"
+    root = Path(root) if root is not None else _runs() / "data"
+    folder = any((root / name).exists() for name in ("train", "train.npz"))
+    source = "imagefolder" if folder else "torchvision"
+    train, test = (cifar10(root, part, source=source, download=source == "torchvision") for part in ("train", "test"))
+    order = torch.randperm(len(test.labels), generator=stream(0, "sap", "test images"))[: settings.full_images]
+    return train, Split(test.images[order], test.labels[order]), f"CIFAR-10 ({source})"
+
+
+def train_adversarial(train: Split, epochs: int, seed: int, checkpoint: Path | None, *, batch: int, device: str):
+    """ResNet-20 on 80% clean and 20% FGSM examples (radius 2/255) made on the previous epoch's network; eval mode.
+
+    Section 4.1.3 of the paper; the one-cycle schedule is this collection's.
+    """
+    split = train.to(device)
+    model = resnet20(stream(seed, "resnet20", "init")).to(device)
+    attacker = resnet20(stream(seed, "resnet20", "init")).to(device).eval()
+    order = ShuffledBatches(len(split.labels), batch, seed)
+
+    def batches(step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        if step % order.per_epoch == 0:  # also the first step after resuming: checkpoints stand at epoch ends
+            attacker.load_state_dict(model.state_dict())
+        index = order(step).to(device)
+        return split.images[index], split.labels[index]
+
+    def loss(net: nn.Module, pair: tuple[torch.Tensor, torch.Tensor], noise: torch.Generator) -> torch.Tensor:
+        x, y = as_unit_float(random_crop_flip(pair[0], noise)), pair[1]
+        some = max(1, len(y) // 5)
+        with torch.autocast(torch.device(device).type, enabled=False):
+            x[:some] = fgsm_step(x[:some], gradient(attacker, x[:some], y[:some], 1), 2 / 255)
+        return F.cross_entropy(net(x).float(), y)
+
+    steps = epochs * order.per_epoch
+    weights = [p for p in model.parameters() if p.requires_grad]
+    optimiser = torch.optim.SGD(weights, lr=0.4, momentum=0.9, weight_decay=1e-4, nesterov=True)
+    every = order.per_epoch if checkpoint is not None else None
+    fit(
+        model, loss, batches, optimiser, steps, seed=seed, schedule=one_cycle(steps, warmup=0.25),
+        autocast=torch.bfloat16, checkpoint=checkpoint, checkpoint_every=every,
+    )  # fmt: skip
+    return model.eval()
+
+
+def _networks(settings: Settings, train: Split) -> dict[str, Callable[[], nn.Module]]:
+    """The networks of the full tier by name, made when asked for; training resumes from ``runs/resnet20/``.
+
+    A checkpoint there (``relu-seed0.pt`` on a CPU, ``relu-seed0-40.pt`` on a GPU) that holds all
+    ``settings.full_epochs`` is used as it is, whatever made it: delete the file to train again.
+    """
+    folder, batch = _runs() / "resnet20", 16 if settings.dry_run else 256
+    folder.mkdir(parents=True, exist_ok=True)
+    tail = "dry" if settings.dry_run else "40" if settings.device != "cpu" else ""
+    name = "relu-seed0" + (f"-{tail}" if tail else "")
+    sizes = dict(epochs=settings.full_epochs, seed=0, batch=batch, device=settings.device)
+    file = folder / f"{name}.pt"
+
+    def plain() -> nn.Module:
+        steps = settings.full_epochs * ShuffledBatches(len(train.labels), batch, 0).per_epoch
+        if file.is_file() and len(load_checkpoint(file)["losses"]) == steps:
+            return load_weights(resnet20(stream(0, "resnet20", "init")).to(settings.device), file).eval()
+        return train_resnet20(train, checkpoint=file, **sizes)[0]
+
+    made: dict[str, Callable[[], nn.Module]] = {"": plain}
+    if settings.adversarial:
+        made["ADV"] = lambda: train_adversarial(train, checkpoint=folder / f"adv-{name}.pt", **sizes)
+    return made
+
+
+def _measure(samples: torch.Tensor, y: torch.Tensor) -> dict[str, float]:
+    single, mean = rates(samples, y)
+    ece = ece_top_label(samples.mean(dim=0).double().cpu().numpy(), y.cpu().numpy(), 10)
+    return {"single": single, "mean": mean, "ece": float(ece)}
+
+
+def _jobs(settings: Settings) -> list[tuple[str, str, str]]:
+    """(network, defence, gradient) of every measurement: the attacks by FGSM, then PGD, then the sweep over f."""
+    kinds = [("dense", "dense"), ("SAP-100", "mask"), ("SAP-100", "identity"), ("SAP-100", "dense")]
+    jobs = [("", *kind) for kind in kinds]
+    jobs += [("", "dense", "PGD"), ("", "SAP-100", "PGD identity")]
+    jobs += [("", f"SAP f={f:g}", "none") for f in (0.25, 0.5, 1.0, 2.0)] + [("", "dropout", "none")]
+    if settings.adversarial:
+        jobs += [("ADV", *kind) for kind in kinds[:2]]
+    return jobs
+
+
+def _run_job(model: nn.Module, defence: str, attack: str, test: Split, settings: Settings) -> list[dict[str, Any]]:
+    """The rows of one measurement, one for each radius."""
+    x, y = as_unit_float(test.images), test.labels
+    masks = 1 if defence == "dense" or attack == "dense" else settings.full_masks
+    passes = 1 if defence == "dense" else settings.full_passes
+    if defence == "dropout":
+        victim = insert_dropout(model, generator=stream(0, "dropout", device=x.device))
+    elif defence == "dense":
+        victim = model
+    else:
+        victim = with_sap(model, 0, float(defence.partition("=")[2] or 1.0))
+    if attack == "none":
+        return [{"lambda": 0, "masks": 0, "passes": passes, **_measure(sample_softmax(victim, x, passes), y)}]
+    if attack.startswith("PGD"):
+        eps, masks = 8 / 255, 1
+        target = model if defence == "dense" else with_sap(model, 0, backward="identity")
+        step = 2.5 * eps / settings.pgd_steps
+        adv = pgd_linf(attack_gradient(target, "margin", masks), x, y, eps, step, settings.pgd_steps)
+        return [{"lambda": 8, "masks": masks, "passes": passes, **_measure(sample_softmax(victim, adv, passes), y)}]
+    target = model if attack == "dense" else with_sap(model, 0, backward=attack)
+    grad = gradient(target, x, y, masks)
+    radii = LAMBDAS if attack == "mask" or defence == "dense" else (1, 2, 4, 8)
+    return [
+        {
+            "lambda": lam,
+            "masks": masks,
+            "passes": passes,
+            **_measure(sample_softmax(victim, fgsm_step(x, grad, lam / 255), passes), y),
+        }
+        for lam in radii
+    ]
+
+
+def full_study(settings: Settings, data_root: str | Path | None = None) -> list[dict[str, Any]]:
+    """The CIFAR-10 run: one row for each (network, defence, attack, radius). Resumes from ``runs/sap/``.
+
+    Each row holds the accuracy of one pass (``single``) and of the mean softmax (``mean``) with its binomial
+    ``standard_error``, the calibration error ``ece``, and what the run could afford: images, masks, passes,
+    PGD steps, epochs, device, data.
+    """
+    store = Store(_runs() / "sap" / ("dry.jsonl" if settings.dry_run else f"full-{settings.device}.jsonl"), settings)
+    train, test, source = _cifar(settings, data_root)
+    test = test.to(settings.device)
+    makers, models, rows = _networks(settings, train), {}, []
+    device = torch.cuda.get_device_name() if settings.device == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    for network, defence, attack in progress(_jobs(settings), "measurements"):
+        key = f"{network or 'plain'}/{defence}/{attack}"
+        if not store.done(key):
+            if network not in models:
+                models[network] = makers[network]().float().eval()
+            store.put(key, _run_job(models[network], defence, attack, test, settings))
+        for row in store.get(key):
+            error = float(np.sqrt(row["mean"] * (1 - row["mean"]) / len(test.labels)))
+            steps = settings.pgd_steps if attack.startswith("PGD") else 1
+            facts = dict(images=len(test.labels), steps=steps, epochs=settings.full_epochs, device=device, data=source)
+            name = f"{network}+{defence}" if network else defence
+            rows.append({"defence": name, "gradient": attack, **row, "standard_error": error, **facts})
+    return rows
+
+
+def find(rows: Sequence[dict[str, Any]], defence: str, gradient: str, lam: int) -> dict[str, Any]:
+    """The one row of :func:`full_study` with these three; ``KeyError`` when there is none."""
+    for row in rows:
+        if (row["defence"], row["gradient"], row["lambda"]) == (defence, gradient, lam):
+            return row
+    raise KeyError(f"no row for {defence}, gradient {gradient}, lambda {lam}.")

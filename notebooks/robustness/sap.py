@@ -1,0 +1,862 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Can a network defend itself with dice?
+#
+# <p class="wk-run"><a href="https://colab.research.google.com/github/workings-book/workings/blob/v0.1.0/notebooks/robustness/sap.ipynb">Run this chapter on Colab</a></p>
+#
+# A picture can be changed by an amount nobody sees so that a network misreads it. Whoever makes the change needs to know
+# how the network will react. So roll dice inside the network: drop neurons at random, differently each time.
+# [Dhillon et al. (2018)](https://arxiv.org/abs/1803.01442) call this *Stochastic Activation Pruning*, SAP. It needs no
+# training, and under their attack it made a network on CIFAR-10 more accurate by up to 16 points. Two years later one of the
+# authors published that an attacker who looks more closely brings it to 0.1%. We build SAP, see the gain, and then take it away.
+#
+# - **You need** convolutional networks, gradients with respect to the input, and a little probability.
+# - **It takes** 45 minutes to read and under a minute to run.
+# - **Afterwards you can** put SAP into your own network, and name three checks to make before you believe any gain in robustness.
+#
+# This chapter is the first of two. The second, {doc}`sap_erratum`, asks how the first attack on SAP came to be aimed at a program
+# that was not SAP. Together they say one thing: a broken re-implementation proves nothing, and neither does a failed attack.
+
+# %% tags=["hide-input"]
+# Set-up: installs the package where it is missing (as on Colab); elsewhere it only reports.
+import importlib.util
+import os
+import subprocess
+import sys
+
+source = os.environ.get(
+    "WORKINGS_SOURCE", "git+https://github.com/workings-book/workings@v0.1.0"
+)
+if importlib.util.find_spec("workings") is None:
+    subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "-q",
+            source,
+            "torch",
+            "torchvision",
+        ],
+        check=True,
+    )
+
+from workings.record import environment_line
+
+print(environment_line())
+
+# %% tags=["parameters"]
+tier = "demo"  # "full" runs CIFAR-10: see "At full scale"
+dry_run = False  # with "full": a few steps on generated data, to see that it works
+data_root = None  # folder with CIFAR-10, if you have it already
+
+# %% tags=["hide-input"]
+import math
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+
+from workings import ledger
+from workings.calibration import (
+    ece_top_label,
+    expected_calibration_error,
+    reliability_curve,
+    top_label,
+)
+from workings.controls import Axis, Control, Frame
+from workings.figures import COLOURS, png_bytes, use_style
+from workings.robustness.attacks import fgsm
+from workings.robustness.closed_forms import (
+    expected_survivors,
+    sap_probabilities,
+    sap_variance,
+    survival_probability,
+)
+from workings.robustness.evaluation import (
+    gradient_alignment,
+    robust_accuracies,
+    sample_softmax,
+)
+from workings.robustness.layers import configure, insert_sap
+from workings.robustness.sap import stochastic_activation_pruning
+from workings.robustness.sap_study import (
+    Settings,
+    attack_curves,
+    digits64,
+    find,
+    fraction_sweep,
+    full_study,
+    gradient,
+    headline,
+    mask_picture,
+    over_seeds,
+    rates,
+    sd,
+    train_cnn,
+    with_sap,
+)
+from workings.seeding import generator
+
+use_style()
+threads = torch.get_num_threads()
+torch.set_num_threads(1)  # maps this small gain nothing from more
+settings = Settings.for_tier(tier, dry_run=dry_run)
+seeds, eps = settings.seeds, settings.eps
+book = ledger.open("sap", tier=tier)
+
+# %% [markdown]
+# ## The game
+#
+# You own two detectors, A and B. An attacker prepares one picture, aimed at A or at B. The table holds your accuracy.
+#
+# | you use | aimed at A | aimed at B |
+# |---|---|---|
+# | A | 0.2 | 0.9 |
+# | B | 0.8 | 0.3 |
+#
+# > **Predict.** If you always use the same detector, the attacker learns which. What accuracy can you still promise? What
+# > if you toss a coin before each picture?
+
+# %%
+payoff = np.array([[0.2, 0.9], [0.8, 0.3]])  # rows: yours; columns: the attacker's
+share = np.linspace(0, 1, 1201)  # how often you use A
+promise = (np.outer(share, payoff[0]) + np.outer(1 - share, payoff[1])).min(axis=1)
+best = promise.argmax()
+print(f"always A: {promise[-1]:.2f}   always B: {promise[0]:.2f}")
+print(
+    f"A in {share[best]:.0%} of cases: {promise[best]:.2f}, whatever the attacker does"
+)
+
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Two crossing straight lines: accuracy against how often detector A is used. The line for attacks on A falls from 0.8 to 0.2, the line for attacks on B rises from 0.3 to 0.9. Their lower envelope is shaded and peaks at 0.55, where they cross at 5/12."}, "figure": {"caption": "What you can promise is the lower of the two lines (shaded). Its peak is where the attacker no longer cares which detector to aim at.", "name": "fig-sap-game"}}
+fig, ax = plt.subplots(figsize=(5.8, 3.0))
+ax.fill_between(share, promise, color=COLOURS["sky"], alpha=0.35)
+lines = np.outer(share, payoff[0]) + np.outer(1 - share, payoff[1])
+ax.plot(share, lines[:, 0], "-", color=COLOURS["blue"], label="picture aimed at A")
+ax.plot(share, lines[:, 1], "--", color=COLOURS["red"], label="picture aimed at B")
+ax.plot(share[best], promise[best], "o", color=COLOURS["ink"])
+ax.set(xlabel="how often you use A (share of pictures)", ylabel="accuracy")
+ax.set(title="A coin can beat a choice", ylim=(0, 1))
+ax.legend(loc="upper center")
+plt.show()
+
+# %% [markdown]
+# <details>
+# <summary>Show the answer</summary>
+#
+# Always B promises 0.30. Tossing a coin that shows A five times in twelve promises 0.55, and knowing the coin does not help the
+# attacker: only the outcome would.
+#
+# </details>
+#
+# That is the idea behind SAP: the network is a bag of detectors, and dice choose one for each picture. Keep one question for
+# later. In the table, a picture aimed at A *leaves B intact*. Is that so for two random prunings of one network? If one picture
+# fools them all, dice buy nothing.
+#
+# ## One layer by hand
+#
+# Take the activations of one layer for one example, all channels and positions in one list $h$ of length $a$. Here $a = 12$:
+
+# %%
+h = torch.tensor([[6, 4, 3, 3, 2, 2, 1, 1, 1, 1, 0, 0]], dtype=torch.float64)
+p = sap_probabilities(h)  # |h| divided by its sum, 24
+q = survival_probability(p, 12)
+print("p: " + "  ".join(f"{v:.3f}" for v in p[0]))
+print("q: " + "  ".join(f"{v:.3f}" for v in q[0]))
+
+# %% [markdown]
+# Large activations should survive. So draw neurons *with replacement*, $r$ times, each time neuron $j$ with probability $p_j$. Who is never
+# drawn becomes zero. Who is drawn at least once stays, divided by its chance of staying:
+#
+# $$
+# \begin{aligned}
+# p_j &= \frac{|h_j|}{\sum_k |h_k|}, \qquad N \sim \text{Multinomial}(r, p), \cr
+# q_j &= P(N_j \ge 1) = 1 - (1 - p_j)^r, \cr
+# M(h)_j &= \frac{h_j}{q_j}\, \mathbf{1}[N_j \ge 1].
+# \end{aligned} \tag{1}
+# $$
+#
+# | symbol | what it is | shape or range |
+# |---|---|---|
+# | $h$ | activations of one example at one layer | $a$ numbers |
+# | $p_j$ | chance that one draw hits neuron $j$ | 0 to 1, sum 1 |
+# | $r$ | number of draws, $\lfloor f \cdot a \rfloor$ | 1, 2, ... |
+# | $f$ | draws per neuron; "SAP-100" is $f = 1$, "SAP-25" is $f = 0.25$ | above 0 |
+# | $N_j$ | how often neuron $j$ was drawn | 0 to $r$ |
+# | $q_j$ | chance that neuron $j$ survives | 0 to 1 |
+#
+# Check one by hand: the neuron with $h = 6$ has $p = 6/24$, so it is missed by all 12 draws with probability $0.75^{12} \approx 0.03$.
+# A neuron with $h = 1$ is missed with probability $(23/24)^{12} \approx 0.60$; if it survives, it leaves the layer as $1/0.4 = 2.5$.
+
+# %%
+one = stochastic_activation_pruning(
+    h, fraction=1.0, generator=generator(1, "by hand")
+)
+print("in:  " + "  ".join(f"{v:4.1f}" for v in h[0]))
+print("out: " + "  ".join(f"{v:4.1f}" for v in one[0]))
+
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Two bar charts over twelve neurons. Left: drawing probability, falling from 0.25 to zero. Right: activations before pruning in pale bars and after one draw in dark bars; some small neurons are gone, the surviving small ones are more than doubled, the large ones hardly change."}, "figure": {"caption": "Left: the chance of each neuron in one draw. Right: the layer before (pale) and after (dark) one pruning with 12 draws. Large neurons pass almost unchanged; small ones vanish or are scaled up.", "name": "fig-sap-hand"}}
+fig, axes = plt.subplots(1, 2, figsize=(5.8, 2.9))
+j = np.arange(1, 13)
+axes[0].bar(j, p[0], color=COLOURS["sky"])
+axes[0].set(xlabel="neuron j", ylabel="p (per draw)", title="Who is drawn?")
+axes[1].bar(j, h[0], width=0.85, color=COLOURS["pale"], label="before")
+axes[1].bar(j, one[0], width=0.45, color=COLOURS["blue"], label="after")
+axes[1].set(xlabel="neuron j", ylabel="activation", title="One pruning")
+axes[1].legend()
+for ax in axes:
+    ax.set_xticks([1, 4, 8, 12])
+plt.show()
+
+# %% [markdown]
+# ## Ten thousand draws
+#
+# Dividing by $q_j$ makes the layer **unbiased**: $\mathbb{E}[M(h)_j] = q_j \cdot h_j / q_j = h_j$. The price is noise,
+#
+# $$
+# \mathrm{Var}[M(h)_j] = h_j^2 \left(\frac{1}{q_j} - 1\right). \tag{2}
+# $$
+#
+# Both can be tested. We prune the same 12 neurons 10,000 times and measure how far each mean is from $h_j$, in standard
+# errors from (2). Twelve honest means stay within about 3; a wrong scale would be tens away.
+
+# %%
+draws = 10_000
+rows = h.expand(draws, -1)
+many = stochastic_activation_pruning(rows, generator=generator(2, "histogram"))
+variance = sap_variance(h, 12)[0]
+alive = h[0] > 0
+off = (many.mean(0) - h[0])[alive] / (variance[alive] / draws).sqrt()
+ratio = many.var(0)[alive] / variance[alive]
+print(f"largest deviation of a mean: {off.abs().max():.1f} standard errors")
+print(f"measured over predicted variance: {ratio.min():.2f} to {ratio.max():.2f}")
+
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Two panels over the twelve neurons. Left: dots of the mean over ten thousand prunings lie on the dense activations. Right: measured variances as dots on the bars of the closed form; the variance is largest, above 2, for the middle neurons, about 1.5 for the small ones and smallest for the largest neuron."}, "figure": {"caption": "Mean (left) and variance (right) of 10,000 prunings, against the dense value and the closed form (2). Error bars of the means are smaller than the dots.", "name": "fig-sap-moments"}}
+fig, axes = plt.subplots(1, 2, figsize=(5.8, 2.9))
+bars = dict(color=COLOURS["pale"], label="closed form")
+dots = dict(marker="o", linestyle="", color=COLOURS["red"], label="measured")
+axes[0].bar(j, h[0], **bars)
+axes[0].errorbar(j, many.mean(0), yerr=many.std(0) / math.sqrt(draws), **dots)
+axes[0].set(xlabel="neuron j", ylabel="mean output", title="Unbiased")
+axes[1].bar(j, variance, **bars)
+axes[1].plot(j, many.var(0), **dots)
+axes[1].set(xlabel="neuron j", ylabel="variance (activation²)", title="Noisy")
+axes[0].legend()
+for ax in axes:
+    ax.set_xticks([1, 4, 8, 12])
+plt.show()
+
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Histogram of ten thousand outputs of neuron 7, whose activation is 1. Two spikes: about six thousand at zero and about four thousand at 2.5. A dashed line at 1 marks the mean, where there is no output at all."}, "figure": {"caption": "Ten thousand outputs of one small neuron (h = 1). It is either silent or 2.5 times too loud, and right only on average.", "name": "fig-sap-spikes"}}
+fig, ax = plt.subplots(figsize=(5.8, 2.6))
+ax.hist(many[:, 6], bins=np.arange(-0.05, 3, 0.1), color=COLOURS["sky"])
+ax.axvline(many[:, 6].mean(), color=COLOURS["ink"], linestyle="--", label="mean")
+ax.set(xlabel="output of neuron 7", ylabel="number of prunings")
+ax.set_title("Right on average")
+ax.legend()
+plt.show()
+
+# %% [markdown]
+# <a id="sap-1"></a>
+
+# %%
+book.check("sap-1", off.abs().max(), seeds=[2], at="demo", digits=2)
+
+# %% [markdown]
+# ## How many survive?
+#
+# On average $\sum_j q_j$ neurons are kept. If all activations are equal, $q_j = 1 - (1 - 1/a)^{fa} \approx 1 - e^{-f}$: even with as many
+# draws as neurons, 37% are never hit. If a few neurons are large, they soak up the draws, and fewer survive.
+
+# %%
+noise = torch.rand(1, 1024, generator=generator(3, "shapes"), dtype=torch.float64)
+shapes = {
+    "all equal": torch.ones_like(noise),
+    "exponential": -noise.log(),
+    "peaky (cubed)": (-noise.log()) ** 3,
+}
+grid = np.arange(0.1, 4.05, 0.1)
+kept = {
+    name: [float(expected_survivors(v, int(f * 1024))[0]) / 1024 for f in grid]
+    for name, v in shapes.items()
+}
+for name in shapes:
+    print(f"{name:14s} kept at f = 1: {kept[name][9]:.2f}")
+
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Share of neurons kept against draws per neuron f, three rising curves. All equal lies on one minus e to the minus f and reaches 0.98 at f of 4; exponential activations reach about 0.8; peaky ones about 0.4."}, "figure": {"caption": "Expected share of 1,024 neurons that survive. Dots: the formula 1 - exp(-f).", "name": "fig-sap-survivors"}}
+fig, ax = plt.subplots(figsize=(5.8, 3.0))
+for (name, line), dash in zip(kept.items(), ("-", "--", "-."), strict=True):
+    ax.plot(grid, line, dash, label=name)
+ax.plot(
+    grid[::3], 1 - np.exp(-grid[::3]), "o", color=COLOURS["ink"], label="1 − exp(−f)"
+)
+ax.set(xlabel="draws per neuron f", ylabel="share of neurons kept", ylim=(0, 1.02))
+ax.set_title("Peaky layers lose more")
+ax.legend(loc="lower right", fontsize=9)
+plt.show()
+
+# %% [markdown]
+# ## Into a network
+#
+# The data are scikit-learn's 1,797 real handwritten digits, 8 by 8 pixels with values from 0 to 1; 597 are held out. We train three small
+# networks (four ReLUs each) from different seeds and insert SAP after **every** ReLU, as the paper does. Nothing is retrained.
+
+# %%
+train, test = digits64()
+networks = [train_cnn(train, seed, settings.epochs) for seed in seeds]
+pruned = with_sap(networks[0], seed=0)
+once, again = (pruned(test.images[:1]).argmax().item() for _ in range(2))
+print(f"digit {test.labels[0]}: two passes of SAP-100 say {once} and {again}")
+
+# %% [markdown]
+# Two passes no longer give the same numbers. So there are **two accuracies**: that of a single pass, and that of the *mean
+# softmax* over several passes. The paper reports the second. We report both, always.
+#
+# > **Predict.** The dense networks get about 97% right. How much does one random pass cost, and how many passes make up for it?
+#
+# The next cell does most of this chapter's work: each network on all 597 images, clean and attacked.
+
+# %%
+looked = over_seeds(lambda s: headline(networks[s], test, s, settings), seeds)
+
+
+def spread_over_seeds(kind):
+    """Accuracies (seeds, 2) of one kind of run: single pass, mean of passes."""
+    return np.array([rates(found[kind], test.labels) for found in looked])
+
+
+def show(kind, name):
+    single, mean = spread_over_seeds(kind).mean(axis=0)
+    print(f"{name:30s} single pass {single:.2f}   mean of passes {mean:.2f}")
+
+
+show("dense", "dense")
+show("sap", "SAP-100")
+show("dropout", "dropout, as many kept")
+
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Accuracy against number of averaged passes on a logarithmic axis from 1 to 30, mean of three seeds with error bars. SAP-100 starts near 0.92 with one pass and reaches about 0.96 within ten, just below the dashed dense line near 0.97."}, "figure": {"caption": "Clean accuracy of SAP-100 against the number of passes whose softmax is averaged. Three seeds; bars: one standard deviation over seeds.", "name": "fig-sap-passes"}}
+counts = [k for k in (1, 2, 3, 5, 10, 20, 30) if k <= settings.clean_passes]
+grown = np.array(
+    [[rates(f["sap"][:k], test.labels)[1] for k in counts] for f in looked]
+)
+dense_clean = spread_over_seeds("dense")[:, 1]
+fig, ax = plt.subplots(figsize=(5.8, 3.0))
+bars = dict(fmt="o-", color=COLOURS["blue"], label="SAP-100")
+ax.errorbar(counts, grown.mean(0), yerr=sd(grown), **bars)
+ax.axhline(dense_clean.mean(), color=COLOURS["ink"], linestyle="--", label="dense")
+ax.set(xscale="log", xlabel="passes averaged (log scale)", ylabel="accuracy")
+ax.set_xticks(counts, [str(k) for k in counts])
+ax.minorticks_off()
+ax.set(title="Averaging repairs what pruning breaks")
+ax.legend(loc="lower right")
+plt.show()
+
+# %% [markdown]
+# <details>
+# <summary>Show the answer</summary>
+#
+# One pass costs four or five points. Ten passes win nearly all of it back. On this task the final loss is far smaller than the paper's 6.5 points.
+#
+# </details>
+#
+# Why not plain **dropout** at test time? It drops as many neurons, blindly. On one pass it does clearly worse than SAP, because it drops large
+# activations too. The comparison is fair only with equal passes, and here the dropout rate is set at each layer and for each example to
+# keep the share that SAP keeps.
+#
+# <a id="sap-9"></a><a id="sap-6"></a>
+
+# %%
+lost = dense_clean - spread_over_seeds("sap")[:, 1]
+book.check("sap-9", lost.mean(), spread=sd(lost), seeds=seeds, at="demo", digits=1)
+
+# %%
+above = spread_over_seeds("sap")[:, 0] - spread_over_seeds("dropout")[:, 0]
+book.check("sap-6", above.mean(), spread=sd(above), seeds=seeds, at="demo", digits=1)
+
+# %% [markdown]
+# ## The paper's attack
+#
+# The fast gradient sign method takes one step: every pixel moves by $\epsilon$ in the direction that raises the loss $L$,
+#
+# $$
+# x' = \mathrm{clip}\big(x + \epsilon \,\mathrm{sign}\, \bar g, 0, 1\big), \qquad \bar g = \frac{1}{k}\sum_{i=1}^{k} \nabla_x L_i. \tag{3}
+# $$
+#
+# Against a random network the attacker averages the gradient over $k$ masks. The official code treats the mask $N$ *and the
+# scale* $1/q$ as constants when it differentiates. We call this the **mask rule**.
+#
+# > **Predict.** Which is the most accurate under this attack: the dense network, SAP-100, or SAP-25?
+
+# %%
+curves = over_seeds(lambda s: attack_curves(networks[s], test, s, settings), seeds)
+radii = np.array([0.0, *settings.epsilons])
+table = {
+    key: np.stack([c[key] for c in curves]) for key in curves[0]
+}  # (seeds, radii, 2)
+
+
+def draw(axes, lines):
+    """Single pass left, mean of passes right; a line is (key, label, colour, look)."""
+    for side, ax in enumerate(axes):
+        for key, label, colour, look in lines:
+            got = table[key][:, :, side]
+            bars = dict(fmt=look, color=COLOURS[colour], label=label)
+            ax.errorbar(radii, got.mean(0), yerr=sd(got), **bars)
+        ax.set(xlabel="radius ε (pixel range is 1)", ylim=(-0.02, 1.02))
+    axes[0].set(ylabel="accuracy", title="Single pass")
+    axes[1].set(title="Mean of 10 passes")
+
+
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Accuracy against attack radius, two panels, four lines with error bars over three seeds. Single pass, left: SAP-100 starts below dense and ends a little above; SAP-25 and dropout start far lower. Mean of passes, right: SAP-100 lies above dense at 0.1 and 0.2, and SAP-25 falls most slowly, keeping about a third at 0.2, where dense has almost nothing."}, "figure": {"caption": "FGSM with gradients averaged over 10 masks (mask rule), 100 held-out images, three seeds, bars of one standard deviation over seeds. The dense network needs one pass and one gradient and is the same in both panels.", "name": "fig-sap-fgsm"}}
+fig, axes = plt.subplots(1, 2, figsize=(6.4, 3.5), sharey=True)
+lines = [
+    (("dense", "dense"), "dense", "ink", "o-"),
+    (("SAP-100", "mask"), "SAP-100", "blue", "s--"),
+    (("SAP-25", "mask"), "SAP-25", "red", "^-."),
+    (("dropout", "mask"), "dropout", "orange", "v:"),
+]
+draw(axes, lines)
+axes[1].legend(fontsize=9)
+plt.show()
+
+# %% [markdown]
+# <details>
+# <summary>Show the answer</summary>
+#
+# It depends on the radius and on the accuracy you ask for. At 0.05 nobody beats the dense network. At 0.1 the averaged SAP-100 gains a few points, and so
+# does plain dropout. At 0.2 SAP-25, the worst on clean images, is far ahead. On a single pass the picture is less kind: SAP-25 gets half of its
+# answers wrong before anyone attacks.
+#
+# </details>
+#
+# To assert the gain of SAP-100 we use all 597 images, three seeds and 20 masks for each gradient.
+#
+# <a id="sap-2"></a>
+
+# %%
+show("dense attacked", "dense, ε = 0.1")
+show("mask", "SAP-100, ε = 0.1, mask rule")
+gain = spread_over_seeds("mask")[:, 1] - spread_over_seeds("dense attacked")[:, 1]
+book.check("sap-2", gain.mean(), spread=sd(gain), seeds=seeds, at="demo", digits=1)
+
+# %% [markdown]
+# So the paper's finding is there, smaller. If we stopped here, this would be a success story.
+#
+# ## Does it know when it is wrong?
+#
+# A calibrated network that says 80% is right 80% of the time. The **expected calibration error** (ECE) sorts predictions into ten bins by confidence
+# and averages the distance between confidence and accuracy. On clean images SAP's averaged softmax is slightly too *modest*: averaging
+# over random networks spreads the probability.
+
+# %%
+y = test.labels.numpy()
+
+
+def calibration_error(kind):
+    """ECE of the mean softmax, one number a seed."""
+    means = [found[kind].mean(0).numpy() for found in looked]
+    return np.array([ece_top_label(m, y, 10) for m in means])
+
+
+for kind in ("dense", "sap", "dense attacked", "mask", "identity"):
+    print(f"{kind:15s} calibration error {calibration_error(kind).mean():.2f}")
+
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Two reliability diagrams, accuracy against confidence. Left, clean: SAP-100 lies above the diagonal at middle and high confidences, the dense network below it at middle ones and on it at the top. Right, attacked: both fall below the diagonal, the dense network much further than SAP-100."}, "figure": {"caption": "Reliability of dense and SAP-100 (mean softmax), all 597 images of three seeds together, bins with at least 20 predictions; bars: binomial standard error. Right: under FGSM with epsilon = 0.1, mask rule for SAP.", "name": "fig-sap-reliability"}}
+fig, axes = plt.subplots(1, 2, figsize=(6.4, 3.4), sharey=True)
+titles = ("Clean", "Attacked, ε = 0.1")
+pairs = (("dense", "sap"), ("dense attacked", "mask"))
+for ax, kinds, title in zip(axes, pairs, titles, strict=True):
+    ax.plot([0, 1], [0, 1], "-", color=COLOURS["grey"], linewidth=1)
+    for kind, name, colour, look in zip(
+        kinds, ("dense", "SAP-100"), ("ink", "blue"), ("o-", "s--"), strict=True
+    ):
+        mean = np.concatenate([found[kind].mean(0).numpy() for found in looked])
+        conf, decided = top_label(mean)
+        right = decided == np.tile(y, len(looked))
+        c = reliability_curve(conf, right, 10)
+        some = c.count >= 20
+        error = np.sqrt(c.accuracy * (1 - c.accuracy) / c.count)[some]
+        label = f"{name}: ECE {expected_calibration_error(conf, right, 10):.2f}"
+        bars = dict(fmt=look, color=COLOURS[colour], label=label)
+        ax.errorbar(c.confidence[some], c.accuracy[some], yerr=error, **bars)
+    ax.set(xlabel="confidence", title=title)
+    ax.legend(fontsize=8)
+axes[0].set(ylabel="accuracy")
+plt.show()
+
+# %% [markdown]
+# Under attack the dense network is sure of its mistakes; the averaged softmax is less so. That holds under the identity rule too (the
+# last line above; the rule is explained next). Of all that SAP promises, this modesty survives best.
+#
+# <a id="sap-5"></a>
+
+# %%
+worse = calibration_error("sap") - calibration_error("dense")
+book.check("sap-5", worse.mean(), spread=sd(worse), seeds=seeds, at="demo", digits=1)
+
+# %% [markdown]
+# ## The turn
+#
+# Look again at (3). The attacker's direction is an average over *sampled* masks. What if we help the attacker?
+#
+# The mean output of a SAP layer is its input. So on average the layer does nothing, and the derivative of doing nothing is 1. Use that:
+# run SAP forward, and backward pass the gradient through as if the layer were not there. This is the **identity rule**, a choice
+# of what [Athalye, Carlini and Wagner (2018)](https://arxiv.org/abs/1802.00420) call BPDA. It costs the attacker nothing. Even
+# simpler is to *transfer*: compute the gradient on the dense network, which has no dice at all.
+#
+# There is a third rule, which you get without asking: leave the scale $1/q(p(h))$ to automatic differentiation. The **pathwise** rule
+# keeps the drawn set fixed and forgets that $h$ also decides *who is drawn*. It is biased, and no number of masks cures that. The erratum chapter takes it apart.
+#
+# | rule | backward pass multiplies by | on average | noise |
+# |---|---|---|---|
+# | mask | the drawn mask and scale | 1, the truth | much |
+# | pathwise | derivative of $h/q(p(h))$, drawn set fixed | less than 1, uneven | much |
+# | identity | 1 | 1, the truth | none of its own |
+#
+# (The truth is meant layer by layer. A loss behind several layers is not linear, so no rule gives its exact gradient.)
+#
+# > **Predict.** Under which of them does the gain survive?
+
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Two panels, accuracy of the mean of passes against attack radius. Left, SAP-100: under mask gradients it lies above the dense network's line; under identity and under transferred gradients it lies close to it. Right, SAP-25: pathwise gradients leave about 0.7 at radius 0.2, mask gradients about a third, identity gradients about a tenth, while the dense network has almost nothing."}, "figure": {"caption": "The same attack and radii as before; only the gradients differ. Mean of 10 passes, 100 images, three seeds, bars of one standard deviation. The black line is the dense network under its own gradients.", "name": "fig-sap-turn"}}
+fig, axes = plt.subplots(1, 2, figsize=(6.4, 3.5), sharey=True)
+looks = {
+    "mask": ("mask", "blue", "s--"),
+    "pathwise": ("pathwise", "red", "^-."),
+    "identity": ("identity", "green", "D:"),
+    "dense": ("from dense", "orange", "v--"),
+}
+dense_line = table["dense", "dense"][:, :, 1]
+for ax, name in zip(axes, ("SAP-100", "SAP-25"), strict=True):
+    bars = dict(fmt="o-", color=COLOURS["ink"], label="dense network")
+    ax.errorbar(radii, dense_line.mean(0), yerr=sd(dense_line), **bars)
+    for rule, (label, colour, look) in looks.items():
+        if (name, rule) in table:
+            got = table[name, rule][:, :, 1]
+            bars = dict(fmt=look, color=COLOURS[colour], label=label)
+            ax.errorbar(radii, got.mean(0), yerr=sd(got), **bars)
+    ax.set(xlabel="radius ε (pixel range is 1)", title=f"{name} attacked")
+axes[0].set(ylabel="accuracy, mean of passes", ylim=(-0.02, 1.02))
+axes[0].legend(fontsize=8.5)
+axes[1].legend(fontsize=8.5)
+plt.show()
+
+# %%
+show("mask", "SAP-100, ε = 0.1, mask rule")
+show("identity", "SAP-100, ε = 0.1, identity")
+show("transfer", "SAP-100, ε = 0.1, from dense")
+show("dense attacked", "dense,   ε = 0.1")
+
+# %% [markdown]
+# <details>
+# <summary>Show the answer</summary>
+#
+# Under none that is sound. With identity gradients, or with gradients of the dense network, SAP-100 is as accurate as the dense network, give or take a point or
+# two. The defence did not change; the attacker only stopped being confused. SAP-25 under pathwise gradients looks spectacular and falls with the identity rule too.
+#
+# </details>
+#
+# So the gain was mostly **gradient masking**: the defence hid its gradient instead of removing its weakness. The answer to the question
+# about the two detectors is no: a picture that fools the dense network fools its prunings too, so the dice have little to choose between.
+#
+# The warning was in the 2018 paper. Its Section 4.5 reports an iterative attack on SAP-100 itself that leaves 76.7% at a radius of 4/255, and the *same attack computed
+# on the dense network* that leaves 50.8%. An attack with less knowledge beat one with more. That can only happen when the knowledge is not being used.
+#
+# <a id="sap-8"></a>
+
+# %%
+left = spread_over_seeds("identity")[:, 1] - spread_over_seeds("dense attacked")[:, 1]
+book.check("sap-8", left.mean(), spread=sd(left), seeds=seeds, at="demo", digits=0)
+
+# %% [markdown]
+# ## Play: turn down the draws
+#
+# Move the fraction $f$. Top left is one mask on one digit's first layer. Watch the two lower panels: how far does the mask
+# rule lie above the identity rule?
+
+# %% tags=["hide-input"]
+sweep = fraction_sweep(networks[0], test, 0, settings)
+layer = networks[0][:2](test.images[:1]).detach()  # first ReLU: 16 maps of 8 x 8
+clean, attacked = table["dense", "dense"][0, [0, 2], 1]
+panels = (
+    ("clean", "Clean", clean),
+    ("mask", "FGSM 0.1, mask rule", attacked),
+    ("identity", "FGSM 0.1, identity", attacked),
+)
+ticks = [f"{f:g}" for f in settings.fractions]
+shades = plt.matplotlib.colors.ListedColormap(
+    ["white", COLOURS["orange"], COLOURS["ink"]]
+)
+
+
+# %% tags=["hide-input"]
+def frame(i):
+    """One picture: a mask and three accuracies at the i-th fraction."""
+    fig, axes = plt.subplots(2, 2, figsize=(5.8, 5.0))
+    corner = axes[0, 0]
+    corner.imshow(
+        mask_picture(layer, settings.fractions[i]), cmap=shades, vmin=0, vmax=2
+    )
+    corner.set(title="Kept dark, dropped orange", xticks=[], yticks=[])
+    corner.grid(False)
+    for ax, (kind, title, level) in zip(axes.flat[1:], panels, strict=True):
+        single, mean = sweep[kind].T
+        ax.plot(mean, "-", color=COLOURS["blue"], label="mean of passes")
+        ax.plot(single, "--", color=COLOURS["green"], label="single pass")
+        ax.axhline(level, color=COLOURS["ink"], linestyle=":", label="dense")
+        ax.plot([i, i], [single[i], mean[i]], "o", color=COLOURS["red"])
+        ax.set_xticks(range(len(ticks)), ticks)
+        ax.set(title=title, ylim=(0, 1), xlabel="f", ylabel="accuracy")
+    axes[0, 1].legend(fontsize=8, loc="lower right")
+    return png_bytes(fig, dpi=120, colours=64)
+
+
+# %% tags=["hide-input"]
+words = [
+    "few active neurons survive; the network is mostly wrong even without an attack",
+    "a minority survives; one pass errs about half the time, the mean of passes far less",
+    "under half of the active neurons survive; the mean of passes is good, and highest under the mask rule",
+    "more than half survive; the mask rule lies a little above identity, which is near the dense level",
+    "most active neurons survive; both rules lie near the dense level",
+    "few active neurons are dropped; the network behaves like the dense one",
+]
+frames = [
+    Frame(frame(i), f"f = {f:g}: {words[i]}.")
+    for i, f in enumerate(settings.fractions)
+]
+axis = Axis(
+    "draws per neuron f", tuple(f"{f:g}" for f in settings.fractions), start=3
+)
+Control(
+    "sap-fraction",
+    [axis],
+    frames,
+    caption="One network, 100 images, ε = 0.1. Red dots mark the chosen f; dotted: the dense network under the same conditions.",
+)
+
+# %% [markdown]
+# The trade is plain: fewer draws, more randomness, less accuracy on clean images. The claim is about single passes, averaged here over the
+# three networks, on all held-out images.
+#
+# <a id="sap-3"></a>
+
+# %%
+trend = []
+for f in (0.1, 0.25, 0.5, 1.0, 2.0):
+    passes = [
+        sample_softmax(with_sap(networks[s], s, f), test.images, 2) for s in seeds
+    ]
+    trend.append(np.mean([rates(got, test.labels)[0] for got in passes]))
+print("single pass: " + "  ".join(f"{value:.2f}" for value in trend))
+book.check("sap-3", bool(np.all(np.diff(trend) > 0)), seeds=seeds, at="demo")
+
+# %% [markdown]
+# ## Where it breaks
+#
+# - **One-step attacks are the weakest kind.** We used them because the paper's main figures do. Stronger ones (many steps) are in the erratum chapter.
+# - **More masks, less gain.** In the paper's own Figure 6, SAP-100's accuracy at 4/255 falls from about 0.73 with one mask to 0.47 with a thousand (read off
+#   the figure). A robust network would not care how often the attacker averages.
+# - **Two accuracies.** Under attack, the mean of passes and the single pass can differ by 0.3 at $f = 0.25$. A paper that
+#   gives one number has not told you which.
+# - **A switch that hides.** SAP must stay on in evaluation mode. Attack libraries switch a model to it, and a SAP that listens to
+#   that switch is silently not there.
+# - **Not tested here:** the Atari experiments of the paper's Table 1 (reinforcement learning is out of this book's scope).
+#
+# ## At full scale
+#
+# The full tier uses CIFAR-10 and the paper's ResNet-20 (19 pruned layers), trained with a shorter schedule than the paper's 150 epochs. The averaged
+# gradient is computed once per image and serves all radii. With a GPU: 1,000 test images, 100 masks, 100 passes, and an adversarially trained
+# twin. Without one: 200 images, 20 masks, 10 passes, no adversarial training; the table says which it was. Run it with
+#
+# ```
+# workings run sap --tier full
+# ```
+#
+# Training resumes from `runs/resnet20/`; a finished checkpoint there is used as it is. `--data FOLDER` reads CIFAR-10 from a folder; without
+# it torchvision fetches the data (170 MB).
+
+# %%
+if tier == "full":
+    torch.set_num_threads(threads)
+    measured = full_study(settings, data_root)
+    book.attach("fgsm", measured)
+else:
+    measured = ledger.attachment("sap", "full", "fgsm") or []
+if measured:
+    facts = measured[0]
+    print(
+        f"{facts['images']} test images of {facts['data']}, {facts['epochs']} epochs"
+    )
+else:
+    print("no full run is recorded yet")
+
+# %% tags=["hide-input"]
+ledger.Grid(
+    "CIFAR-10: accuracy by defence, gradient and radius",
+    ["defence", "gradient", "λ (1/255)", "single pass", "mean of passes", "standard error", "ECE", "images", "masks", "passes", "steps", "device"],
+    [
+        [row["defence"], row["gradient"], f"{row['lambda']}", *(f"{row[c]:.3f}" for c in ("single", "mean", "standard_error", "ece")),
+         *(f"{row[c]}" for c in ("images", "masks", "passes", "steps", "device"))]
+        for row in measured
+    ],
+)  # fmt: skip
+
+# %%
+if tier == "full":
+
+    def accuracy(defence, rule, lam, kind="mean"):
+        return find(measured, defence, rule, lam)[kind]
+
+    gains = {
+        lam: accuracy("SAP-100", "mask", lam) - accuracy("dense", "dense", lam)
+        for lam in (0, 1, 2, 4)
+    }
+    swept = [accuracy(f"SAP f={f}", "none", 0) for f in ("0.25", "0.5", "1", "2")]
+    worse = accuracy("SAP-100", "mask", 0, "ece") - accuracy(
+        "dense", "dense", 0, "ece"
+    )
+    above = accuracy("SAP f=1", "none", 0, "single") - accuracy(
+        "dropout", "none", 0, "single"
+    )
+    left = accuracy("SAP-100", "PGD identity", 8) - accuracy("dense", "PGD", 8)
+    book.check("sap-9", -gains[0], seeds=[0])
+    book.check("sap-2", max(gains[lam] for lam in (1, 2, 4)), seeds=[0])
+    book.check("sap-3", bool(np.all(np.diff(swept) > 0)), seeds=[0])
+    book.check("sap-5", worse, seeds=[0])
+    book.check("sap-6", above, seeds=[0])
+    book.check("sap-8", left, seeds=[0])
+    if settings.adversarial:
+        both = [
+            accuracy("ADV+SAP-100", "mask", lam) - accuracy("ADV+dense", "dense", lam)
+            for lam in (16, 32)
+        ]
+        book.check("sap-4", min(both), seeds=[0])
+
+# %% [markdown]
+# ## The ledger
+#
+# Criteria were fixed before the runs; the verdicts are computed. Read sap-2 and sap-8 together: the gain is there **under the paper's
+# attack, and it is not robust under an adaptive attack**. Both sentences are true, and only both together are honest.
+#
+# <a id="sap-4"></a><a id="sap-7"></a>
+
+# %%
+book.table()
+
+# %% [markdown]
+# ## Take it home
+#
+# SAP goes into any PyTorch network whose activations are modules (`nn.ReLU()`). Put your own network and data in the first two lines.
+# The checks serve any random defence, not only this one.
+
+# %%
+your_network = networks[0]
+x, labels = test.images[:100], test.labels[:100]
+
+defended = insert_sap(your_network, fraction=0.5, generator=generator(0, "home"))
+claimed = fgsm(defended, x, labels, 0.1, grad_samples=10)
+transferred = fgsm(your_network, x, labels, 0.1)  # check 1: transfer
+far = fgsm(
+    configure(defended, backward="identity"), x, labels, 0.5
+)  # check 2: far out
+adaptive = fgsm(defended, x, labels, 0.1, grad_samples=10)  # check 3: identity rule
+for name, images in (
+    ("claimed", claimed),
+    ("transferred", transferred),
+    ("adaptive", adaptive),
+    ("radius 0.5", far),
+):
+    got = robust_accuracies(defended, images, labels, 10)
+    print(
+        f"{name:12s} single {got['single'].value:.2f}   mean {got['mean-softmax'].value:.2f} ± {got['mean-softmax'].standard_error:.2f}"
+    )
+
+# %% [markdown]
+# The claimed accuracy does not survive the first check. Believe a gain in robustness only after three checks:
+# 1. **Transfer.** An attack computed on the undefended network must not do better than the attack on the defended one.
+# 2. **Far out.** At a large radius a sound attack must bring the accuracy to chance or below. If it does not, the attack is broken, not the network.
+# 3. **Another backward rule.** Replace the derivative of each random or non-smooth layer by that of its mean. The result must not get worse.
+#
+# ## Exercises
+#
+# **1.** All activations of a layer are equal. How large must $f$ be so that 90% of the neurons survive? Guess, then solve.
+#
+# <details>
+# <summary>Show the solution</summary>
+#
+# $1 - e^{-f} = 0.9$ gives $f = \ln 10 \approx 2.3$ (checked in the next cell). Drawing with replacement is wasteful: the last neurons are hard to hit.
+#
+# </details>
+
+# %% tags=["hide-input"]
+flat = torch.ones(1, 1000, dtype=torch.float64)
+for f in (1.0, 2.3, 3.0):
+    print(f"f = {f}: {float(expected_survivors(flat, int(1000 * f))[0]) / 1000:.3f}")
+
+# %% [markdown]
+# **2.** Keep each neuron independently with the same probability $q_j$, and divide by $q_j$. Mean and variance of every single output are then those
+# of SAP. Is it the same layer?
+#
+# <details>
+# <summary>Show the solution</summary>
+#
+# No. In SAP the neurons compete for a fixed number of draws: when one is hit twice, another is missed. So the *number* of survivors varies less (next
+# cell). A test that looks at one neuron at a time cannot tell the two apart. That is how a wrong re-implementation can pass for the original.
+#
+# </details>
+
+# %% tags=["hide-input"]
+coins = torch.rand(many.shape, generator=generator(5, "coins"), dtype=torch.float64)
+for name, survivors in (("SAP", many > 0), ("independent", coins < q)):
+    number = survivors.sum(1).double()
+    print(
+        f"{name:12s} survivors: mean {number.mean():.1f}, variance {number.var():.2f}"
+    )
+
+# %% [markdown]
+# **3.** Why does the mask rule make a worse attack than the identity rule, though both are right on average? Measure the cosine between the two gradients, for $f = 1$ and
+# $f = 0.25$, with 1, 4 and 16 masks.
+#
+# <details>
+# <summary>Show the solution</summary>
+#
+# Noise. With few masks the mask gradient points elsewhere; averaging turns it slowly towards the identity gradient (next cell), more slowly for a smaller $f$. This is
+# why the paper's gain shrinks as its attacker uses more masks.
+#
+# </details>
+
+# %% tags=["hide-input"]
+few, their = test.images[:50], test.labels[:50]
+for f in (1.0, 0.25):
+    reference = gradient(with_sap(networks[0], 9, f, "identity"), few, their, 20)
+    noisy = with_sap(networks[0], 9, f, "mask")
+    cosines = [
+        gradient_alignment(gradient(noisy, few, their, k), reference).mean()
+        for k in (1, 4, 16)
+    ]
+    print(
+        f"f = {f:4.2f}, masks 1, 4, 16: cosine "
+        + ", ".join(f"{c:.1f}" for c in cosines)
+    )
+
+# %% [markdown]
+# ## References
+#
+# - Dhillon, Azizzadenesheli, Lipton, Bernstein, Kossaifi, Khanna, Anandkumar. *Stochastic Activation Pruning for Robust Adversarial Defense.* ICLR 2018. [arXiv 1803.01442](https://arxiv.org/abs/1803.01442). Code: Guneet-Dhillon/Stochastic-Activation-Pruning.
+# - Athalye, Carlini, Wagner. *Obfuscated Gradients Give a False Sense of Security.* ICML 2018. [arXiv 1802.00420](https://arxiv.org/abs/1802.00420)
+# - Dhillon, Carlini. *Erratum Concerning the Obfuscated Gradients Attack on Stochastic Activation Pruning.* 2020. [arXiv 2010.00071](https://arxiv.org/abs/2010.00071)
+# - Goodfellow, Shlens, Szegedy. *Explaining and Harnessing Adversarial Examples.* ICLR 2015. [arXiv 1412.6572](https://arxiv.org/abs/1412.6572)
+# - He, Zhang, Ren, Sun. *Identity Mappings in Deep Residual Networks.* ECCV 2016. [arXiv 1603.05027](https://arxiv.org/abs/1603.05027). The full tier's network.
