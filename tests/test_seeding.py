@@ -97,9 +97,10 @@ def test_a_bad_seed_is_refused(seed, error):
 def test_deterministic_sets_and_restores_everything_also_after_an_error():
     threads, flag = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     variable = os.environ.get("CUBLAS_WORKSPACE_CONFIG")
-    with pytest.raises(KeyError), deterministic(threads=1):
+    other = threads + 1
+    with pytest.raises(KeyError), deterministic(threads=other):
         assert torch.are_deterministic_algorithms_enabled()
-        assert torch.get_num_threads() == 1
+        assert torch.get_num_threads() == other
         raise KeyError
     assert torch.get_num_threads() == threads
     assert torch.are_deterministic_algorithms_enabled() == flag

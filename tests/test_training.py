@@ -87,6 +87,12 @@ def test_a_finished_run_is_not_trained_again(tmp_path):
     assert same_weights(first, second)
 
 
+def test_training_mode_is_switched_on_whatever_mode_the_model_came_in():
+    waiting, ready = make_model().eval(), make_model()
+    assert torch.equal(run(steps=4, model=waiting)[1].losses, run(steps=4, model=ready)[1].losses)
+    assert waiting.training
+
+
 def test_another_seed_gives_another_run_and_the_same_seed_the_same():
     (a, one), (b, two), (_, three) = run(), run(), run(seed=2)
     assert torch.equal(one.losses, two.losses) and same_weights(a, b)

@@ -253,9 +253,9 @@ def _resume(
         raise ValueError(f"the checkpoint {str(path)!r} is at step {len(losses)}, beyond the {steps} steps asked for.")
     rates = [group["initial_lr"] for group in optimiser.param_groups]
     found = [group["initial_lr"] for group in state["optimiser"]["param_groups"]]
-    if (state["optimiser_class"], found) != (type(optimiser).__name__, rates):
+    if (state.get("optimiser_class"), found) != (type(optimiser).__name__, rates):
         raise ValueError(
-            f"the checkpoint {str(path)!r} is of another optimiser, {state['optimiser_class']} with learning rate(s) "
+            f"the checkpoint {str(path)!r} is of another optimiser, {state.get('optimiser_class', 'an unnamed one')} with learning rate(s) "
             f"{found}, not {type(optimiser).__name__} with {rates}; use another file."
         )
     model.load_state_dict(state["model"])

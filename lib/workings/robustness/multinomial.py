@@ -14,7 +14,7 @@ Multinomial(``n, p``): events pick their neuron independently. Three consequence
    the time left. The sum of independent Poisson processes is Poisson, so given all first events the
    number of repeated draws is Poisson with mean ``sum_j max(L p_j - E_j, 0)``. Hence
    ``N = #drawn + repeats`` without listing a single draw.
-3. *Topping up.* Take ``L = r - 3 sqrt(r)``, so ``N <= r`` almost always, and add ``r - N`` draws
+3. *Topping up.* Take ``L = r - 2 sqrt(r)``, so ``N <= r`` in about 98 of 100 rows, and add ``r - N`` draws
    from ``p``: Multinomial(``n, p``) plus ``r - n`` independent draws is Multinomial(``r, p``) for every
    ``n <= r``. A row with ``N > r`` is drawn again; whether that happens depends on ``N`` alone, so
    the law given ``N`` is untouched. No approximation is left but float64 rounding (of ``2**-53`` in
@@ -44,7 +44,7 @@ def multinomial_occupancy(p: torch.Tensor, draws: int, generator: torch.Generato
     independent. An all-zero row has nothing drawn. The law is that of ``N >= 1`` for
     ``N ~ Multinomial(draws, p)``, dependence between categories included; see the module's proof.
     The result is on ``p``'s device; ``generator`` must be on the same device. Time and memory do
-    not grow with ``draws`` (but for about ``3 sqrt(draws)`` single draws a row).
+    not grow with ``draws`` (but for about ``2 sqrt(draws)`` single draws a row).
 
     Raises ``ValueError`` for weights that are negative or not finite, another shape, or ``draws < 0``.
     """
