@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from workings.resume import Store
 from workings.uncertainty import conformal_set_size as chapter
 from workings.uncertainty.conformal_set_size import Settings, estimate_classes, interval_ends, run_protocol, summarise
