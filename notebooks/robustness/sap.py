@@ -114,7 +114,6 @@ from workings.robustness.sap_study import (
 from workings.seeding import generator
 
 use_style()
-threads = torch.get_num_threads()
 torch.set_num_threads(1)  # maps this small gain nothing from more
 settings = Settings.for_tier(tier, dry_run=dry_run)
 seeds, eps = settings.seeds, settings.eps
@@ -690,7 +689,6 @@ book.check("sap-3", bool(np.all(np.diff(trend) > 0)), seeds=seeds, at="demo")
 
 # %%
 if tier == "full":
-    torch.set_num_threads(threads)
     measured = full_study(settings, data_root)
     book.attach("fgsm", measured)
 else:
@@ -839,7 +837,7 @@ for name, survivors in (("SAP", many > 0), ("independent", coins < q)):
 # </details>
 
 # %% tags=["hide-input"]
-few, their = test.images[:50], test.labels[:50]
+few, their = test.images[:100], test.labels[:100]
 for f in (1.0, 0.25):
     reference = gradient(with_sap(networks[0], 9, f, "identity"), few, their, 20)
     noisy = with_sap(networks[0], 9, f, "mask")

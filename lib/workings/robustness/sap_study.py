@@ -69,7 +69,7 @@ class Settings:
         if dry_run:
             small = dict(seeds=(0,), epochs=3, masks=2, passes=2, clean_passes=3, curve_images=40, curve_masks=2)
             return cls(
-                **small, full_epochs=1, full_images=4, full_masks=2, full_passes=2, pgd_steps=2,
+                **small, full_epochs=1, full_images=2, full_masks=2, full_passes=2, pgd_steps=2,
                 adversarial=True, dry_run=True,
             )  # fmt: skip
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -374,7 +374,7 @@ def full_study(settings: Settings, data_root: str | Path | None = None) -> list[
     train, test, source = _cifar(settings, data_root)
     test = test.to(settings.device)
     makers, models, rows = _networks(settings, train), {}, []
-    device = torch.cuda.get_device_name() if settings.device == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    device = torch.cuda.get_device_name() if settings.device == "cuda" else f"CPU, {torch.get_num_threads()} thread"
     for network, defence, attack in progress(_jobs(settings), "measurements"):
         key = f"{network or 'plain'}/{defence}/{attack}"
         if not store.done(key):
