@@ -25,7 +25,7 @@ serve: book  ## serve the book at http://localhost:8000
 	@$(BOOK) -m http.server --bind 127.0.0.1 --directory _build/html $(or $(PORT),8000)
 
 bench: env-peers  ## time the kernels beside the libraries a reader would pick instead
-	@.venv-peers/bin/python benchmarks/run.py $(ARGS)
+	@PYTHONWARNINGS=ignore OMP_NUM_THREADS=1 .venv-peers/bin/python benchmarks/run.py $(ARGS)
 
 new: env-full  ## begin a chapter: make new PART=uncertainty SLUG=my_chapter
 	@$(FULL) -m workings.house.cli new "$(PART)" "$(SLUG)"
