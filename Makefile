@@ -15,8 +15,9 @@ book: env-book  ## set up the book's tools and compile the book into _build/html
 	@PYTHONPATH=lib $(BOOK) tools/build_book.py
 
 test: env-full book  ## set up everything and run every test
-	@OMP_NUM_THREADS=1 $(FULL) -m pytest -n 2 --dist loadscope --nbval --nbval-current-env \
-		--nbval-sanitize-with tests/nbval.cfg --nbval-cell-timeout 120 tests notebooks $(ARGS)
+	@OMP_NUM_THREADS=1 $(FULL) -m pytest -n 2 --dist loadscope tests $(ARGS)
+	@OMP_NUM_THREADS=1 $(FULL) -m pytest --nbval --nbval-current-env --nbval-sanitize-with tests/nbval.cfg \
+		--nbval-cell-timeout 120 notebooks $(ARGS)
 
 refresh: env-full  ## re-execute and re-pair what changed (NOTEBOOK=slug for one, ARGS=--force for all)
 	@$(FULL) -m workings.house.cli refresh $(NOTEBOOK) $(ARGS)

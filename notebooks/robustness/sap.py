@@ -105,13 +105,13 @@ from workings.robustness.sap_study import (
     gradient,
     headline,
     mask_picture,
-    over_seeds,
     rates,
     sd,
     train_cnn,
     with_sap,
 )
 from workings.seeding import generator
+from workings.threads import two_at_a_time
 
 use_style()
 torch.set_num_threads(1)  # maps this small gain nothing from more
@@ -330,7 +330,7 @@ print(f"digit {test.labels[0]}: two passes of SAP-100 say {once} and {again}")
 # The next cell does most of this chapter's work: each network on all 597 images, clean and attacked.
 
 # %%
-looked = over_seeds(lambda s: headline(networks[s], test, s, settings), seeds)
+looked = two_at_a_time(lambda s: headline(networks[s], test, s, settings), seeds)
 
 
 def spread_over_seeds(kind):
@@ -401,7 +401,7 @@ book.check("sap-6", above.mean(), spread=sd(above), seeds=seeds, at="demo", digi
 # > **Predict.** Which is the most accurate under this attack: the dense network, SAP-100, or SAP-25?
 
 # %%
-curves = over_seeds(lambda s: attack_curves(networks[s], test, s, settings), seeds)
+curves = two_at_a_time(lambda s: attack_curves(networks[s], test, s, settings), seeds)
 radii = np.array([0.0, *settings.epsilons])
 table = {
     key: np.stack([c[key] for c in curves]) for key in curves[0]

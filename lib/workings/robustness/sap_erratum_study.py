@@ -8,9 +8,9 @@ an optimiser. Everything in the chapter is a cell (defence, attack, radius, seed
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import nn
@@ -25,6 +25,9 @@ from workings.robustness.flawed import poisson_activation_pruning, poisson_survi
 from workings.robustness.layers import ACTIVATIONS, configure, insert_flawed, insert_sap, pruning_layers
 from workings.robustness.sap import stochastic_activation_pruning
 from workings.seeding import generator
+from workings.threads import two_at_a_time
+
+Key = TypeVar("Key")
 
 RULES = ("pathwise", "mask", "identity")
 ATTACKS = ("2018", *RULES, "transfer")
@@ -116,7 +119,8 @@ class Trained(NamedTuple):
 def train_networks(settings: Settings) -> list[Trained]:
     """The small digit network, once for each of ``settings.seeds``."""
     train, test = digits()
-    return [Trained(s, train_digits_cnn(train, s, epochs=settings.epochs), test) for s in settings.seeds]
+    train_one = lambda seed: Trained(seed, train_digits_cnn(train, seed, epochs=settings.epochs), test)
+    return two_at_a_time(train_one, settings.seeds)
 
 
 class Attack(NamedTuple):
@@ -197,13 +201,22 @@ def over_seeds(rows: Iterable[dict[str, Any]], rule: str = "single") -> tuple[fl
     return float(values.mean()), float(values.std()) if len(values) > 1 else 0.0
 
 
+def _over_networks(
+    nets: Sequence[Trained], keys: Iterable[Key], work: Callable[[Trained, Key], dict[str, Any]]
+) -> dict[Key, list[dict[str, Any]]]:
+    """``{key: [work(net, key) for net in nets]}``; every cell draws from streams of its own, so two run at a time."""
+    keys = list(keys)
+    rows = iter(two_at_a_time(lambda cell: work(*cell), [(net, key) for key in keys for net in nets]))
+    return {key: [next(rows) for _ in nets] for key in keys}
+
+
 def backward_rules(
     nets: Sequence[Trained], defence: Defence | None, kinds: Iterable[str], settings: Settings
 ) -> dict[str, list[dict[str, Any]]]:
     """Attack ``kind`` -> one row a network, at the headline's radius and sizes."""
     sizes = demo_attack(settings, settings.masks)
     common = settings.eps, settings.images, sizes, settings.passes
-    return {kind: [measure(net, defence, kind, *common) for net in nets] for kind in kinds}
+    return _over_networks(nets, kinds, lambda net, kind: measure(net, defence, kind, *common))
 
 
 def budget_grid(nets: Sequence[Trained], settings: Settings) -> dict[tuple[str, str, float], list[dict[str, Any]]]:
@@ -212,7 +225,7 @@ def budget_grid(nets: Sequence[Trained], settings: Settings) -> dict[tuple[str, 
     common = settings.eps, settings.grid_images, sizes, settings.passes
     cells = [(law, place, budget) for law in ("independent", "multinomial")
              for place in ("convolutions", "activations") for budget in (0.5, 1.0, 2.0)]  # fmt: skip
-    return {cell: [measure(net, Defence(*cell, True), "pathwise", *common) for net in nets] for cell in cells}
+    return _over_networks(nets, cells, lambda net, cell: measure(net, Defence(*cell, True), "pathwise", *common))
 
 
 def radius_sweep(
@@ -221,10 +234,8 @@ def radius_sweep(
     """Radius -> rows, for faithful SAP of ``fraction`` under PGD with ``rule``; radius 0 is clean accuracy."""
     sizes = demo_attack(settings, settings.sweep_masks)
     common = settings.sweep_images, sizes, settings.passes
-    return {
-        eps: [measure(net, Defence(budget=fraction), rule, eps, *common) for net in nets]
-        for eps in (0.0, *settings.radii)
-    }
+    radii = (0.0, *settings.radii)
+    return _over_networks(nets, radii, lambda net, eps: measure(net, Defence(budget=fraction), rule, eps, *common))
 
 
 def checklist(trained: Trained, settings: Settings) -> dict[str, dict[str, Any]]:

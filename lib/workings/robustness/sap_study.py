@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,7 @@ from workings.robustness.layers import insert_dropout, insert_sap
 from workings.robustness.networks import digits_cnn, resnet20
 from workings.robustness.sap import stochastic_activation_pruning
 from workings.seeding import generator as stream
+from workings.threads import two_at_a_time
 from workings.training import ShuffledBatches, fit, load_checkpoint, load_weights, one_cycle
 
 LAMBDAS = (0, 1, 2, 4, 8, 16, 32, 64)  # the paper's radii, in units of 1/255
@@ -197,25 +197,23 @@ def attack_curves(model: nn.Module, test: Split, seed: int, settings: Settings) 
     return found
 
 
-def over_seeds(work: Callable[[int], Any], seeds: Iterable[int]) -> list[Any]:
-    """``work(seed)`` for each seed, two at a time on threads; the order of ``seeds``. ``work`` draws from named streams."""
-    with ThreadPoolExecutor(2) as pool:
-        return list(pool.map(work, seeds))
-
-
 def fraction_sweep(model: nn.Module, test: Split, seed: int, settings: Settings) -> dict[str, np.ndarray]:
     """Clean and FGSM accuracy at each of ``settings.fractions``: name -> (fractions, 2) of :func:`rates`.
 
     Names "clean", "mask", "identity": no attack, and one at ``settings.eps`` under that backward rule.
     """
     x, y = test.images[: settings.curve_images], test.labels[: settings.curve_images]
-    rows: dict[str, list[tuple[float, float]]] = {"clean": [], "mask": [], "identity": []}
-    for fraction in settings.fractions:
+
+    def at(fraction: float) -> dict[str, tuple[float, float]]:
         victim = with_sap(model, seed, fraction)
-        rows["clean"].append(rates(sample_softmax(victim, x, settings.passes), y))
+        row = {"clean": rates(sample_softmax(victim, x, settings.passes), y)}
         for rule in ("mask", "identity"):
             grad = gradient(with_sap(model, seed, fraction, rule), x, y, settings.curve_masks)
-            rows[rule] += curve(victim, x, y, grad, [settings.eps], settings.passes)
+            row[rule] = curve(victim, x, y, grad, [settings.eps], settings.passes)[0]
+        return row
+
+    found = two_at_a_time(at, settings.fractions)
+    rows = {name: [row[name] for row in found] for name in ("clean", "mask", "identity")}
     return {name: np.array(row) for name, row in rows.items()}
 
 
