@@ -263,7 +263,7 @@ plt.show()
 # in four: mean 1. Of the kept cases, a share $w_1 = P(N_1 = 1 \mid N_1 \ge 1) = \frac12 / \frac34 = \frac23$ had one draw only. Differentiating $h_1/q_1(p(h))$ gives on average
 #
 # $$
-# J = \begin{pmatrix} \frac13+\frac13 & \frac13 \\ \frac13 & \frac13+\frac13 \end{pmatrix}, \qquad
+# J = \begin{pmatrix} \frac13+\frac13 & \frac13 \cr \frac13 & \frac13+\frac13 \end{pmatrix}, \qquad
 # J_{kj} = \mathbb 1[k=j](1-w_k) + s_k s_j\, p_k w_k, \quad s = \mathrm{sign}\,h. \tag{2}
 # $$
 #
