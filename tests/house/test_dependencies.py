@@ -9,6 +9,7 @@ import pytest
 
 from workings import PARTS
 from workings.house import checkout
+from workings.house.refresh import imported_names
 
 LIB = checkout.root() / "lib" / "workings"
 KERNELS = sorted(path for part in PARTS for path in (LIB / part).glob("**/*.py"))
@@ -17,20 +18,8 @@ PLOTTING = {"matplotlib", "ipywidgets", "IPython", "seaborn", "plotly", "pylab"}
 PLOTTERS = {"figures.py", "controls.py"}  # the only modules that may draw
 
 
-def imports(path: Path, *, top_level_only: bool = False) -> set[str]:
-    """Dotted names of everything ``path`` imports, relative imports resolved."""
-    tree = ast.parse(path.read_text())
-    package = ("workings", *path.relative_to(LIB).parts[:-1])
-    nodes = tree.body if top_level_only else ast.walk(tree)
-    names = set()
-    for node in nodes:
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            base = ".".join(package[: len(package) - node.level + 1]) if node.level else ""
-            module = ".".join(filter(None, [base, node.module]))
-            names |= {module, *(f"{module}.{alias.name}" for alias in node.names)}
-    return names
+def imports(path: Path) -> set[str]:
+    return imported_names(path, LIB)
 
 
 def crossings(part: str, names: set[str]) -> set[str]:

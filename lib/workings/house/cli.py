@@ -29,16 +29,12 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _list() -> None:
-    from workings import claims
-    from workings.results import load_results
-    from workings.verdicts import verdict
+    from collections import Counter
+
+    from workings import claims, ledger
 
     for chapter in claims.load_all():
-        rows = [load_results(chapter, tier) for tier in ("demo", "full")]
-        counts: dict[str, int] = {}
-        for claim in chapter.claims:
-            word = verdict(claim, *(None if r is None else r.rows.get(claim.id) for r in rows))
-            counts[word] = counts.get(word, 0) + 1
+        counts = Counter(ledger.verdicts(chapter.slug).values())
         summary = ", ".join(f"{count} {word}" for word, count in sorted(counts.items()))
         print(f"{chapter.part}/{chapter.slug}: {chapter.title}\n    {len(chapter.claims)} claims: {summary}")
 

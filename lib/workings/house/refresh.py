@@ -61,30 +61,33 @@ def execute(script: Path, *, record: bool) -> tuple[object, float]:
     return notebook, time.monotonic() - began
 
 
+def imported_names(path: Path, library: Path) -> set[str]:
+    """Dotted names of everything ``path`` imports; relative imports are resolved where it stands in ``library``."""
+    package = ("workings", *path.relative_to(library).parts[:-1]) if path.is_relative_to(library) else ()
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = ".".join(package[: len(package) - node.level + 1]) if node.level else ""
+            module = ".".join(filter(None, [base, node.module]))
+            names |= {module, *(f"{module}.{alias.name}" for alias in node.names)}
+    return names
+
+
 def imported_files(script: Path, library: Path) -> set[Path]:
     """The files of ``workings`` that ``script`` imports, directly or through one another."""
     found: set[Path] = set()
     waiting = [script]
     while waiting:
-        path = waiting.pop()
-        inside = path.is_relative_to(library)
-        package = ("workings", *path.relative_to(library).parts[:-1]) if inside else ()
-        for node in ast.walk(ast.parse(path.read_text())):
-            names: list[str] = []
-            if isinstance(node, ast.Import):
-                names = [alias.name for alias in node.names]
-            elif isinstance(node, ast.ImportFrom):
-                base = ".".join(package[: len(package) - node.level + 1]) if node.level else ""
-                module = ".".join(filter(None, [base, node.module]))
-                names = [module, *(f"{module}.{alias.name}" for alias in node.names)]
-            for name in names:
-                if name.split(".")[0] != "workings":
-                    continue
-                place = library.joinpath(*name.split(".")[1:])
-                for candidate in (place.with_suffix(".py"), place / "__init__.py"):
-                    if candidate.is_file() and candidate not in found:
-                        found.add(candidate)
-                        waiting.append(candidate)
+        for name in imported_names(waiting.pop(), library):
+            if name.split(".")[0] != "workings":
+                continue
+            place = library.joinpath(*name.split(".")[1:])
+            for candidate in (place.with_suffix(".py"), place / "__init__.py"):
+                if candidate.is_file() and candidate not in found:
+                    found.add(candidate)
+                    waiting.append(candidate)
     return found
 
 
