@@ -387,3 +387,26 @@ def test_attack_gradient_is_the_eot_mean():
     torch.testing.assert_close(quick, full.mean, rtol=1e-5, atol=1e-8)  # two orders of summing five float32 numbers
     bad = attack_gradient(lambda point: (point[:, :2] * 0).sqrt() + point[:, :2], samples=2)
     assert torch.equal(bad(torch.ones(1, 2), torch.tensor([0])), torch.zeros(1, 2))
+
+
+def test_labels_are_checked_anew_when_they_change_between_the_steps_of_an_attack():
+    model, (x, y) = linear_model(), middle()
+    grad_fn = attack_gradient(model, "cross-entropy")
+    first = grad_fn(x, y)
+    assert torch.equal(grad_fn(x, y), first)  # the second call takes the unchecked path
+    with pytest.raises(ValueError, match=r"0\.\.2"):
+        grad_fn(x, y + 5)
+    y.add_(5)
+    with pytest.raises(ValueError, match=r"0\.\.2"):
+        grad_fn(x, y)
+
+
+@pytest.mark.parametrize("loss", ["margin", "cross-entropy"])
+def test_the_gradient_is_the_same_with_and_without_the_check_of_labels(loss):
+    net = digits_cnn(generator(0, "net")).eval()
+    x, y = torch.rand(3, 1, 8, 8, generator=generator(0, "x")), torch.arange(3)
+    grad_fn = attack_gradient(net, loss)
+    assert torch.equal(grad_fn(x, y), grad_fn(x, y))
+    with torch.inference_mode():
+        frozen = y.clone()  # a tensor without a version counter: checked on every call
+    assert torch.equal(grad_fn(x, frozen), grad_fn(x, frozen))

@@ -44,9 +44,7 @@ def margin_loss(logits: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     Carlini and Wagner, arXiv 1608.04644, loss f6. Raises ``ValueError`` for K = 1 or labels outside 0..K-1.
     """
     check_labels(logits, y)
-    true = logits.gather(1, y[:, None].long()).squeeze(1)
-    own = F.one_hot(y.long(), logits.shape[1]).bool()
-    return logits.masked_fill(own, -torch.inf).amax(dim=1) - true
+    return _margin(logits, y)
 
 
 def cross_entropy_loss(logits: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
@@ -55,7 +53,19 @@ def cross_entropy_loss(logits: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     return F.cross_entropy(logits, y.long(), reduction="none")
 
 
+def _margin(logits: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    true = logits.gather(1, y[:, None].long()).squeeze(1)
+    own = F.one_hot(y.long(), logits.shape[1]).bool()
+    return logits.masked_fill(own, -torch.inf).amax(dim=1) - true
+
+
+def _total_cross_entropy(logits: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    return F.cross_entropy(logits, y.long(), reduction="sum")
+
+
 LOSSES: dict[str, Loss] = {"margin": margin_loss, "cross-entropy": cross_entropy_loss}
+# The sum over the batch, for labels that were checked before: what every step of an attack needs.
+_TOTALS: dict[str, Loss] = {"margin": lambda logits, y: _margin(logits, y).sum(), "cross-entropy": _total_cross_entropy}
 
 
 def eot_gradient(
@@ -90,12 +100,20 @@ def eot_gradient(
 
 def _one_gradient(loss_fn: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> torch.Tensor:
     """Gradient of the summed per-example loss at ``x``: one sample, shape of ``x``."""
-    point = x.detach().clone().requires_grad_(True)
-    with torch.enable_grad():
+
+    def total(point: torch.Tensor) -> torch.Tensor:
         loss = loss_fn(point)
         if loss.shape != x.shape[:1]:
             raise ValueError(f"the loss must be one number per example ({len(x)},), got shape {tuple(loss.shape)}.")
-        return torch.autograd.grad(loss.sum(), point)[0]
+        return loss.sum()
+
+    return _gradient(total, x)
+
+
+def _gradient(total: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> torch.Tensor:
+    point = x.detach().requires_grad_(True)  # a new leaf on the same memory, which nothing here writes to
+    with torch.enable_grad():
+        return torch.autograd.grad(total(point), point)[0]
 
 
 def attack_gradient(model: nn.Module, loss: str | Loss = "margin", samples: int = 1) -> GradFunction:
@@ -103,17 +121,32 @@ def attack_gradient(model: nn.Module, loss: str | Loss = "margin", samples: int 
 
     ``loss`` is ``"margin"``, ``"cross-entropy"`` or a function of (logits, y) giving (B,). The model
     is used as it is (its mode and backward rules); its parameters get no gradient. NaN counts as 0 and the
-    mean is :func:`eot_gradient`'s, without its variance.
+    mean is :func:`eot_gradient`'s, without its variance. Labels are checked on the first call with them, not on
+    every step of an attack.
     """
+    total_loss = None
     if isinstance(loss, str):
-        loss = LOSSES[one_of(loss, "loss", tuple(LOSSES))]
+        name = one_of(loss, "loss", tuple(LOSSES))
+        loss, total_loss = LOSSES[name], _TOTALS[name]
     samples = as_int(samples, "samples", minimum=1)
+    seen: tuple[torch.Tensor | None, int] = (None, -1)  # the labels last checked, and their version
+
+    def checked(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return _one_gradient(lambda point: loss(model(point), y), x)
+
+    def unchecked(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return _gradient(lambda point: total_loss(model(point), y), x)
 
     def grad_fn(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        nonlocal seen
+        version = -1 if y.is_inference() else y._version
+        known = total_loss is not None and seen[0] is y and seen[1] == version >= 0
         total = None
         for _ in range(samples):
-            grad = _one_gradient(lambda point: loss(model(point), y), x).nan_to_num(nan=0.0)
+            grad = (unchecked if known else checked)(x, y).nan_to_num_(nan=0.0)
             total = grad if total is None else total.add_(grad)
+            known = total_loss is not None
+        seen = (y, version)
         return total if samples == 1 else total.div_(samples)
 
     return grad_fn
@@ -183,6 +216,7 @@ def pgd_linf(
     if random_start:
         noise = torch.rand(x.shape, dtype=x.dtype, device=x.device, generator=generator)
         adv = (adv + eps * (2 * noise - 1)).clamp(*clip)
+    lowest, highest = (x - eps).clamp_(*clip), (x + eps).clamp_(*clip)
     first = second = 0.0
     for t in range(1, steps + 1):
         direction = grad_fn(adv, y).detach().nan_to_num(nan=0.0).sign_()
@@ -190,8 +224,8 @@ def pgd_linf(
             first = 0.9 * first + 0.1 * direction
             second = 0.999 * second + 0.001 * direction.square()
             direction = (first / (1 - 0.9**t)) / ((second / (1 - 0.999**t)).sqrt() + 1e-8)
-        delta = direction.mul_(step).add_(adv).sub_(x).clamp_(-eps, eps)
-        adv = delta.add_(x).clamp_(*clip)
+        adv = torch.add(adv, direction, alpha=step)
+        torch.clamp(adv, lowest, highest, out=adv)
         if on_step is not None:
             on_step(t, adv)
     return adv
