@@ -139,14 +139,13 @@ def attack_gradient(model: nn.Module, loss: str | Loss = "margin", samples: int 
 
     def grad_fn(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         nonlocal seen
-        version = -1 if y.is_inference() else y._version
-        known = total_loss is not None and seen[0] is y and seen[1] == version >= 0
+        known = total_loss is not None and seen[0] is y and seen[1] == y._version
         total = None
         for _ in range(samples):
             grad = (unchecked if known else checked)(x, y).nan_to_num_(nan=0.0)
             total = grad if total is None else total.add_(grad)
             known = total_loss is not None
-        seen = (y, version)
+        seen = (y, y._version)
         return total if samples == 1 else total.div_(samples)
 
     return grad_fn
