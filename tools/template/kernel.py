@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from workings.checks import as_finite_array, one_of
+from workings.checks import as_finite_array
+from workings.tiers import Tiered
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(Tiered):
     """Every size of the chapter."""
 
     seed: int = 0
@@ -27,11 +28,6 @@ class Settings:
     @classmethod
     def full(cls, *, dry_run: bool = False) -> Settings:
         return cls(repeats=100 if dry_run else 20_000)
-
-    @classmethod
-    def for_tier(cls, tier: str, *, dry_run: bool = False) -> Settings:
-        """Settings of ``tier``, one of "demo" and "full"."""
-        return cls.full(dry_run=dry_run) if one_of(tier, "tier", ("demo", "full")) == "full" else cls.demo()
 
 
 def mean_and_standard_error(x: Any) -> tuple[np.ndarray, np.ndarray]:

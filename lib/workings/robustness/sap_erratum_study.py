@@ -26,6 +26,7 @@ from workings.robustness.layers import ACTIVATIONS, configure, insert_flawed, in
 from workings.robustness.sap import stochastic_activation_pruning
 from workings.seeding import generator
 from workings.threads import two_at_a_time
+from workings.tiers import Tiered
 
 Key = TypeVar("Key")
 
@@ -34,7 +35,7 @@ ATTACKS = ("2018", *RULES, "transfer")
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(Tiered):
     """Every size of the chapter. ``demo`` fits a laptop minute; :mod:`sap_erratum_cifar` adds the full tier's."""
 
     seed: int = 0
@@ -73,11 +74,6 @@ class Settings:
             epochs=2, images=10, steps=2, masks=1, passes=2, sweep_images=10, sweep_masks=1, grid_images=10,
             grid_masks=1, samples=(1, 2, 4), probe_images=2, probe_passes=50, tries=3, draws=500, dry_run=True,
         )  # fmt: skip
-
-    @classmethod
-    def for_tier(cls, tier: str, *, dry_run: bool = False) -> Settings:
-        """Settings of ``tier``, one of "demo" and "full"."""
-        return cls.full(dry_run=dry_run) if one_of(tier, "tier", ("demo", "full")) == "full" else cls.demo()
 
 
 class Defence(NamedTuple):

@@ -18,7 +18,6 @@ from torch import nn
 from torch.nn import functional as F
 
 from workings.calibration import ece_top_label
-from workings.checks import one_of
 from workings.progress import progress
 from workings.resume import Store
 from workings.robustness.attacks import attack_gradient, fgsm_step, pgd_linf
@@ -30,13 +29,14 @@ from workings.robustness.networks import digits_cnn, resnet20
 from workings.robustness.sap import stochastic_activation_pruning
 from workings.seeding import generator as stream
 from workings.threads import two_at_a_time
+from workings.tiers import Tiered
 from workings.training import ShuffledBatches, fit, load_checkpoint, load_weights, one_cycle
 
 LAMBDAS = (0, 1, 2, 4, 8, 16, 32, 64)  # the paper's radii, in units of 1/255
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(Tiered):
     """Every size of the chapter. ``demo`` fits a laptop minute; ``full`` follows the paper on CIFAR-10."""
 
     seeds: tuple[int, ...] = (0, 1, 2)
@@ -77,11 +77,6 @@ class Settings:
             return cls(full_epochs=20, full_images=200, full_masks=20, full_passes=10, pgd_steps=10)
         sizes = dict(full_epochs=40, full_images=1000, full_masks=100, full_passes=100, pgd_steps=40)
         return cls(**sizes, adversarial=True, device=device)
-
-    @classmethod
-    def for_tier(cls, tier: str, *, dry_run: bool = False) -> Settings:
-        """Settings of ``tier``, one of "demo" and "full"."""
-        return cls.full(dry_run=dry_run) if one_of(tier, "tier", ("demo", "full")) == "full" else cls.demo()
 
 
 # --- demo: digits -----------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ import numpy as np
 from workings.checks import one_of
 from workings.progress import progress
 from workings.resume import Store
+from workings.tiers import Tiered
 from workings.uncertainty import scores as score
 from workings.uncertainty.conformal import conformal_threshold
 from workings.uncertainty.set_size import (
@@ -42,7 +43,7 @@ GRID = 100  # midpoints of the label range at which CQR scores are evaluated, as
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(Tiered):
     """Every size of the chapter. ``demo`` fits a laptop minute; ``full`` is the paper's protocol."""
 
     alpha: float = 0.1
@@ -66,11 +67,6 @@ class Settings:
         if dry_run:
             return cls(trees=5, train_splits=2, calibration_splits=3, toy_sets=200, dry_run=True)
         return cls(train_splits=10, calibration_splits=100)
-
-    @classmethod
-    def for_tier(cls, tier: str, *, dry_run: bool = False) -> Settings:
-        """Settings of ``tier``, one of "demo" and "full"."""
-        return cls.full(dry_run=dry_run) if one_of(tier, "tier", ("demo", "full")) == "full" else cls.demo()
 
 
 @dataclass(frozen=True)
