@@ -15,6 +15,12 @@ def build_parser() -> argparse.ArgumentParser:
     run.add_argument("--tier", default="full", help="demo or full (default: full)")
     run.add_argument("--dry-run", action="store_true", help="a few steps on generated data; records nothing")
     run.add_argument("--data", metavar="FOLDER", help="folder with the real data, where it is already here")
+    sweep = commands.add_parser("sweep", help="a chapter's experiment over a grid of settings and seeds")
+    sweep.add_argument("slug")
+    sweep.add_argument("--grid", nargs="+", required=True, metavar="KEY=VALUES", help="as in alpha=0.05,0.1 seed=0:5")
+    sweep.add_argument("--scheduler", metavar="ADDRESS", help="a running dask scheduler (default: processes here)")
+    sweep.add_argument("--workers", type=int, default=2, help="processes here, without --scheduler (default: 2)")
+    sweep.add_argument("--name", default="sweep", help="name of the results file (default: sweep)")
     refresh = commands.add_parser("refresh", help="re-execute and re-pair the notebooks")
     refresh.add_argument("slug", nargs="?", help="one chapter (default: all)")
     refresh.add_argument("--force", action="store_true", help="also where nothing changed")
@@ -39,6 +45,25 @@ def _list() -> None:
         print(f"{chapter.part}/{chapter.slug}: {chapter.title}\n    {len(chapter.claims)} claims: {summary}")
 
 
+def _sweep(args: argparse.Namespace) -> None:
+    from tqdm import tqdm
+
+    from workings import paths, sweep
+
+    plan = sweep.experiment(args.slug)
+    points = sweep.grid(args.grid, plan.defaults)
+    results = sweep.store(plan, args.name)
+    with tqdm(total=len(points), unit="point", disable=None) as bar:
+        bar.update(sum(results.done(sweep.key(point)) for point in points))
+        done = sweep.run_sweep(
+            plan, points, results, scheduler=args.scheduler, workers=args.workers, on_done=lambda *_: bar.update()
+        )
+    print(f"{done.computed} points computed, {done.found} were there already: {paths.shown(results.path)}")
+    if done.failed:
+        first, why = next(iter(done.failed.items()))
+        raise RuntimeError(f"{len(done.failed)} of {len(points)} points failed; the first, {first}: {why}")
+
+
 def dispatch(args: argparse.Namespace) -> None:
     if args.command == "list":
         _list()
@@ -47,6 +72,8 @@ def dispatch(args: argparse.Namespace) -> None:
 
         target = run(args.slug, args.tier, dry_run=args.dry_run, data_root=args.data)
         print(f"Executed notebook: {target.name} in {target.parent.name}/ under runs/.")
+    elif args.command == "sweep":
+        _sweep(args)
     elif args.command == "refresh":
         from workings.house.refresh import refresh
 

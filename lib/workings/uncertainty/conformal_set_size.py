@@ -7,6 +7,7 @@ training split, so that a calibration split is only a choice of indices.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -14,10 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
-from workings.checks import one_of
+from workings.checks import as_int, one_of
 from workings.progress import progress
 from workings.resume import Store
+from workings.seeding import numpy_generator
 from workings.tiers import Tiered
 from workings.uncertainty import scores as score
 from workings.uncertainty.conformal import conformal_threshold
@@ -27,6 +30,7 @@ from workings.uncertainty.set_size import (
     expected_set_size_known,
     expected_set_size_unknown,
 )
+from workings.uncertainty.set_size_exact import expected_set_size_exact
 from workings.uncertainty.uci import load_uci, synthetic_table
 
 # (data set, score): the rows of the full run. Regression rows first, then the handwritten digits.
@@ -286,4 +290,28 @@ def summarise(blocks: list[list[list[float]]]) -> dict[str, Any]:
         "interval_error_own": float(((own < lower) | (own > upper)).mean()),
         "miscoverage": float(1 - covered.mean()),
         "runs": int(size.size),
+    }
+
+
+def sweep_point(
+    *, m: int = 200, n: int = 200, alpha: float = 0.1, gamma: float = 0.1, sets: int = 200, seed: int = 0
+) -> dict[str, float]:
+    """One point of ``workings sweep``: the estimate on ``sets`` samples of ``m`` half-normal scores, beside the truth.
+
+    The toy of the chapter: prediction intervals of width ``2 r`` for absolute residuals of a standard normal. Gives
+    the exact expected width ``truth``, the ``mean`` and ``sd`` of the estimates, and ``misses``, the share of
+    samples whose interval at ``gamma`` leaves the truth out.
+    """
+    width, largest = (lambda r: 2.0 * r), 8.0
+    truth = expected_set_size_exact(stats.halfnorm.cdf, n, alpha, width, 0.0, math.inf)
+    generator = numpy_generator(seed, "sweep", "half-normal")
+    samples = np.abs(generator.standard_normal((as_int(sets, "sets", minimum=2), as_int(m, "m", minimum=1))))
+    found = [expected_set_size_known(sample, n, alpha, width, 0.0, largest, gamma) for sample in samples]
+    misses = [not one.lower <= truth <= one.upper for one in found]
+    points = np.array([one.point for one in found])
+    return {
+        "truth": float(truth),
+        "mean": float(points.mean()),
+        "sd": float(points.std(ddof=1)),
+        "misses": float(np.mean(misses)),
     }
