@@ -1,0 +1,1 @@
+"""Disentangling: beta-VAEs, capacity, and the data and measures they need."""

@@ -1,0 +1,141 @@
+"""Training a VAE of the part: the objectives as functions of the step, and what is recorded on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import torch
+
+from workings.checks import as_float, as_int
+from workings.disentangling.networks import VAE
+from workings.disentangling.objectives import (
+    bernoulli_nll,
+    beta_vae_loss,
+    capacity_loss,
+    capacity_schedule,
+    gaussian_kl,
+)
+from workings.resume import Store
+from workings.training import ShuffledBatches, fit
+
+Objective = Callable[[torch.Tensor, torch.Tensor, int], torch.Tensor]
+
+
+class Pictures(Protocol):
+    """What can be trained on besides a tensor: it has a length and gives the images (B, C, H, W) of some indices."""
+
+    def __len__(self) -> int: ...
+
+    def images(self, indices: torch.Tensor) -> torch.Tensor: ...
+
+
+class History(NamedTuple):
+    """Training as seen from its batches, one row a window of steps, on the CPU in float64.
+
+    ``steps`` (T,) steps done at the end of the window; ``nll`` (T,) mean nats an image, with sampled
+    codes; ``kl`` (T, M) mean nats an image and latent.
+    """
+
+    steps: torch.Tensor
+    nll: torch.Tensor
+    kl: torch.Tensor
+
+
+def fixed_beta(beta: float) -> Objective:
+    """``mean nll + beta mean KL`` at every step. Higgins et al., arXiv 1606.05579."""
+    beta = as_float(beta, "beta", minimum=0.0)
+    return lambda nll, kl, step: beta_vae_loss(nll, kl, beta)
+
+
+def annealed_capacity(gamma: float, c_max: float, n_steps: int, c_min: float = 0.0) -> Objective:
+    """``mean nll + gamma |mean KL - C(step)|`` with ``C`` rising linearly. Burgess et al., arXiv 1804.03599, eq. 8."""
+    gamma = as_float(gamma, "gamma", minimum=0.0)
+    capacity_schedule(0, c_max, n_steps, c_min)  # bad settings are refused before training
+    return lambda nll, kl, step: capacity_loss(nll, kl, capacity_schedule(step, c_max, n_steps, c_min), gamma)
+
+
+def train_vae(
+    model: VAE,
+    pictures: torch.Tensor | Pictures,
+    steps: int,
+    objective: Objective,
+    *,
+    seed: int,
+    batch: int = 64,
+    optimiser: torch.optim.Optimizer | None = None,
+    window: int = 50,
+    autocast: torch.dtype | None = None,
+    checkpoint: str | Path | None = None,
+    checkpoint_every: int = 1000,
+    progress: bool = False,
+) -> History:
+    """Train ``model`` in place on Bernoulli ``pictures`` (N, C, H, W) in [0, 1] and return what it recorded.
+
+    A step takes the next ``batch`` of a shuffled epoch, draws one code an image and minimises
+    ``objective(nll, kl, step)`` with ``nll`` (batch,) and ``kl`` (batch, M). ``optimiser`` defaults to Adam at
+    5e-4. Everything random follows from ``seed``. With a ``checkpoint`` the run resumes from it, bit for bit
+    on a CPU with the same threads; the history is kept beside it, in ``<checkpoint>.history.jsonl``.
+
+    Raises ``ValueError`` when ``checkpoint_every`` is no multiple of ``window`` (a window would be cut in two),
+    and as :func:`workings.training.fit`.
+    """
+    window = as_int(window, "window", minimum=1)
+    if checkpoint is not None and as_int(checkpoint_every, "checkpoint_every", minimum=1) % window:
+        raise ValueError(f"checkpoint_every must be a multiple of window, got {checkpoint_every} and {window}.")
+    order = ShuffledBatches(len(pictures), min(batch, len(pictures)), seed)
+    take = pictures.__getitem__ if isinstance(pictures, torch.Tensor) else pictures.images
+    recorder = _Recorder(window, steps, checkpoint, {"steps": steps, "seed": seed, "batch": batch, "window": window})
+
+    def batches(step: int) -> tuple[int, torch.Tensor]:
+        return step, take(order(step))
+
+    def loss(net: VAE, item: tuple[int, torch.Tensor], noise: torch.Generator) -> torch.Tensor:
+        step, x = item
+        logits, mu, logvar = net(x, noise)
+        nll, kl = bernoulli_nll(logits, x), gaussian_kl(mu, logvar)
+        recorder.add(nll, kl)
+        return objective(nll, kl, step)
+
+    if optimiser is None:
+        optimiser = torch.optim.Adam(model.parameters(), lr=5e-4, fused=True)
+    fit(
+        model, loss, batches, optimiser, steps, seed=seed, autocast=autocast, checkpoint=checkpoint,
+        checkpoint_every=None if checkpoint is None else checkpoint_every, on_step=recorder.close, progress=progress,
+    )  # fmt: skip
+    return recorder.history()
+
+
+class _Recorder:
+    """Window means of NLL and KL; written beside the checkpoint, so that a resumed run has all of them."""
+
+    def __init__(self, window: int, steps: int, checkpoint: str | Path | None, settings: dict[str, int]):
+        self.window, self.steps = window, steps
+        self.store = None if checkpoint is None else Store(Path(f"{checkpoint}.history.jsonl"), settings)
+        self.rows: dict[int, list[float]] = {}
+        self.sum: torch.Tensor | None = None
+        self.count = 0
+
+    def add(self, nll: torch.Tensor, kl: torch.Tensor) -> None:
+        row = torch.cat([nll.detach().mean()[None], kl.detach().mean(dim=0)]).double()
+        self.sum = row if self.sum is None else self.sum + row
+        self.count += 1
+
+    def close(self, step: int, loss: torch.Tensor) -> None:
+        done = step + 1
+        if done % self.window and done != self.steps:
+            return
+        row = (self.sum / self.count).tolist()
+        self.sum, self.count = None, 0
+        if self.store is None:
+            self.rows[done] = row
+        elif not self.store.done(str(done)):
+            self.store.put(str(done), row)
+
+    def history(self) -> History:
+        ends = range(self.window, self.steps + self.window, self.window)
+        steps = [min(end, self.steps) for end in ends]
+        rows = [self.rows[s] if self.store is None else self.store.get(str(s)) for s in steps]
+        table = torch.tensor(rows, dtype=torch.float64)
+        return History(torch.tensor(steps), table[:, 0], table[:, 1:])
