@@ -93,7 +93,27 @@ def compile_book():
     shutil.rmtree(SCRATCH, ignore_errors=True)
 
 
+def check_links():
+    """Ask every link of the book whether it is alive; the report is ``_build/links.txt``."""
+    write_pages()
+    vendor_mathjax()
+    stage()
+    run = "import sys; from jupyter_book.cli.main import main; sys.exit(main())"
+    command = [sys.executable, "-c", run, "build", str(SOURCE), "--path-output", str(SCRATCH), "--builder", "linkcheck"]
+    code = subprocess.call(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=str(SOURCE))
+    found = next(SCRATCH.rglob("output.txt"), None)
+    report = ROOT / "_build" / "links.txt"
+    report.write_text(found.read_text() if found else "")
+    dead = [line for line in report.read_text().splitlines() if "[broken]" in line]
+    shutil.rmtree(SCRATCH, ignore_errors=True)
+    if code != 0 or dead or found is None:
+        sys.exit("\n".join([f"{len(dead)} link(s) do not answer (all are in _build/links.txt):", *dead]))
+    print("Every link answers.")
+
+
 def main():
+    if sys.argv[1:] == ["--links"]:
+        return check_links()
     began = time.time()
     stamp = HTML / ".fingerprint"
     now = fingerprint()
