@@ -1,0 +1,1 @@
+"""Part language_models: kernels of the chapter `giraffe`."""
