@@ -133,7 +133,7 @@ def render_sprite(
 
 
 def packed_dsprites(
-    classes: torch.Tensor | None = None, *, device: str | torch.device = "cpu", chunk: int = 8192
+    classes: torch.Tensor | None = None, *, device: str | torch.device = "cpu", chunk: int = 16384
 ) -> torch.Tensor:
     """Images as bits, (N, 512) uint8 on ``device`` in the order of ``numpy.packbits``; ``None``: all 737,280 (378 MB).
 
@@ -157,7 +157,7 @@ def packed_dsprites(
     return packed
 
 
-def render_dsprites(classes: torch.Tensor, *, device: str | torch.device = "cpu", chunk: int = 8192) -> torch.Tensor:
+def render_dsprites(classes: torch.Tensor, *, device: str | torch.device = "cpu", chunk: int = 16384) -> torch.Tensor:
     """Images (N, 64, 64) uint8 {0, 1} of factor classes (N, 5), on ``device``; see :func:`packed_dsprites`."""
     return unpack_images(packed_dsprites(classes, device=device, chunk=chunk), torch.uint8)[:, 0]
 
