@@ -42,7 +42,7 @@ def run_stack(layers: nn.ModuleList, x: torch.Tensor, *, relu_last: bool, fast: 
     """
     kind = type(layers[0])
     one_kind = kind in (Halving, Doubling) and all(type(layer) is kind and not _hooked(layer) for layer in layers)
-    if fast and one_kind and x.is_cpu and len(x) and not torch.is_autocast_enabled("cpu"):
+    if fast and one_kind and x.is_cpu and not torch.is_autocast_enabled("cpu"):
         parameters = [p for layer in layers for p in (layer.weight, layer.bias)]
         return _Stack.apply(x, kind is Doubling, relu_last, *parameters)
     for k, layer in enumerate(layers):
