@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workings.seeding import deterministic, generator, numpy_generator, stream
+from workings.seeding import deterministic, generator, global_seed, numpy_generator, stream
 
 steady = settings(derandomize=True, deadline=None)
 NAMES = st.lists(st.one_of(st.text(max_size=6), st.integers(-50, 50)), max_size=4)
@@ -110,3 +110,15 @@ def test_deterministic_sets_and_restores_everything_also_after_an_error():
 def test_deterministic_refuses_no_threads():
     with pytest.raises(ValueError, match="threads"), deterministic(threads=0):
         pass
+
+
+def test_a_global_seed_holds_inside_its_block_only():
+    before = torch.get_rng_state()
+    with global_seed(3, "weights"):
+        first = torch.rand(4)
+    assert torch.equal(torch.get_rng_state(), before)
+    with global_seed(3, "weights"):
+        assert torch.equal(torch.rand(4), first)
+    with global_seed(4, "weights"):
+        assert not torch.equal(torch.rand(4), first)
+    assert torch.equal(first, torch.rand(4, generator=generator(3, "weights")))

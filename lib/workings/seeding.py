@@ -62,6 +62,19 @@ def generator(seed: int, *names: str | int, device: str | torch.device = "cpu") 
 
 
 @contextlib.contextmanager
+def global_seed(seed: int, *names: str | int) -> Iterator[None]:
+    """Within the block torch's global CPU generator is at the start of the stream ``names`` under ``seed``.
+
+    For libraries that draw initial weights from it and take no generator. It is put back on leaving.
+    """
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(stream(seed, *names))
+        yield
+
+
+@contextlib.contextmanager
 def deterministic(threads: int | None = None) -> Iterator[None]:
     """Within the block torch uses deterministic algorithms only, and ``threads`` CPU threads if given.
 

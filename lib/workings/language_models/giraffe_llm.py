@@ -22,7 +22,7 @@ from workings.language_models.giraffe_study import CHANGES
 from workings.language_models.lines_task import longchat_prompt, parse_number, read_longchat_jsonl
 from workings.language_models.rope_scaling import scale_frequencies
 from workings.resume import Store
-from workings.seeding import numpy_generator
+from workings.seeding import global_seed, numpy_generator
 
 # As in the toy, except that by-parts and YaRN ramp between 1 and 32 turns, their papers' own.
 LLM_CHANGES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -64,7 +64,7 @@ class LLMSettings:
 
     @classmethod
     def here(cls, *, dry_run: bool = False, device: str | None = None) -> LLMSettings:
-        """The sheet's sizes; on a CPU (a local model only) fewer cases and lengths; ``dry_run`` a tiny random model."""
+        """Sizes for one GPU; on a CPU (a local model only) fewer cases and lengths; ``dry_run`` a tiny random model."""
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         if dry_run:
             return cls(
@@ -147,8 +147,7 @@ def write_random_model(folder: Path, settings: LLMSettings) -> Path:
         vocab_size=258, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2,
         max_position_embeddings=settings.trained_length, bos_token_id=0, eos_token_id=1,
     )  # fmt: skip
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
+    with global_seed(settings.seed, "weights"):
         LlamaForCausalLM(config).save_pretrained(folder)
     return folder
 

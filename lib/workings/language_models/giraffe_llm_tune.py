@@ -19,7 +19,7 @@ from workings.language_models.grammar import sentences
 from workings.language_models.lines_task import longchat_prompt
 from workings.progress import progress
 from workings.resume import Store
-from workings.seeding import generator, numpy_generator
+from workings.seeding import generator, global_seed, numpy_generator
 from workings.training import fit, one_cycle
 
 ON_TASK = "linear 4, on the task"  # fine-tuned on questions and answers instead of plain text
@@ -165,8 +165,7 @@ def tuned_model(opened: Opened, name: str, change: str, examples: Any, settings:
     config = peft.LoraConfig(
         r=settings.rank, lora_alpha=16, lora_dropout=0.05, target_modules=PROJECTIONS, task_type="CAUSAL_LM"
     )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
+    with global_seed(settings.seed, "weights"):
         model = peft.get_peft_model(opened.model, config)
     for parameter in model.parameters():
         if parameter.requires_grad:

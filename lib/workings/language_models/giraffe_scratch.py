@@ -1,6 +1,6 @@
 """The full tier (a) of the chapter `giraffe`: its experiments again from scratch, longer and wider, without downloads.
 
-L = 256 in place of 64. With a GPU: width 256, four blocks, 20,000 steps (the sheet's sizes). Without one: width 128, one
+L = 256 in place of 64. With a GPU: width 256, four blocks, 20,000 steps (the sizes planned). Without one: width 128, one
 block for the lines and two for the characters, for about a quarter of an hour on two cores. Every row says which.
 The first steps are at L/4, a quarter of the lines: retrieval among a hundred lines is hard to learn from nothing.
 """
@@ -26,7 +26,7 @@ _RANGES = {"at_1": (0.5, 1.0), "at_3": (2.0, 3.0), "at_4": (3.0, 4.0)}  # of pos
 
 
 def scratch_settings(*, dry_run: bool = False, device: str | None = None) -> Settings:
-    """The sheet's sizes where there is a GPU, smaller ones on a CPU; ``dry_run`` a few steps of a tiny model.
+    """The planned sizes where there is a GPU, smaller ones on a CPU; ``dry_run`` a few steps of a tiny model.
 
     Base 1000 lets 56% of the frequencies complete a turn within 256 tokens, as base 100 does within 64. There are 1,100
     keys, because a sequence of 8L = 2,048 tokens holds a thousand lines.
