@@ -1,0 +1,1027 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Reading further than it was taught
+#
+# <p class="wk-run"><a href="https://colab.research.google.com/github/workings-book/workings/blob/v0.1.0/notebooks/language_models/giraffe.ipynb">Run this chapter on Colab</a></p>
+#
+# A language model is trained on texts of some length. Give it a longer one, and it may fail at once, as if it had never learnt to
+# read. For models with *rotary* positions one can change how position enters, sometimes by a single division, and read on.
+# Which changes work, and how would we know? [Pal et al. (2023)](https://arxiv.org/abs/2308.10882) tried several on one
+# language model, LLaMA with 13 billion parameters, and called the result Giraffe. We rebuild them all, train two tiny models in front of you,
+# and find that the usual measure, perplexity, can be perfect where reading has failed.
+#
+# - **You need** attention with queries and keys, sines and cosines.
+# - **It takes** 45 minutes to read and about a minute to run.
+# - **Afterwards you can** change the positions of any rotary model, know what each change does, and test it with a task that
+#   perplexity cannot fool.
+#
+# **What we worked from.** The paper's own text and tables were not at hand. Equations come from the
+# [authors' code](https://github.com/abacusai/Long-Context), the paper's numbers from the README beside it; those marked "~" were read off
+# its plots, to about 0.02 in accuracy and 50 tokens in length. All other numbers on this page are ours.
+
+# %% tags=["hide-input"]
+# Set-up: installs the package where it is missing (as on Colab); elsewhere it only reports.
+import importlib.util
+import os
+import subprocess
+import sys
+
+source = os.environ.get(
+    "WORKINGS_SOURCE", "git+https://github.com/workings-book/workings@v0.1.0"
+)
+if importlib.util.find_spec("workings") is None:
+    subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "-q",
+            source,
+            "torch",
+            "torchvision",
+        ],
+        check=True,
+    )
+
+from workings.record import environment_line
+
+print(environment_line())
+
+# %% tags=["parameters"]
+# "demo", or "full" for longer models and a public one (see "At full scale")
+tier = "demo"
+# with "full": a few steps on tiny random models, to see that it works
+dry_run = False
+# folder with LongChat-Lines (<n>_lines.jsonl) and long texts (*.txt)
+data_root = None
+# folder with a language model saved by transformers
+model_root = None
+
+# %% tags=["hide-input"]
+import math
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+
+from workings import ledger
+from workings.controls import Axis, Control, Frame
+from workings.figures import COLOURS, png_bytes, use_style
+from workings.language_models import giraffe_study as study
+from workings.language_models.giraffe_llm import LLMSettings, set_frequencies
+from workings.language_models.giraffe_llm_tune import claim_values, llm_tables
+from workings.language_models.giraffe_scratch import (
+    find,
+    scratch_settings,
+    scratch_tables,
+)
+from workings.language_models.giraffe_study import Settings, over_seeds
+from workings.language_models.grammar import entropy_per_character, sentences
+from workings.language_models.lines_task import (
+    lines_batch,
+    longchat_prompt,
+    parse_number,
+    search_answer,
+)
+from workings.language_models.rope_scaling import scale_frequencies
+from workings.language_models.rotary import (
+    apply_rotary,
+    layout_permutation,
+    rope_frequencies,
+)
+from workings.language_models.truncated_basis import cut
+from workings.seeding import generator, numpy_generator
+
+use_style()
+torch.set_num_threads(1)  # tiny matrices: more threads only wait for one another
+settings = Settings.for_tier(tier, dry_run=dry_run)
+book = ledger.open("giraffe", tier=tier)
+L, seeds = settings.length, list(settings.seeds)
+looks = {
+    "RoPE": dict(color=COLOURS["ink"], linestyle="-", marker="o"),
+    "linear 2": dict(color=COLOURS["sky"], linestyle="--", marker="v"),
+    "linear 4": dict(color=COLOURS["blue"], linestyle="-", marker="s"),
+    "linear 8": dict(color=COLOURS["purple"], linestyle="-.", marker="^"),
+    "NTK 4": dict(color=COLOURS["green"], linestyle="--", marker="D"),
+    "by-parts 4": dict(color=COLOURS["purple"], linestyle=":", marker="v"),
+    "power 0.5": dict(color=COLOURS["orange"], linestyle="-.", marker="^"),
+    "truncated": dict(color=COLOURS["red"], linestyle=(0, (5, 1, 1, 1)), marker="X"),
+    "randomised": dict(color=COLOURS["green"], linestyle=":", marker="P"),
+    "no rotation": dict(color=COLOURS["grey"], linestyle=":", marker="o"),
+}
+
+# %% [markdown]
+# ## A clock for every pair
+#
+# A rotary embedding ([Su et al., 2021](https://arxiv.org/abs/2104.09864)) adds nothing to a token. It *turns* its query and its key. Take a head of $d$ numbers
+# and split it into $d/2$ pairs. At position $t$, pair $i$ is turned by the angle $t\,\theta_i$, where
+#
+# $$
+# \theta_i = b^{-2i/d}, \qquad i = 0, \dots, d/2-1. \tag{1}
+# $$
+#
+# The first pair turns by one radian a token; each later one is slower by the same factor. It is a row of clock hands, from the second hand
+# to one that moves once in an age.
+#
+# | symbol | what it is | LLaMA | here |
+# |---|---|---|---|
+# | $d$ | size of a head | 128 | 32 |
+# | $b$ | base | 10,000 | 100 |
+# | $L$ | trained length, in tokens | 2,048 | 64 |
+# | $2\pi/\theta_i$ | wavelength: tokens for one full turn | 6.3 to 54,000 | 6.3 to 471 |
+#
+# Why turn? Because the score of a query at $t$ with a key at $u$ then depends on the distance $t-u$ only:
+#
+# $$
+# \mathbf q_t\cdot \mathbf k_u = \sum_i c_i \cos\big((t-u)\,\theta_i + \varphi_i\big). \tag{2}
+# $$
+#
+# Here $\mathbf q_t$ and $\mathbf k_u$ are the turned vectors, $c_i$ is the product of the lengths of pair $i$ in query and key, and $\varphi_i$ the angle between them before
+# turning.
+#
+# **By hand.** One pair, query and key both $(1, 0)$, $\theta = 1$. At position 2 the query is $(\cos 2, \sin 2)$, at position 1 the key is
+# $(\cos 1, \sin 1)$. Their product is $\cos 2\cos 1 + \sin 2 \sin 1 = \cos 1$. So it is at positions 1002 and 1001.
+
+# %%
+theta = rope_frequencies(32, base=settings.base)
+q, k = torch.randn(2, 1, 32, dtype=torch.float64, generator=generator(0, "q and k"))
+scores = [
+    apply_rotary(q, [t], theta) @ apply_rotary(k, [u], theta).T
+    for t, u in ((5, 2), (1005, 1002))
+]
+print("same distance, same score:", torch.allclose(*scores, atol=1e-10))
+
+# %% [markdown]
+# > **Predict.** Our head has 16 clocks, the slowest taking 471 tokens for a turn. How many of the 16 have gone all the way round within
+# > the trained length of 64 tokens?
+#
+# <details>
+# <summary>Show the answer</summary>
+#
+# Nine. (In LLaMA, with $d = 128$ and $L = 2048$, 41 of 64: about the same share, and this is why the toy has a base of 100.) The other
+# clocks have been seen in some of their positions only. Beyond $L$ they point where they never pointed in training.
+#
+# </details>
+
+# %%
+for name, d, base, length in (
+    ("here", 32, 100.0, 64),
+    ("LLaMA", 128, 10_000.0, 2048),
+):
+    turns = length * rope_frequencies(d, base) / (2 * math.pi)
+    print(f"{name}: {int((turns >= 1).sum())} of {d // 2} complete a turn within L")
+
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Sixteen clock faces in four rows. In the first nine the whole rim is blue: every angle was seen in training. In the last seven a blue arc from the top, shorter from face to face, is continued by an orange arc of angles that are reached only beyond the trained length."}, "figure": {"caption": "The 16 clocks of a head (d = 32, base 100). Blue: angles seen within the trained 64 tokens. Orange: new angles between 64 and 256 tokens. A model has never learnt what those mean.", "name": "fig-gir-clocks"}}
+fig, axes = plt.subplots(4, 4, figsize=(4.6, 4.9), subplot_kw={"projection": "polar"})
+for i, ax in enumerate(axes.flat):
+    seen, new = (min(m * float(theta[i]), 2 * math.pi) for m in (L, 4 * L))
+    for start, stop, colour in ((0, seen, "blue"), (seen, new, "orange")):
+        arc = np.linspace(start, stop, 60)
+        if stop > start:
+            ax.fill_between(arc, 0.62, 1.0, color=COLOURS[colour], linewidth=0)
+    ax.set(theta_zero_location="N", theta_direction=-1, yticks=[], xticks=[])
+    ax.set_title(
+        f"{2 * math.pi / float(theta[i]):.0f}", fontsize=9, pad=2, loc="center"
+    )
+    ax.grid(False)
+    ax.spines["polar"].set_visible(False)
+fig.suptitle("Tokens for one turn, and angles seen", fontsize=10.5, fontweight="bold")
+plt.show()
+
+# %% [markdown]
+# ## How to change the clocks
+#
+# We want to read $L' = sL$ tokens; $s$ is the **scale**. Every method below is a new list of frequencies. That is all that changes in the model.
+#
+# - **Linear scaling**, or position interpolation ([Chen et al., 2023](https://arxiv.org/abs/2306.15595)): slow every clock down, $\theta_i \to \theta_i / s$. It is the same as dividing positions by $s$. No
+#   clock reaches a new angle within $sL$. The price: neighbouring tokens look closer together than ever before.
+# - **Power basis**, from the paper: $\theta_i \to \theta_i\,(1-2i/d)^{1/2}$. The fastest clock stays, the slowest loses most.
+# - **Truncated basis**, from the paper: clocks that complete a turn within $L$ stay. The others have shown only part of their face; they are slowed to one low speed, or stopped, by equation (3).
+# - **Randomised positions**, from the paper, in fine-tuning only: steps between neighbours are drawn from 0 to 2 in place of 1, so that the model
+#   meets distances in between.
+#
+# $$
+# \theta_i \to \begin{cases} \theta_i & \text{if } \theta_i \ge \theta_L, \cr \theta_L/16 & \text{if } \theta_L/8 \le \theta_i < \theta_L, \cr 0 & \text{otherwise,} \end{cases} \quad \theta_L = \frac{2\pi}{L}. \tag{3}
+# $$
+#
+# The README says that slow frequencies become zero. The code has the middle level, and so do we. (In our small head nine clocks stay and
+# the other seven all run at the middle speed, one turn in 1,024 tokens; none stops.) Not in the paper's code, but common now:
+#
+# - **NTK-aware** scaling leaves the fastest clock, divides the slowest by exactly $s$, and goes over from one to the other geometrically.
+# - **By-parts** leaves clocks that turn often, scales those that do not complete a turn, and blends between. **YaRN**
+#   ([Peng et al., 2023](https://arxiv.org/abs/2309.00071)) is by-parts with sharper attention. Their blend runs from 1 to 32 turns; no clock of ours makes
+#   32 turns within 64 tokens, so here it runs from 1 to 4.
+
+# %%
+for name in ("linear 4", "power 0.5", "truncated", "NTK 4"):
+    changed = study.options_of(name, theta, L)["theta"] / theta
+    print(f"{name:9s} new / old frequency:", np.round(changed[::3].numpy(), 2))
+speeds = cut(rope_frequencies(128), 2 * math.pi / 2048).unique(return_counts=True)
+stop, slow = (int(count) for count in speeds[1][:2])
+print(f"LLaMA, truncated: {64 - slow - stop} stay, {slow} slow, {stop} stop")
+
+
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Wavelength against pair index on a logarithmic axis. The unchanged line rises straight from 6 to 471 tokens and crosses the trained length after the ninth pair. Linear 4 runs parallel above it. NTK and power start on the old line and end on the linear one; by-parts follows the old line, then crosses over to the linear one. Truncated follows the old line up to the trained length and then jumps to a level of 1024."}, "figure": {"caption": "What each change does to the wavelengths. Below the thin line a clock completes a turn within the trained length.", "name": "fig-gir-spectrum"}}
+def wavelengths(name):
+    """Tokens for one turn of each pair under a change."""
+    return 2 * math.pi / study.options_of(name, theta, L)["theta"]
+
+
+fig, ax = plt.subplots(figsize=(4.6, 3.9))
+shown = ("RoPE", "linear 4", "NTK 4", "by-parts 4", "power 0.5", "truncated")
+for name in shown:
+    ax.plot(
+        range(16), wavelengths(name), label=name, **{**looks[name], "markersize": 4}
+    )
+ax.axhline(L, color=COLOURS["grey"], linewidth=1)
+ax.text(15.2, L * 0.9, "L = 64", ha="right", va="top", fontsize=9)
+ax.set(yscale="log", xlabel="pair i", ylabel="wavelength (tokens)", ylim=(5, 12_000))
+ax.set_title("New clocks")
+ax.legend(loc="upper left", ncols=2)
+plt.show()
+
+# %% [markdown]
+# Does it matter that slow clocks show new angles? Look at one query and one key. We choose their pairs such that the score (2) falls with
+# distance over the 64 tokens that training would show. Equation (2) then fixes the score at *every* distance: nobody chose what it does further out.
+
+# %%
+near = torch.arange(0, L, dtype=torch.float64)
+wanted = torch.exp(-near / 8)
+
+
+def waves(distance):
+    """cos and sin of each clock at each distance: (n, 32)."""
+    angle = distance[:, None] * theta
+    return torch.cat([angle.cos(), angle.sin()], dim=1)
+
+
+design = waves(near)
+weights = torch.linalg.lstsq(
+    design.T @ design + 1e-7 * torch.eye(32), design.T @ wanted
+)
+far = torch.arange(0, 4 * L, dtype=torch.float64)
+score = waves(far) @ weights.solution
+slow = waves(far / 4) @ weights.solution
+print("largest |score| beyond L is over 2:", bool(score[L:].abs().max() > 2))
+print("largest |score| with linear 4 is below 1.1:", bool(slow.abs().max() < 1.1))
+
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Attention score against distance. Within the shaded first 64 tokens the unchanged score falls smoothly from one to zero; further out it swings far below and above everything it took in training. With linear scaling by 4 the same curve is stretched: it falls smoothly and stays between zero and one to 256 tokens."}, "figure": {"caption": "One query, one key, every distance. The score was made to fall from one to zero within the shaded trained range. Beyond it, it does what it likes; scaled by 4, it stays inside what was chosen. The argument is that of Chen et al. (2023).", "name": "fig-gir-score"}}
+fig, ax = plt.subplots()
+ax.axvspan(0, L, color=COLOURS["pale"], alpha=0.6, linewidth=0)
+ax.plot(far, score, color=COLOURS["red"], linestyle="-", label="unchanged")
+ax.plot(far, slow, color=COLOURS["blue"], linestyle="--", label="linear 4")
+ax.set(ylim=(-3, 3), xlabel="distance (tokens)", ylabel="score")
+ax.set_title("Interpolate, do not extrapolate")
+ax.legend(loc="upper right")
+plt.show()
+
+# %% [markdown]
+# A picture of what *can* happen. Whether it does happen in a trained model is a question for an experiment.
+#
+# ## A task that cannot be guessed
+#
+# The paper's first task, LongChat-Lines, is a list of a hundred and more lines such as "line torpid-kid: REGISTER_CONTENT is <24169>" and then a question: what is in line
+# torpid-kid? The answer stands at one place in the text. If the model cannot look there, it cannot know.
+#
+# Our toy has the same shape. A line is two tokens, a key and a value. After the lines come queries: a key from above, to be followed by its value. With
+# 16 possible values, guessing scores 1/16.
+
+# %%
+example = lines_batch(1, 4, 2, generator=generator(1, "example"))
+keys, values = example.tokens[0, 0::2].tolist(), example.tokens[0, 1::2].tolist()
+pairs = [f"k{key}={value - 288}" for key, value in zip(keys, values, strict=True)]
+print("lines:  ", *pairs[:4])
+print("queries:", *(pair.replace("=", "=?  answer ") for pair in pairs[4:]))
+
+# %% [markdown]
+# The model: one transformer block of width 64 with two heads, 76 thousand parameters. One addition lets a single block suffice: a token's input also contains
+# the token before it (a *key shift*), so that a value knows its key, and a query can match it. Each sequence has $L = 64$ tokens: 24 lines and 8 queries. We train three, from three seeds; beside them, for later,
+# three small models of *text*.
+
+# %%
+lines_models, text_models = study.train_all(settings)
+first = study.over_bases(
+    lambda base: study.retrieval(base, settings.zero_shot, settings), lines_models
+)
+at_L, _ = over_seeds(first, "accuracy", eval="RoPE", multiple=1)
+print("more than 97 in 100 right at the trained length:", at_L > 0.97 or dry_run)
+
+# %% [markdown]
+# ## Twice as long
+#
+# Now ask the trained model about 128, 256 and 512 tokens. No training, only other frequencies.
+#
+# > **Predict.** Of these changes, which keeps the model right at 256 tokens, four times its trained length? And what will the unchanged model do
+# > at 128: fall to guessing, or to something between?
+
+# %% tags=["hide-input"]
+lengths = [m * L for m in settings.multiples]
+
+
+def curve(ax, rows, train, name, **look):
+    """Accuracy against length with error bars over seeds."""
+    stats = [
+        over_seeds(rows, "accuracy", train=train, eval=name, multiple=m)
+        for m in settings.multiples
+    ]
+    mean, spread = zip(*stats, strict=True)
+    ax.errorbar(lengths, mean, spread, **look)
+
+
+def length_axis(ax, title):
+    """The axes that all accuracy plots share."""
+    ax.axhline(1 / 16, color=COLOURS["grey"], linestyle=":", linewidth=1)
+    ax.set(xscale="log", ylim=(0, 1.05), ylabel="accuracy", title=title)
+    ax.set_xticks(lengths, [str(n) for n in lengths], minor=False)
+    ax.set_xticks([], minor=True)
+
+
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Two panels of accuracy against length from 64 to 512 tokens. Top: unchanged RoPE falls from 1 to a little above a half at 128 and below 0.2 at 512; linear 2 holds to 128, linear 4 to 256, linear 8 to 512, and then each drops. Bottom: by-parts 4 stays above 0.9 to 256, truncated and NTK 4 end near 0.8 there, power 0.5 near a half, and stopping all clocks keeps about 0.65 although it starts below the others."}, "figure": {"caption": "Retrieval without fine-tuning, mean and standard deviation over three seeds. Dotted line: guessing.", "name": "fig-gir-zero-shot"}}
+fig, axes = plt.subplots(2, 1, figsize=(4.6, 5.6), sharex=True)
+groups = (
+    ("RoPE", "linear 2", "linear 4", "linear 8"),
+    ("NTK 4", "by-parts 4", "power 0.5", "truncated", "no rotation"),
+)
+titles = "Linear scaling by s works up to sL", "Other changes"
+for ax, names, title in zip(axes, groups, titles, strict=True):
+    for name in names:
+        curve(ax, first, "none", name, label=name, **looks[name])
+    length_axis(ax, title)
+    ax.legend(loc="lower left")
+axes[1].set_xlabel("length (tokens, log scale)")
+plt.show()
+
+# %% [markdown]
+# <details>
+# <summary>Show the answer</summary>
+#
+# Linear scaling by 4 and by-parts stay above nine in ten at 256; linear scaling by 8 goes on to 512. Each linear scale holds to about $sL$ and then drops.
+# The unchanged model gets a little more than a half at 128. Why a half?
+#
+# </details>
+#
+# Because at 128 tokens about half of the lines stand within the trained distance of 64. Sort the questions at 256 tokens by how far back their line is:
+
+# %%
+by_distance = study.over_bases(
+    lambda base: study.distance_cell(base, settings), lines_models
+)
+starts = sorted({row["from"] for row in by_distance})
+stats = [over_seeds(by_distance, "accuracy", **{"from": start}) for start in starts]
+beyond = [mean for start, (mean, _) in zip(starts, stats, strict=True) if start >= 1]
+print("within L, nine in ten or more:", stats[1][0] > 0.9 or dry_run)
+print("beyond L, below 0.2 at every distance:", max(beyond) < 0.2 or dry_run)
+
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Bars of accuracy by distance in bins of 32 tokens up to 256. The first two bars, within the trained length, are close to one. All others lie near the dotted line of guessing."}, "figure": {"caption": "Unchanged RoPE at 256 tokens: accuracy by the distance between question and line. Mean and standard deviation over three seeds.", "name": "fig-gir-distance"}}
+fig, ax = plt.subplots(figsize=(4.6, 2.9))
+middles = [(start + 0.25) * L for start in starts]
+mean, spread = zip(*stats, strict=True)
+colours = [COLOURS["blue" if start < 1 else "orange"] for start in starts]
+ax.bar(middles, mean, L / 2 - 4, yerr=spread, color=colours)
+ax.axhline(1 / 16, color=COLOURS["grey"], linestyle=":", linewidth=1)
+ax.axvline(L, color=COLOURS["ink"], linewidth=1)
+ax.text(L + 3, 1.0, "trained length", fontsize=9)
+ax.set(xlabel="distance (tokens)", ylabel="accuracy", ylim=(0, 1.1))
+ax.set_title("A cliff at L")
+plt.show()
+
+# %% [markdown]
+# Beyond $L$ the model guesses. So did LLaMA: 0 beyond 2048 tokens, and worse than ours, since there the near lines were lost too.
+#
+# <a id="gir-1"></a>
+
+# %%
+value, spread = over_seeds(first, "accuracy", eval="RoPE", multiple=4)
+book.check("gir-1", value, spread=spread, seeds=seeds, at="demo", digits=0)
+
+# %% [markdown]
+# ## Play: the scale
+#
+# One number decides how far the model sees. Move it. On the left, the clocks; on the right, what the trained model retrieves with them. Look for two things: how far it
+# reaches, and what it costs at 64.
+
+
+# %% tags=["hide-input"]
+def frame(scale):
+    """One picture of the control: wavelengths and accuracy at one scale."""
+    name, dots = study.scale_name(scale), dict(color=COLOURS["grey"], linestyle=":")
+    fig, (left, right) = plt.subplots(1, 2, figsize=(5.8, 3.0))
+    left.plot(range(16), wavelengths("RoPE"), **dots)
+    left.plot(range(16), wavelengths(name), color=COLOURS["blue"], marker="o")
+    left.axhline(L, color=COLOURS["ink"], linewidth=1)
+    left.text(15.3, L * 0.88, "L = 64", ha="right", va="top", fontsize=9)
+    left.set(yscale="log", ylim=(5, 12_000), xlabel="pair i")
+    left.set(ylabel="wavelength (tokens)", title=f"Clocks, s = {scale}")
+    curve(right, first, "none", name, color=COLOURS["blue"], marker="o")
+    length_axis(right, "Retrieval")
+    right.axvline(scale * L, color=COLOURS["orange"], linestyle="--", linewidth=1.5)
+    right.set(xlabel="length (tokens)", xlim=(55, 600))
+    return Frame(png_bytes(fig), alt_text(scale, name))
+
+
+def alt_text(scale, name):
+    """The same in words."""
+    level = {
+        m: over_seeds(first, "accuracy", eval=name, multiple=m)[0]
+        for m in settings.multiples
+    }
+    far = study.reach(level, least=0.85) * L
+    return f"Scale {scale}: wavelengths times {scale}; accuracy above 0.85 up to {far} tokens."
+
+
+# %% tags=["hide-input"]
+scales = (1, 2, 4, 6, 8, 16)
+Control(
+    "gir-scale",
+    [Axis("Scale s", tuple(str(scale) for scale in scales), start=2)],
+    [frame(scale) for scale in scales],
+    caption="Left: wavelengths (dotted: unchanged). Right: accuracy without fine-tuning at 64 to 512 "
+    "tokens, mean and standard deviation over three seeds; the dashed line marks sL, where it lies in view.",
+)
+
+# %% [markdown]
+# ## A little fine-tuning
+#
+# The paper fine-tuned LLaMA under each change on pieces of 4096 tokens, twice the trained length, whatever the scale. So we fine-tune at $2L = 128$, for 50 steps. Nothing in
+# fine-tuning is longer than 128 tokens: whatever works at 256 was never seen.
+
+# %%
+tuned = study.over_bases(
+    lambda base, name: study.tuned_cell(base, name, settings),
+    lines_models,
+    settings.tuned,
+)
+own = {name: name for name in settings.tuned} | {"randomised": "linear 4"}
+
+
+def tuned_at(name, multiple, value="accuracy"):
+    """Mean and spread of a fine-tuned model, evaluated as it was tuned."""
+    return over_seeds(tuned, value, train=name, eval=own[name], multiple=multiple)
+
+
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Accuracy against length after fine-tuning at 128 tokens, for five ways. Linear 4 stays near one to 256 and falls to a half at 512. Randomised positions, read at linear scale 4, run a little below it. Truncated is near one at 128, above 0.8 at 256. Power 0.5 is near one at 128 and below 0.65 at 256. Unchanged RoPE falls to about 0.65 at 128 and 0.3 at 256."}, "figure": {"caption": "Retrieval after 50 steps of fine-tuning at 128 tokens (thin line). Mean and standard deviation over three seeds. The randomised model is read at linear scale 4, as in the paper's plot.", "name": "fig-gir-tuned"}}
+fig, ax = plt.subplots(figsize=(4.6, 3.9))
+for name in ("RoPE", "linear 4", "power 0.5", "truncated", "randomised"):
+    curve(ax, tuned, name, own[name], label=name, **looks[name])
+ax.axvline(2 * L, color=COLOURS["ink"], linewidth=1)
+length_axis(ax, "Fine-tuned at 128, read further")
+ax.set_xlabel("length (tokens, log scale)")
+ax.legend(loc="lower left")
+plt.show()
+
+# %% [markdown]
+# The order at 256 is the paper's: linear first, randomised behind it, truncated between linear and unchanged RoPE, power early to drop. Beside it, the paper's numbers, read off its plots; 0 is failure, as no
+# one guesses a number up to 50,000.
+#
+# | fine-tuned LLaMA-13B at | 2.5k | 3.65k | 4.2k | 4.8k | 7.2k | 9.5k |
+# |---|---|---|---|---|---|---|
+# | linear 4 | ~.70 | ~.64 | ~.57 | ~.66 | ~.37 | 0 |
+# | randomised, read at linear 4 | ~.66 | ~.42 | ~.32 | ~.42 | ~.36 | 0 |
+# | truncated | ~.42 | ~.26 | ~.18 | ~.14 | ~.04 | 0 |
+# | power 0.5 | ~.96 | ~.63 | ~.10 | 0 | | |
+#
+# <a id="gir-2"></a><a id="gir-4"></a><a id="gir-5"></a><a id="gir-6"></a>
+
+# %%
+reach = study.reach({m: tuned_at("linear 4", m)[0] for m in settings.multiples})
+book.check("gir-2", reach, seeds=seeds, at="demo")
+
+# %%
+at4 = {name: tuned_at(name, 4)[0] for name in settings.tuned}
+between = min(at4["truncated"] - at4["RoPE"], at4["linear 4"] - at4["truncated"])
+spread = tuned_at("truncated", 4)[1]
+book.check("gir-4", between, spread=spread, seeds=seeds, at="demo", digits=0)
+
+# %%
+lead = tuned_at("power 0.5", 1)[0] - tuned_at("linear 4", 1)[0]
+loss = at4["linear 4"] - at4["power 0.5"]
+book.check("gir-5", min(lead, loss), seeds=seeds, at="demo", digits=0)
+
+# %% [markdown]
+# **Half of claim 5 did not reproduce.** The power basis drops early here too. But in the paper it was the best at short lengths by far, and here it has no lead, because after
+# fine-tuning every change is nearly perfect at 64. A task this easy cannot rank models that all solve it.
+
+# %%
+value, spread = tuned_at("randomised", 4)
+book.check("gir-6", value, spread=spread, seeds=seeds, at="demo", digits=0)
+
+# %% [markdown]
+# ## Train at one scale, read at another
+#
+# The scale is only a number in the program. It can be changed after fine-tuning.
+#
+# > **Predict.** A model fine-tuned at scale 4 fails at 512 tokens. Will it do better there at scale 8, which it has never met, or worse?
+
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Heat map of accuracy at 512 tokens with numbers. Rows: scale in fine-tuning, 1, 2, 4 and 8. Columns: scale in reading, 1, 2, 4, 8, 16. In every row accuracy rises from below 0.2 at scale 1 to about a half at 4 and 0.8 or more at 8. At 16 it is about 0.8 for the model tuned at scale 1 and above 0.9 for the others."}, "figure": {"caption": "Accuracy at 512 tokens, mean over three seeds. Read along a row: the same weights, with another divisor.", "name": "fig-gir-scales"}}
+fig, ax = plt.subplots(figsize=(4.6, 3.6))
+trained, read = (1, 2, 4, 8), settings.scales
+grid = np.array(
+    [
+        [
+            over_seeds(tuned, "accuracy", train=study.scale_name(a),
+                       eval=study.scale_name(b), multiple=8)[0]
+            for b in read
+        ]
+        for a in trained
+    ]
+)  # fmt: skip
+ax.imshow(grid, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+for (i, j), value in np.ndenumerate(grid):
+    ink = "white" if value > 0.6 else COLOURS["ink"]
+    ax.text(j, i, f"{value:.2f}", ha="center", va="center", color=ink)
+ax.set_xticks(range(len(read)), [str(b) for b in read])
+ax.set_yticks(range(len(trained)), [str(a) for a in trained])
+ax.set(xlabel="scale in reading", ylabel="scale in fine-tuning")
+ax.set_title("Accuracy at 512 tokens")
+ax.grid(False)
+plt.show()
+
+# %% [markdown]
+# <details>
+# <summary>Show the answer</summary>
+#
+# Much better. Reading at twice the trained scale turns about a half into about nine in ten. The paper found the same on LLaMA, at a price in accuracy: fine-tuned at 4, the model scored 0 at 9.5k tokens, and read at 8 it scored
+# ~.32 there, ~.29 at 11.8k and ~.11 at 16k.
+#
+# </details>
+#
+# <a id="gir-3"></a>
+
+# %%
+at8 = {
+    s: over_seeds(tuned, "accuracy", train="linear 4", eval=f"linear {s}", multiple=8)
+    for s in (4, 8)
+}
+gain, spread = at8[8][0] - at8[4][0], at8[8][1]
+book.check("gir-3", gain, spread=spread, seeds=seeds, at="demo", digits=0)
+
+# %% [markdown]
+# One thing is missing from our heat map. A public summary of the paper says that twice the trained scale is fine and four times collapses, and in the README's plot the model trained at
+# 16 and read at 32 is poor (~.24 at 2.5k). Here nothing collapses, even at 16.
+#
+# ## What perplexity does not see
+#
+# The common measure of a language model is *perplexity*: the exponential of its mean loss per token, 1 for a clairvoyant and 26 for a blind guess among our 26 characters. The paper warns that it is too coarse. To see
+# why, we need a model of text. Ours reads sentences from a tiny grammar, whose exact entropy is known:
+
+# %%
+print(sentences(2, generator(3, "shown")))
+print(f"no model can have a perplexity below {math.exp(entropy_per_character()):.2f}")
+
+# %%
+texts = study.over_bases(
+    lambda base, name: study.character_cell(base, name, settings),
+    text_models,
+    ("none", *settings.char_tuned),
+)
+texts = [
+    {
+        **row,
+        "near": study.perplexity_at(row, 0.5, 1),
+        "far": study.perplexity_at(row, 3, 4),
+    }
+    for row in texts
+]
+windowed = study.over_bases(
+    lambda base: study.window_cell(base, settings), lines_models
+)
+
+# %% [markdown]
+# Now the control experiment. Take the unchanged model, and let each token see only the last 64 tokens: a *window*. Within 64 tokens nothing changes, so no training is needed. Beyond, the model is short-sighted by construction. No
+# distance above 64 ever occurs, and so nothing goes wrong inside. But no answer can be fetched from further away either.
+#
+# > **Predict.** What will the window do to perplexity at 256 tokens? And to retrieval?
+
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Two panels. Top: perplexity by position from 0 to 256. After the first 16 characters the windowed model stays flat near 1.5 at every position; unchanged RoPE is equal to it up to 64 and then climbs above 2. Bottom: retrieval accuracy of the windowed model against length falls from one at 64 to below 0.2 at 512, on top of unchanged RoPE; linear 4 stays near one to 256."}, "figure": {"caption": "The windowed control, without any fine-tuning: perplexity as good as it gets at every position (top), retrieval lost (bottom). Mean over three seeds; bars and bands are standard deviations.", "name": "fig-gir-window"}}
+fig, (top, bottom) = plt.subplots(2, 1, figsize=(4.6, 5.6))
+places = (np.arange(16) + 0.5) * L / 4
+styles = {
+    ("none", "RoPE"): dict(label="RoPE", **looks["RoPE"]),
+    ("window L", "RoPE"): dict(
+        color=COLOURS["green"], linestyle="--", marker="D", label="RoPE, window of 64"
+    ),
+}
+for (train, name), style in styles.items():
+    nll = [r["nll"] for r in texts if (r["train"], r["eval"]) == (train, name)]
+    level = np.exp(np.array(nll))
+    look = {**style, "markersize": 4}
+    top.errorbar(places, level.mean(0), level.std(0, ddof=1), **look)
+top.axvline(L, color=COLOURS["ink"], linewidth=1)
+top.set(xlabel="position (characters)", ylabel="perplexity", ylim=(1, 3.2))
+top.set_title("Text: the window does no harm")
+top.legend(loc="upper left")
+curve(bottom, first, "none", "linear 4", label="linear 4", **looks["linear 4"])
+curve(bottom, first, "none", "RoPE", label="RoPE", **looks["RoPE"])
+curve(bottom, windowed, "window L", "RoPE", **styles["window L", "RoPE"])
+length_axis(bottom, "Retrieval: it cannot look that far")
+bottom.set_xlabel("length (tokens, log scale)")
+bottom.legend(loc="lower left")
+plt.show()
+
+# %% [markdown]
+# <details>
+# <summary>Show the answer</summary>
+#
+# Perplexity stays flat, as if nothing had happened: in this text the last 64 characters tell all that can be told. Retrieval falls to what lies within the window. (Unchanged RoPE retrieved no more: beyond 64 it was guessing anyway.) A summary of the paper notes the same of natural text: on much of it
+# the last 512 tokens already give a decent perplexity. A model that reads only those would look fine.
+#
+# </details>
+#
+# <a id="gir-9"></a>
+
+# %%
+near, far_ = (
+    over_seeds(texts, v, train="window L", eval="RoPE")[0] for v in ("near", "far")
+)
+lost, _ = over_seeds(windowed, "accuracy", eval="RoPE", multiple=4)
+fooled = bool(abs(far_ / near - 1) < 0.05 and lost < 0.5) or dry_run
+book.check("gir-9", fooled, seeds=seeds, at="demo")
+
+# %% [markdown]
+# The two measures even disagree on the *order* of the changes. Here are three changes after fine-tuning at $2L$ (for text, 40 steps), and the window: perplexity of text at 192 to 256 across, retrieval at 256 upwards. If perplexity told us about reading, the points would fall from the upper left to the
+# lower right.
+
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Scatter plot of retrieval accuracy at 256 tokens against perplexity at 192 to 256. The windowed model and truncated have low perplexity, between 1.4 and 1.7, with retrieval 0.3 and 0.8. RoPE lies a little to the right of them with retrieval 0.3. Linear 4 has by far the highest perplexity, above 2, and the highest retrieval, near one."}, "figure": {"caption": "Perplexity against retrieval at four times the trained length, after fine-tuning at twice that length (the windowed model is as trained). Bars: standard deviation over three seeds.", "name": "fig-gir-disagree"}}
+fig, ax = plt.subplots()
+points = {name: tuned_at(name, 4) for name in ("RoPE", "linear 4", "truncated")}
+points["window of 64"] = over_seeds(windowed, "accuracy", eval="RoPE", multiple=4)
+for name, (value, spread) in points.items():
+    train = "window L" if name == "window of 64" else name
+    x, dx = over_seeds(texts, "far", train=train)
+    look = looks.get(name, dict(color=COLOURS["green"], marker="D"))
+    look = {**look, "linestyle": "none", "markersize": 8}
+    ax.errorbar(x, value, spread, dx, label=name, **look)
+ax.set(xlabel="perplexity, positions 192 to 256", ylabel="retrieval accuracy at 256")
+ax.set(ylim=(0, 1.1), title="Best reader, worst perplexity")
+ax.legend(loc="center right")
+plt.show()
+
+# %% [markdown]
+# Linear scaling reads best and predicts text worst. It squeezed the neighbours together, and characters depend on neighbours. More fine-tuning narrows that gap. Without any, it is dramatic:
+
+# %%
+plain = {
+    name: over_seeds(texts, "near", train="none", eval=name)[0]
+    for name in settings.char_zero_shot
+}
+print("zero-shot perplexity within 64 characters")
+print("  RoPE below 1.6:    ", plain["RoPE"] < 1.6 or dry_run)
+print("  NTK 4 below 2:     ", plain["NTK 4"] < 2 or dry_run)
+print("  linear 4 above 8:  ", plain["linear 4"] > 8 or dry_run)
+
+# %% [markdown]
+# ## A pitfall with two layouts
+#
+# Which two numbers make a pair? There are two habits. In the *half* layout, pair $i$ is number $i$ and number $i + d/2$; the LLaMA weights on Hugging Face are stored for it. In the *interleaved* layout it is
+# numbers $2i$ and $2i+1$, as in the paper that introduced rotary embeddings. Both are right, for weights that were trained with them.
+
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Two rows of eight coloured cells, numbered 0 to 7. In the half layout cells 0 and 4, 1 and 5, 2 and 6, 3 and 7 share a colour. In the interleaved layout neighbours share a colour: 0 and 1, 2 and 3, 4 and 5, 6 and 7."}, "figure": {"caption": "Two layouts of a head with d = 8. Cells of one colour and letter are turned together, at one speed.", "name": "fig-gir-layout"}}
+fig, ax = plt.subplots(figsize=(4.6, 1.9))
+tints = [COLOURS[name] for name in ("sky", "orange", "green", "pale")]
+for row, pairs in enumerate(((0, 1, 2, 3, 0, 1, 2, 3), (0, 0, 1, 1, 2, 2, 3, 3))):
+    for place, pair in enumerate(pairs):
+        cell = plt.Rectangle((place, 1 - row), 0.92, 0.8, color=tints[pair])
+        ax.add_patch(cell)
+        words = f"{place}\n{'abcd'[pair]}"
+        ax.text(place + 0.46, 1.4 - row, words, ha="center", va="center", fontsize=9)
+ax.set(xlim=(0, 8), ylim=(-0.1, 2), xticks=[], title="Who turns with whom")
+ax.set_yticks([1.4, 0.4], ["half", "interleaved"])
+ax.grid(False)
+ax.spines[:].set_visible(False)
+plt.show()
+
+# %%
+order = layout_permutation(32)
+half = apply_rotary(q, [7], theta, layout="half")[..., order]
+other = apply_rotary(q[..., order], [7], theta, layout="interleaved")
+print("the same rotation, after reordering:", torch.allclose(half, other))
+
+# %% [markdown]
+# Why tell you? The paper also tried **xPos** ([Sun et al., 2022](https://arxiv.org/abs/2212.10554)), a rotary embedding that also damps with distance: the query at $t$ is multiplied by $\zeta_i^{\,t/\Gamma}$, the key at $u$ by $\zeta_i^{-u/\Gamma}$, with $\zeta_i < 1$ and a length $\Gamma$ in tokens. It reports that fine-tuning
+# from LLaMA's weights did not converge, and shows a loss curve. The authors offer an explanation of their own. Reading their patch, we noticed something else: it rotates *interleaved* pairs, on weights that are stored
+# for *halves*.
+#
+# **This is a hypothesis of this collection, not a finding of the paper.** What we can do is ask whether the layout alone is enough to make such a fine-tuning fail. Four cells: plain RoPE or xPos ($\Gamma = 64$), in the weights' own
+# layout or the other, fine-tuned for 40 steps at the trained length.
+
+# %%
+cells = study.over_bases(
+    lambda base: [study.layout_cell(base, settings)], lines_models
+)
+layout_rows = [row for cell in cells for row in cell["rows"]]
+layout_curves = [row for cell in cells for row in cell["curves"]]
+
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Two panels. Top: training loss over 40 steps; the two curves in the weights' own layout stay near zero, the two in the other layout start near 5 and come down to between 2 and 3. Bottom: bars of accuracy before and after fine-tuning; own layout near one in all cases, other layout below 0.3 before and below 0.5 after, alike for RoPE and xPos."}, "figure": {"caption": "Fine-tuning at the trained length in the weights' own layout and in the other. Loss: mean over three seeds. Bars: mean and standard deviation.", "name": "fig-gir-xpos"}}
+fig, (top, bottom) = plt.subplots(2, 1, figsize=(4.6, 5.6))
+fills = {"before": "", "after": "//"}
+shades = dict(zip(study.XPOS_CELLS, ("ink", "red", "blue", "orange"), strict=True))
+dashes = dict(zip(study.XPOS_CELLS, ("-", "-", "--", "--"), strict=True))
+names = {
+    cell: f"{cell[0]},\n{'own' if cell[1] == 'half' else 'other'}" for cell in shades
+}
+for place, cell in enumerate(study.XPOS_CELLS):
+    kind, layout = cell
+    wanted = dict(kind=kind, layout=layout)
+    losses = [r["losses"] for r in layout_curves if (r["kind"], r["layout"]) == cell]
+    top.plot(
+        np.mean(losses, axis=0), color=COLOURS[shades[cell]], linestyle=dashes[cell],
+        label=names[cell].replace("\n", " ") + " layout",
+    )  # fmt: skip
+    for shift, (when, fill) in enumerate(fills.items()):
+        value, spread = over_seeds(layout_rows, when, **wanted)
+        bottom.bar(
+            place + 0.4 * shift - 0.2, value, 0.38, yerr=spread, hatch=fill, edgecolor="white",
+            color=COLOURS[shades[cell]],
+        )  # fmt: skip
+top.set(xlabel="fine-tuning step", ylabel="loss (nats)", title="Loss", ylim=(0, None))
+top.legend(loc="upper right")
+bottom.set_xticks(range(4), list(names.values()))
+bottom.set(
+    ylabel="accuracy at 64", ylim=(0, 1.1), title="Before, and after (hatched)"
+)
+plt.show()
+
+# %% [markdown]
+# In its own layout xPos converges: it was nearly right from the start. In the other one the model is broken, with xPos and without, and forty steps do not mend it. So the layout *can* produce such a curve. Whether it *did*, in the
+# paper's runs, only a run on LLaMA with the pairs put right could tell.
+#
+# <a id="gir-10"></a>
+
+# %%
+after = {
+    c: over_seeds(layout_rows, "after", kind="xPos", layout=c)
+    for c in ("half", "interleaved")
+}
+gap, spread = after["half"][0] - after["interleaved"][0], after["interleaved"][1]
+book.check("gir-10", gap, spread=spread, seeds=seeds, at="demo", digits=0)
+
+# %% [markdown]
+# ## What this toy does not show
+#
+# - **The cost of linear scaling.** In the lines model it is almost free without any fine-tuning, and only because the key shift carries the local order around the rotation. The text model, which must take order from the rotation, shows the true cost:
+#   its zero-shot perplexity is ruined by linear scaling.
+# - **The need for position.** With all clocks stopped, the lines model still gets about 0.65 at 256 tokens. The task hardly needs to know where things are; it needs position not to get in the way.
+# - **Collapse at large scales.** Reading at four times the trained scale ruined LLaMA, we are told. Not here.
+# - **Which change is best.** On text, NTK and by-parts beat linear scaling by far without fine-tuning. The paper did not test them, and found linear scaling the most robust of those it tested.
+# - **The question sets.** The paper also asks questions about Wikipedia pages. Fine-tuned at scale 4, the model answers .3233, .3783 and .4434 of the free-form ones at 2k, 4k and 8k tokens; at the same scale without fine-tuning .2217,
+#   .2467 and .2406. In the lines model scaling costs so little that there is no such gap to close.
+# - **Level.** After fine-tuning ours are right nearly always; LLaMA at linear scale 4 was right about two times in three. What holds for the ranking at the edge of failure need not hold in the middle.
+# - What failed before this worked: with the usual base of 10,000, unscaled rotation kept ~.8 at $4L$, so there was nothing to repair; two blocks without the key shift did not learn the task in 1,500 steps; a real text of 13 thousand characters was learnt by heart.
+#
+# ## At full scale
+#
+# Three things, each resumable, each reported as "not run" where something is missing:
+#
+# 1. **From scratch**: everything above at $L = 256$, to 2,048 tokens. With a GPU: width 256, four blocks, 20,000 steps. Without one: width 128, one block (two for text), about a quarter of an hour on two free cores.
+# 2. **A public model**: TinyLlama with 1.1 billion parameters (trained on 2,048 tokens) on LongChat-Lines, zero-shot, for ten changes at six lengths. It needs `transformers`, a GPU and a download, or a folder named in `model_root`. Batch and length are cut to the free memory.
+# 3. **Fine-tuning** it with low-rank adapters (`peft`) at scale 4 on 4,096-token texts, for the paper's changes, and once on questions and answers.
+#
+# ```
+# workings run giraffe --tier full
+# ```
+
+# %%
+if tier == "full":
+    tables = scratch_tables(scratch_settings(dry_run=dry_run))
+    language = llm_tables(LLMSettings.here(dry_run=dry_run), model_root, data_root)
+    tables["language model"] = language.rows
+    tables["note"] = [{"message": language.message}]
+    for name, rows in tables.items():
+        book.attach(name, rows)
+else:
+    names = ("lines", "distances", "layouts", "characters", "language model", "note")
+    tables = {n: ledger.attachment("giraffe", "full", n) or [] for n in names}
+print(f"{sum(map(len, tables.values()))} rows recorded")
+
+
+# %% tags=["hide-input"]
+def shown(row, *columns):
+    """Cells of a row: numbers to two places with their spread, a dash where nothing was measured."""
+    spread = lambda c: row.get(
+        "sd" if c == "accuracy" else "sd_" + c.removeprefix("at_")
+    )
+    pairs = [(row[c], spread(c)) for c in columns]
+    return [
+        "–" if v is None else f"{v:.2f}" + (f" ± {s:.2f}" if s is not None else "")
+        for v, s in pairs
+    ]
+
+
+sizes = ("L", "width", "layers", "steps", "seeds", "device")
+kept = [r for r in tables["lines"] if r["at_1"] is not None]
+ledger.Grid(
+    "From scratch: retrieval accuracy at L, 2L, 4L, 8L",
+    ["fine-tuned", "read as", "L", "2L", "4L", "8L", *("trained L", "width", "blocks", "steps", "seeds", "device")],
+    [
+        [row["train"], row["eval"], *shown(row, "at_1", "at_2", "at_4", "at_8"), *(str(row[c]) for c in sizes)]
+        for row in kept
+    ],
+)  # fmt: skip
+
+# %% tags=["hide-input"]
+ledger.Grid(
+    "From scratch: perplexity of text at L/2 to L, 2L to 3L, 3L to 4L",
+    ["fine-tuned", "read as", "to L", "to 3L", "to 4L", *("trained L", "width", "blocks", "steps", "seeds", "device")],
+    [
+        [row["train"], row["eval"], *shown(row, "at_1", "at_3", "at_4"), *(str(row[c]) for c in sizes)]
+        for row in tables["characters"]
+    ],
+)  # fmt: skip
+
+# %% tags=["hide-input"]
+ledger.Grid(
+    "From scratch: unscaled accuracy at 4L by distance, in units of L",
+    ["distance", "accuracy", *("trained L", "width", "blocks", "steps", "seeds", "device")],
+    [
+        [f"{row['from']:g} to {row['to']:g}", *shown(row, "accuracy"), *(str(row[c]) for c in sizes)]
+        for row in tables["distances"]
+    ],
+)  # fmt: skip
+
+# %% tags=["hide-input"]
+ledger.Grid(
+    "From scratch: the two layouts, accuracy at L",
+    ["kind", "layout", "before", "after", "tuning steps", *("trained L", "width", "blocks", "steps", "seeds", "device")],
+    [
+        [row["kind"], row["layout"], *shown(row, "before", "after"), str(row["tune_steps"]),
+         *(str(row[c]) for c in sizes)]
+        for row in tables["layouts"]
+    ],
+)  # fmt: skip
+
+# %% tags=["hide-input"]
+for row in tables["note"]:
+    print(row["message"])
+ledger.Grid(
+    "A public model on LongChat-Lines",
+    ["model", "fine-tuned", "read as", "lines", "tokens", "accuracy", "cases", "device"],
+    [
+        [row["model"], row["train"], row["eval"], str(row["lines"]), str(row["tokens"]),
+         *shown(row, "accuracy"), str(row["cases"]), row["device"]]
+        for row in tables["language model"]
+    ],
+)  # fmt: skip
+
+# %% tags=["hide-input"]
+if tier == "full":
+    lines_at = lambda train, name: find(tables["lines"], train=train, eval=name)
+    rope, line4 = lines_at("none", "RoPE"), lines_at("linear 4", "linear 4")
+    multiples = (1, 2, 4, 8)
+    values = {"gir-1": (rope["at_4"], rope["sd_4"])}
+    values["gir-2"] = study.reach({m: line4[f"at_{m}"] for m in multiples}), None
+    wide = lines_at("linear 4", "linear 8")
+    values["gir-3"] = wide["at_8"] - line4["at_8"], wide["sd_8"]
+    moderate = lines_at("randomised", "linear 4")
+    values["gir-6"] = moderate["at_4"], moderate["sd_4"]
+    if not dry_run:
+        trunc, old = lines_at("truncated", "truncated"), lines_at("RoPE", "RoPE")
+        power = lines_at("power 0.5", "power 0.5")
+        middle = min(trunc["at_4"] - old["at_4"], line4["at_4"] - trunc["at_4"])
+        values["gir-4"] = middle, trunc["sd_4"]
+        edge = power["at_1"] - line4["at_1"], line4["at_4"] - power["at_4"]
+        values["gir-5"] = min(edge), None
+    for name, (value, spread) in values.items():
+        book.check(name, value, spread=spread, seeds=seeds)
+
+# %% tags=["hide-input"]
+if tier == "full":
+    narrow = find(tables["characters"], train="window L")
+    sight = find(tables["lines"], train="window L")["at_4"]
+    flat = abs(narrow["at_4"] / narrow["at_1"] - 1) < 0.05
+    book.check("gir-9", bool(flat and sight < 0.5), seeds=seeds)
+    xpos = {r["layout"]: r for r in tables["layouts"] if r["kind"] == "xPos"}
+    gap = xpos["half"]["after"] - xpos["interleaved"]["after"]
+    book.check("gir-10", gap, spread=xpos["interleaved"]["sd_after"], seeds=seeds)
+    model_settings = LLMSettings.here(dry_run=dry_run)
+    for name, value in claim_values(tables["language model"], model_settings).items():
+        book.check(name, value, seeds=[model_settings.seed])
+
+# %% [markdown]
+# ## The ledger
+#
+# What the paper claims, what this notebook found a moment ago, and what the recorded full run found, if there is one. Verdicts are computed from criteria in a file; where one was changed after a trial, the file says so.
+
+# %%
+book.table()
+
+# %% [markdown]
+# ## Take it home
+#
+# You have a model with rotary positions. Two steps: change its frequencies, then ask it something that it cannot guess. `set_frequencies` finds every module of a `transformers` model that holds them; a stand-in takes its place here.
+
+# %%
+your_rotary = torch.nn.Module()  # put your model here
+your_rotary.register_buffer("inv_freq", rope_frequencies(128, 10_000.0).float())
+
+old = your_rotary.inv_freq.double()
+new = scale_frequencies(old, "linear", factor=4, orig_len=2048)
+set_frequencies(your_rotary, *new)
+
+
+def your_answer(prompt):
+    """Put your model's generate here. This one reads the last 4,000 characters only."""
+    return f"The register holds {search_answer(prompt[-4000:])}."
+
+
+rng = numpy_generator(0, "take home")
+for n_lines in (20, 100, 400):
+    cases = [longchat_prompt(rng, n_lines) for _ in range(50)]
+    right = sum(parse_number(your_answer(p)) == number for p, number in cases)
+    print(f"{n_lines} lines: {right / 50:.2f}")
+
+# %% [markdown]
+# Before you believe the number: is the model right at *short* lengths (otherwise the length is not the problem)? Do you count the first number of the answer or the last? Are rotation angles computed in at least 32 bits? Does a cache keep keys that were rotated with older frequencies? And did you start from the
+# model's own frequencies each time, or scale what was scaled already?
+#
+# ## Exercises
+#
+# **1.** Apply the truncation (3) twice. Is the second pass harmless?
+#
+# <details>
+# <summary>Show the solution</summary>
+#
+# No. The middle level $\theta_L/16$ lies below the lower bound $\theta_L/8$, so the second pass stops those clocks as well. Without the middle level it would be harmless.
+#
+# </details>
+
+# %% tags=["hide-input"]
+c = 2 * math.pi / L
+once = cut(theta, c)
+twice = cut(once, c)
+hard = cut(theta, c, hard=True)
+print(
+    "clocks that run, once and twice:", int((once > 0).sum()), int((twice > 0).sum())
+)
+print("hard cut, once and twice alike:", torch.equal(hard, cut(hard, c, hard=True)))
+
+# %% [markdown]
+# **2.** YaRN multiplies both the rotated query and the rotated key by $0.1 \ln s + 1$. By how much are the attention scores multiplied at $s = 16$?
+#
+# <details>
+# <summary>Show the solution</summary>
+#
+# By its square, about 1.63. A common mistake is to apply it to one of the two.
+#
+# </details>
+
+# %% tags=["hide-input"]
+factor = scale_frequencies(theta, "yarn", factor=16.0, orig_len=L).attention_factor
+print(f"factor {factor:.3f}, scores times {factor**2:.2f}")
+
+# %% [markdown]
+# **3.** Your model runs in bfloat16, and its positions too. What does position 2,049 become?
+#
+# <details>
+# <summary>Show the solution</summary>
+#
+# It becomes 2,048, as do its neighbours up to 2,056: sixteen bits of this kind hold eight significant ones. The fast clocks are off by radians. The kernels here refuse such positions.
+#
+# </details>
+
+# %% tags=["hide-input"]
+print(torch.tensor([2047, 2049, 2056, 2057]).to(torch.bfloat16).long().tolist())
+
+# %% [markdown]
+# **4.** Linear scaling by 4, then asked for 512 tokens: the lines model gets about a half. Which half?
+#
+# <details>
+# <summary>Show the solution</summary>
+#
+# The near one. Dividing positions by 4 moves the cliff from 64 to 256 tokens, and half of the lines stand nearer than that.
+#
+# </details>
+
+# %% tags=["hide-input"]
+rows = study.over_bases(
+    lambda base: study.distance_cell(base, settings, "linear 4", 8), lines_models
+)
+near_, far_off = (
+    np.mean([r["accuracy"] for r in rows if low <= r["from"] < high])
+    for low, high in ((0, 4), (4, 8))
+)
+print("nearer than 256, over 0.8:", near_ > 0.8 or dry_run)
+print("further, below 0.3:       ", far_off < 0.3 or dry_run)
+
+# %% [markdown]
+# ## References
+#
+# - Pal, Karkhanis, Roberts, Dooley, Sundararajan, Naidu. *Giraffe: Adventures in Expanding Context Lengths in LLMs.* 2023. [arXiv 2308.10882](https://arxiv.org/abs/2308.10882). Code: abacusai/Long-Context.
+# - Su et al. *RoFormer: Enhanced Transformer with Rotary Position Embedding.* 2021. [arXiv 2104.09864](https://arxiv.org/abs/2104.09864)
+# - Chen et al. *Extending Context Window of Large Language Models via Positional Interpolation.* 2023. [arXiv 2306.15595](https://arxiv.org/abs/2306.15595)
+# - Peng et al. *YaRN: Efficient Context Window Extension of Large Language Models.* 2023. [arXiv 2309.00071](https://arxiv.org/abs/2309.00071)
+# - Sun et al. *A Length-Extrapolatable Transformer.* 2022. [arXiv 2212.10554](https://arxiv.org/abs/2212.10554). xPos.
