@@ -198,7 +198,7 @@ def test_an_adapter_changes_the_model_and_leaves_when_it_is_told(opened, tmp_pat
 
 
 def test_pieces_of_a_document_overlap_by_half(opened, tmp_path):
-    (tmp_path / "a.txt").write_text("abcdefgh" * 40)
+    (tmp_path / "a.txt").write_text(" ".join(map(str, range(100))))
     (tmp_path / "b.txt").write_text("short")
     pieces = tune.text_pieces(opened, dataclasses.replace(DRY, dry_run=False), tmp_path)
     assert pieces.shape[1] == DRY.tune_tokens
