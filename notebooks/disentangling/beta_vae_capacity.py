@@ -408,6 +408,7 @@ def frame(model, capacity):
     return Frame(png_bytes(fig), alt)
 
 
+# %% tags=["hide-input"]
 Control(
     "cap-capacity",
     [
