@@ -783,6 +783,8 @@ book.check("gir-10", gap, spread=spread, seeds=seeds, at="demo", digits=0)
 # - **Level.** After fine-tuning ours are right nearly always; LLaMA at linear scale 4 was right about two times in three. What holds for the ranking at the edge of failure need not hold in the middle.
 # - What failed before this worked: with the usual base of 10,000, unscaled rotation kept ~.8 at $4L$, so there was nothing to repair; two blocks without the key shift did not learn the task in 1,500 steps; a real text of 13 thousand characters was learnt by heart.
 #
+# <a id="gir-7"></a><a id="gir-8"></a><a id="gir-11"></a>
+#
 # ## At full scale
 #
 # Three things, each resumable, each reported as "not run" where something is missing:

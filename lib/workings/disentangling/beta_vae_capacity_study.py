@@ -80,7 +80,7 @@ class Settings(Tiered):
         """The demo's sizes; ``dry_run`` makes every training a few steps."""
         if dry_run:
             return cls(
-                sprites=300, factor_steps=20, squares=300, vae_steps=20, beta_steps=10, blobs=200,
+                sprites=300, factor_steps=60, squares=300, vae_steps=20, beta_steps=10, blobs=200,
                 blob_steps=5, batch=16,
             )  # fmt: skip
         return cls()
