@@ -75,8 +75,8 @@ def _short_runs() -> tuple[Run, ...]:
     fast = lambda gamma, seed: Run("burgess", "capacity", gamma, 8000, seed, size=32, c_max=25.0, rising=3000)
     beta = lambda strength, seed: Run("burgess", "beta", strength, 8000, seed, size=32)
     fixed = tuple(beta(strength, seed) for strength in (4.0, 1.0) for seed in (0, 1, 2))
-    annealed = (slow(1000.0, 0), slow(250.0, 0), slow(25.0, 0), slow(25.0, 1))
-    return (*fixed, *annealed, fast(1000.0, 0), fast(1000.0, 1), fast(100.0, 0))
+    annealed = tuple(slow(gamma, seed) for gamma in (1000.0, 25.0) for seed in (0, 1, 2))
+    return (*fixed, *annealed, slow(250.0, 0), fast(1000.0, 0), fast(1000.0, 1), fast(100.0, 0))
 
 
 def load(settings: FullSettings, data_root: str | Path | None = None) -> DSprites:
