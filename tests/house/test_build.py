@@ -1,6 +1,7 @@
 """The build: what is generated, what counts as changed, and how a failure reads."""
 
 import re
+import shutil
 import subprocess
 import sys
 
@@ -39,8 +40,7 @@ def test_a_failed_compilation_names_the_warning_and_keeps_the_old_book(tmp_path)
     (tmp_path / "book" / "references.bib").write_text("")
     (tmp_path / "book" / "assets" / "favicon.svg").write_text("<svg/>")
     (tmp_path / "book" / "index.md").write_text("# Title\n\nSee {ref}`a-label-that-does-not-exist`.\n")
-    (tmp_path / "tools" / "sphinx_ext").mkdir(parents=True)
-    (tmp_path / "tools" / "sphinx_ext" / "describe.py").write_text((ROOT / "tools/sphinx_ext/describe.py").read_text())
+    shutil.copytree(ROOT / "tools" / "sphinx_ext", tmp_path / "tools" / "sphinx_ext")
     old = tmp_path / "_build" / "html"
     old.mkdir(parents=True)
     (old / "index.html").write_text("the old book")
