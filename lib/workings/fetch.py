@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from . import paths
+from .progress import bar
 
 _CHUNK = 1 << 16
 
@@ -214,8 +215,6 @@ def _bar(part: Path, total: int | None, start: int, progress: bool) -> Iterator[
     if not progress or os.environ.get("WORKINGS_QUIET") or not (notebook or sys.stderr.isatty()):
         yield lambda count: None
         return
-    from tqdm.auto import tqdm
-
     name = part.name.removesuffix(".part")
-    with tqdm(desc=name, total=total, initial=start, unit="B", unit_scale=True, leave=False) as bar:
-        yield bar.update
+    with bar(desc=name, total=total, initial=start, unit="B", unit_scale=True) as shown:
+        yield shown.update

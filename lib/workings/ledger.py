@@ -145,9 +145,14 @@ class Ledger:
         self._tables[name] = [dict(row) for row in rows]
 
     def table(self) -> Table:
-        """Every claim of the chapter: paper, demo, full and verdict. Saves first when recording."""
+        """Every claim of the chapter: paper, demo, full and verdict. Saves first when recording.
+
+        At the full tier it also prints the run's wall time and peak memory; the demo's outputs hold nothing that varies.
+        """
         if self.recording:
             self.save()
+        if self.tier == "full":
+            print(_record.closing_line(self.stopwatch))
         rows = []
         for claim in self.chapter.claims:
             demo, full = self._results(claim)

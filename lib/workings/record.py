@@ -22,6 +22,7 @@ from typing import Any
 from . import __version__, paths
 
 LIBRARIES = ("numpy", "scipy", "torch", "torchvision", "scikit-learn", "quantile-forest")
+CLOSING = "This run took"
 _CODE = ("lib", "claims", "pyproject.toml", ":(glob)notebooks/**/*.py")
 
 
@@ -99,13 +100,28 @@ def versions() -> dict[str, str]:
 
 def hardware() -> dict[str, Any]:
     """Processor, cores this process may use, memory in GiB, and the GPU if torch already uses one."""
-    cuda = _cuda()
     return {
         "cpu": _cpu(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "memory_gib": _memory_gib(),
-        "gpu": None if cuda is None else cuda.get_device_name(),
+        "gpu": gpu_name(),
     }
+
+
+def gpu_name() -> str | None:
+    """The GPU that torch would use; ``None`` where torch is not loaded or sees none."""
+    cuda = _cuda()
+    return None if cuda is None else cuda.get_device_name()
+
+
+def closing_line(stopwatch: Stopwatch) -> str:
+    """What a run took so far: ``This run took 8.3 min; peak memory 2050 MiB, no GPU.``"""
+    seconds, memory, gpu = stopwatch.seconds, peak_memory_mib(), _peak_gpu_memory_mib()
+    took = f"{seconds:.1f} s" if seconds < 120 else f"{seconds / 60:.1f} min"
+    took = took if seconds < 7200 else f"{seconds / 3600:.1f} h"
+    words = ["peak memory unknown" if memory is None else f"peak memory {memory:.0f} MiB"]
+    words.append("no GPU" if gpu is None else f"peak GPU memory {gpu:.0f} MiB")
+    return f"{CLOSING} {took}; {', '.join(words)}."
 
 
 def peak_memory_mib() -> float | None:

@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from workings.checks import as_float, as_int
+from workings.progress import bar as live_bar
 from workings.seeding import generator as stream_generator
 from workings.seeding import stream
 
@@ -128,7 +129,7 @@ def fit(
     model.train()
     with contextlib.ExitStack() as stack:
         stack.enter_context(torch.random.fork_rng(devices=[device] if device.type == "cuda" else []))
-        bar = stack.enter_context(_bar(steps, done)) if progress else None
+        bar = stack.enter_context(live_bar(total=steps, initial=done, unit="step")) if progress else None
         for step in range(done, steps):
             torch.manual_seed(stream(seed, "fit", "global", step))
             noise = stream_generator(seed, "fit", "loss", step, device=device)
@@ -281,9 +282,3 @@ def _device(model: nn.Module) -> torch.device:
     if parameter is None:
         raise ValueError(f"{type(model).__name__} has no parameters; there is nothing to train or load.")
     return parameter.device
-
-
-def _bar(steps: int, done: int) -> Any:
-    from tqdm.auto import tqdm
-
-    return tqdm(total=steps, initial=done, unit="step", leave=False)

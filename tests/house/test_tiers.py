@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -28,6 +29,9 @@ def test_the_full_tier_runs_dry(slug, tmp_path):
     before = {path: path.read_bytes() for path in (ROOT / "results").rglob("*.json")}
     done = run("run", slug, "--tier", "full", "--dry-run", WORKINGS_RUNS=str(tmp_path))
     assert done.returncode == 0, done.stderr[-2000:]
+    first, *rest = done.stdout.splitlines()
+    assert first.startswith("Full tier, dry run")
+    assert any(re.match(r"This run took [\d.]+ s; peak memory \d+ MiB", line) for line in rest)
     executed = nbformat.read(ROOT / "runs" / slug / "full-dry.ipynb", as_version=4)
     injected = [c for c in executed.cells if "injected-parameters" in c.metadata.get("tags", [])]
     assert 'tier = "full"' in injected[0].source and "dry_run = True" in injected[0].source
@@ -112,8 +116,6 @@ def test_a_new_chapter_has_its_record_and_its_line_in_the_book(copy_with_new_cha
 
 
 def test_every_link_to_the_literature_is_in_the_bibliography():
-    import re
-
     known = (ROOT / "book" / "references.bib").read_text().lower()
     for script in checkout.notebook_scripts():
         text = script.read_text()

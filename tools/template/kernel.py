@@ -6,10 +6,11 @@ The example: the mean of a sample with its standard error.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from workings.checks import as_finite_array
+from workings.full_tier import Needs
 from workings.tiers import Tiered
 
 
@@ -20,6 +21,13 @@ class Settings(Tiered):
     seed: int = 0
     repeats: int = 2000
     sample: int = 50
+    needs: ClassVar[Needs] = Needs(
+        paper="20,000 samples",
+        gpu=None,  # or "one CUDA GPU with about 8 GB", with what is run in its place where there is none:
+        shortened=None,
+        settings=("{{slug}}.Settings",),
+        lower={"repeats": "samples"},
+    )
 
     @classmethod
     def demo(cls) -> Settings:

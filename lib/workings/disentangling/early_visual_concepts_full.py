@@ -15,7 +15,7 @@ import torch
 
 from workings.disentangling.dsprites_data import DSprites, factor_values, sub_grid
 from workings.disentangling.dsprites_file import FILE_NAME, load_dsprites_npz
-from workings.disentangling.early_visual_concepts_study import held_out, linear_probe
+from workings.disentangling.early_visual_concepts_study import Settings, held_out, linear_probe
 from workings.disentangling.objectives import bernoulli_nll
 from workings.disentangling.sprite_runs import CORRELATED, Run, encoder, measure, train, trained
 from workings.progress import progress
@@ -70,6 +70,7 @@ def runs_folder(settings: FullSettings) -> Path:
     return runs / ("sprites-dry" if settings.dry_run else "sprites")
 
 
+@Settings.needs.guard
 def load_sprites(settings: FullSettings, data_root: str | Path | None = None) -> tuple[DSprites, str]:
     """All of dSprites and where it came from: the published file in ``data_root``, or drawn; a dry run draws 128."""
     if settings.dry_run:
@@ -89,6 +90,7 @@ def some(sprites: DSprites, keep: torch.Tensor) -> DSprites:
     )
 
 
+@Settings.needs.guard
 def main_rows(settings: FullSettings, sprites: DSprites, source: str) -> list[dict[str, Any]]:
     """One row a beta and seed: what :func:`sprite_runs.measure` found, flat."""
     folder = runs_folder(settings)
@@ -99,6 +101,7 @@ def main_rows(settings: FullSettings, sprites: DSprites, source: str) -> list[di
     return rows
 
 
+@Settings.needs.guard
 def stride_rows(settings: FullSettings, sprites: DSprites, source: str) -> list[dict[str, Any]]:
     """One row a stride, beta and seed: trained on every stride-th position each way, measured on all sprites."""
     rows = []
@@ -113,6 +116,7 @@ def stride_rows(settings: FullSettings, sprites: DSprites, source: str) -> list[
     return rows
 
 
+@Settings.needs.guard
 def hold_out_rows(settings: FullSettings, sprites: DSprites, source: str) -> list[dict[str, Any]]:
     """One row a variant and seed: nats an image (posterior mean) and linear probe errors, seen and held out."""
     if not settings.hold_out:

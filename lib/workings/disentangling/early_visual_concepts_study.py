@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ from workings.disentangling.networks import VAE
 from workings.disentangling.objectives import bernoulli_nll, gaussian_kl
 from workings.disentangling.sprites16 import SmallSprites, small_sprites
 from workings.disentangling.traversal import traversal_grid
+from workings.full_tier import Needs
 from workings.seeding import generator
 from workings.tiers import Tiered
 
@@ -54,6 +55,13 @@ class Settings(Tiered):
     n_train: int = 600
     n_eval: int = 300
     dry_run: bool = False
+    needs: ClassVar[Needs] = Needs(
+        paper="six trainings of 300,000 steps on 737,280 sprites, the stride sweep and the held-out block, 50,000 steps each",
+        gpu="one CUDA GPU with about 4 GB (an estimate: no run on a GPU is recorded)",
+        shortened="six trainings of 2,000 steps, no stride sweep, no held-out block",
+        settings=("early_visual_concepts_full.FullSettings",),
+        lower={"batch": "sprites of a training step", "n_images": "sprites that a network is measured on"},
+    )
 
     @classmethod
     def demo(cls) -> Settings:

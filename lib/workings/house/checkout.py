@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import re
 import tomllib
 from pathlib import Path
@@ -43,6 +45,17 @@ def notebook_scripts(slug: str | None = None) -> list[Path]:
         known = ", ".join(path.stem for path in scripts) or "none yet"
         raise ValueError(f"no notebook called {wanted!r}; there are: {known}.")
     return chosen
+
+
+def chapter_settings(slug: str) -> type:
+    """The class ``Settings`` of chapter ``slug``, from ``workings.<part>.<slug>_study`` or ``workings.<part>.<slug>``."""
+    part = notebook_scripts(slug)[0].parent.name
+    for name in (f"workings.{part}.{slug}_study", f"workings.{part}.{slug}"):
+        if importlib.util.find_spec(name) is not None:
+            found = getattr(importlib.import_module(name), "Settings", None)
+            if found is not None:
+                return found
+    raise ValueError(f"chapter {slug!r} has no class Settings in its study module; see another chapter's.")
 
 
 def check_slug(part: str, slug: str) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
+_TOOK = {"wall_s": "s", "peak_memory_mib": "MiB", "peak_gpu_memory_mib": "MiB of GPU memory"}
+
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="workings", description=__doc__)
@@ -15,6 +17,8 @@ def build_parser() -> argparse.ArgumentParser:
     run.add_argument("--tier", default="full", help="demo or full (default: full)")
     run.add_argument("--dry-run", action="store_true", help="a few steps on generated data; records nothing")
     run.add_argument("--data", metavar="FOLDER", help="folder with the real data, where it is already here")
+    needs = commands.add_parser("needs", help="what a chapter's full tier needs, and what it took when it was recorded")
+    needs.add_argument("slug", nargs="?", help="one chapter (default: all)")
     sweep = commands.add_parser("sweep", help="a chapter's experiment over a grid of settings and seeds")
     sweep.add_argument("slug")
     sweep.add_argument("--grid", nargs="+", required=True, metavar="KEY=VALUES", help="as in alpha=0.05,0.1 seed=0:5")
@@ -45,6 +49,21 @@ def _list() -> None:
         print(f"{chapter.part}/{chapter.slug}: {chapter.title}\n    {len(chapter.claims)} claims: {summary}")
 
 
+def _needs(slug: str | None) -> None:
+    from workings import ledger
+    from workings.house import checkout, runner
+
+    for script in checkout.notebook_scripts(slug):
+        needs = runner.needs(script.stem)
+        print(f"{script.parent.name}/{script.stem}\n    {needs.statement() if needs else 'It does not say.'}")
+        recorded = ledger.load_results(script.stem, "full")
+        for run in [] if recorded is None else recorded.runs.values():
+            machine = run.get("hardware", {})
+            took = [f"{run[key]:.0f} {unit}" for key, unit in _TOOK.items() if run.get(key) is not None]
+            took += [f"{machine.get('cores')} cores", machine.get("gpu") or "no GPU"]
+            print(f"    Recorded {run.get('date', '')[:10]}: {', '.join(took)}.")
+
+
 def _sweep(args: argparse.Namespace) -> None:
     from tqdm import tqdm
 
@@ -68,10 +87,17 @@ def dispatch(args: argparse.Namespace) -> None:
     if args.command == "list":
         _list()
     elif args.command == "run":
-        from workings.house.runner import run
+        from workings.house import runner
 
-        target = run(args.slug, args.tier, dry_run=args.dry_run, data_root=args.data)
+        needs = runner.needs(args.slug) if args.tier == "full" else None
+        if needs is not None:
+            print(needs.statement(dry_run=args.dry_run), flush=True)
+        target = runner.run(args.slug, args.tier, dry_run=args.dry_run, data_root=args.data)
+        if closing := runner.closing_line(target):
+            print(closing)
         print(f"Executed notebook: {target.name} in {target.parent.name}/ under runs/.")
+    elif args.command == "needs":
+        _needs(args.slug)
     elif args.command == "sweep":
         _sweep(args)
     elif args.command == "refresh":

@@ -15,6 +15,7 @@ import torch
 
 from workings.language_models import giraffe_llm as llm
 from workings.language_models.giraffe_llm import LLMSettings, NotHere, Opened
+from workings.language_models.giraffe_study import Settings
 from workings.language_models.grammar import sentences
 from workings.language_models.lines_task import longchat_prompt
 from workings.progress import progress
@@ -33,6 +34,7 @@ class LLMTables(NamedTuple):
     message: str
 
 
+@Settings.needs.guard
 def llm_tables(
     settings: LLMSettings, model_root: str | Path | None = None, data_root: str | Path | None = None
 ) -> LLMTables:

@@ -60,6 +60,7 @@ def runs_folder() -> Path:
     return Path(os.environ.get("WORKINGS_RUNS", "../../runs")) / "giraffe"
 
 
+@Settings.needs.guard
 def scratch_tables(settings: Settings) -> dict[str, list[dict[str, Any]]]:
     """The tables of :data:`PARTS`; what an earlier, interrupted run finished (under ``runs/``) is not computed again."""
     folder = runs_folder() / ("dry" if settings.dry_run else f"scratch-{settings.device}")
@@ -100,13 +101,9 @@ def run_cells(
 
     wanted = list(dict.fromkeys(_model(job) for job in missing))
     for work, items in ((train, wanted), (compute, missing)):
-        pairs = [items[i : i + 2] for i in range(0, len(items), 2)]
-        for pair in watch(pairs):
-            if settings.device == "cpu":
-                two_at_a_time(work, pair)
-            else:
-                for item in pair:
-                    work(item)
+        at_once = 2 if settings.device == "cpu" else 1
+        for group in watch([items[i : i + at_once] for i in range(0, len(items), at_once)]):
+            two_at_a_time(work, group, label=None)
     rows = {part: [row for job in jobs if job[0] == part for row in store.get(_key(job))] for part in PARTS}
     return {
         "lines": lines_table(rows["lines"], settings),

@@ -12,10 +12,11 @@ import copy
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 
+from workings.full_tier import Needs
 from workings.language_models import giraffe_models as models
 from workings.language_models.decoder import TinyDecoder
 from workings.language_models.evaluation import answer_hits, retrieval_accuracy, token_nll
@@ -87,6 +88,18 @@ class Settings(Tiered):
     char_tuned: tuple[str, ...] = ("RoPE", "linear 4", "NTK 4", "truncated")
     device: str = "cpu"
     dry_run: bool = False
+    needs: ClassVar[Needs] = Needs(
+        paper="models of four blocks for 20,000 steps from three seeds, and TinyLlama with 1.1 billion parameters, which is fetched, "
+        "read and fine-tuned at up to 4,096 tokens and more",
+        gpu="one CUDA GPU, about 8 GB for the models from scratch and about 80 GB to fine-tune TinyLlama (estimates: no run "
+        "on a GPU is recorded)",
+        shortened="models of one block (two for text) for about 1,200 steps; TinyLlama only from a folder, read and not fine-tuned",
+        settings=("giraffe_study.Settings", "giraffe_llm.LLMSettings"),
+        lower={
+            "batch": "sequences of a training step", "tune_batch": "of a fine-tuning step",
+            "memory_share": "TinyLlama's share of the free memory",
+        },
+    )  # fmt: skip
 
     @classmethod
     def demo(cls) -> Settings:

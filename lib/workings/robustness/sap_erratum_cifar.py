@@ -21,7 +21,7 @@ from workings.robustness.cifar import accuracy, train_resnet20
 from workings.robustness.data import Split, as_unit_float, cifar10
 from workings.robustness.evaluation import robust_accuracies
 from workings.robustness.networks import resnet20
-from workings.robustness.sap_erratum_study import FLAWED, RULES, Attack, Attacked, Defence, run_attack
+from workings.robustness.sap_erratum_study import FLAWED, RULES, Attack, Attacked, Defence, Settings, run_attack
 from workings.seeding import generator
 from workings.training import ShuffledBatches, load_checkpoint, load_weights
 
@@ -150,6 +150,7 @@ def one_cell(net: nn.Module, test: Split, cell: tuple[str, str, int, float], set
     }  # fmt: skip
 
 
+@Settings.needs.guard
 def cifar_table(settings: FullSettings, data_root: str | Path | None = None) -> list[dict[str, Any]]:
     """The whole table; what an earlier, interrupted run finished (under ``runs/``) is not computed again."""
     kind = "dry" if settings.dry_run else f"full-{settings.device}"

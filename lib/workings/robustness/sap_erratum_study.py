@@ -10,12 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import torch
 from torch import nn
 
 from workings.checks import one_of
+from workings.full_tier import Needs
+from workings.progress import counter
 from workings.robustness.attacks import attack_gradient, eot_gradient, margin_loss, pgd_linf, random_search_linf
 from workings.robustness.closed_forms import joint_survival, number_of_draws, sap_probabilities, survival_probability
 from workings.robustness.data import Split, digits
@@ -60,6 +62,13 @@ class Settings(Tiered):
     tries: int = 60  # of the random search
     draws: int = 4000  # of the one-neuron and two-mask experiments
     dry_run: bool = False
+    needs: ClassVar[Needs] = Needs(
+        paper="ResNet-20 on CIFAR-10 for 40 epochs, 1,000 images, 100 steps, 1 and 10 masks, 100 passes, 500 steps of the 2018 attack",
+        gpu="one CUDA GPU with about 8 GB (an estimate: no run on a GPU is recorded)",
+        shortened="20 epochs, 100 images, 20 steps, one mask, 20 passes, 40 steps of the 2018 attack",
+        settings=("sap_erratum_cifar.FullSettings",),
+        lower={"chunk": "images that are attacked at once", "batch": "images of a training step"},
+    )
 
     @classmethod
     def demo(cls) -> Settings:
@@ -310,14 +319,21 @@ def alignment_curves(trained: Trained, defence: Defence, settings: Settings) -> 
     x, y = test.images[: settings.probe_images], test.labels[: settings.probe_images]
     source = generator(seed, "erratum", "probe")
     model = defence.build(dense, "mask", source)
-    halves = [gradient_free(model, x, y, settings.probe_passes, settings.probe_width, source) for _ in range(2)]
-    agreement = gradient_alignment(*halves).clamp(min=0)
-    ceiling = (2 * agreement / (1 + agreement)).sqrt()
     cosine = {}
-    for rule in RULES:
-        configure(model, backward=rule)
-        gradients = [attack_gradient(model, samples=k)(x, y) for k in settings.samples]
-        cosine[rule] = torch.stack([gradient_alignment(g, halves[0] + halves[1]) for g in gradients])
+    with counter(2 + len(RULES) * len(settings.samples), "gradients") as tick:
+        halves = []
+        for _ in range(2):
+            halves.append(gradient_free(model, x, y, settings.probe_passes, settings.probe_width, source))
+            tick()
+        agreement = gradient_alignment(*halves).clamp(min=0)
+        ceiling = (2 * agreement / (1 + agreement)).sqrt()
+        for rule in RULES:
+            configure(model, backward=rule)
+            found = []
+            for k in settings.samples:
+                found.append(gradient_alignment(attack_gradient(model, samples=k)(x, y), halves[0] + halves[1]))
+                tick()
+            cosine[rule] = torch.stack(found)
     return Alignment(cosine, ceiling)
 
 
@@ -335,16 +351,18 @@ class Neuron(NamedTuple):
 def one_neuron(h: torch.Tensor, size: int, draws: int, source: torch.Generator) -> Neuron:
     """Output and own slope of neuron 0 of a map (h, 1, 1, ..., 1) of ``size`` neurons, SAP at fraction 1, ``draws`` masks."""
     rows: list[list[tuple[float, float]]] = []
-    for value in h.tolist():
-        maps = torch.ones(draws, size, dtype=torch.float64)
-        maps[:, 0] = value
-        stats = []
-        for rule in ("pathwise", "mask"):
-            point = maps.clone().requires_grad_(True)
-            out = stochastic_activation_pruning(point, 1.0, rule, source)[:, 0]
-            (slope,) = torch.autograd.grad(out.sum(), point)
-            stats += [out.detach(), slope[:, 0]]
-        rows.append([(float(s.mean()), float(s.std()) / math.sqrt(draws)) for s in (stats[0], stats[1], stats[3])])
+    with counter(len(h), "values of h") as tick:
+        for value in h.tolist():
+            maps = torch.ones(draws, size, dtype=torch.float64)
+            maps[:, 0] = value
+            stats = []
+            for rule in ("pathwise", "mask"):
+                point = maps.clone().requires_grad_(True)
+                out = stochastic_activation_pruning(point, 1.0, rule, source)[:, 0]
+                (slope,) = torch.autograd.grad(out.sum(), point)
+                stats += [out.detach(), slope[:, 0]]
+            rows.append([(float(s.mean()), float(s.std()) / math.sqrt(draws)) for s in (stats[0], stats[1], stats[3])])
+            tick()
     table = torch.tensor(rows)  # (len(h), 3, 2)
     return Neuron(*(table[:, i, j] for i in range(3) for j in range(2)))
 

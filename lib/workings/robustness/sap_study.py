@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -18,7 +18,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from workings.calibration import ece_top_label
-from workings.progress import progress
+from workings.full_tier import Needs
+from workings.progress import counter, progress
 from workings.resume import Store
 from workings.robustness.attacks import attack_gradient, fgsm_step, pgd_linf
 from workings.robustness.cifar import train_resnet20
@@ -58,6 +59,13 @@ class Settings(Tiered):
     adversarial: bool = False
     device: str = "cpu"
     dry_run: bool = False
+    needs: ClassVar[Needs] = Needs(
+        paper="ResNet-20 on CIFAR-10 for 40 epochs and its adversarial twin, 1,000 images, 100 masks, 100 passes",
+        gpu="one CUDA GPU with about 16 GB (an estimate: no run on a GPU is recorded)",
+        shortened="20 epochs, 200 images, 20 masks, 10 passes, no adversarial twin",
+        settings=("sap_study.Settings",),
+        lower={"full_images": "images that are attacked at once"},
+    )
 
     @classmethod
     def demo(cls) -> Settings:
@@ -100,7 +108,9 @@ def train_cnn(train: Split, seed: int, epochs: int) -> nn.Module:
         return train.images[order(step)], train.labels[order(step)]
 
     optimiser = torch.optim.Adam(model.parameters(), lr=2e-3)
-    fit(model, loss, batches, optimiser, epochs * order.per_epoch, seed=seed)
+    steps = epochs * order.per_epoch
+    with counter(steps, "training steps") as tick:
+        fit(model, loss, batches, optimiser, steps, seed=seed, on_step=lambda *_: tick())
     return model.eval()
 
 
@@ -247,7 +257,9 @@ def _cifar(settings: Settings, root: str | Path | None) -> tuple[Split, Split, s
     return train, Split(test.images[order], test.labels[order]), f"CIFAR-10 ({source})"
 
 
-def train_adversarial(train: Split, epochs: int, seed: int, checkpoint: Path | None, *, batch: int, device: str):
+def train_adversarial(
+    train: Split, epochs: int, seed: int, checkpoint: Path | None, *, batch: int, device: str, progress: bool = False
+):
     """ResNet-20 on 80% clean and 20% FGSM examples (radius 2/255) made on the previous epoch's network; eval mode.
 
     Section 4.1.3 of the paper; the one-cycle schedule is this collection's.
@@ -276,7 +288,7 @@ def train_adversarial(train: Split, epochs: int, seed: int, checkpoint: Path | N
     every = order.per_epoch if checkpoint is not None else None
     fit(
         model, loss, batches, optimiser, steps, seed=seed, schedule=one_cycle(steps, warmup=0.25),
-        autocast=torch.bfloat16, checkpoint=checkpoint, checkpoint_every=every,
+        autocast=torch.bfloat16, checkpoint=checkpoint, checkpoint_every=every, progress=progress,
     )  # fmt: skip
     return model.eval()
 
@@ -291,7 +303,9 @@ def _networks(settings: Settings, train: Split) -> dict[str, Callable[[], nn.Mod
     folder.mkdir(parents=True, exist_ok=True)
     tail = "dry" if settings.dry_run else "40" if settings.device != "cpu" else ""
     name = "relu-seed0" + (f"-{tail}" if tail else "")
-    sizes = dict(epochs=settings.full_epochs, seed=0, batch=batch, device=settings.device)
+    sizes = dict(
+        epochs=settings.full_epochs, seed=0, batch=batch, device=settings.device, progress=not settings.dry_run
+    )
     file = folder / f"{name}.pt"
 
     def plain() -> nn.Module:
@@ -356,6 +370,7 @@ def _run_job(model: nn.Module, defence: str, attack: str, test: Split, settings:
     ]
 
 
+@Settings.needs.guard
 def full_study(settings: Settings, data_root: str | Path | None = None) -> list[dict[str, Any]]:
     """The CIFAR-10 run: one row for each (network, defence, attack, radius). Resumes from ``runs/sap/``.
 

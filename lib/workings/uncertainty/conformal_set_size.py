@@ -12,12 +12,13 @@ import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from scipy import stats
 
 from workings.checks import as_int, one_of
+from workings.full_tier import Needs
 from workings.progress import progress
 from workings.resume import Store
 from workings.seeding import numpy_generator
@@ -60,6 +61,13 @@ class Settings(Tiered):
     train_splits: int = 0
     calibration_splits: int = 0
     dry_run: bool = False
+    needs: ClassVar[Needs] = Needs(
+        paper="the authors' protocol, ten training splits times a hundred calibration splits of seven rows; three small tables are fetched",
+        gpu=None,
+        shortened=None,
+        settings=("conformal_set_size.Settings",),
+        lower={"trees": "trees of a forest", "calibration_splits": "splits whose results are kept"},
+    )
 
     @classmethod
     def demo(cls) -> Settings:
@@ -231,6 +239,7 @@ def _one_training_split(name: str, kind: str, x, y, split: int, settings: Settin
     return rows
 
 
+@Settings.needs.guard
 def full_protocol(settings: Settings, data_root: str | Path | None = None) -> list[dict[str, Any]]:
     """:func:`run_protocol` with its store under ``runs/`` (or the folder ``WORKINGS_RUNS``) and a live progress bar."""
     folder = Path(os.environ.get("WORKINGS_RUNS", "../../runs")) / "conformal_set_size"
