@@ -11,21 +11,28 @@ import shutil
 import subprocess
 import sys
 import time
-from importlib import metadata
 from pathlib import Path
+
+import share
 
 ROOT = Path(__file__).resolve().parent.parent
 HTML = ROOT / "_build" / "html"
 SOURCE = ROOT / "_build" / "source"
 SCRATCH = ROOT / "_build" / "next"
 INPUTS = ["_config.yml", "_toc.yml", "pyproject.toml", "requirements/book.lock", "tools/build_book.py"]
-GLOBS = ["book/**/*", "notebooks/**/*.ipynb", "claims/**/*.yml", "results/**/*.json", "lib/workings/*.py"]
-# MathJax's combined component and its web fonts: all that a page loads, 1.6 MB of the package's 24.
-MATHJAX = ("tex-chtml.js", "output/chtml/fonts/woff-v2/")
+INPUTS += ["tools/maths.py", "tools/slim.py", "tools/share.py"]
+GLOBS = [
+    "book/**/*",
+    "notebooks/**/*.ipynb",
+    "claims/**/*.yml",
+    "results/**/*.json",
+    "lib/workings/*.py",
+    "tools/sphinx_ext/*.py",
+]
 
 
 def generated(path):
-    return ROOT / "book" / "generated" in path.parents or ROOT / "book" / "assets" / "vendor" in path.parents
+    return ROOT / "book" / "generated" in path.parents
 
 
 def fingerprint():
@@ -45,19 +52,6 @@ def write_pages():
     folder.mkdir(exist_ok=True)
     (folder / "ledger.md").write_text(ledger_page.ledger_markdown(), encoding="utf-8")
     (folder / "benchmarks.md").write_text(ledger_page.bench_markdown(), encoding="utf-8")
-
-
-def vendor_mathjax():
-    """Copy MathJax out of its Python package, so that maths is typeset without a network."""
-    target = ROOT / "book" / "assets" / "vendor" / "mathjax"
-    if (target / "tex-chtml.js").exists():
-        return
-    package = metadata.distribution("sphinx-mathjax-offline")
-    for file in package.files or ():
-        inside = file.as_posix().partition("static/mathjax/")[2]
-        if inside.startswith(MATHJAX):
-            (target / inside).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(str(package.locate_file(file)), str(target / inside))
 
 
 def stage():
@@ -88,6 +82,14 @@ def compile_book():
         wrong = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in wrong]
         lines = "\n".join(wrong[:20] or text.strip().splitlines()[-20:])
         sys.exit(f"\nThe book did not compile. What Sphinx said (all of it is in _build/build.log):\n\n{lines}\n")
+    import maths  # with what only the book's own environment has
+    import slim
+
+    try:
+        slim.slim(SCRATCH / "_build" / "html", maths.Typesetter())
+    except ValueError as error:
+        sys.exit(f"\nThe book did not compile. {error}\n")
+    share.finish(SCRATCH / "_build" / "html")
     shutil.rmtree(HTML, ignore_errors=True)
     shutil.move(str(SCRATCH / "_build" / "html"), str(HTML))
     shutil.rmtree(SCRATCH, ignore_errors=True)
@@ -96,7 +98,6 @@ def compile_book():
 def check_links():
     """Ask every link of the book whether it is alive; the report is ``_build/links.txt``."""
     write_pages()
-    vendor_mathjax()
     stage()
     run = "import sys; from jupyter_book.cli.main import main; sys.exit(main())"
     command = [sys.executable, "-c", run, "build", str(SOURCE), "--path-output", str(SCRATCH), "--builder", "linkcheck"]
@@ -123,7 +124,6 @@ def main():
     if shutil.disk_usage(str(ROOT)).free < 3e8:
         sys.exit("\nLess than 0.3 GB of disk is free here; free some space, then run `make book` again.\n")
     write_pages()
-    vendor_mathjax()
     stage()
     compile_book()
     stamp.write_text(now)

@@ -1,0 +1,8 @@
+// All pictures of a control are fetched when the control comes near, so that its slider answers at once.
+for (const box of document.querySelectorAll(".wk-control")) {
+  new IntersectionObserver((seen, watch) => {
+    if (!seen.some((entry) => entry.isIntersecting)) return;
+    watch.disconnect();
+    for (const frame of box.querySelectorAll("img")) frame.loading = "eager";
+  }, { rootMargin: "1000px" }).observe(box);
+}

@@ -1,0 +1,329 @@
+"""Make the compiled pages light: one style sheet in each page's head, one script after it, no script for icons or maths.
+
+Sphinx and its theme give every page thirteen style sheets, a dozen scripts that hold up the first paint, and 1.5 MB
+of script to draw a dozen icons. Here the rules that no page can use are dropped, the rest is put into the page, the
+scripts are joined and deferred, icons become inline drawings, and formulas are typeset (``maths.py``).
+"""
+
+import base64
+import hashlib
+import html
+import posixpath
+import re
+import shutil
+
+import tinycss2
+
+HEAD = re.compile(r"<head>.*?</head>", re.S)
+SHEET = re.compile(r'\s*<link[^>]*?href="(?P<href>[^"]+\.css)[^"]*"[^>]*?rel="stylesheet"[^>]*?/?>|'
+                   r'\s*<link[^>]*?rel="stylesheet"[^>]*?href="(?P<other>[^"]+\.css)[^"]*"[^>]*?/?>')  # fmt: skip
+SCRIPT = re.compile(r"\s*<script(?P<attributes>[^>]*)>(?P<code>.*?)</script>", re.S)
+PRELOAD = re.compile(r'\s*<link rel="preload" as="script"[^>]*/?>')
+SOURCE = re.compile(r'\bsrc="([^"?]+)')
+ICON = re.compile(r'<i class="(?P<classes>fa-(?:solid|brands) [^"]*)"(?P<rest>[^>]*)></i>')
+EMBEDDED = re.compile(r'src="data:image/(png|webp|jpeg);base64,([A-Za-z0-9+/=]+)"')
+IMAGE = re.compile(r'<img\b[^>]*\bsrc="(?P<src>[^":]+\.png)"[^>]*>')
+SYMBOL = re.compile(
+    r'<a((?![^>]*aria-label)[^>]*)>((?:<span[^>]*>)*<span class="math[^>]*>\\\((.*?)\\\)(?=</span>(?:</span>)*</a>))'
+)
+VIEWPORT = re.compile(r'<meta name="viewport"[^>]*/?>')
+# Scripts that the book never uses: a live kernel in the page, tabs, the icons (drawn here), MathJax (typeset here).
+UNUSED = ("fontawesome.js", "sphinx-thebe.js", "design-tabs.js", "tex-chtml.js")
+UNUSED_SHEETS = ("sphinx-thebe.css",)
+BEFORE_PAINT = "document.documentElement.dataset"  # the theme's choice of light or dark: it must run at once
+# What Bootstrap's script may add to a page that uses its collapse, tooltips and scroll spy.
+DYNAMIC = {"show", "collapsing", "collapsed", "fade", "active", "disabled", "tooltip", "tooltip-inner", "tooltip-arrow"}
+DYNAMIC |= {
+    "bs-tooltip-auto",
+    "bs-tooltip-top",
+    "bs-tooltip-bottom",
+    "bs-tooltip-start",
+    "bs-tooltip-end",
+    "modal-open",
+}
+LIBRARIES = ("bootstrap.js",)  # whose words are not taken for class names
+PROPERTY = re.compile(r"(--[\w-]+)\s*:[^;{}]*(?:;|(?=\}))")
+WORD = re.compile(r"[A-Za-z_][\w-]*")
+
+
+def slim(folder, typesetter=None):
+    """Rewrite every page under ``folder`` in place, and leave out the files that nothing asks for any more."""
+    pages = {
+        path: path.read_text(encoding="utf-8") for path in sorted(folder.rglob("*.html")) if "_static" not in path.parts
+    }
+    pages = {path: text for path, text in pages.items() if "<head>" in text}
+    icons = Icons(folder / "_static" / "scripts" / "fontawesome.js")
+    sheets, scripts = _wanted(folder, pages)
+    for path, text in pages.items():
+        text = SYMBOL.sub(_named, text)
+        text = typesetter.page(text) if typesetter else text
+        text = ICON.sub(icons, text)
+        text = EMBEDDED.sub(lambda found, path=path: _to_file(found, folder, path), text)
+        pages[path] = IMAGE.sub(lambda found, path=path: _sized(found, path), text)
+    joined = _join_scripts(folder, scripts)
+    rules = "\n".join(_with_addresses(folder / sheet) for sheet in sheets) + (typesetter.css() if typesetter else "")
+    rules, always = Rules(rules), _words_of_scripts(folder, scripts)
+    for path, text in pages.items():
+        head, style = HEAD.search(text), rules.for_page(always | _words_of_page(text))
+        body = SCRIPT.sub(_of_body, text[head.end() :])
+        path.write_text(text[: head.start()] + _head(head[0], path, folder, style, joined) + body, encoding="utf-8")
+    if typesetter:
+        fonts = folder / "_static" / FONTS
+        fonts.mkdir(parents=True, exist_ok=True)
+        for font in (typesetter.folder / FONTS).glob("*.woff"):
+            shutil.copyfile(font, fonts / font.name)
+    _prune(folder / "_static", [*folder.rglob("*.html"), folder / joined, folder / "_static" / "searchtools.js"])
+
+
+def _prune(static, readers):
+    """Delete the static files whose names stand in none of ``readers``, but for the fonts that style sheets name in parts."""
+    named = "".join(
+        path.read_text(encoding="utf-8") for path in readers if static not in path.parents or path.suffix == ".js"
+    )
+    for path in sorted(static.rglob("*"), reverse=True):
+        if path.is_dir():
+            if not any(path.iterdir()):
+                path.rmdir()
+        elif path.name not in named:
+            path.unlink()
+
+
+FONTS = "output/chtml/fonts/woff-v2"
+
+
+class Icons:
+    """The theme's icons as inline SVG: a replacement for matches of :data:`ICON`. Drawings: Font Awesome Free, CC BY 4.0."""
+
+    def __init__(self, script):
+        self.library = script.read_text(encoding="utf-8")
+        self.drawn = {}
+
+    def draw(self, name, brands):
+        found = list(re.finditer(rf'(?<![\w-])"?{name}"?:\[(\d+),(\d+),\[[^\]]*\],"\w+","([^"]+)"', self.library))
+        if not found:
+            raise SystemExit(f"\nThe theme asks for an icon {name!r} that its own library does not have.\n")
+        return found[0 if brands else -1].groups()  # solid drawings stand last in the file
+
+    def __call__(self, match):
+        classes = match["classes"].split()
+        name = next(c for c in classes if c not in ("fa-solid", "fa-brands", "fa-lg", "fa-fw"))
+        key = (name, "fa-brands" in classes)
+        if key not in self.drawn:
+            self.drawn[key] = self.draw(name[3:], key[1])
+        width, height, path = self.drawn[key]
+        kept = " ".join(c for c in classes if c not in ("fa-solid", "fa-brands"))
+        return (
+            f'<svg class="svg-inline--fa {kept}"{match["rest"]} aria-hidden="true" focusable="false" '
+            f'viewBox="0 0 {width} {height}"><path fill="currentColor" d="{path}"></path></svg>'
+        )
+
+
+class Rules:
+    """A style sheet, read once, of which :meth:`for_page` gives what a page can use, without comments and spare blanks."""
+
+    def __init__(self, text):
+        self.rules = _read(tinycss2.parse_stylesheet(text, skip_comments=True, skip_whitespace=True))
+
+    def for_page(self, words):
+        """The rules whose classes, ids and maths elements are all among ``words``; custom properties that nothing reads go."""
+        css = _written(self.rules, words)
+        while True:
+            read = set(re.findall(r"var\(\s*(--[\w-]+)", css)) | words
+            shorter = PROPERTY.sub(lambda found, read=read: found[0] if found[1] in read else "", css)
+            if shorter == css:
+                return re.sub(r"(?<=[{}])[^{}]*\{\s*\}", "", css)
+            css = shorter
+
+
+def _read(nodes):
+    """``(selectors with what each demands, body)`` or ``(at-rule, inner rules or text)``, in order."""
+    out = []
+    for node in nodes:
+        if node.type == "error":
+            raise SystemExit(f"\nA style sheet of the book cannot be read: {node.message} (line {node.source_line}).\n")
+        if node.type == "qualified-rule":
+            selectors = [(selector, _demands(selector)) for selector in _selectors(node.prelude)]
+            out.append((selectors, _tight(tinycss2.serialize(node.content))))
+            continue
+        head = f"@{node.at_keyword} {_tight(tinycss2.serialize(node.prelude))}"
+        if node.content is None:
+            inside = ";" if node.lower_at_keyword != "charset" else ""
+        elif node.lower_at_keyword in ("media", "supports", "layer", "container"):
+            inside = _read(tinycss2.parse_rule_list(node.content, skip_comments=True, skip_whitespace=True))
+        else:
+            inside = _tight(tinycss2.serialize(node.content))
+            inside = "" if "fontawesome" in inside else f"{{{inside}}}"
+        out.append((head, inside))
+    return out
+
+
+def _written(rules, words):
+    out = []
+    for head, body in rules:
+        if isinstance(head, list):
+            kept = [selector for selector, demands in head if demands <= words]
+            out.append(f"{','.join(kept)}{{{body}}}" if kept and body else "")
+        elif isinstance(body, list):
+            inside = _written(body, words)
+            out.append(f"{head}{{{inside}}}" if inside else "")
+        else:
+            out.append(head + body if body else "")
+    return "".join(out)
+
+
+def _selectors(prelude):
+    """The selectors of a rule: its prelude cut at the outermost commas."""
+    parts, now = [], []
+    for token in prelude:
+        if token.type == "literal" and token.value == ",":
+            parts.append(now)
+            now = []
+        else:
+            now.append(token)
+    return [_tight(tinycss2.serialize(part)) for part in [*parts, now]]
+
+
+def _demands(selector):
+    """The classes, ids and maths elements that must be on a page for ``selector`` to match; :not(), :is() ask for nothing."""
+    plain = re.sub(r":[\w-]+\((?:[^()]|\([^()]*\))*\)", "", selector)
+    plain = re.sub(r"\[[^\]]*\]", "", plain)
+    names = re.findall(r"[.#]((?:[\w-]|\\.)+)", plain) + re.findall(r"(?<![.#\w-])mjx-[\w-]+", plain)
+    return {name.replace("\\", "") for name in names}
+
+
+def _tight(css):
+    css = re.sub(r"/\*.*?\*/", "", css, flags=re.S)
+    return re.sub(r"\s+", " ", css).strip()
+
+
+def _words_of_scripts(folder, scripts):
+    """Every word of the scripts that are not libraries, since they may set a class, and what the libraries set."""
+    words = set(DYNAMIC)
+    for script in [*scripts, "_static/searchtools.js"]:
+        if not script.endswith(LIBRARIES):
+            words.update(WORD.findall((folder / script).read_text(encoding="utf-8")))
+    return words
+
+
+def _words_of_page(text):
+    """The classes, ids and maths elements of a page, and every word of its inline scripts and styles."""
+    words = set(re.findall(r"<(mjx-[\w-]+)", text))
+    for value in re.findall(r'\b(?:class|id)="([^"]*)"', text):
+        words.update(value.split())
+    for code in re.findall(r"<script[^>]*>(.*?)</script>", text, re.S):
+        words.update(WORD.findall(code))
+    return words | set(re.findall(r"var\(\s*(--[\w-]+)", text))
+
+
+def _wanted(folder, pages):
+    """Style sheets and scripts that pages ask for, each once, in the order of the pages."""
+    sheets, scripts = {}, {}
+    for path, text in pages.items():
+        for found in SHEET.finditer(text):
+            sheets[_inside(folder, path, found["href"] or found["other"])] = None
+        for found in SCRIPT.finditer(text):
+            source = SOURCE.search(found["attributes"])
+            if source and "search" not in posixpath.basename(source[1]) and "language_data" not in source[1]:
+                scripts[_inside(folder, path, source[1])] = None
+    keep = lambda names, unused: [name for name in names if posixpath.basename(name) not in unused]
+    return keep(sheets, UNUSED_SHEETS), keep(scripts, UNUSED)
+
+
+def _inside(folder, page, address):
+    return posixpath.normpath(posixpath.join(page.parent.relative_to(folder).as_posix(), address))
+
+
+def _with_addresses(sheet):
+    """A style sheet's text, its relative addresses written ``static:...`` from the folder of static files."""
+    static = next(parent for parent in sheet.parents if parent.name == "_static")
+    base = sheet.parent.relative_to(static).as_posix()
+
+    def absolute(found):
+        address = found[1].strip("'\"")
+        if re.match(r"data:|https?:|static:|#", address):
+            return found[0]
+        return f'url("static:{posixpath.normpath(posixpath.join(base, address))}")'
+
+    def imported(found):
+        return _with_addresses(sheet.parent / found[1])
+
+    text = re.sub(r"""@import\s+(?:url\()?["']?([^"')]+\.css)["']?\)?;""", imported, sheet.read_text(encoding="utf-8"))
+    return re.sub(r"""url\((?!["']?data:)([^)]+)\)""", absolute, text)
+
+
+def _join_scripts(folder, scripts):
+    """One file of all ``scripts``, in their order; its name carries its checksum."""
+    texts = [(folder / name).read_text(encoding="utf-8") for name in scripts]
+    texts.insert(1, "DOCUMENTATION_OPTIONS.pagename = window.wkPage")  # the first script declares the options
+    text = ";\n".join(re.sub(r"\n//# sourceMappingURL=\S+", "", text) for text in texts)
+    name = f"_static/site-{hashlib.sha256(text.encode()).hexdigest()[:10]}.js"
+    (folder / name).write_text(text, encoding="utf-8")
+    return name
+
+
+def _to_file(found, folder, page):
+    """An embedded picture as a file of its own."""
+    picture = base64.b64decode(found[2])
+    name = f"_images/{hashlib.sha256(picture).hexdigest()[:20]}.{found[1]}"
+    (folder / name).write_bytes(picture)
+    return f'src="{_root(page, folder)}{name}"'
+
+
+def _sized(found, page):
+    """A picture with its width and height, so that nothing moves when it arrives, and loaded when it comes near."""
+    tag, picture = found[0], page.parent / found["src"]
+    if not re.search(r"\b(width|height)=", tag) and picture.is_file():
+        width, height = (int.from_bytes(picture.read_bytes()[i : i + 4], "big") for i in (16, 20))
+        tag = tag.replace("<img", f'<img width="{width}" height="{height}"', 1)
+    return tag if "loading=" in tag else tag.replace("<img", '<img loading="lazy" decoding="async"', 1)
+
+
+def _root(page, folder):
+    return "../" * (len(page.relative_to(folder).parts) - 1)
+
+
+def _named(found):
+    """A link whose words are a formula, with a name that can be spoken: the TeX without its signs."""
+    spoken = " ".join(re.findall(r"[A-Za-z]+|\d+", re.sub(r"\\\\math[a-z]+", "", html.unescape(found[3]))))
+    return f'<a aria-label="symbol {spoken}"{found[1]}>{found[2]}'
+
+
+def _of_body(found):
+    """A script of a page's body: inline ones stay, but for the set-up of a live kernel."""
+    gone = (
+        SOURCE.search(found["attributes"]) or "x-thebe-config" in found["attributes"] or "kernelName" in found["code"]
+    )
+    return "" if gone else found[0]
+
+
+def _head(head, path, folder, style, joined):
+    """The page's head with its style inside, one deferred script, and inline scripts after that one."""
+    root = _root(path, folder)
+    seen = set()
+
+    def script(found):
+        source = SOURCE.search(found["attributes"])
+        if source:
+            own = "search" in posixpath.basename(source[1]) or "language_data" in source[1]
+            return f'\n<script defer src="{source[1]}"></script>' if own else ""
+        code = found["code"].strip()
+        if BEFORE_PAINT in code:
+            return found[0]
+        if "THEBE" in code or "MathJax" in code or code in seen:
+            return ""
+        seen.add(code)
+        return f"\n<script>{code}</script>" if not code.startswith("DOCUMENTATION_OPTIONS") else ""
+
+    head = PRELOAD.sub("", SHEET.sub("", head))
+    head = SCRIPT.sub(script, head)
+    first = VIEWPORT.search(head)
+    head = head[: first.end()] + VIEWPORT.sub("", head[first.end() :])
+    page = path.relative_to(folder).with_suffix("").as_posix()
+    inside = style.replace("static:", f"{root}_static/")
+    added = f"<style>{inside}</style>\n"
+    added += f'<script>window.wkPage = "{page}"</script>\n<script defer src="{root}{joined}"></script>\n'
+    # Search's own scripts stand after the joined one, on which they rely.
+    late = re.findall(r"\n<script defer src=[^>]*></script>", head)
+    for one in late:
+        head = head.replace(one, "", 1)
+    return head.replace("</head>", added + "".join(late) + "</head>")
