@@ -6,7 +6,6 @@ known-factor channel, and small VAEs on squares and on blobs.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -17,13 +16,15 @@ import torch
 from workings.checks import as_float, as_int
 from workings.disentangling.dsprites_data import factor_values
 from workings.disentangling.factor_channel import FactorChannel, standardise
-from workings.disentangling.known_factor import KnownFactorModel, Purchases, train_known_factor
+from workings.disentangling.known_factor import KnownFactorModel, Purchases
 from workings.disentangling.many_vaes import Job, train_many
 from workings.disentangling.metrics import latent_factor_correlation
 from workings.disentangling.networks import VAE, MLPDecoder, initialise, mlp_vae, reparameterise
 from workings.disentangling.objectives import bernoulli_nll, capacity_schedule, gaussian_kl
 from workings.disentangling.sprites16 import SmallSprites, small_sprites
-from workings.disentangling.training import History, Objective, annealed_capacity, fixed_beta, train_vae
+from workings.disentangling.stacked_known_factors import train_known_factor_stack
+from workings.disentangling.stacked_vaes import Fitted, train_stack
+from workings.disentangling.training import History, annealed_capacity, fixed_beta
 from workings.seeding import generator
 from workings.threads import two_at_a_time
 from workings.tiers import Tiered
@@ -182,62 +183,27 @@ def factor_data(settings: Settings) -> FactorData:
 def factor_purchases(data: FactorData, settings: Settings) -> dict[str, list[Purchases]]:
     """The known-factor experiment over the seeds, with learned rates ("learned") and, for comparison, equal ones ("equal").
 
-    Only the first learned run keeps models, one at each of ``settings.factor_stops``.
+    The learned runs keep models, one at each of ``settings.factor_stops``.
     """
     stops = [_step_at(c, 0.0, settings.factor_c_max, settings.factor_rising) for c in settings.factor_stops]
 
-    def work(job: tuple[str, int]) -> Purchases:
-        kind, seed = job
-        decoder = MLPDecoder(16, len(FACTORS), (settings.factor_hidden,) * 2)
-        model = KnownFactorModel(
-            FactorChannel(len(FACTORS)), initialise(decoder, generator(seed, "capacity", "decoder"))
-        )
-        return train_known_factor(
-            model, data.factors, data.images, settings.factor_steps, c_max=settings.factor_c_max,
-            rising=settings.factor_rising, seed=seed, batch=settings.batch, learning_rate=settings.learning_rate,
+    def work(kind: str) -> list[Purchases]:
+        decoders = [
+            initialise(
+                MLPDecoder(16, len(FACTORS), (settings.factor_hidden,) * 2), generator(seed, "capacity", "decoder")
+            )
+            for seed in settings.seeds
+        ]
+        return train_known_factor_stack(
+            [KnownFactorModel(FactorChannel(len(FACTORS)), decoder) for decoder in decoders], settings.seeds,
+            data.factors, data.images, settings.factor_steps, c_max=settings.factor_c_max,
+            rising=settings.factor_rising, batch=settings.batch, learning_rate=settings.learning_rate,
             learn_rates=kind == "learned", window=_window(settings.factor_steps),
-            keep_at=stops if job == ("learned", settings.seeds[0]) else (),
+            keep_at=stops if kind == "learned" else (),
         )  # fmt: skip
 
-    jobs = [(kind, seed) for kind in ("learned", "equal") for seed in settings.seeds]
-    done = iter(two_at_a_time(work, jobs))
-    return {kind: [next(done) for _ in settings.seeds] for kind in ("learned", "equal")}
-
-
-class Fitted(NamedTuple):
-    """A trained VAE, its seed and history, and copies of it from the steps asked for."""
-
-    seed: int
-    model: VAE
-    history: History
-    kept: list[VAE]
-
-
-def train_small(
-    images: torch.Tensor,
-    objective: Objective,
-    steps: int,
-    seed: int,
-    settings: Settings,
-    *,
-    keep_at: Sequence[int] = (),
-) -> Fitted:
-    """A fresh network on ``images`` (N, 1, 16, 16), trained with Adam; ``keep_at``: steps after which it is copied."""
-    model = mlp_vae(16, settings.latents, (settings.vae_hidden,) * 2, generator=generator(seed, "capacity", "vae"))
-    kept: list[VAE] = []
-
-    def watched(nll: torch.Tensor, kl: torch.Tensor, step: int) -> torch.Tensor:
-        if step in keep_at:
-            kept.append(copy.deepcopy(model).eval())
-        return objective(nll, kl, step)
-
-    optimiser = torch.optim.Adam(model.parameters(), lr=settings.learning_rate, fused=True)
-    history = train_vae(
-        model, images, steps, watched, seed=seed, batch=settings.batch, optimiser=optimiser, window=_window(steps)
-    )
-    if steps in keep_at:
-        kept.append(copy.deepcopy(model).eval())
-    return Fitted(seed, model.eval(), history, kept)
+    kinds = ("learned", "equal")
+    return dict(zip(kinds, two_at_a_time(work, kinds), strict=True))
 
 
 def squares(settings: Settings) -> SmallSprites:
@@ -245,21 +211,31 @@ def squares(settings: Settings) -> SmallSprites:
     return _some(small_sprites(0, None, range(0, 40, 4)), settings.squares, "squares")
 
 
-def annealed_vaes(images: torch.Tensor, gamma: float, settings: Settings) -> list[Fitted]:
-    """VAEs whose target rises from ``c_min`` to ``c_max`` nats, held with weight ``gamma``; one for each of the seeds."""
-    objective = annealed_capacity(gamma, settings.c_max, settings.vae_rising, settings.c_min)
-    stops = [_step_at(c, settings.c_min, settings.c_max, settings.vae_rising) for c in settings.vae_stops]
-    stops[-1] = settings.vae_steps
-    work = lambda seed: train_small(images, objective, settings.vae_steps, seed, settings, keep_at=stops)
-    return two_at_a_time(work, settings.seeds)
+def square_vaes(images: torch.Tensor, settings: Settings) -> dict[str, list[Fitted]]:
+    """VAEs on squares, four kinds of training from the same starts, each over the seeds.
 
+    "annealed": the target rises from ``c_min`` to ``c_max`` nats, held with ``gamma``; "heavy": the same with
+    ``heavy_gamma``; "beta = 1" and so on: a fixed price of each of ``betas``. The annealed ones keep copies at ``vae_stops``.
+    """
+    annealed = lambda gamma: annealed_capacity(gamma, settings.c_max, settings.vae_rising, settings.c_min)
+    stops = [_step_at(c, settings.c_min, settings.c_max, settings.vae_rising) for c in settings.vae_stops[:-1]]
+    plans = {
+        "annealed": (annealed(settings.gamma), settings.vae_steps, [*stops, settings.vae_steps]),
+        "heavy": (annealed(settings.heavy_gamma), settings.vae_steps, []),
+    } | {f"beta = {beta:g}": (fixed_beta(beta), settings.beta_steps, []) for beta in settings.betas}
 
-def priced_vaes(images: torch.Tensor, settings: Settings) -> dict[float, list[Fitted]]:
-    """VAEs at each of the fixed ``settings.betas``, one for each of the seeds, which start as the annealed ones do."""
-    jobs = [(beta, seed) for beta in settings.betas for seed in settings.seeds]
-    work = lambda job: train_small(images, fixed_beta(job[0]), settings.beta_steps, job[1], settings)
-    done = iter(two_at_a_time(work, jobs))
-    return {beta: [next(done) for _ in settings.seeds] for beta in settings.betas}
+    def work(name: str) -> list[Fitted]:
+        objective, steps, keep_at = plans[name]
+        models = [
+            mlp_vae(16, settings.latents, (settings.vae_hidden,) * 2, generator=generator(seed, "capacity", "vae"))
+            for seed in settings.seeds
+        ]
+        return train_stack(
+            models, settings.seeds, images, objective, steps, batch=settings.batch, window=_window(steps),
+            learning_rate=settings.learning_rate, keep_at=keep_at,
+        )  # fmt: skip
+
+    return dict(zip(plans, two_at_a_time(work, plans), strict=True))
 
 
 def target(history: History, c_min: float, c_max: float, rising: int) -> torch.Tensor:
@@ -344,6 +320,16 @@ def latent_maps(model: VAE, side: int = 24, height: float = 1.0) -> torch.Tensor
     mu, logvar = model.encode(blob_images(torch.stack([x, y], dim=1)))
     order = gaussian_kl(mu, logvar).mean(dim=0).argsort(descending=True)
     return mu[:, order].T.reshape(-1, side, side)
+
+
+def tiled(pictures: torch.Tensor, gap: int = 1) -> np.ndarray:
+    """Pictures (R, C, H, W) as one array: R rows of C tiles with ``gap`` pixels of NaN between them."""
+    rows, columns, height, width = pictures.shape
+    sheet = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap), np.nan)
+    for i, j in np.ndindex(rows, columns):
+        top, left = i * (height + gap), j * (width + gap)
+        sheet[top : top + height, left : left + width] = pictures[i, j].detach().numpy()
+    return sheet
 
 
 def _codes(rate: float) -> tuple[torch.Tensor, float]:

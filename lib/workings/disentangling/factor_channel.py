@@ -33,6 +33,19 @@ def standardise(f: torch.Tensor) -> torch.Tensor:
     return (centred / scale).to(f.dtype if f.is_floating_point() else torch.get_default_dtype())
 
 
+def channel_posterior(rates: torch.Tensor, f: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and log-variance of ``z`` given factors ``f`` (..., K) sent at ``rates`` (K,) nats, each of the shape of ``f``.
+
+    ``rates`` may have more dimensions, as long as they broadcast to those of ``f``.
+    """
+    # The slope of the root is infinite at rate 0, and infinity times the softmax's 0 would be NaN.
+    # The product's limit is 0: a closed channel passes nothing and no gradient.
+    is_open = rates > 0.0
+    share = -torch.expm1(-2.0 * torch.where(is_open, rates, 1.0))
+    gain = torch.where(is_open, share.sqrt(), 0.0)
+    return gain * f, (-2.0 * rates).expand_as(f)
+
+
 class FactorChannel(nn.Module):
     """K parallel Gaussian channels, one a factor, which share ``capacity`` nats: ``r = C softmax(a)``.
 
@@ -61,13 +74,7 @@ class FactorChannel(nn.Module):
         """Mean and log-variance of ``z`` given standardised factors ``f`` (B, K), each (B, K)."""
         if f.ndim != 2 or f.shape[1] != self.n_factors:
             raise ValueError(f"f must be (B, {self.n_factors}), got {tuple(f.shape)}; one column a factor.")
-        rates = self.rates
-        # The slope of the root is infinite at rate 0, and infinity times the softmax's 0 would be NaN.
-        # The product's limit is 0: a closed channel passes nothing and no gradient.
-        is_open = rates > 0.0
-        share = -torch.expm1(-2.0 * torch.where(is_open, rates, 1.0))
-        gain = torch.where(is_open, share.sqrt(), 0.0)
-        return gain * f, (-2.0 * rates).expand_as(f)
+        return channel_posterior(self.rates, f)
 
     def forward(self, f: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """Noisy factors ``z`` (B, K) of standardised factors ``f`` (B, K); noise from ``generator``."""
