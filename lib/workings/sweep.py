@@ -48,18 +48,22 @@ class Summary(NamedTuple):
 def experiment(slug: str) -> Experiment:
     """The experiment of chapter ``slug``: ``sweep_point(*, name: type = default, ...) -> dict of numbers``.
 
-    It stands in ``workings.<part>.<slug>`` or ``workings.<part>.<slug>_study``. Raises ``ValueError`` for an unknown
-    chapter and for one without an experiment to sweep.
+    It stands in ``workings.<part>.<slug>_sweep`` or, where it is short, in the chapter's own module ``<slug>_study`` or
+    ``<slug>``; the checksum is over those of the three that there are. Raises ``ValueError`` for an unknown chapter and
+    for one without an experiment to sweep.
     """
     part = paths.find_part(slug)
-    for name in (f"workings.{part}.{slug}_study", f"workings.{part}.{slug}"):
-        if importlib.util.find_spec(name) is None:
-            continue
-        function = getattr(importlib.import_module(name), "sweep_point", None)
+    names = [f"workings.{part}.{slug}{end}" for end in ("_sweep", "_study", "")]
+    names = [name for name in names if importlib.util.find_spec(name) is not None]
+    modules = [importlib.import_module(name) for name in names]
+    code = hashlib.sha256("".join(map(inspect.getsource, modules)).encode()).hexdigest()[:12]
+    for module in modules:
+        function = getattr(module, "sweep_point", None)
         if function is not None:
-            source = inspect.getsource(inspect.getmodule(function)).encode()
-            return Experiment(slug, part, name, _defaults(function), hashlib.sha256(source).hexdigest()[:12])
-    raise ValueError(f"chapter {slug!r} has no sweep_point; give its study module one, as the conformal chapter does.")
+            return Experiment(slug, part, module.__name__, _defaults(function), code)
+    raise ValueError(
+        f"chapter {slug!r} has no sweep_point; give it a module workings.{part}.{slug}_sweep, as other chapters have."
+    )
 
 
 def _defaults(function: Callable[..., Any]) -> Point:
@@ -190,7 +194,8 @@ def _compute(module: str, point: Point) -> dict[str, Any]:
             f"a worker cannot import {module} ({error}); install this package in the workers' environment."
         ) from None
     start = time.perf_counter()
-    values = function(**point)
+    with _environment(WORKINGS_QUIET="1"):  # a worker's bars would be drawn over the sweep's own
+        values = function(**point)
     seconds = time.perf_counter() - start
     return {"point": point, "values": values, "seconds": round(seconds, 3), "process": os.getpid()}
 

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import math
 import os
 import signal
 import subprocess
@@ -55,11 +56,56 @@ def test_a_grid_that_cannot_be_meant_is_refused(words, message):
         sweep.grid(words, plan().defaults)
 
 
-def test_a_chapter_without_an_experiment_and_an_unknown_one_are_named():
-    with pytest.raises(ValueError, match="has no sweep_point"):
-        sweep.experiment("sap")
+def test_a_chapter_without_an_experiment_and_an_unknown_one_are_named(monkeypatch):
+    monkeypatch.delattr("workings.uncertainty.conformal_set_size.sweep_point")
+    with pytest.raises(ValueError, match="has no sweep_point; give it a module"):
+        sweep.experiment(SLUG)
     with pytest.raises(ValueError, match="Unknown chapter"):
         sweep.experiment("nothing")
+
+
+TINY = {  # settings that make one point of each chapter a matter of a second
+    "conformal_set_size": QUICK,
+    "sap": {"images": 20, "masks": 2, "passes": 2, "epochs": 1},
+    "sap_erratum": {"images": 6, "steps": 2, "masks": 1, "passes": 2, "epochs": 1},
+    "early_visual_concepts": {"steps": 15},
+    "beta_vae_capacity": {"steps": 20, "pictures": 200},
+    "giraffe": {"steps": 2, "sequences": 2},
+}
+
+
+@pytest.mark.parametrize("slug", sorted(TINY))
+def test_every_chapter_has_an_experiment_that_its_seed_decides(slug):
+    found = sweep.experiment(slug)
+    run = lambda seed: sweep._compute(found.module, {**found.defaults, **TINY[slug], "seed": seed})["values"]
+    first, again, other = run(0), run(0), run(1)
+    assert first == again != other
+    assert all(type(value) is float and math.isfinite(value) for value in first.values())
+
+
+def test_no_chapter_is_left_out():
+    assert sorted(TINY) == sorted(path.stem for path in checkout.notebook_scripts())
+
+
+@pytest.mark.parametrize(
+    ("slug", "wrong", "message"),
+    [
+        ("sap", {"fraction": 0.0}, "fraction"),
+        ("sap", {"masks": 0}, "masks"),
+        ("sap_erratum", {"attack": "best"}, "attack must be one of"),
+        ("sap_erratum", {"eps": 0.0}, "eps"),
+        ("early_visual_concepts", {"beta": -1.0}, "beta"),
+        ("beta_vae_capacity", {"c_max": 0.5}, "c_max"),
+        ("giraffe", {"kind": "cubic"}, "kind must be one of"),
+        ("giraffe", {"factor": 0.5}, "factor"),
+    ],
+)
+def test_a_setting_that_an_experiment_cannot_have_is_refused_before_it_trains(slug, wrong, message):
+    found = sweep.experiment(slug)
+    start = time.perf_counter()
+    with pytest.raises(ValueError, match=message):
+        sweep._compute(found.module, {**found.defaults, **wrong})
+    assert time.perf_counter() - start < 1.0
 
 
 def test_results_of_other_code_are_not_mixed_in(tmp_path):
