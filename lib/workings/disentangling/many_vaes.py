@@ -8,15 +8,16 @@ pictures, weight of the KL, batches and noise, and ends where it would have ende
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
-from torch.nn import functional as F
 
 from workings.checks import as_float, as_int
 from workings.disentangling.networks import VAE, mlp_vae
 from workings.disentangling.objectives import bernoulli_nll, gaussian_kl
+from workings.disentangling.stacks import StackedLinears
+from workings.progress import counter
 from workings.seeding import generator
 from workings.threads import two_at_a_time
 from workings.training import ShuffledBatches
@@ -77,7 +78,8 @@ def train_many(
     models = [he_vae(size, latent_dim, hidden, generator(job.seed, "many", "weights")).to(dtype) for job in jobs]
     pairs = list(zip(models, jobs, strict=True))
     stacks = [pairs[i : i + group] for i in range(0, len(pairs), as_int(group, "group", minimum=1))]
-    two_at_a_time(lambda stack: _train(stack, steps, batch, learning_rate), stacks)
+    with counter(len(stacks) * steps, "training steps") as tick:
+        two_at_a_time(lambda stack: _train(stack, steps, batch, learning_rate, tick), stacks, label=None)
     return [model.eval() for model in models]
 
 
@@ -89,41 +91,30 @@ def _rate(progress: float) -> float:
     return min(1.0, 1.0 - 0.95 * (progress - 0.7) / 0.3)
 
 
-def _train(stack: Sequence[tuple[VAE, Job]], steps: int, batch: int, learning_rate: float) -> None:
+def _train(
+    stack: Sequence[tuple[VAE, Job]], steps: int, batch: int, learning_rate: float, tick: Callable[[], None]
+) -> None:
     models, jobs = zip(*stack, strict=True)
-    layers = [_linears(model) for model in models]
-    weights = [
-        torch.stack([x.weight.detach().t() for x in same]).requires_grad_() for same in zip(*layers, strict=True)
-    ]
-    biases = [torch.stack([x.bias.detach()[None] for x in same]).requires_grad_() for same in zip(*layers, strict=True)]
-    coded = len(models[0].encoder.linears)  # layers up to the code
+    encoder = StackedLinears([model.encoder.linears for model in models])
+    decoder = StackedLinears([model.decoder.linears for model in models])
     pictures = [job.pictures.flatten(1) for job in jobs]
     orders = [ShuffledBatches(len(job.pictures), batch, job.seed) for job in jobs]
     noises = [generator(job.seed, "many", "noise") for job in jobs]
     beta = pictures[0].new_tensor([job.beta for job in jobs])
     noisy = pictures[0].new_tensor([job.noisy for job in jobs])[:, None, None]
-    optimiser = torch.optim.Adam(weights + biases, lr=learning_rate, fused=True)
-
-    def through(h: torch.Tensor, first: int, last: int) -> torch.Tensor:
-        for k in range(first, last):
-            h = torch.baddbmm(biases[k], h, weights[k])  # (S, B, inputs) to (S, B, outputs)
-            h = F.relu(h) if k < last - 1 else h
-        return h
-
+    optimiser = torch.optim.Adam(encoder.parameters + decoder.parameters, lr=learning_rate, fused=True)
     for step in range(steps):
         for settings in optimiser.param_groups:
             settings["lr"] = learning_rate * _rate(step / steps)
         x = torch.stack([own[order(step)] for own, order in zip(pictures, orders, strict=True)])  # (S, B, pixels)
-        mu, logvar = through(x, 0, coded).chunk(2, dim=2)  # (S, B, M)
+        mu, logvar = encoder(x).chunk(2, dim=2)  # (S, B, M)
         eps = torch.stack([torch.randn(mu.shape[1:], generator=noise, dtype=x.dtype) for noise in noises])
-        logits = through(mu + noisy * torch.exp(0.5 * logvar) * eps, coded, len(weights))
+        logits = decoder(mu + noisy * torch.exp(0.5 * logvar) * eps)
         nll = bernoulli_nll(logits.flatten(0, 1), x.flatten(0, 1)).view(len(jobs), -1).mean(dim=1)  # (S,)
         kl = gaussian_kl(mu, logvar).sum(dim=2).mean(dim=1)
         optimiser.zero_grad()
         (nll + beta * kl).sum().backward()  # the terms share no weight, so each network follows its own gradient
         optimiser.step()
-    with torch.no_grad():
-        for place, own in enumerate(layers):
-            for k, linear in enumerate(own):
-                linear.weight.copy_(weights[k][place].t())
-                linear.bias.copy_(biases[k][place, 0])
+        tick()
+    encoder.write_back()
+    decoder.write_back()
