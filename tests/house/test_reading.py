@@ -13,7 +13,7 @@ ROOT = checkout.root()
 HTML = browser.HTML
 CHAPTERS = [page for page in browser.pages() if "notebooks" in page.parts]
 DATA = HTML / "_static" / "previews-data.js"
-LINK = re.compile(r'<a class="(wk-\w+)[^"]*"[^>]*?href="([^"]+)"')
+LINK = re.compile(r'<a (?=[^>]*class="(wk-(?:term|sym|cite|eq)))[^>]*?href="([^"]+)"')
 
 
 def said():

@@ -10,8 +10,18 @@ from workings.house import checkout
 COLAB = re.compile(r"https://colab\.research\.google\.com/github/[\w.-]+/[\w.-]+/blob/[\w.-]+/")
 INSTALL = re.compile(r"git\+https://[\w./-]+@[\w.-]+")
 CONFIG = re.compile(r"(?m)^(  url: ).*$\n(  branch: ).*$")
+BASE = re.compile(r"(?m)^(  baseurl: ).*$")
 CITATION = re.compile(r"(?m)^(repository-code: ).*$")
 CLONE = re.compile(r"git clone https://\S+")
+
+
+def site(address: str) -> str:
+    """Where the book of the repository at ``address`` is published, with a final slash; empty for an unknown host."""
+    host, owner, name = address.removeprefix("https://").split("/")
+    pages = {"github.com": f"{owner.lower()}.github.io", "gitlab.com": f"{owner.lower()}.gitlab.io"}.get(host)
+    if pages is None:
+        return '""'
+    return f"https://{pages}/" if name.lower() == pages else f"https://{pages}/{name}/"
 
 
 def stamped(text: str, address: str, tag: str) -> str:
@@ -21,6 +31,7 @@ def stamped(text: str, address: str, tag: str) -> str:
     text = INSTALL.sub(f"git+{address}@{tag}", text)
     text = CLONE.sub(f"git clone {address}", text)
     text = CITATION.sub(rf'\g<1>"{address}"', text)
+    text = BASE.sub(rf"\g<1>{site(address)}", text)
     return CONFIG.sub(rf"\g<1>{address}\n\g<2>{tag}", text)
 
 
