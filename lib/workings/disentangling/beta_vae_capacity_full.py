@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from workings.disentangling.beta_vae_capacity_study import FACTORS, on_target
+from workings.disentangling.beta_vae_capacity_study import FACTORS, Settings, on_target
 from workings.disentangling.dsprites_data import DSprites, factor_values, sub_grid
 from workings.disentangling.dsprites_file import FILE_NAME, load_dsprites_npz
 from workings.disentangling.factor_channel import FactorChannel, standardise
@@ -79,6 +79,7 @@ def _short_runs() -> tuple[Run, ...]:
     return (*fixed, *annealed, slow(250.0, 0), fast(1000.0, 0), fast(1000.0, 1), fast(100.0, 0))
 
 
+@Settings.needs.guard
 def load(settings: FullSettings, data_root: str | Path | None = None) -> DSprites:
     """dSprites on the settings' device: the published file where ``data_root`` holds it, else drawn here."""
     if settings.grid is not None:
@@ -98,6 +99,7 @@ def _live() -> bool:
     return not os.environ.get("WORKINGS_QUIET")
 
 
+@Settings.needs.guard
 def run_table(settings: FullSettings, sprites: DSprites, place: Path | None = None) -> list[dict[str, Any]]:
     """One flat row a run: its settings and what was measured. Trains what is missing, measures what is not stored."""
     place = place or folder()
@@ -134,6 +136,7 @@ def _flat(found: dict[str, Any]) -> dict[str, Any]:
     return row
 
 
+@Settings.needs.guard
 def known_factor_table(
     settings: FullSettings, sprites: DSprites, place: Path | None = None
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

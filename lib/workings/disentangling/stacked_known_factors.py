@@ -13,6 +13,7 @@ from workings.disentangling.known_factor import KnownFactorModel, Purchases
 from workings.disentangling.objectives import bernoulli_nll, capacity_schedule
 from workings.disentangling.stacked_vaes import WindowMeans, step_noise
 from workings.disentangling.stacks import StackedLinears
+from workings.progress import progress
 from workings.training import ShuffledBatches
 
 
@@ -57,7 +58,7 @@ def train_known_factor_stack(
             model.channel.logits.data.copy_(logits)
             model.channel.set_capacity(capacity)
 
-    for step in range(steps):
+    for step in progress(range(steps), "training steps"):
         chosen = torch.cat([order(step) for order in orders])
         f, x = factors[chosen].view(len(models), -1, factors.shape[1]), flat[chosen]
         capacity = capacity_schedule(step, c_max, rising)

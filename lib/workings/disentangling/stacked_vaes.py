@@ -17,6 +17,7 @@ from workings.disentangling.networks import VAE
 from workings.disentangling.objectives import bernoulli_nll, gaussian_kl
 from workings.disentangling.stacks import StackedLinears
 from workings.disentangling.training import History, Objective
+from workings.progress import progress
 from workings.seeding import generator
 from workings.training import ShuffledBatches
 
@@ -61,7 +62,7 @@ def train_stack(
     optimiser = torch.optim.Adam(encoder.parameters + decoder.parameters, lr=learning_rate, fused=True)
     windows = WindowMeans(window, steps)
     kept: list[list[VAE]] = [[] for _ in models]
-    for step in range(steps):
+    for step in progress(range(steps), "training steps"):
         x = flat[torch.cat([order(step) for order in orders])].view(len(models), -1, flat.shape[1])
         mu, logvar = encoder(x).chunk(2, dim=2)  # (S, B, M)
         logits = decoder(mu + torch.exp(0.5 * logvar) * step_noise(seeds, step, mu))
