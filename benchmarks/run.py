@@ -18,7 +18,7 @@ sys.path[:0] = [str(HERE), str(ROOT / "lib")]
 
 from workings import paths, record  # noqa: E402
 
-HELPERS = {"run", "timing"}
+HELPERS = {"run", "timing", "sweep_scaling"}
 
 
 def chapters() -> list[str]:
