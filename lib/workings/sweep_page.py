@@ -67,7 +67,7 @@ def scaling_markdown(results: Path | None = None) -> str:
     one, two = (_least(row) for row in content["rows"])
     empty = {key: min(values) for key, values in content["empty"].items()}
     handling = (empty["wall_s"] - one.start) / about["empty_points"] - empty["point_s"]
-    head = ("Workers", "Whole sweep", "One point", "Start", "Times faster", "Share of the time spent computing")
+    head = ("Workers", "Whole sweep", "One point", "Start", "Times faster", "Computing")
     rows = [
         (
             str(row.workers),
@@ -92,7 +92,7 @@ def scaling_markdown(results: Path | None = None) -> str:
             f"(`--grid {' '.join(about['grid'])}`), the least of {about['repeats']} repeats:",
             "",
             _table(head, rows),
-            f"*Start* is the same command with two points that compute nothing: Python, the chapter's library and the workers. Without "
+            f"*Computing* is the share of the workers' time that went into points. *Start* is the same command with two points that compute nothing: Python, the chapter's library and the workers. Without "
             f"it, two workers are {significant(without, 3)} times as fast as one. {_slower(two.point / one.point)} Handing out a point, "
             f"taking its result and putting it on disk took {_seconds(handling) if handling > 0 else 'too little to tell'} (from "
             f"{about['empty_points']} points that compute nothing, less the start).",
@@ -161,11 +161,12 @@ def _round(number: float) -> str:
 
 
 def _seconds(seconds: float) -> str:
+    """Three digits (two of milliseconds) and the unit, which stay on one line."""
     if seconds < 0.1:
-        return f"{significant(1000 * seconds, 2)} ms"
+        return f"{significant(1000 * seconds, 2)}\u00a0ms"
     if seconds < 120:
-        return f"{significant(seconds, 3)} s"
-    return f"{significant(seconds / 60, 3)} min" if seconds < 7200 else f"{significant(seconds / 3600, 3)} h"
+        return f"{significant(seconds, 3)}\u00a0s"
+    return f"{significant(seconds / 60, 3)}\u00a0min" if seconds < 7200 else f"{significant(seconds / 3600, 3)}\u00a0h"
 
 
 def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:

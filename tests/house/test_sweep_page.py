@@ -26,7 +26,7 @@ MEASURED = {
 
 def page(folder, content):
     (folder / sweep_page.FILE).write_text(content if isinstance(content, str) else json.dumps(content))
-    return sweep_page.scaling_markdown(folder)
+    return sweep_page.scaling_markdown(folder).replace("\u00a0", " ")
 
 
 def changed(path, value):
@@ -113,5 +113,5 @@ def test_the_recorded_file_is_whole_and_its_numbers_stand_nowhere_else():
 def test_the_page_names_the_settings_of_every_chapters_experiment():
     text = PAGE.read_text()
     for script in checkout.notebook_scripts():
-        (line,) = [line for line in text.splitlines() if line.startswith(f"| `{script.stem}` |")]
+        (line,) = [line for line in text.splitlines() if line.startswith(f"- `{script.stem}`:")]
         assert re.findall(r"`(\w+)`", line)[1:] == list(sweep.experiment(script.stem).defaults)
