@@ -74,6 +74,7 @@ import torch
 from workings import ledger
 from workings.controls import Axis, Control, Frame
 from workings.figures import COLOURS, png_bytes, use_style
+from workings.progress import progress
 from workings.robustness.attacks import attack_gradient, margin_loss, pgd_linf
 from workings.robustness.bpda import wrap_bpda
 from workings.robustness.closed_forms import (
@@ -527,12 +528,12 @@ book.check("err-7", share, seeds=seeds, at="demo", digits=0)
 # the right end of the curve.
 
 # %%
+plans = [(rule, f) for f in settings.fractions for rule in RULES]
 sweep = {
     (rule, f): radius_sweep(
         nets if f == settings.fraction else nets[:1], settings, f, rule
     )
-    for f in settings.fractions
-    for rule in RULES
+    for rule, f in progress(plans, "rules and fractions")
 }
 far = settings.radii[-1]
 ends = {rule: over_seeds(sweep[rule, settings.fraction][far]) for rule in RULES}
