@@ -8,6 +8,7 @@ import select
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 import torch
@@ -23,6 +24,7 @@ NEEDS = Needs(
 )  # fmt: skip
 ERRORS = {  # what the libraries raise, in their words
     "CUDA": (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB."), "GPU"),
+    "CUDA, in other words": (torch.OutOfMemoryError("Allocation on device 0 would exceed the allowed share."), "GPU"),
     "cuDNN": (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), "GPU"),
     "Python": (MemoryError(), "CPU"),
     "torch on a CPU": (
@@ -336,9 +338,16 @@ def test_a_count_from_threads_draws_one_bar(monkeypatch):
     assert "steps" in on_a_terminal(monkeypatch, work)
 
 
-def test_work_two_at_a_time_shows_a_bar_once_it_lasts_and_is_silent_when_asked(monkeypatch, capsys):
-    import time
+@pytest.mark.skipif(not hasattr(os, "openpty"), reason="no terminals of this kind on this system")
+def test_a_bar_appears_while_the_first_piece_is_still_at_work(monkeypatch):
+    def work():
+        with progress.counter(2, "networks", delay=0.1):
+            time.sleep(0.5)  # no piece is ever finished
 
+    assert "networks:   0%" in on_a_terminal(monkeypatch, work)
+
+
+def test_work_two_at_a_time_shows_a_bar_once_it_lasts_and_is_silent_when_asked(monkeypatch, capsys):
     from workings.threads import two_at_a_time
 
     monkeypatch.delenv("WORKINGS_TERMINAL", raising=False)

@@ -74,6 +74,16 @@ TINY = {  # settings that make one point of each chapter a matter of a second
 }
 
 
+def test_a_change_of_the_experiment_or_of_what_it_calls_in_its_chapter_is_a_change_of_code(monkeypatch):
+    sources = {"workings.robustness.sap_sweep": "a", "workings.robustness.sap_study": "b"}
+    monkeypatch.setattr(sweep.inspect, "getsource", lambda module: sources.get(module.__name__, ""))
+    codes = [sweep.experiment("sap").code]
+    for name in sources:
+        monkeypatch.setitem(sources, name, "changed")
+        codes.append(sweep.experiment("sap").code)
+    assert len(set(codes)) == 3
+
+
 @pytest.mark.parametrize("slug", sorted(TINY))
 def test_every_chapter_has_an_experiment_that_its_seed_decides(slug):
     found = sweep.experiment(slug)
