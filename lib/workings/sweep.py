@@ -161,7 +161,10 @@ def run_sweep(
     found, failed = len({key(point) for point in points}) - len(todo), {}
     if not todo:
         return Summary(found, 0, failed)
-    from distributed import as_completed
+    try:
+        from distributed import as_completed
+    except ModuleNotFoundError:
+        raise RuntimeError("a sweep needs dask.distributed, which is not installed; pip install distributed.") from None
 
     with _client(scheduler, min(workers, len(todo)), timeout) as client:
         futures = {client.submit(_compute, plan.module, point, pure=False): name for name, point in todo.items()}

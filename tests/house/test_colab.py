@@ -1,5 +1,7 @@
 """The set-up cell on a bare machine: nothing but Jupyter, nothing but the notebook file, the package from git."""
 
+import ast
+import json
 import os
 import re
 import subprocess
@@ -9,6 +11,7 @@ import nbformat
 import pytest
 
 from workings.house import checkout
+from workings.house.refresh import imported_files
 
 ROOT = checkout.root()
 SCRIPT = checkout.notebook_scripts("conformal_set_size")[0]
@@ -81,6 +84,50 @@ def test_the_notebook_alone_sets_itself_up_and_runs(bare, source, tmp_path):
         if "css-12: demo" in str(o.get("data", {}).get("text/plain", ""))
     ]
     assert [o.data["text/plain"] for o in again] == [o.data["text/plain"] for o in table] and table
+
+
+# What Jupyter and Colab bring along, and names of packages that differ from those of their modules.
+THERE = {"IPython", "ipywidgets"}
+PACKAGES = {"sklearn": "scikit-learn", "yaml": "pyyaml"}
+
+
+def top_level_imports(text):
+    """Modules that ``text`` imports when it is loaded; those inside functions are asked for later, if at all."""
+    found = set()
+    waiting = list(ast.parse(text).body)
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.FunctionDef) or (
+            isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+        ):
+            continue
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            found.add(node.module.partition(".")[0])
+        waiting += list(ast.iter_child_nodes(node))
+    return found - set(sys.stdlib_module_names) - {"workings"}
+
+
+@pytest.mark.parametrize("script", checkout.notebook_scripts(), ids=lambda path: path.stem)
+def test_every_setup_cell_asks_for_all_that_its_notebook_loads(script, tmp_path):
+    cells = nbformat.read(script.with_suffix(".ipynb"), as_version=4).cells
+    setup = next(cell.source for cell in cells if cell.cell_type == "code")
+    program = (
+        "import importlib.util, json, subprocess, sys\n"
+        "importlib.util.find_spec = lambda *_: None\n"
+        "subprocess.run = lambda command, check: print(json.dumps([command, check]))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program + setup], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    command, check = json.loads(done.stdout.splitlines()[0])
+    assert check and command[1:4] == ["-m", "pip", "install"]
+    asked = [word for word in command[4:] if not word.startswith("-")]
+    assert asked[0] == f"git+{checkout.address()}@{checkout.tag()}"
+    given = {re.split(r"[<>=!~ \[]", word)[0].lower() for word in [*checkout.project()["dependencies"], *asked[1:]]}
+    files = [script, *imported_files(script, ROOT / "lib" / "workings")]
+    needed = set().union(*(top_level_imports(path.read_text()) for path in files)) - THERE
+    assert {PACKAGES.get(name, name).lower() for name in needed} <= given
 
 
 def test_the_setup_cell_does_nothing_where_the_package_is_present():

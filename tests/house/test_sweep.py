@@ -220,6 +220,12 @@ def test_a_dead_scheduler_is_named_with_the_remedy(tmp_path):
         )
 
 
+def test_without_dask_the_message_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(RuntimeError, match=r"needs dask.distributed.*pip install distributed"):
+        sweep.run_sweep(plan(), points("seed=0"), sweep.store(plan(), folder=tmp_path))
+
+
 def test_the_command_sweeps_on_processes_of_its_own(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("WORKINGS_RESULTS", str(tmp_path))
     words = ["sweep", SLUG, "--workers", "1", "--grid", "seed=0:2", *(f"{k}={v}" for k, v in QUICK.items())]

@@ -62,7 +62,7 @@ class Settings(Tiered):
     calibration_splits: int = 0
     dry_run: bool = False
     needs: ClassVar[Needs] = Needs(
-        paper="the authors' protocol, ten training splits times a hundred calibration splits of seven rows; three small tables are fetched",
+        paper="the authors' protocol, ten training splits times a hundred calibration splits of seven rows; three small tables are fetched, and quantile-forest has to be installed",
         gpu=None,
         shortened=None,
         settings=("conformal_set_size.Settings",),
@@ -122,7 +122,10 @@ def _residual_scores(x, y, train, held, settings: Settings, seed: int) -> Scored
 
 
 def _cqr_scores(x, y, train, held, settings: Settings, seed: int) -> Scored:
-    from quantile_forest import RandomForestQuantileRegressor
+    try:
+        from quantile_forest import RandomForestQuantileRegressor
+    except ModuleNotFoundError:
+        raise RuntimeError("the CQR row needs quantile-forest, which is not installed; pip install it.") from None
 
     n, alpha, gamma = len(train), settings.alpha, settings.gamma
     forest = RandomForestQuantileRegressor(settings.trees, random_state=seed).fit(x[train], y[train])
