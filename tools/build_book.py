@@ -13,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 
+import front_page
 import share
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -20,7 +21,7 @@ HTML = ROOT / "_build" / "html"
 SOURCE = ROOT / "_build" / "source"
 SCRATCH = ROOT / "_build" / "next"
 INPUTS = ["_config.yml", "_toc.yml", "pyproject.toml", "requirements/book.lock", "tools/build_book.py"]
-INPUTS += ["tools/maths.py", "tools/slim.py", "tools/share.py"]
+INPUTS += ["tools/maths.py", "tools/slim.py", "tools/share.py", "tools/front_page.py"]
 GLOBS = [
     "book/**/*",
     "notebooks/**/*.ipynb",
@@ -46,12 +47,14 @@ def fingerprint():
 
 def write_pages():
     """The pages that are made from data: the ledger and the benchmarks."""
-    from workings import ledger_page
+    from workings import ledger_page, sweep_page
 
     folder = ROOT / "book" / "generated"
     folder.mkdir(exist_ok=True)
     (folder / "ledger.md").write_text(ledger_page.ledger_markdown(), encoding="utf-8")
     (folder / "benchmarks.md").write_text(ledger_page.bench_markdown(), encoding="utf-8")
+    (folder / "sweep_scaling.md").write_text(sweep_page.scaling_markdown(), encoding="utf-8")
+    front_page.write(folder, folder / "static" / "cards")
 
 
 def stage():
@@ -65,7 +68,7 @@ def stage():
     for notebook in ROOT.glob("notebooks/*/*.ipynb"):
         target = SOURCE / notebook.relative_to(ROOT)
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(notebook, target)
+        target.write_text(front_page.with_stamp(notebook), encoding="utf-8")
 
 
 def compile_book():
@@ -86,7 +89,8 @@ def compile_book():
     import slim
 
     try:
-        slim.slim(SCRATCH / "_build" / "html", maths.Typesetter())
+        with maths.Typesetter() as typesetter:
+            slim.slim(SCRATCH / "_build" / "html", typesetter)
     except ValueError as error:
         sys.exit(f"\nThe book did not compile. {error}\n")
     share.finish(SCRATCH / "_build" / "html")

@@ -35,7 +35,10 @@ def mathjax_folder():
 
 
 class Typesetter:
-    """MathJax with no browser: :meth:`page` typesets what a page holds, :meth:`css` is the style of all so far."""
+    """MathJax with no browser: :meth:`page` typesets what a page holds, :meth:`css` is the style of all so far.
+
+    To be used in a ``with``: an engine that is left open keeps Python from ending.
+    """
 
     def __init__(self, folder=None):
         from py_mini_racer import MiniRacer
@@ -54,6 +57,12 @@ class Typesetter:
             "MathJax.startup.defaultReady();"
             "function typeset(tex, display) { return MathJax.startup.adaptor.outerHTML(MathJax.tex2chtml(tex, {display})); } 0"
         )
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.engine.close()
 
     def formula(self, tex, display=False):
         """CHTML of one formula; raises ``ValueError`` with MathJax's words where it is not TeX."""

@@ -20,7 +20,10 @@ SHEET = re.compile(r'\s*<link[^>]*?href="(?P<href>[^"]+\.css)[^"]*"[^>]*?rel="st
 SCRIPT = re.compile(r"\s*<script(?P<attributes>[^>]*)>(?P<code>.*?)</script>", re.S)
 PRELOAD = re.compile(r'\s*<link rel="preload" as="script"[^>]*/?>')
 SOURCE = re.compile(r'\bsrc="([^"?]+)')
-ICON = re.compile(r'<i class="(?P<classes>fa-(?:solid|brands) [^"]*)"(?P<rest>[^>]*)></i>')
+ICON = re.compile(
+    r'<(?P<tag>i|span) class="(?P<classes>(?:[\w-]+\s+)*(?:fa-solid|fa-brands|fas|fab)(?:\s+[\w-]+)*)"(?P<rest>[^>]*)>\s*</(?P=tag)>'
+)
+STYLES = {"fa-solid": False, "fas": False, "fa-brands": True, "fab": True}  # is it a brand's drawing?
 EMBEDDED = re.compile(r'src="data:image/(png|webp|jpeg);base64,([A-Za-z0-9+/=]+)"')
 IMAGE = re.compile(r'<img\b[^>]*\bsrc="(?P<src>[^":]+\.png)"[^>]*>')
 SYMBOL = re.compile(
@@ -106,12 +109,12 @@ class Icons:
 
     def __call__(self, match):
         classes = match["classes"].split()
-        name = next(c for c in classes if c not in ("fa-solid", "fa-brands", "fa-lg", "fa-fw"))
-        key = (name, "fa-brands" in classes)
+        name = next(c for c in classes if c.startswith("fa-") and c not in STYLES and c not in ("fa-lg", "fa-fw"))
+        key = (name, any(STYLES.get(c) for c in classes))
         if key not in self.drawn:
             self.drawn[key] = self.draw(name[3:], key[1])
         width, height, path = self.drawn[key]
-        kept = " ".join(c for c in classes if c not in ("fa-solid", "fa-brands"))
+        kept = " ".join(c for c in classes if c not in STYLES)
         return (
             f'<svg class="svg-inline--fa {kept}"{match["rest"]} aria-hidden="true" focusable="false" '
             f'viewBox="0 0 {width} {height}"><path fill="currentColor" d="{path}"></path></svg>'
@@ -142,6 +145,8 @@ def _read(nodes):
         if node.type == "error":
             raise SystemExit(f"\nA style sheet of the book cannot be read: {node.message} (line {node.source_line}).\n")
         if node.type == "qualified-rule":
+            if "--fa-font" in tinycss2.serialize(node.content):  # an icon set in the font that is gone
+                continue
             selectors = [(selector, _demands(selector)) for selector in _selectors(node.prelude)]
             out.append((selectors, _tight(tinycss2.serialize(node.content))))
             continue

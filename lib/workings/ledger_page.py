@@ -123,11 +123,11 @@ def _circumstances(chapter: Chapter, demo: Results | None, full: Results | None)
     for results in filter(None, (demo, full)):
         for key, run in results.runs.items():
             ids = [claim_id for claim_id, row in results.rows.items() if row.run == key]
-            lines.append(f"{results.tier}, {', '.join(ids) or 'tables only'}: {_run_text(run)}")
+            lines.append(f"{results.tier}, {', '.join(ids) or 'tables only'}: {run_text(run)}")
     return _dropdown(f"Circumstances of the runs: {chapter.title}", lines or ["No run has been recorded yet."])
 
 
-def _run_text(run: dict[str, Any]) -> str:
+def run_text(run: dict[str, Any]) -> str:
     """A run in one line: when, which code, with what, on what, how long."""
     commit = run.get("commit")
     code = "commit unknown" if not commit else f"commit {commit[:12]}"

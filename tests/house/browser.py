@@ -42,3 +42,8 @@ def pages() -> list[Path]:
     skipped = {"genindex.html", "search.html"}
     found = [p for p in HTML.rglob("*.html") if "_static" not in p.parts and p.name not in skipped]
     return sorted(p for p in found if 'http-equiv="Refresh"' not in p.read_text())  # the top page only forwards
+
+
+PAGES = pages()
+CHAPTERS = [page for page in PAGES if "notebooks" in page.parts]
+DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}

@@ -6,11 +6,9 @@ from importlib import resources
 import pytest
 
 import house.browser as browser
+from house.browser import CHAPTERS, DESKTOP, PAGES, PHONE
 
 pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("default")]
-PAGES = browser.pages()
-CHAPTERS = [page for page in PAGES if "notebooks" in page.parts]
-DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 # Faults of the theme and of the packages beneath it, by name; anything else is ours.
 THEME_AXE = {
     # rule -> a fragment of the faulty element: the theme's own search button and skip regions
@@ -19,35 +17,6 @@ THEME_AXE = {
     "landmark-unique": ("bd-", "sidebar"),
     "aria-allowed-role": ("pst-",),
 }
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    sync_api = pytest.importorskip("playwright.sync_api")
-    path = browser.executable()
-    with sync_api.sync_playwright() as driver:
-        running = driver.chromium.launch(executable_path=path, args=browser.ARGUMENTS)
-        yield running
-        running.close()
-
-
-@pytest.fixture
-def open_page(chromium):
-    contexts = []
-
-    def opened(path, viewport=DESKTOP, scheme="light", **options):
-        context = chromium.new_context(viewport=viewport, color_scheme=scheme, **options)
-        contexts.append(context)
-        page = context.new_page()
-        page.faults = []
-        page.on("console", lambda m: page.faults.append(m.text) if m.type == "error" else None)
-        page.on("pageerror", lambda error: page.faults.append(str(error)))
-        page.goto(path.as_uri(), wait_until="load")
-        return page
-
-    yield opened
-    for context in contexts:
-        context.close()
 
 
 def test_the_book_was_built():

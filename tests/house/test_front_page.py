@@ -1,0 +1,114 @@
+"""The front page, the ledger's filter and the stamps: made from the chapters and their records, and nothing else."""
+
+import re
+from collections import Counter
+from html import unescape
+
+import pytest
+import yaml
+
+import house.browser as browser
+from house.browser import CHAPTERS, DESKTOP, PHONE
+from workings import ledger
+from workings.claims import load_all
+from workings.house import checkout
+from workings.ledger_display import with_symbol
+from workings.results import load_results
+
+pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("default")]
+ROOT = checkout.root()
+FRONT = browser.HTML / "book" / "index.html"
+LEDGER = browser.HTML / "book" / "generated" / "ledger.html"
+CARD = re.compile(r'<article class="wk-card">.*?</article>', re.S)
+
+
+def cards():
+    """``{slug: html}`` of the front page's cards."""
+    found = CARD.findall(FRONT.read_text())
+    return {re.search(r'href="\.\./notebooks/\w+/(\w+)\.html"', card)[1]: card for card in found}
+
+
+def test_the_front_page_has_one_card_a_chapter_of_the_book_and_none_for_chapters_to_come():
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
+    files = [chapter["file"] for part in toc["parts"] for chapter in part["chapters"]]
+    slugs = [file.rsplit("/", 1)[1] for file in files if file.startswith("notebooks/")]
+    assert list(cards()) == slugs == [slug for slug in slugs if (ROOT / "claims").glob(f"*/{slug}.yml")]
+    questions = re.search(r'<ul class="wk-questions">.*?</ul>', FRONT.read_text(), re.S)[0]
+    assert [slug for slug in slugs if f"/{slug}.html" in questions] == slugs
+
+
+def test_a_card_shows_the_verdicts_of_the_ledger_and_the_minutes_of_the_chapter():
+    for slug, card in cards().items():
+        shown = {unescape(word): int(n) for word, n in re.findall(r"<li class=\"wk-[\w-]+\">([^<]*): (\d+)</li>", card)}
+        assert shown == {with_symbol(word): n for word, n in Counter(ledger.verdicts(slug).values()).items()}
+        chapter = next(page for page in CHAPTERS if page.stem == slug).read_text()
+        minutes = re.search(r"It takes</strong> (\d+) minutes to read", chapter)[1]
+        assert f"{minutes} minutes to read" in card and re.search(r"\d+ seconds to run", card)
+        picture = re.search(r'src="([^"]+)"', card)[1]
+        assert (FRONT.parent / picture).stat().st_size < 60_000
+        assert len(re.search(r'alt="([^"]+)"', card)[1]) > 60, "a blind reader gets no picture"
+
+
+def test_a_card_of_an_unknown_chapter_or_figure_is_an_error(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "tools"))
+    import front_page
+
+    entries = yaml.safe_load((ROOT / "book" / "front.yml").read_text())
+    for change, message in (
+        ({"a_chapter_to_come": {}}, "a_chapter_to_come"),
+        ({"giraffe": entries["giraffe"] | {"figure": "fig-of-nothing"}}, "fig-of-nothing"),
+    ):
+        root = tmp_path / message
+        (root / "book").mkdir(parents=True)
+        (root / "book" / "front.yml").write_text(yaml.safe_dump(entries | change))
+        for name in ("_toc.yml", "notebooks"):
+            (root / name).symlink_to(ROOT / name)
+        monkeypatch.setattr(front_page, "ROOT", root)
+        with pytest.raises(SystemExit, match=message):
+            front_page.write(root, root / "pictures")
+
+
+def test_all_questions_are_on_the_first_screen_of_a_phone(open_page):
+    page = open_page(FRONT, PHONE)
+    last = page.locator(".wk-questions li").last.bounding_box()
+    assert last["y"] + last["height"] <= PHONE["height"]
+
+
+def test_every_chapter_ends_with_the_circumstances_of_its_runs():
+    for chapter in load_all():
+        page = next(page for page in CHAPTERS if page.stem == chapter.slug).read_text()
+        stamp = re.search(r'<aside class="wk-stamp".*?</aside>', page, re.S)[0]
+        assert page.index(stamp) > page.index('id="references"')
+        for tier in ("demo", "full"):
+            results = load_results(chapter, tier)
+            if results is None:
+                assert "not run." in stamp
+                continue
+            run = list(results.runs.values())[-1]
+            for said in (run["commit"][:12], run["date"], run["hardware"]["cpu"], f"Python {run['python']}"):
+                assert said in stamp, (chapter.slug, tier, said)
+
+
+def test_the_ledger_is_filtered_by_part_and_verdict_without_a_kernel(open_page):
+    found = [(chapter.part, word) for chapter in load_all() for word in ledger.verdicts(chapter.slug).values()]
+    page = open_page(LEDGER)
+    shown = lambda: page.locator("#the-ledger tbody tr:visible").count()
+    page.add_style_tag(content="* { content-visibility: visible !important; }")
+    assert shown() == len(found)
+    page.locator("select[name=verdict]").select_option("not reproduced")
+    assert shown() == sum(word == "not reproduced" for _, word in found) > 0
+    page.locator("select[name=part]").select_option("uncertainty")
+    assert shown() == sum(one == ("uncertainty", "not reproduced") for one in found)
+    assert page.locator(".wk-filter output").inner_text() == f"{shown()} of {len(found)} claims"
+    assert "part=uncertainty" in page.url and "verdict=not+reproduced" in page.url
+    again = open_page(LEDGER)
+    again.goto(page.url)
+    assert again.locator(".wk-filter output").inner_text() == page.locator(".wk-filter output").inner_text()
+    again.goto(LEDGER.as_uri() + "#verdict=nonsense")
+    assert again.locator(".wk-filter output").inner_text() == f"{len(found)} of {len(found)} claims"
+
+
+def test_without_script_the_ledger_shows_every_claim(open_page):
+    page = open_page(LEDGER, DESKTOP, java_script_enabled=False)
+    page.emulate_media(media="print")
+    assert page.locator("#the-ledger tbody tr:visible").count() == sum(len(c.claims) for c in load_all())

@@ -1,0 +1,122 @@
+"""What the book says of its own chapters: the cards of the front page, and the stamp at the end of each page."""
+
+import base64
+import html
+import json
+import re
+from pathlib import Path
+
+import yaml
+
+from workings import ledger_page
+from workings.claims import load_all
+from workings.ledger import verdicts
+from workings.ledger_display import with_symbol
+from workings.results import load_results
+from workings.verdicts import SYMBOLS
+
+ROOT = Path(__file__).resolve().parent.parent
+MINUTES = re.compile(r"\*\*It takes\*\* (\d+) minutes to read")
+HELP = "Correct book/front.yml or the chapter, then run `make book` again."
+
+
+def write(folder, pictures):
+    """Write ``questions.md`` and ``cards.md`` into ``folder``, one card a chapter by part, and their pictures into ``pictures``."""
+    entries = yaml.safe_load((ROOT / "book" / "front.yml").read_text(encoding="utf-8"))
+    chapters = {chapter.slug: chapter for chapter in load_all()}
+    order = [slug for slug in _toc() if slug in chapters]
+    if sorted(entries) != sorted(order):
+        raise SystemExit(f"\nbook/front.yml has cards for {sorted(entries)}, the book has {sorted(order)}. {HELP}\n")
+    pictures.mkdir(parents=True, exist_ok=True)
+    parts = {}
+    for slug in order:
+        parts.setdefault(chapters[slug].part, []).append(_card(chapters[slug], entries[slug], pictures))
+    pieces = [
+        f'<h3 class="wk-part" id="part-{part}">{_name(part)}</h3>\n<div class="wk-cards">\n{"".join(cards)}</div>\n'
+        for part, cards in parts.items()
+    ]
+    questions = "".join(
+        f'<li><a href="{_page(chapters[slug])}">{html.escape(entries[slug]["question"])}</a> '
+        f"<span>{_name(chapters[slug].part)}</span></li>\n"
+        for slug in order
+    )
+    (folder / "questions.md").write_text(f'<ul class="wk-questions">\n{questions}</ul>\n', encoding="utf-8")
+    (folder / "cards.md").write_text("\n".join(pieces), encoding="utf-8")
+
+
+def stamp(slug):
+    """Markdown for the end of a chapter: commit, date, versions and hardware of the runs whose numbers it shows."""
+    chapter = next(chapter for chapter in load_all() if chapter.slug == slug)
+    items = []
+    for tier, name in (("demo", "What this page shows"), ("full", "The recorded full run")):
+        results = load_results(chapter, tier)
+        runs = [] if results is None else list(results.runs.values())
+        items += [f"<li><strong>{name}:</strong> {html.escape(ledger_page.run_text(run))}.</li>" for run in runs[-1:]]
+        if not runs:
+            items.append(f"<li><strong>{name}:</strong> not run.</li>")
+    return (
+        f'<aside class="wk-stamp" aria-label="How this page was made"><p>Stamp</p><ul>{"".join(items)}</ul></aside>\n'
+    )
+
+
+def with_stamp(notebook):
+    """The notebook's JSON with the stamp as one more cell; the notebook itself is left as it is."""
+    content = json.loads(notebook.read_text(encoding="utf-8"))
+    content["cells"].append({"cell_type": "markdown", "id": "stamp", "metadata": {}, "source": stamp(notebook.stem)})
+    return json.dumps(content)
+
+
+def _card(chapter, entry, pictures):
+    notebook = json.loads((ROOT / "notebooks" / chapter.part / f"{chapter.slug}.ipynb").read_text(encoding="utf-8"))
+    source, alt = _figure(notebook, entry["figure"], pictures / f"{chapter.slug}.png")
+    minutes = MINUTES.search("".join("".join(cell["source"]) for cell in notebook["cells"][:2]))
+    demo = load_results(chapter, "demo")
+    seconds = next(reversed(demo.runs.values()))["wall_s"] if demo and demo.runs else None
+    facts = [f"{minutes[1]} minutes to read"] if minutes else []
+    facts += [f"{10 * round(seconds / 10) or 10} seconds to run"] if seconds else []
+    count = dict.fromkeys(SYMBOLS, 0)
+    for found in verdicts(chapter.slug).values():
+        count[found] += 1
+    chips = "".join(
+        f'<li class="wk-{word.replace(", ", "-").replace(" ", "-")}">{html.escape(with_symbol(word))}: {number}</li>'
+        for word, number in count.items()
+        if number
+    )
+    venue = (
+        chapter.paper.venue
+        if str(chapter.paper.year) in chapter.paper.venue
+        else f"{chapter.paper.venue} {chapter.paper.year}"
+    )
+    paper = f"<cite>{html.escape(chapter.title)}</cite>, {html.escape(venue)}"
+    return (
+        f'<article class="wk-card"><img src="{source}" alt="{html.escape(alt)}">'
+        f'<h4><a href="{_page(chapter)}">{html.escape(entry["question"])}</a></h4><p>{html.escape(entry["says"])}</p>'
+        f'<p class="wk-facts">{paper}. {", ".join(facts)}.</p>'
+        f'<ul class="wk-verdicts" aria-label="Verdicts on the claims of the paper">{chips}</ul></article>\n'
+    )
+
+
+def _page(chapter):
+    return f"../notebooks/{chapter.part}/{chapter.slug}.html"
+
+
+def _figure(notebook, name, target):
+    """Write the picture of the figure called ``name`` to ``target``; returns its address from the front page and its alt text."""
+    for cell in notebook["cells"]:
+        about = cell["metadata"].get("mystnb", {})
+        if about.get("figure", {}).get("name") == name:
+            for output in cell["outputs"]:
+                if "image/png" in output.get("data", {}):
+                    target.write_bytes(base64.b64decode(output["data"]["image/png"]))
+                    return f"../_static/{target.parent.name}/{target.name}", about["image"]["alt"]
+    raise SystemExit(f"\nNo figure is called {name!r} in the chapter of that card. {HELP}\n")
+
+
+def _toc():
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
+    files = [chapter["file"] for part in toc["parts"] for chapter in part["chapters"]]
+    return [Path(file).name for file in files if file.startswith("notebooks/")]
+
+
+def _name(part):
+    return part.replace("_", " ").capitalize()
