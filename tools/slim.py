@@ -29,6 +29,7 @@ IMAGE = re.compile(r'<img\b[^>]*\bsrc="(?P<src>[^":]+\.png)"[^>]*>')
 SYMBOL = re.compile(
     r'<a((?![^>]*aria-label)[^>]*)>((?:<span[^>]*>)*<span class="math[^>]*>\\\((.*?)\\\)(?=</span>(?:</span>)*</a>))'
 )
+CITATION_ROLE = re.compile(r' role="doc-biblioentry"|(?<=<div) role="list"(?= class="citation-list")')  # no list of items
 VIEWPORT = re.compile(r'<meta name="viewport"[^>]*/?>')
 # Scripts that the book never uses: a live kernel in the page, tabs, the icons (drawn here), MathJax (typeset here).
 UNUSED = ("fontawesome.js", "sphinx-thebe.js", "design-tabs.js", "tex-chtml.js")
@@ -60,7 +61,7 @@ def slim(folder, typesetter=None):
     for path, text in pages.items():
         text = SYMBOL.sub(_named, text)
         text = typesetter.page(text) if typesetter else text
-        text = ICON.sub(icons, text)
+        text = CITATION_ROLE.sub("", ICON.sub(icons, text))
         text = EMBEDDED.sub(lambda found, path=path: _to_file(found, folder, path), text)
         pages[path] = IMAGE.sub(lambda found, path=path: _sized(found, path), text)
     joined = _join_scripts(folder, scripts)

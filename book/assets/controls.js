@@ -6,3 +6,8 @@ for (const box of document.querySelectorAll(".wk-control")) {
     for (const frame of box.querySelectorAll("img")) frame.loading = "eager";
   }, { rootMargin: "1000px" }).observe(box);
 }
+
+// Buttons that copy a cell have a picture only; here is their name.
+addEventListener("load", () => {
+  for (const button of document.querySelectorAll(".copybtn")) button.ariaLabel = "Copy this code";
+});
