@@ -1,6 +1,6 @@
 # Workings. `make help` lists what there is; every target is safe to repeat.
 .DEFAULT_GOAL := help
-.PHONY: help book test refresh serve bench new links colab lock lint clean need-python env-book env-full env-peers
+.PHONY: help book pdf test refresh serve bench new links colab lock lint clean need-python env-book env-full env-peers
 
 # The first Python that is new enough; say PYTHON=... to choose another.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
@@ -21,6 +21,9 @@ test: env-full book  ## set up everything and run every test
 
 refresh: env-full  ## re-execute and re-pair what changed (NOTEBOOK=slug for one, ARGS=--force for all)
 	@$(FULL) -m workings.house.cli refresh $(NOTEBOOK) $(ARGS)
+
+pdf: book  ## print the whole book as _build/workings.pdf (needs an installed Chromium or Chrome)
+	@$(BOOK) tools/make_pdf.py
 
 serve: book  ## serve the book at http://localhost:8000
 	@$(BOOK) -m http.server --bind 127.0.0.1 --directory _build/html $(or $(PORT),8000)

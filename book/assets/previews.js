@@ -101,12 +101,17 @@
   addEventListener("focusout", hide);
   addEventListener("keydown", (event) => event.key === "Escape" && hide());
 
-  // Paper cannot be unfolded: open every answer before printing, and close it again afterwards.
-  let opened = [];
+  // Paper is white and cannot be unfolded: light colours and open answers while printing.
+  let opened = [], theme;
   addEventListener("beforeprint", () => {
+    const page = document.documentElement.dataset;
     hide();
-    opened = [...document.querySelectorAll("details:not([open])")];
+    [theme, page.theme] = [page.theme, "light"];
+    opened = [...document.querySelectorAll("details:not([open]):not(.hide)")];
     opened.forEach((fold) => (fold.open = true));
   });
-  addEventListener("afterprint", () => opened.forEach((fold) => (fold.open = false)));
+  addEventListener("afterprint", () => {
+    document.documentElement.dataset.theme = theme;
+    opened.forEach((fold) => (fold.open = false));
+  });
 })();

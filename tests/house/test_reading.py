@@ -116,16 +116,6 @@ def test_previews_weigh_little():
 # In a browser
 
 
-@pytest.fixture(scope="module")
-def chromium():
-    sync_api = pytest.importorskip("playwright.sync_api")
-    path = browser.executable()
-    with sync_api.sync_playwright() as driver:
-        running = driver.chromium.launch(executable_path=path, args=browser.ARGUMENTS)
-        yield running
-        running.close()
-
-
 @pytest.fixture
 def chapter(chromium):
     contexts = []
@@ -214,3 +204,30 @@ def test_a_preview_appears_without_motion_where_motion_is_unwanted(chapter):
     page.locator("article a.wk-term").first.hover()
     page.locator(".wk-tip").wait_for(state="visible")
     assert page.evaluate("getComputedStyle(document.querySelector('.wk-tip')).animationName") == "none"
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(
+    "path", sorted(p for p in HTML.rglob("*.html") if "_static" not in p.parts), ids=lambda p: p.stem
+)
+def test_no_request_leaves_the_folder_and_none_fails(chromium, path):
+    """Every page of the folder: styles, scripts, pictures, fonts, the text of previews, the index of the search."""
+    page = chromium.new_page(viewport={"width": 1280, "height": 900})
+    asked, failed = [], []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("requestfailed", lambda request: failed.append(request.url))
+    page.goto(path.as_uri() + ("?q=quantile" if path.name == "search.html" else ""), wait_until="load")
+    link = page.locator("article a.wk-term")
+    if link.count():
+        link.first.hover()
+        page.locator(".wk-tip").wait_for(state="visible")
+    page.evaluate("document.querySelectorAll('img').forEach(picture => (picture.loading = 'eager'))")
+    page.evaluate("document.fonts.ready.then(() => true)")
+    page.wait_for_timeout(300)
+    folder = HTML.as_uri() + "/"
+    assert asked and [url for url in asked if not url.startswith((folder, "data:", "blob:"))] == []
+    if path.name == "search.html":  # the excerpts under the results are fetched, which a browser refuses from disk
+        assert page.locator("#search-results li").count() >= 3
+        failed = [url for url in failed if not url.partition("#")[0].endswith(".html")]
+    assert failed == []
+    page.close()
