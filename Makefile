@@ -1,6 +1,6 @@
 # Workings. `make help` lists what there is; every target is safe to repeat.
 .DEFAULT_GOAL := help
-.PHONY: help book pdf test refresh serve bench new links colab lock lint clean need-python env-book env-full env-peers
+.PHONY: help book pdf test refresh serve bench new links lighthouse colab lock lint clean need-python env-book env-full env-peers
 
 # The first Python that is new enough; say PYTHON=... to choose another.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
@@ -33,6 +33,9 @@ bench: env-peers  ## time the kernels beside the libraries a reader would pick i
 
 new: env-full  ## begin a chapter: make new PART=uncertainty SLUG=my_chapter
 	@$(FULL) -m workings.house.cli new "$(PART)" "$(SLUG)"
+
+lighthouse: book  ## measure the built pages (needs npm's lighthouse: ARGS="--lighthouse PATH", and a Chromium)
+	@PYTHONPATH=lib $(BOOK) tools/lighthouse.py $(ARGS)
 
 links: env-book  ## ask every link of the book whether it is still alive (needs a network)
 	@PYTHONPATH=lib $(BOOK) tools/build_book.py --links

@@ -54,6 +54,7 @@ def write_pages():
     (folder / "ledger.md").write_text(ledger_page.ledger_markdown(), encoding="utf-8")
     (folder / "benchmarks.md").write_text(ledger_page.bench_markdown(), encoding="utf-8")
     (folder / "sweep_scaling.md").write_text(sweep_page.scaling_markdown(), encoding="utf-8")
+    (folder / "site.md").write_text(front_page.site_markdown(), encoding="utf-8")
     front_page.write(folder, folder / "static" / "cards")
 
 

@@ -59,6 +59,27 @@ def stamp(slug):
     )
 
 
+def site_markdown():
+    """The table of what Lighthouse measured on the built book, from ``results/site.json``; says so where it was not run."""
+    file = ROOT / "results" / "site.json"
+    if not file.is_file():
+        return "Not measured yet: `make lighthouse` does it.\n"
+    site = json.loads(file.read_text(encoding="utf-8"))
+    head = ["page", *(name.replace("-", " ") for name in site["goals"]), "first paint", "largest paint", "shift", "weight"]
+    rows = [["goal", *(f"{goal}" for goal in site["goals"].values()), "1.0 s", "", "0.1", "1,500 kB"]]
+    for name, page in site["pages"].items():
+        scores = [str(page[category]) for category in site["goals"]]
+        paints = [f"{page['fcp_ms'] / 1000:.2f} s", f"{page['lcp_ms'] / 1000:.2f} s"]
+        rows.append([name, *scores, *paints, f"{page['cls']:.3f}", f"{page['bytes'] / 1000:,.0f} kB"])
+    table = "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows))
+    about = site["circumstances"]
+    return (
+        f"{table}\n\nMedians of {about['runs']} runs of Lighthouse {about['lighthouse']}, {about['profile']}, on "
+        f"{about['hardware']['cores']} cores of {about['hardware']['cpu']}, {about['date'][:10]}, commit {about['commit'][:12]}. "
+        "Weight is what a phone loads before it scrolls.\n"
+    )
+
+
 def with_stamp(notebook):
     """The notebook's JSON with the stamp as one more cell; the notebook itself is left as it is."""
     content = json.loads(notebook.read_text(encoding="utf-8"))

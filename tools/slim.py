@@ -35,6 +35,9 @@ VIEWPORT = re.compile(r'<meta name="viewport"[^>]*/?>')
 UNUSED = ("fontawesome.js", "sphinx-thebe.js", "design-tabs.js", "tex-chtml.js")
 UNUSED_SHEETS = ("sphinx-thebe.css",)
 BEFORE_PAINT = "document.documentElement.dataset"  # the theme's choice of light or dark: it must run at once
+# The theme asks every box on a page whether it scrolls (so that a keyboard can reach it), which lays out the whole page
+# before it is shown. The book asks when a box comes near (wkNear in book/assets/controls.js).
+SCROLLERS = "e.tabIndex=e.scrollWidth>e.clientWidth||e.scrollHeight>e.clientHeight?0:-1"
 # What Bootstrap's script may add to a page that uses its collapse, tooltips and scroll spy.
 DYNAMIC = {"show", "collapsing", "collapsed", "fade", "active", "disabled", "tooltip", "tooltip-inner", "tooltip-arrow"}
 DYNAMIC |= {
@@ -69,7 +72,7 @@ def slim(folder, typesetter=None):
     rules, always = Rules(rules), _words_of_scripts(folder, scripts)
     for path, text in pages.items():
         head, style = HEAD.search(text), rules.for_page(always | _words_of_page(text))
-        body = SCRIPT.sub(_of_body, text[head.end() :])
+        body = SCRIPT.sub(_of_body, text[head.end() :]).replace('data-bs-spy="scroll"', "", 1)  # see controls.js
         path.write_text(text[: head.start()] + _head(head[0], path, folder, style, joined) + body, encoding="utf-8")
     if typesetter:
         fonts = folder / "_static" / FONTS
@@ -262,6 +265,9 @@ def _join_scripts(folder, scripts):
     texts = [(folder / name).read_text(encoding="utf-8") for name in scripts]
     texts.insert(1, "DOCUMENTATION_OPTIONS.pagename = window.wkPage")  # the first script declares the options
     text = ";\n".join(re.sub(r"\n//# sourceMappingURL=\S+", "", text) for text in texts)
+    if SCROLLERS not in text:
+        raise SystemExit("\nThe theme's script has changed: look up in tools/slim.py how SCROLLERS is used.\n")
+    text = text.replace(SCROLLERS, f"wkNear(e,(()=>{{{SCROLLERS}}}))")
     name = f"_static/site-{hashlib.sha256(text.encode()).hexdigest()[:10]}.js"
     (folder / name).write_text(text, encoding="utf-8")
     return name

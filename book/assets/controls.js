@@ -1,11 +1,24 @@
+// Work that a page's scripts would do for the whole page at once is done for what comes near the window, and for all
+// of it when the first key is pressed: who walks by keyboard must find every stop.
+window.wkNear = (() => {
+  const waiting = new Map();
+  const now = (element) => { watch.unobserve(element); waiting.get(element)?.(); waiting.delete(element); };
+  const watch = new IntersectionObserver((seen) => {
+    for (const { target, isIntersecting } of seen) if (isIntersecting) now(target);
+  }, { rootMargin: "1000px" });
+  addEventListener("keydown", () => [...waiting.keys()].forEach(now), { once: true });
+  return (element, work) => { waiting.set(element, work); watch.observe(element); };
+})();
+
 // All pictures of a control are fetched when the control comes near, so that its slider answers at once.
 for (const box of document.querySelectorAll(".wk-control")) {
-  new IntersectionObserver((seen, watch) => {
-    if (!seen.some((entry) => entry.isIntersecting)) return;
-    watch.disconnect();
-    for (const frame of box.querySelectorAll("img")) frame.loading = "eager";
-  }, { rootMargin: "1000px" }).observe(box);
+  wkNear(box, () => { for (const frame of box.querySelectorAll("img")) frame.loading = "eager"; });
 }
+
+// The list of a page's sections follows the reader from the first scroll on, where there is room for it.
+addEventListener("scroll", () => {
+  if (matchMedia("(min-width: 992px)").matches) bootstrap.ScrollSpy.getOrCreateInstance(document.body);
+}, { once: true, passive: true });
 
 // Buttons that copy a cell have a picture only; here is their name.
 addEventListener("load", () => {
