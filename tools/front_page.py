@@ -65,7 +65,14 @@ def site_markdown():
     if not file.is_file():
         return "Not measured yet: `make lighthouse` does it.\n"
     site = json.loads(file.read_text(encoding="utf-8"))
-    head = ["page", *(name.replace("-", " ") for name in site["goals"]), "first paint", "largest paint", "shift", "weight"]
+    head = [
+        "page",
+        *(name.replace("-", " ") for name in site["goals"]),
+        "first paint",
+        "largest paint",
+        "shift",
+        "weight",
+    ]
     rows = [["goal", *(f"{goal}" for goal in site["goals"].values()), "1.0 s", "", "0.1", "1,500 kB"]]
     for name, page in site["pages"].items():
         scores = [str(page[category]) for category in site["goals"]]

@@ -29,7 +29,9 @@ IMAGE = re.compile(r'<img\b[^>]*\bsrc="(?P<src>[^":]+\.png)"[^>]*>')
 SYMBOL = re.compile(
     r'<a((?![^>]*aria-label)[^>]*)>((?:<span[^>]*>)*<span class="math[^>]*>\\\((.*?)\\\)(?=</span>(?:</span>)*</a>))'
 )
-CITATION_ROLE = re.compile(r' role="doc-biblioentry"|(?<=<div) role="list"(?= class="citation-list")')  # no list of items
+CITATION_ROLE = re.compile(
+    r' role="doc-biblioentry"|(?<=<div) role="list"(?= class="citation-list")'
+)  # no list of items
 VIEWPORT = re.compile(r'<meta name="viewport"[^>]*/?>')
 # Scripts that the book never uses: a live kernel in the page, tabs, the icons (drawn here), MathJax (typeset here).
 UNUSED = ("fontawesome.js", "sphinx-thebe.js", "design-tabs.js", "tex-chtml.js")
