@@ -726,7 +726,8 @@ print(
 #
 # The full tier trains the paper's convolutional network, ten latents, on all 737,280 sprites: $\gamma = 1000$ with $C$ to 25 nats, $\beta = 4$ and $\beta = 1$, and $\gamma = 100$; and the known-factor channel with the convolutional decoder. With a GPU: 64 x 64 pixels, 300,000 steps, $C$ rising over 100,000, three seeds of
 # each, known factors over 100,000 steps. **Without one** it is shortened, and the table says so: 32 x 32 pixels, $\beta$ for
-# 8,000 steps, known factors over 4,000. The annealed runs then take the *first* 20,000 steps of the paper's schedule, in which $C$ reaches 5 nats. A quarter of the pixels has about a quarter of the nats, so $\gamma = 250$ and $25$ press as 1000 and 100
+# 8,000 steps, known factors over 4,000. Most annealed runs take the *first* 20,000 steps of the paper's schedule, in which $C$ reaches 5 nats; one takes the whole rise,
+# 25 nats in 100,000 steps. A quarter of the pixels has about a quarter of the nats, so $\gamma = 250$ and $25$ press as 1000 and 100
 # do at 64 x 64; 1000 itself is there too. Three more runs raise $C$ 33 times faster, to see what haste does. Batch 64, Adam at 5e-4. The sprites are drawn by our renderer (at most about one picture in 7,000 differs, by a pixel, from the published file) unless `data_root` holds that file.
 #
 # ```

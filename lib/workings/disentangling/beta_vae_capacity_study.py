@@ -65,7 +65,7 @@ class Settings(Tiered):
     needs: ClassVar[Needs] = Needs(
         paper="twelve VAEs of 300,000 steps on 737,280 sprites at 64 x 64 pixels, and known factors over 100,000 steps from three seeds",
         gpu="one CUDA GPU with about 4 GB (an estimate: no run on a GPU is recorded)",
-        shortened="at 32 x 32 pixels, sixteen VAEs of 8,000 or 20,000 steps and known factors over 4,000",
+        shortened="at 32 x 32 pixels, seventeen VAEs of 8,000, 20,000 and (one) 100,000 steps, and known factors over 4,000",
         settings=("beta_vae_capacity_full.FullSettings",),
         lower={"factor_batch": "sprites of a known-factor step", "images": "sprites that a VAE is measured on"},
     )
