@@ -81,6 +81,7 @@ def _short_runs() -> tuple[Run, ...]:
     return (*fixed, *annealed, slow(250.0, 0), whole, fast(1000.0, 0), fast(1000.0, 1), fast(100.0, 0))
 
 
+@Settings.needs.guard
 def load(settings: FullSettings, data_root: str | Path | None = None) -> DSprites:
     """dSprites on the settings' device: the published file where ``data_root`` holds it, else drawn here."""
     if settings.grid is not None:
