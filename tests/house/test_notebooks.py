@@ -58,6 +58,12 @@ def test_every_code_cell_was_executed_in_order(notebook):
 
 def test_the_notebook_says_what_its_script_says(script, notebook):
     fresh = read_script(script)
+    remedy = f"edit only {script.name}, never the .ipynb, then run: make refresh NOTEBOOK={script.stem}"
+    if len(notebook.cells) != len(fresh.cells):
+        pytest.fail(f"{len(fresh.cells)} cells in the script, {len(notebook.cells)} in the notebook; {remedy}")
+    for stored, cell in zip(notebook.cells, fresh.cells, strict=True):
+        if stored.source != cell.source:
+            pytest.fail(f"the notebook differs in the cell that begins {cell.source[:60]!r}; {remedy}")
     assert [(c.cell_type, c.source) for c in notebook.cells] == [(c.cell_type, c.source) for c in fresh.cells]
     assert [dict(c.metadata) for c in notebook.cells] == [dict(c.metadata) for c in fresh.cells]
     assert [c.id for c in notebook.cells] == [c.id for c in fresh.cells]

@@ -1,5 +1,7 @@
 """What counts as changed for a notebook, and that a refresh stores what a fresh run gives."""
 
+import json
+
 from workings.house import checkout, refresh
 
 SCRIPT = checkout.notebook_scripts("conformal_set_size")[0]
@@ -49,4 +51,15 @@ def test_the_fingerprint_follows_script_library_claims_and_record(tmp_path, monk
 def test_a_notebook_that_was_never_executed_is_not_up_to_date(tmp_path):
     script = tmp_path / "new.py"
     script.write_text("x = 1\n")
+    assert not refresh.up_to_date(script)
+
+
+def test_a_notebook_edited_by_hand_is_not_up_to_date(tmp_path, monkeypatch):
+    stored = SCRIPT.with_suffix(".ipynb").read_text()
+    script = tmp_path / SCRIPT.name
+    script.write_text(SCRIPT.read_text())
+    monkeypatch.setattr(refresh, "fingerprint", lambda _: json.loads(stored)["metadata"]["workings"]["made_from"])
+    script.with_suffix(".ipynb").write_text(stored)
+    assert refresh.up_to_date(script)
+    script.with_suffix(".ipynb").write_text(stored.replace("calibration", "kalibration", 1))
     assert not refresh.up_to_date(script)

@@ -16,16 +16,14 @@
 #
 # <p class="wk-run"><a href="https://colab.research.google.com/github/workings-book/workings/blob/v0.1.0/notebooks/{{part}}/{{slug}}.ipynb">Run this chapter on Colab</a></p>
 #
-# The question, and why anyone should care, in a paragraph. This text comes from the template: it works through the
-# simplest claim in statistics, so that every piece of a chapter can be seen at work before you replace it.
+# The question, and why anyone should care, in a paragraph. This text comes from the template of {{part}}/{{slug}}: it works
+# through the simplest claim in statistics, so that every piece of a chapter can be seen at work before you replace it.
 #
-# | | |
-# |---|---|
-# | **You need** | what a reader must know already |
-# | **Time** | to read, and to run |
-# | **The paper** | title, venue, link |
+# - **You need** the mean and the standard deviation.
+# - **It takes** 5 minutes to read and a few seconds to run.
+# - **Afterwards you can** put an interval around a mean, and say how often such an interval is right.
 
-# %%
+# %% tags=["hide-input"]
 # Set-up: installs the package where it is missing (as on Colab); elsewhere it only reports.
 import importlib.util
 import os
@@ -41,16 +39,18 @@ from workings.record import environment_line
 print(environment_line())
 
 # %% tags=["parameters"]
+# "demo", or "full" for the protocol of the paper (see "At full scale")
 tier = "demo"
 dry_run = False
 
-# %%
+# %% tags=["hide-input"]
 import matplotlib.pyplot as plt
 import numpy as np
+
 from workings import ledger
 from workings.controls import Axis, Control, Frame
 from workings.figures import COLOURS, png_bytes, use_style
-from workings.{{part}}.{{slug}} import Settings, mean_and_standard_error
+from workings.{{part}}.{{slug}} import Settings, full_protocol, interval, run_protocol
 
 use_style()
 settings = Settings.for_tier(tier, dry_run=dry_run)
@@ -59,39 +59,50 @@ book = ledger.open("{{slug}}", tier=tier)
 # %% [markdown]
 # ## The idea
 #
-# In words; then one equation, every symbol named with its shape. For $n$ values $x_1, \dots, x_n$,
+# In words first. We draw $n$ values from a source and call each of them $x$. Their mean $\bar x$ is not the true mean
+# $\mu$, but an interval around $\bar x$ may hold $\mu$. Its *coverage* is the share of samples for which it does. Then one
+# equation, every symbol named: for the values $x_1, \dots, x_n$,
 #
 # $$
-# \bar x = \frac1n \sum_{i=1}^n x_i, \qquad \mathrm{se} = \sqrt{\frac{1}{n(n-1)} \sum_{i=1}^n (x_i - \bar x)^2}. \tag{1}
+# \bar x = \frac1n \sum_{i=1}^n x_i, \qquad
+# \mathrm{se} = \sqrt{\frac{1}{n(n-1)} \sum_{i=1}^n (x_i - \bar x)^2}. \tag{1}
 # $$
 #
-# **By hand.** For the two values $1$ and $3$: $\bar x = 2$ and $\mathrm{se} = \sqrt{\frac12\cdot 2} = 1$.
+# The interval is $\bar x \pm t\,\mathrm{se}$ with the number $t$ that leaves $2.5\%$ of Student's distribution above it,
+# its 97.5% quantile, for $n - 1$ degrees of freedom.
 #
-# > **Predict.** In what share of samples does $\bar x \pm 2.01\,\mathrm{se}$ hold the true mean, for $n = 50$?
+# **By hand.** For the two values $1$ and $3$: $\bar x = 2$, and by (1) $\mathrm{se} = \sqrt{\frac12\cdot 2} = 1$.
+#
+# > **Predict.** In what share of samples does $\bar x \pm t\,\mathrm{se}$ hold $\mu$, for $n = 50$? And for $n = 2$?
 #
 # <details>
 # <summary>Show the answer</summary>
 #
-# About 95 in 100: with $n - 1 = 49$ degrees of freedom, $2.01$ is the 97.5th percentile of Student's $t$.
+# In 95 of 100, for both. With $n = 50$, $t$ is $2.01$; with $n = 2$ it is $12.7$, and the interval is so wide that it pays
+# for knowing so little.
 #
 # </details>
 
 # %%
-rng = np.random.default_rng(settings.seed)
-samples = rng.standard_normal((settings.repeats, settings.sample))
-mean, error = mean_and_standard_error(samples)
-share = float((np.abs(mean) <= 2.01 * error).mean())
-print(f"{share:.2f} of {settings.repeats} intervals hold the mean")
+measured = run_protocol(settings) if tier == "demo" else full_protocol(settings)
+print(f"{measured['share']:.2f} of {settings.repeats} intervals hold the mean")
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Forty vertical intervals side by side around zero; two or three of them miss the horizontal line at zero."}, "figure": {"caption": "Forty of the samples, with their intervals. The line is the true mean.", "name": "fig-{{anchor}}-intervals"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Forty vertical intervals side by side around zero, nearly all of the same length; a few of them miss the horizontal line at zero."}, "figure": {"caption": "Forty samples, with their intervals. The line is the true mean.", "name": "fig-{{anchor}}-intervals"}}
+rng = np.random.default_rng(settings.seed)
+samples = rng.standard_normal((500, 50))
+mean, half = interval(samples)
 fig, ax = plt.subplots()
-ax.errorbar(np.arange(40), mean[:40], yerr=2.01 * error[:40], fmt="o", color=COLOURS["blue"])
+ax.errorbar(np.arange(40), mean[:40], yerr=half[:40], fmt="o", color=COLOURS["blue"])
 ax.axhline(0, color=COLOURS["ink"], linewidth=1)
 ax.set(xlabel="sample", ylabel="mean and interval", title="Forty intervals")
 plt.show()
 
 # %% [markdown]
 # ## Play
+#
+# How do the means of samples spread, when $n$ grows? By (1) the width falls with $\sqrt n$: four times as many values, half
+# the width.
+
 
 # %% tags=["hide-input"]
 def frame(n):
@@ -104,18 +115,55 @@ def frame(n):
 
 Control(
     "{{anchor}}-size",
-    [Axis("Sample size n", ("2", "10", "50"), start=1)],
-    [frame(n) for n in (2, 10, 50)],
+    [Axis("Sample size n", ("2", "5", "20", "50"), start=1)],
+    [frame(n) for n in (2, 5, 20, 50)],
     caption="Means of n standard normal values.",
 )
 
 # %% [markdown]
+# ## Where it breaks
+#
+# The equation knows $n$ values that do not depend on each other, from a source that is close to normal. Conformal
+# prediction asks for less: a conformity score, a calibration set, and examples that are exchangeable; its prediction set
+# then holds the true answer $y$ as often as promised
+# ([Vovk, Gammerman and Shafer, 2005](https://doi.org/10.1007/b106715);
+# [Lei et al., 2018](https://doi.org/10.1080/01621459.2017.1307116)).
+#
+# ## At full scale
+#
+# The demo tier draws 2,000 samples; the full tier draws 20,000, on any laptop, in a second:
+#
+# ```
+# workings run {{slug}} --tier full
+# ```
+#
 # ## The ledger
+#
+# Every claim of the paper, what this notebook found a moment ago with its seed, and a verdict that is computed.
 #
 # <a id="{{anchor}}-1"></a>
 
 # %%
+share = measured["share"]
 book.check("{{anchor}}-1", share, spread=(share * (1 - share) / settings.repeats) ** 0.5, seeds=[settings.seed])
 
 # %%
 book.table()
+
+# %% [markdown]
+# ## Try it yourself
+#
+# **1.** What is the interval for the values $1$, $2$ and $3$? Student's $t$ with two degrees of freedom is $4.30$.
+#
+# <details>
+# <summary>Show the solution</summary>
+#
+# $\bar x = 2$ and $\mathrm{se} = \sqrt{\frac16 \cdot 2} = 0.58$, so the interval is $2 \pm 2.48$.
+#
+# </details>
+#
+# ## References
+#
+# - Vovk, Gammerman, Shafer. *Algorithmic Learning in a Random World.* Springer 2005. [doi 10.1007/b106715](https://doi.org/10.1007/b106715)
+# - Lei et al. *Distribution-Free Predictive Inference for Regression.* JASA 2018. [doi 10.1080/01621459.2017.1307116](https://doi.org/10.1080/01621459.2017.1307116)
+# - Angelopoulos, Bates. *Conformal Prediction: A Gentle Introduction.* 2023. [doi 10.1561/2200000101](https://doi.org/10.1561/2200000101). Where to read on.

@@ -110,8 +110,9 @@ def dispatch(args: argparse.Namespace) -> None:
         from workings.house.new import new
 
         for path in new(args.part, args.slug):
-            print(f"made {path.relative_to(root())}")
-        print(f"Next: make refresh NOTEBOOK={args.slug} && make test")
+            said = "added to" if path.name in ("_toc.yml", "front.yml") else "made"
+            print(f"{said} {path.relative_to(root())}")
+        print(f"Next: make refresh NOTEBOOK={args.slug} && make book && make test")
     elif args.command == "claims":
         from workings import claims
 

@@ -1,7 +1,9 @@
-"""Begin a chapter: its five places, made from ``tools/template``."""
+"""Begin a chapter: its places, its line in the contents and its card on the front page, from ``tools/template``."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 from workings.house import checkout
@@ -36,6 +38,12 @@ def add_to_toc(toc: str, part: str, slug: str) -> str:
     return "".join([*lines[:end], block, *lines[end:]])
 
 
+def tidy(paths: list[Path]) -> None:
+    """Sort imports and break lines as `make lint` wants them: both depend on how long part and slug are."""
+    for command in (["check", "--select", "I", "--fix"], ["format"]):
+        subprocess.run([sys.executable, "-m", "ruff", *command, "--quiet", *map(str, paths)], check=True)
+
+
 def new(part: str, slug: str) -> list[Path]:
     """Create chapter ``slug`` in ``part``; returns the files made. Nothing existing is overwritten."""
     checkout.check_slug(part, slug)
@@ -54,6 +62,9 @@ def new(part: str, slug: str) -> list[Path]:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(fill((root / "tools" / "template" / name).read_text(), part, slug))
         made.append(target)
-    toc = root / "_toc.yml"
+    tidy([path for path in made if path.suffix == ".py"])
+    toc, front = root / "_toc.yml", root / "book" / "front.yml"
     toc.write_text(add_to_toc(toc.read_text(), part, slug))
-    return [*made, toc]
+    card = fill((root / "tools" / "template" / "front.yml").read_text(), part, slug)
+    front.write_text(front.read_text().rstrip("\n") + "\n" + card)
+    return [*made, toc, front]

@@ -53,6 +53,8 @@ def execute(script: Path, *, record: bool) -> tuple[object, float]:
         timeout=600,
         kernel_name="python3",
         store_widget_state=False,
+        coalesce_streams=True,  # one output for each stream, however the kernel cut it
+        extra_arguments=["--log-level=ERROR"],  # the kernel's own remarks on its connection are not the reader's
         record_timing=False,
         resources={"metadata": {"path": str(script.parent)}},
     )
@@ -113,7 +115,11 @@ def up_to_date(script: Path) -> bool:
     target = script.with_suffix(".ipynb")
     if not target.is_file():
         return False
-    return nbformat.read(target, as_version=4).metadata.get("workings", {}).get("made_from") == fingerprint(script)
+    stored = nbformat.read(target, as_version=4)
+    if stored.metadata.get("workings", {}).get("made_from") != fingerprint(script):
+        return False
+    sources = lambda notebook: [cell.source for cell in notebook.cells]
+    return sources(stored) == sources(read_script(script))  # else someone has edited the notebook itself
 
 
 def refresh(slug: str | None = None, *, record: bool = True, force: bool = False) -> list[tuple[str, float | None]]:
