@@ -1,7 +1,7 @@
-// The ledger page can be filtered by part and by verdict. The choice stands in the address, so that it can be sent.
+// The ledger page (not the ledger at a chapter's end) can be filtered by part and by verdict. The choice stands in the address, so that it can be sent.
 (() => {
   "use strict";
-  const tables = [...document.querySelectorAll("#the-ledger table")].map((table) => {
+  const tables = [...document.querySelectorAll("#the-ledger section table")].map((table) => {
     const section = table.closest("section");
     return { section, part: section.id, name: section.querySelector("h2").firstChild.textContent.trim() };
   });

@@ -220,7 +220,7 @@ def write_data(app, error):
     if error or app.builder.name != "html":
         return
     env = app.env
-    said = {id_: f"{names[0]}\n{text}" for id_, (names, text) in env.wk_glossary.items()}
+    said = {id_: f"{', '.join(names)}\n{text}" for id_, (names, text) in env.wk_glossary.items()}
     for id_, (_, tex, text) in env.wk_notation.items():
         said[id_] = f"\n{', '.join(map(plain_maths, tex))}: {text}"
     said |= env.wk_citations
