@@ -430,7 +430,7 @@ for name, found in judged.items():
 # <summary>Show the answer</summary>
 #
 # Rotated: fixing $x$ or fixing $y$ changes both latents in the same way, so those two cannot be told apart; size can. That is $\frac13 + \frac23\cdot\frac12 = \frac23$. Missing: **still 1**. When size is fixed both position latents move, when a position is fixed one stands still: the third factor is
-# recognised by its absence. And plain PCA of the pixels, which nobody would call disentangled, gets full marks.
+# recognised by its absence. And plain PCA (the principal components) of the pixels, which nobody would call disentangled, gets full marks.
 #
 # </details>
 #
@@ -577,7 +577,7 @@ wins = sum(over("beta-VAE", column) < rivals[column] for column in rivals)
 book.check("evc-4", wins, seeds=few, at="demo", digits=0)
 
 # %% [markdown]
-# **The honest verdict: half.** As reconstruction the claim fails here, and not narrowly: the beta-VAE is the *worst* of the three on the unseen block. Much of that is its general blur, which it pays on seen pictures too; but even the extra loss over seen pictures is not smaller than the others'. As *inference* there is
+# **The honest answer: half.** As reconstruction the claim fails here, and not narrowly: the beta-VAE is the *worst* of the three on the unseen block. Much of that is its general blur, which it pays on seen pictures too; but even the extra loss over seen pictures is not smaller than the others'. As *inference* there is
 # something to it: the factors of unseen combinations are read more accurately off its code, on average over seeds, though the seeds overlap. A fair summary is that the disentangled code extrapolates and the decoder does not: it has never drawn a large square there.
 #
 # ## Two objects

@@ -648,7 +648,7 @@ plt.show()
 #   survival of that attack was evidence about SAP.
 # - **Not shown:** that SAP as published resists the 2018 attack. At $f = 1$ it did not, here.
 # - **Not shown:** which BPDA rule the erratum used. We report three: identity, mask, and the dense network's gradient (transfer).
-# - The 2018 authors were **right about the conclusion**: SAP can be broken. What failed was the evidence, not the verdict.
+# - The 2018 authors were **right about the conclusion**: SAP can be broken. What failed was the evidence for it.
 #
 # ## At full scale
 #

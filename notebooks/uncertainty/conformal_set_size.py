@@ -110,7 +110,8 @@ book = ledger.open("conformal_set_size", tier=tier)
 #
 # **Split conformal prediction** then needs one more thing, a *score* that says how badly an answer $y$ fits an input
 # $x$. For regression the usual score is the absolute residual, $s(x, y) = |y - \hat y(x)|$. Compute it for $n$
-# fresh patients, the *calibration set*, and sort. The threshold $\tau$ is the $k$-th smallest score, with
+# fresh patients, the *calibration set*, and sort. Choose the share $\alpha$ of answers that may be missed, say 10%. The threshold $\tau$ is the $k$-th
+# smallest score, with
 #
 # $$
 # k = \lceil (1-\alpha)(n+1) \rceil. \tag{1}
@@ -547,7 +548,7 @@ plt.show()
 # LAC. The forest is right more often than coverage demands, so LAC can afford to answer *nothing* for the inputs it finds
 # hardest: an empty set is wrong, and being wrong one time in ten was allowed. The 0-1 sets hold one class and cover 95%,
 # more than asked (and their interval, 1 to 7 of 10 classes, says almost nothing: accuracy minus $\delta$ is below 90%).
-# APS leaves sets empty about as often, but by the coin $U$, and on inputs where the forest is sure. On the least confident tenth
+# APS leaves sets empty about as often, but by the luck of the uniform share, and on inputs where the forest is sure. On the least confident tenth
 # it covers where LAC does not. That evenness is what its extra classes buy.
 #
 # </details>
@@ -842,7 +843,7 @@ for wanted_n, wanted_alpha in ((100, 0.1), (1000, 0.1), (1000, 0.05)):
     )
 
 # %% [markdown]
-# The last upper end is no information: it is twice `your_range`, because at 95% the wall stands far beyond our 300 scores.
+# The last upper end is no information: it is all but twice `your_range`, because at 95% the wall stands far beyond our 300 scores.
 #
 # Before you believe the number, check three things. The scores come from points that played no part in training. They are
 # exchangeable with the points you will meet (not last year's customers for this year's). And the bound `your_range` holds
