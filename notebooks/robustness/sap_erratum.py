@@ -683,6 +683,8 @@ ledger.Grid(
 )  # fmt: skip
 
 # %% [markdown]
+# In the table *faithful* is SAP as published and *flawed* is the 2018 program.
+#
 # **What our record says.** It is the small CPU run: one ResNet-20 with plain ReLU, trained for 20 epochs to 85% on the test set, and 100 images, so a standard error of up to five points.
 #
 # - SAP as published did **not** resist here either. The shortened 2018 attack left about 1% of it. So depth alone, twenty layers of it, does not hide the gradient at $f = 1$, and our guess above is not

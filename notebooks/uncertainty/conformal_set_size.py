@@ -843,7 +843,7 @@ for wanted_n, wanted_alpha in ((100, 0.1), (1000, 0.1), (1000, 0.05)):
     )
 
 # %% [markdown]
-# The last upper end is no information: it is all but twice `your_range`, because at 95% the wall stands far beyond our 300 scores.
+# The last upper end is no information: it is almost twice `your_range`, because at 95% the wall stands far beyond our 300 scores.
 #
 # Before you believe the number, check three things. The scores come from points that played no part in training. They are
 # exchangeable with the points you will meet (not last year's customers for this year's). And the bound `your_range` holds
