@@ -1,6 +1,6 @@
 # Workings. `make help` lists what there is; every target is safe to repeat.
 .DEFAULT_GOAL := help
-.PHONY: help book pdf test refresh serve bench new links lighthouse colab lock lint clean need-python env-book env-full env-peers
+.PHONY: help book pdf test check refresh serve bench new links lighthouse colab lock lint clean need-python env-book env-full env-peers
 
 # The first Python that is new enough; say PYTHON=... to choose another.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
@@ -18,6 +18,13 @@ test: env-full book  ## set up everything and run every test
 	@OMP_NUM_THREADS=1 $(FULL) -m pytest -n 2 --dist loadscope tests $(ARGS)
 	@OMP_NUM_THREADS=1 $(FULL) -m pytest --nbval --nbval-current-env --nbval-sanitize-with tests/nbval.cfg \
 		--nbval-cell-timeout 120 notebooks $(ARGS)
+
+check: env-full lint  ## the tests that a change of one chapter needs (NOTEBOOK=slug); `make test` has all
+	@ls notebooks/*/"$(NOTEBOOK)".py >/dev/null 2>&1 || { echo "Say which chapter: make check NOTEBOOK=conformal_set_size"; exit 1; }
+	@OMP_NUM_THREADS=1 $(FULL) -m pytest -q -n 2 --dist loadscope tests/house/test_notebooks.py tests/house/test_dependencies.py \
+		tests/house/test_paths_claims.py $(patsubst notebooks/%,tests/%,$(dir $(wildcard notebooks/*/$(NOTEBOOK).py))) $(ARGS)
+	@OMP_NUM_THREADS=1 $(FULL) -m pytest -q --nbval --nbval-current-env --nbval-sanitize-with tests/nbval.cfg \
+		--nbval-cell-timeout 120 notebooks/*/$(NOTEBOOK).ipynb $(ARGS)
 
 refresh: env-full  ## re-execute and re-pair what changed (NOTEBOOK=slug for one, ARGS=--force for all)
 	@$(FULL) -m workings.house.cli refresh $(NOTEBOOK) $(ARGS)
@@ -47,7 +54,8 @@ lock: env-full  ## resolve requirements/*.in again and write the locks and envir
 	@$(FULL) tools/lock.py
 
 lint: env-full  ## ruff, for style and for mistakes
-	@$(FULL) -m ruff check . && $(FULL) -m ruff format --check .
+	@$(FULL) -m ruff check . && $(FULL) -m ruff format --check --quiet . || \
+		{ printf '\nMost of it mends itself: .venv/bin/ruff check --fix . && .venv/bin/ruff format .\n\n'; exit 1; }
 
 clean:  ## remove what was built (environments stay)
 	@rm -rf _build book/generated book/assets/vendor

@@ -128,7 +128,12 @@ def main():
         return
     if shutil.disk_usage(str(ROOT)).free < 3e8:
         sys.exit("\nLess than 0.3 GB of disk is free here; free some space, then run `make book` again.\n")
-    write_pages()
+    from workings.claims import ClaimsError
+
+    try:
+        write_pages()
+    except ClaimsError as error:
+        sys.exit(f"\nThe book did not compile, a claims file is wrong:\n\n{error}\n")
     stage()
     compile_book()
     stamp.write_text(now)

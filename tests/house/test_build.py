@@ -81,3 +81,14 @@ def test_a_text_page_has_one_title(path):
     text = re.sub(r"(?s)\A---.*?---\n", "", path.read_text())
     text = re.sub(r"(?s)```.*?```", "", text)
     assert len(re.findall(r"(?m)^# ", text)) == 1
+
+
+def test_a_claims_file_that_is_wrong_stops_the_build_with_its_line_and_no_traceback():
+    code = (
+        "from workings import claims; build_book.HTML = build_book.HTML / 'none'\n"
+        "def wrong(): raise claims.ClaimsError(['claims/uncertainty/x.yml:17: did you mean compare?'])\n"
+        "build_book.write_pages = wrong; build_book.main()"
+    )
+    done = tool(code)
+    assert done.returncode == 1 and "x.yml:17: did you mean compare?" in done.stderr
+    assert "Traceback" not in done.stderr
