@@ -110,11 +110,8 @@ def _card(chapter, entry, pictures):
         for word, number in count.items()
         if number
     )
-    venue = (
-        chapter.paper.venue
-        if str(chapter.paper.year) in chapter.paper.venue
-        else f"{chapter.paper.venue} {chapter.paper.year}"
-    )
+    said = re.search(r"\b(19|20)\d\d\b", chapter.paper.venue)
+    venue = chapter.paper.venue if said else f"{chapter.paper.venue} {chapter.paper.year}"
     paper = f"<cite>{html.escape(chapter.title)}</cite>, {html.escape(venue)}"
     return (
         f'<article class="wk-card"><img src="{source}" alt="{html.escape(alt)}">'

@@ -137,16 +137,23 @@ def write_bench(folder, content):
 def test_the_benchmark_page_shows_rows_ratios_with_spread_and_circumstances(tmp_path):
     text = ledger_page.bench_markdown(write_bench(tmp_path, BENCH))
     (table,) = tables(text)
-    assert table[1] == [
-        "conformal_set_size", "10^6 scores", "0.0123 s", "peer|x: 0.0456 s", "3.70 (3.50 to 4.00)", "7", "–",
-    ]  # fmt: skip
+    assert table[1] == ["peer|x", "0.0456 s", "3.70 (3.50 to 4.00)", "7", "–"]
+    assert "**10\\^6 scores.** Ours: 0.0123 s." in text
+    assert "## On the Expected Size of Conformal Prediction Sets" in text
     assert "versions, numpy: 2.4" in text and "seeds: 1" in text
+
+
+def test_rows_of_one_comparison_stand_in_one_table_under_their_chapter(tmp_path):
+    rows = [ROW, ROW | {"chapter": "giraffe"}, ROW | {"peer": "other"}, ROW | {"what": "memory"}]
+    text = ledger_page.bench_markdown(write_bench(tmp_path, BENCH | {"rows": rows}))
+    assert [[row[0] for row in table[1:]] for table in tables(text)] == [["peer|x", "other"], ["peer|x"], ["peer|x"]]
+    assert text.count("## ") == 2 and text.index("Conformal") < text.index("Giraffe")
 
 
 def test_a_benchmark_without_a_number_keeps_its_words(tmp_path):
     row = ROW | {"ours": "exact", "theirs": "1 rank too many", "ratio": None, "ratio_low": None, "ratio_high": None}
     (table,) = tables(ledger_page.bench_markdown(write_bench(tmp_path, BENCH | {"rows": [row]})))
-    assert table[1][2:5] == ["exact", "peer|x: 1 rank too many", "–"]
+    assert table[1][:3] == ["peer|x", "1 rank too many", "–"]
     assert "Nothing was measured." in ledger_page.bench_markdown(write_bench(tmp_path, BENCH | {"rows": []}))
 
 
