@@ -143,6 +143,20 @@ def test_a_new_chapter_has_its_record_and_its_line_in_the_book(copy_with_new_cha
     assert "template-trial-1" in page
 
 
+def test_a_new_chapter_brings_what_the_tests_of_built_pages_ask_of_every_chapter(copy_with_new_chapter):
+    text = (copy_with_new_chapter / "notebooks/few_shot/template_trial.py").read_text()
+    assert len(re.findall(r"<details>", text)) >= 4 and r"\tag{1}" in text and "(1)" in text
+    assert "# ## References" in text and len(re.findall(r"(?<!\$)\$[^$]+\$(?!\$)", text)) > 20
+    known = (ROOT / "book" / "references.bib").read_text()
+    links = set(re.findall(r"https://(?:doi\.org|arxiv\.org/abs)/([^)\s\"]+)", text))
+    assert len(links) >= 3 and all(link in known for link in links)
+    terms = re.findall(
+        r"(?m)^([A-Za-z][^\n:]*)$", (ROOT / "book" / "glossary.md").read_text().split(":::{glossary}")[1]
+    )
+    prose = " ".join(re.sub(r"(?ms)^# <details>.*?</details>$", "", text).replace("\n#", "").lower().split())
+    assert sum(f" {term.lower()}" in prose for term in terms) >= 8, "links to the glossary"
+
+
 def test_every_link_to_the_literature_is_in_the_bibliography():
     known = (ROOT / "book" / "references.bib").read_text().lower()
     for script in checkout.notebook_scripts():

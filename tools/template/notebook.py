@@ -162,6 +162,24 @@ book.table()
 #
 # </details>
 #
+# **2.** How many values do you need for an interval half as wide as that of 50 values?
+#
+# <details>
+# <summary>Show the solution</summary>
+#
+# About 200: the standard error falls with $\sqrt n$, and $t$ hardly changes.
+#
+# </details>
+#
+# **3.** Someone looks at 20 such intervals and reports the one that misses $0$. What has been found?
+#
+# <details>
+# <summary>Show the solution</summary>
+#
+# Nothing yet: of 20 intervals that all should hold $0$, one is expected to miss it.
+#
+# </details>
+#
 # ## References
 #
 # - Vovk, Gammerman, Shafer. *Algorithmic Learning in a Random World.* Springer 2005. [doi 10.1007/b106715](https://doi.org/10.1007/b106715)
