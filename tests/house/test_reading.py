@@ -212,7 +212,10 @@ def test_a_preview_appears_without_motion_where_motion_is_unwanted(chapter):
 
 @pytest.mark.browser
 @pytest.mark.parametrize(
-    "path", sorted(p for p in HTML.rglob("*.html") if "_static" not in p.parts), ids=lambda p: p.stem
+    "path",
+    # the top page forwards to the front page before it can be looked at
+    sorted(p for p in HTML.rglob("*.html") if "_static" not in p.parts and p != HTML / "index.html"),
+    ids=lambda p: p.stem,
 )
 def test_no_request_leaves_the_folder_and_none_fails(chromium, path):
     """Every page of the folder: styles, scripts, pictures, fonts, the text of previews, the index of the search."""
