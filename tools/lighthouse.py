@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 from workings.record import circumstances
@@ -39,6 +39,13 @@ AUDITS = {
 COMPRESSED = {".html", ".css", ".js", ".svg", ".json", ".txt", ".xml"}
 
 
+@cache
+def prepared(path):
+    """The body of a file as it is sent: compressed once, as a host does, not at every request."""
+    body = path.read_bytes()
+    return gzip.compress(body, 6) if path.suffix in COMPRESSED else body
+
+
 class Handler(http.server.SimpleHTTPRequestHandler):
     """Static files, text ones compressed, with the headers of a common host."""
 
@@ -54,11 +61,10 @@ class Handler(http.server.SimpleHTTPRequestHandler):
             path = path / "index.html"
         if not path.is_file():
             return self.send_error(404)
-        body = path.read_bytes()
+        body = prepared(path)
         self.send_response(200)
         self.send_header("Content-Type", self.guess_type(str(path)))
         if path.suffix in COMPRESSED:
-            body = gzip.compress(body, 6)
             self.send_header("Content-Encoding", "gzip")
         self.send_header("Content-Length", str(len(body)))
         self.send_header("Cache-Control", "max-age=600")

@@ -32,6 +32,7 @@ SYMBOL = re.compile(
 CITATION_ROLE = re.compile(
     r' role="doc-biblioentry"|(?<=<div) role="list"(?= class="citation-list")'
 )  # no list of items
+PLAIN_TOKEN = re.compile(r'<span class="(?:n|p|w)">([^<]*)</span>')  # code in the colour that all code has
 VIEWPORT = re.compile(r'<meta name="viewport"[^>]*/?>')
 # Scripts that the book never uses: a live kernel in the page, tabs, the icons (drawn here), MathJax (typeset here).
 UNUSED = ("fontawesome.js", "sphinx-thebe.js", "design-tabs.js", "tex-chtml.js")
@@ -51,7 +52,14 @@ DYNAMIC |= {
     "modal-open",
 }
 LIBRARIES = ("bootstrap.js",)  # whose words are not taken for class names
-PROPERTY = re.compile(r"(--[\w-]+)\s*:[^;{}]*(?:;|(?=\}))")
+ICON_RULE = re.compile(r"\.fa-[\w-]+::?before")
+PROPERTY = re.compile(
+    r"""(--[\w-]+)\s*:(?:[^;{}"'(]|"[^"]*"|'[^']*'|\((?:[^()"']|"[^"]*"|'[^']*'|\([^()]*\))*\))*(?:;|(?=\}))"""
+)
+CLASSES_SET = re.compile(
+    r"""classList\.\w+\(([^)]*)\)|className\s*\+?=\s*([^;}]+)|\bclass=\\?["'`]?([^"'`>]*)|setAttribute\("class",([^)]*)\)"""
+)
+DYNAMIC_ATTRIBUTES = {"open", "hidden", "disabled", "checked", "tabindex", "data-theme", "data-mode", "aria-expanded"}
 WORD = re.compile(r"[A-Za-z_][\w-]*")
 
 
@@ -66,16 +74,21 @@ def slim(folder, typesetter=None):
     for path, text in pages.items():
         text = SYMBOL.sub(_named, text)
         text = typesetter.page(text) if typesetter else text
+        text = PLAIN_TOKEN.sub(r"\1", text)
         text = CITATION_ROLE.sub("", ICON.sub(icons, text))
         text = EMBEDDED.sub(lambda found, path=path: _to_file(found, folder, path), text)
         pages[path] = IMAGE.sub(lambda found, path=path: _sized(found, path), text)
     joined = _join_scripts(folder, scripts)
     rules = "\n".join(_with_addresses(folder / sheet) for sheet in sheets) + (typesetter.css() if typesetter else "")
     rules, always = Rules(rules), _words_of_scripts(folder, scripts)
+    paper = f"_static/paper-{hashlib.sha256(rules.for_print().encode()).hexdigest()[:10]}.css"
+    (folder / paper).write_text(rules.for_print().replace("static:", ""), encoding="utf-8")
     for path, text in pages.items():
-        head, style = HEAD.search(text), rules.for_page(always | _words_of_page(text))
+        head, style = HEAD.search(text), rules.for_page(Page(text, always))
         body = SCRIPT.sub(_of_body, text[head.end() :]).replace('data-bs-spy="scroll"', "", 1)  # see controls.js
-        path.write_text(text[: head.start()] + _head(head[0], path, folder, style, joined) + body, encoding="utf-8")
+        path.write_text(
+            text[: head.start()] + _head(head[0], path, folder, style, joined, paper) + body, encoding="utf-8"
+        )
     if typesetter:
         fonts = folder / "_static" / FONTS
         fonts.mkdir(parents=True, exist_ok=True)
@@ -97,6 +110,7 @@ def _prune(static, readers):
             path.unlink()
 
 
+PRINT = "@media print"
 FONTS = "output/chtml/fonts/woff-v2"
 
 
@@ -133,11 +147,15 @@ class Rules:
     def __init__(self, text):
         self.rules = _read(tinycss2.parse_stylesheet(text, skip_comments=True, skip_whitespace=True))
 
-    def for_page(self, words):
-        """The rules whose classes, ids and maths elements are all among ``words``; custom properties that nothing reads go."""
-        css = _written(self.rules, words)
+    def for_print(self):
+        """The rules of paper, for all pages: a sheet of their own, which no screen waits for."""
+        return "".join(_written(body, None) for head, body in self.rules if head == PRINT)
+
+    def for_page(self, page):
+        """The rules that something on ``page`` can match; custom properties that nothing reads go."""
+        css = _written([rule for rule in self.rules if rule[0] != PRINT], page)
         while True:
-            read = set(re.findall(r"var\(\s*(--[\w-]+)", css)) | words
+            read = set(re.findall(r"var\(\s*(--[\w-]+)", css)) | page.read
             shorter = PROPERTY.sub(lambda found, read=read: found[0] if found[1] in read else "", css)
             if shorter == css:
                 return re.sub(r"(?<=[{}])[^{}]*\{\s*\}", "", css)
@@ -151,8 +169,8 @@ def _read(nodes):
         if node.type == "error":
             raise SystemExit(f"\nA style sheet of the book cannot be read: {node.message} (line {node.source_line}).\n")
         if node.type == "qualified-rule":
-            if "--fa-font" in tinycss2.serialize(node.content):  # an icon set in the font that is gone
-                continue
+            if "--fa-font" in tinycss2.serialize(node.content) or ICON_RULE.match(tinycss2.serialize(node.prelude)):
+                continue  # an icon set in the font that is gone
             selectors = [(selector, _demands(selector)) for selector in _selectors(node.prelude)]
             out.append((selectors, _tight(tinycss2.serialize(node.content))))
             continue
@@ -163,19 +181,23 @@ def _read(nodes):
             inside = _read(tinycss2.parse_rule_list(node.content, skip_comments=True, skip_whitespace=True))
         else:
             inside = _tight(tinycss2.serialize(node.content))
-            inside = "" if "fontawesome" in inside else f"{{{inside}}}"
+            inside = (
+                ""
+                if "fontawesome" in inside or (node.lower_at_keyword.endswith("keyframes") and "fa-" in head)
+                else f"{{{inside}}}"
+            )
         out.append((head, inside))
     return out
 
 
-def _written(rules, words):
+def _written(rules, page):
     out = []
     for head, body in rules:
         if isinstance(head, list):
-            kept = [selector for selector, demands in head if demands <= words]
+            kept = [selector for selector, demands in head if page is None or all(map(page.has, demands))]
             out.append(f"{','.join(kept)}{{{body}}}" if kept and body else "")
         elif isinstance(body, list):
-            inside = _written(body, words)
+            inside = _written(body, page)
             out.append(f"{head}{{{inside}}}" if inside else "")
         else:
             out.append(head + body if body else "")
@@ -195,11 +217,15 @@ def _selectors(prelude):
 
 
 def _demands(selector):
-    """The classes, ids and maths elements that must be on a page for ``selector`` to match; :not(), :is() ask for nothing."""
+    """What ``selector`` asks of single elements: ``(tag or "", names)`` a compound; :not(), :is() ask for nothing."""
     plain = re.sub(r":[\w-]+\((?:[^()]|\([^()]*\))*\)", "", selector)
-    plain = re.sub(r"\[[^\]]*\]", "", plain)
-    names = re.findall(r"[.#]((?:[\w-]|\\.)+)", plain) + re.findall(r"(?<![.#\w-])mjx-[\w-]+", plain)
-    return {name.replace("\\", "") for name in names}
+    plain = re.sub(r"\[([\w-]+)[^\]]*\]", r"[\1]", plain)
+    compounds = set()
+    for compound in re.split(r"\s*[>+~]\s*|\s+", plain):
+        tag = re.match(r"[a-zA-Z][\w-]*", compound)
+        names = re.findall(r"[.#]((?:[\w-]|\\.)+)", compound) + re.findall(r"\[([\w-]+)\]", compound)
+        compounds.add((tag[0].lower() if tag else "", frozenset(name.replace("\\", "") for name in names)))
+    return compounds
 
 
 def _tight(css):
@@ -208,22 +234,49 @@ def _tight(css):
 
 
 def _words_of_scripts(folder, scripts):
-    """Every word of the scripts that are not libraries, since they may set a class, and what the libraries set."""
-    words = set(DYNAMIC)
+    """What the scripts that are not libraries may set, and what the libraries do set."""
+    words = DYNAMIC | DYNAMIC_ATTRIBUTES
     for script in [*scripts, "_static/searchtools.js"]:
         if not script.endswith(LIBRARIES):
-            words.update(WORD.findall((folder / script).read_text(encoding="utf-8")))
+            words |= _spoken((folder / script).read_text(encoding="utf-8"))
     return words
 
 
-def _words_of_page(text):
-    """The classes, ids and maths elements of a page, and every word of its inline scripts and styles."""
-    words = set(re.findall(r"<(mjx-[\w-]+)", text))
-    for value in re.findall(r'\b(?:class|id)="([^"]*)"', text):
-        words.update(value.split())
-    for code in re.findall(r"<script[^>]*>(.*?)</script>", text, re.S):
-        words.update(WORD.findall(code))
-    return words | set(re.findall(r"var\(\s*(--[\w-]+)", text))
+def _spoken(code):
+    """The classes that a script gives to elements of the page, or writes into its markup."""
+    return {word for found in CLASSES_SET.findall(code) for text in found for word in WORD.findall(text)}
+
+
+def _elements(text):
+    """The kinds of elements of a page, ``(tag, names)`` with the names of classes, ids and attributes, each kind once."""
+    found = set()
+    for tag, attributes in set(re.findall(r"<([a-zA-Z][\w-]*)((?:\s[^<>]*)?)>", text)):
+        values = " ".join(re.findall(r'\b(?:class|id)="([^"]*)"', attributes))
+        names = values.split() + re.findall(r"\s([a-zA-Z][\w-]*)", re.sub(r'"[^"]*"', "", attributes))
+        found.add((tag.lower(), frozenset(names)))
+    return found
+
+
+class Page:
+    """What can be on a page: the kinds of elements it is written with, and the names that scripts may give them."""
+
+    def __init__(self, text, set_by_scripts):
+        inline = "".join(re.findall(r"<script[^>]*>(.*?)</script>", text, re.S))
+        self.late = set_by_scripts | _spoken(inline)
+        self.elements = [(tag, names | self.late) for tag, names in _elements(text)]
+        self.tags = {tag for tag, _ in self.elements}
+        self.read = set(re.findall(r"var\(\s*(--[\w-]+)", text))
+        self.known = {}
+
+    def has(self, compound):
+        """Whether some element can match ``compound``, now or once scripts have run."""
+        if compound not in self.known:
+            tag, names = compound
+            made = bool(names & self.late)  # the element itself may come from a script
+            self.known[compound] = (made and names <= self.late) or any(
+                names <= own and (made or tag in ("", own_tag)) for own_tag, own in self.elements
+            )
+        return self.known[compound]
 
 
 def _wanted(folder, pages):
@@ -310,7 +363,7 @@ def _of_body(found):
     return "" if gone else found[0]
 
 
-def _head(head, path, folder, style, joined):
+def _head(head, path, folder, style, joined, paper):
     """The page's head with its style inside, one deferred script, and inline scripts after that one."""
     root = _root(path, folder)
     seen = set()
@@ -334,7 +387,7 @@ def _head(head, path, folder, style, joined):
     head = head[: first.end()] + VIEWPORT.sub("", head[first.end() :])
     page = path.relative_to(folder).with_suffix("").as_posix()
     inside = style.replace("static:", f"{root}_static/")
-    added = f"<style>{inside}</style>\n"
+    added = f'<style>{inside}</style>\n<link rel="stylesheet" media="print" href="{root}{paper}" />\n'
     added += f'<script>window.wkPage = "{page}"</script>\n<script defer src="{root}{joined}"></script>\n'
     # Search's own scripts stand after the joined one, on which they rely.
     late = re.findall(r"\n<script defer src=[^>]*></script>", head)

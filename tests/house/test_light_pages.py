@@ -41,7 +41,8 @@ def test_a_page_weighs_at_most_what_a_phone_can_carry(path):
     whole, frames = loaded(path)
     assert whole - frames <= 1_500_000 and whole <= 5_000_000
     text = path.read_text()
-    assert not re.search(r'<link[^>]+rel="stylesheet"', text), "a style sheet would hold up the first paint"
+    sheets = re.findall(r'<link[^>]+rel="stylesheet"[^>]*>', text)
+    assert all('media="print"' in sheet for sheet in sheets), "a style sheet would hold up the first paint"
     late = re.findall(r"<script[^>]*\bsrc=[^>]*>", text)
     assert late and all("defer" in tag or "async" in tag for tag in late)
 
@@ -52,6 +53,8 @@ def test_maths_and_icons_need_no_script(open_page, path):
     formulas, typeset = page.locator(".math").count(), page.locator(".math > mjx-container").count()
     assert formulas == typeset > 20
     assert page.locator(".math > mjx-container mjx-assistive-mml math").count() == typeset, "for screen readers"
+    fonts = page.evaluate("[...document.querySelectorAll('mjx-c')].map(e => getComputedStyle(e).fontFamily)")
+    assert len(fonts) > 50 and all("MJX" in font for font in fonts), "the style sheet is whole"
     assert "\\(" not in re.sub(r"(?s)<(script|pre|code).*?</\1>", "", path.read_text())
     assert page.locator("svg.svg-inline--fa").count() >= 5 and page.locator("i[class*=fa-]").count() == 0
 
@@ -77,20 +80,27 @@ def test_every_picture_has_its_size_so_that_the_text_does_not_jump():
 
 def test_rules_that_a_page_cannot_use_go_and_all_others_stay():
     css = """
-    @import url("other.css"); /* a comment */
-    .here, .gone { color: red } .gone > p { color: blue } #id .here:not(.gone) { margin: 0 }
-    p:is(.gone, b)  {  top : 0 } mjx-c.mjx-c41 { x: 1 } mjx-mi { y: 1 } a[class*="gone"] { z: 1 }
-    @media (max-width: 5px) { .here { a: b } .gone { c: d } } @media print { .gone { c: d } }
-    :root { --read: 1; --chain: var(--read2); --read2: 2; --unread: 3 } p { w: var(--read) } @keyframes k { from { o: 0 } }
+    .here, .gone { color: red } .gone > p { color: blue } #id .here:not(.gone) { margin: 0 } p.here { b: 1 } div.here { b: 2 }
+    p:is(.gone, b)  {  top : 0 } mjx-c.mjx-c41 { x: 1 } mjx-mi { y: 1 } a[class*="gone"] { z: 1 } a[title] { z: 2 }
+    .here.other { t: 1 } .one.two { t: 2 } button.later { l: 1 } .here.later { l: 2 } /* a comment */
+    @media (max-width: 5px) { .here { a: b } .gone { c: d } } @media print { .gone { paper: 1 } }
+    :root { --read: 1; --chain: var(--read2); --read2: 2; --unread: 3;
+      --picture: url("data:image/svg+xml;a,%3Csvg d='M4 7h22'%3E;") } .here { after: 1 } p { w: var(--read) } @keyframes k { from { o: 0 } }
     .icon::before { font: var(--fa-font-solid) } .sd\\:big { q: 1 }
     """
-    words = {"here", "id", "mjx-c", "mjx-c41", "icon", "sd:big"}
-    found = in_book_environment(f"print(slim.Rules({css!r}).for_page({words!r}))")
-    for kept in (".here{color: red}", "#id .here:not(.gone){margin: 0}", "p:is(.gone, b){top : 0}", "mjx-c.mjx-c41{x: 1}",
-                 'a[class*="gone"]{z: 1}', "@media (max-width: 5px){.here{a: b}}", "--read: 1", "from { o: 0 }", ".sd\\:big{q: 1}"):  # fmt: skip
+    page = """<p class="here one" id="id"><mjx-c class="mjx-c41"></mjx-c><a class="two icon other sd:big" href="x">x</a></p>
+    <script>document.body.classList.add("later")</script>"""
+    found, paper = in_book_environment(
+        f"rules = slim.Rules({css!r}); print(rules.for_page(slim.Page({page!r}, set()))); print(rules.for_print())"
+    ).splitlines()
+    for kept in (".here{color: red}", "#id .here:not(.gone){margin: 0}", "p.here{b: 1}", "p:is(.gone, b){top : 0}",
+                 "mjx-c.mjx-c41{x: 1}", 'a[class*="gone"]{z: 1}', "button.later{l: 1}", ".here.later{l: 2}",
+                 "@media (max-width: 5px){.here{a: b}}", "--read: 1", "from { o: 0 }", ".here{after: 1}", ".sd\\:big{q: 1}"):  # fmt: skip
         assert kept in found, kept
-    for gone in (".gone{", ".gone >", "mjx-mi", "print", "--unread", "--chain", "--read2", "comment", "fa-font"):
+    for gone in (".gone{", ".gone >", "mjx-mi", "div.here", "[title]", ".here.other", ".one.two", "paper", "--unread",
+                 "--chain", "--read2", "--picture", "svg", "M4", "comment", "fa-font"):  # fmt: skip
         assert gone not in found, gone
+    assert paper == ".gone{paper: 1}", "paper has a sheet of its own, which no screen waits for"
 
 
 def test_a_picture_inside_a_page_becomes_a_file_with_its_size(tmp_path):
