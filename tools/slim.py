@@ -56,9 +56,7 @@ ICON_RULE = re.compile(r"\.fa-[\w-]+::?before")
 PROPERTY = re.compile(
     r"""(--[\w-]+)\s*:(?:[^;{}"'(]|"[^"]*"|'[^']*'|\((?:[^()"']|"[^"]*"|'[^']*'|\([^()]*\))*\))*(?:;|(?=\}))"""
 )
-CLASSES_SET = re.compile(
-    r"""classList\.\w+\(([^)]*)\)|className\s*\+?=\s*([^;}]+)|\bclass=\\?["'`]?([^"'`>]*)|setAttribute\("class",([^)]*)\)"""
-)
+LITERAL = re.compile(r"""\"[^"\n]*\"|'[^'\n]*'|`[^`]*`""")
 DYNAMIC_ATTRIBUTES = {"open", "hidden", "disabled", "checked", "tabindex", "data-theme", "data-mode", "aria-expanded"}
 WORD = re.compile(r"[A-Za-z_][\w-]*")
 
@@ -243,8 +241,8 @@ def _words_of_scripts(folder, scripts):
 
 
 def _spoken(code):
-    """The classes that a script gives to elements of the page, or writes into its markup."""
-    return {word for found in CLASSES_SET.findall(code) for text in found for word in WORD.findall(text)}
+    """The words inside the string literals of a script: a class, an id or an attribute that it sets is among them."""
+    return {word for text in LITERAL.findall(code) for word in WORD.findall(text)}
 
 
 def _elements(text):

@@ -106,7 +106,10 @@ def test_without_script_and_in_print_a_control_shows_one_named_frame(open_page, 
         control.locator("img:visible").wait_for()
         assert control.locator("img:visible").count() == 1
         assert control.locator(".wk-bar").is_hidden()
-        assert control.locator(".wk-paper").inner_text().startswith("Shown here:")
+        said = control.locator(".wk-paper")
+        said.scroll_into_view_if_needed()
+        said.wait_for()
+        assert said.text_content().startswith("Shown here:")
     page = open_page(path)
     page.emulate_media(media="print")
     for control in page.locator(".wk-control").all():

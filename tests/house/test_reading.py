@@ -126,6 +126,8 @@ def chapter(chromium):
         page = context.new_page()
         page.goto(next(path for path in CHAPTERS if path.stem == stem).as_uri(), wait_until="load")
         page.wait_for_selector("mjx-container", state="attached", timeout=15_000)
+        if options.get("java_script_enabled", True):  # sections get their heights as they come near; here, all at once
+            page.add_style_tag(content="* { content-visibility: visible !important; }")
         page.wait_for_timeout(700)
         return page
 
