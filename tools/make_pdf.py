@@ -112,6 +112,10 @@ def article(page, number, numbers):
     found["id"] = f"p{number}"
     found["class"] = [*found.get("class", []), "wk-chapter"]
     sheets = [with_addresses(style.string or "", folder) for style in soup.head.find_all("style")]
+    for link in soup.head.select('link[rel="stylesheet"][media="print"]'):
+        sheet = posixpath.normpath(posixpath.join(folder, link["href"]))
+        rules = with_addresses((HTML / sheet).read_text(encoding="utf-8"), posixpath.dirname(sheet))
+        sheets.append(f"@media print {{{rules}}}")
     return found, "\n".join(sheets)
 
 

@@ -349,7 +349,7 @@ def _root(page, folder):
 
 def _named(found):
     """A link whose words are a formula, with a name that can be spoken: the TeX without its signs."""
-    spoken = " ".join(re.findall(r"[A-Za-z]+|\d+", re.sub(r"\\\\math[a-z]+", "", html.unescape(found[3]))))
+    spoken = " ".join(re.findall(r"[A-Za-z]+|\d+", re.sub(r"\\math[a-z]+", "", html.unescape(found[3]))))
     return f'<a aria-label="symbol {spoken}"{found[1]}>{found[2]}'
 
 

@@ -32,7 +32,7 @@ def test_the_front_page_has_one_card_a_chapter_of_the_book_and_none_for_chapters
     toc = yaml.safe_load((ROOT / "_toc.yml").read_text())
     files = [chapter["file"] for part in toc["parts"] for chapter in part["chapters"]]
     slugs = [file.rsplit("/", 1)[1] for file in files if file.startswith("notebooks/")]
-    assert list(cards()) == slugs == [slug for slug in slugs if (ROOT / "claims").glob(f"*/{slug}.yml")]
+    assert list(cards()) == slugs == [slug for slug in slugs if any((ROOT / "claims").glob(f"*/{slug}.yml"))]
     questions = re.search(r'<ul class="wk-questions">.*?</ul>', FRONT.read_text(), re.S)[0]
     assert [slug for slug in slugs if f"/{slug}.html" in questions] == slugs
 
@@ -66,6 +66,15 @@ def test_a_card_of_an_unknown_chapter_or_figure_is_an_error(tmp_path, monkeypatc
         monkeypatch.setattr(front_page, "ROOT", root)
         with pytest.raises(SystemExit, match=message):
             front_page.write(root, root / "pictures")
+
+
+def test_the_table_of_the_pages_speed_has_a_head_for_every_column():
+    page = (browser.HTML / "book" / "how-we-know.html").read_text()
+    table = next(t for t in re.findall(r"(?s)<table.*?</table>", page) if "first paint, slowed" in t)
+    rows = [re.findall(r"(?s)<t[hd][^>]*>(.*?)</t[hd]>", row) for row in re.findall(r"(?s)<tr.*?</tr>", table)]
+    assert {len(row) for row in rows} == {len(rows[0])} and len(rows) >= 5
+    assert all(re.sub("<[^>]*>", "", cell).strip() for row in rows[2:] for cell in row), "measured rows have no gaps"
+    assert rows[0][-1].strip().endswith("weight</p>") and all("kB" in row[-1] for row in rows[1:])
 
 
 def test_all_questions_are_on_the_first_screen_of_a_phone(open_page):

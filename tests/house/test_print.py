@@ -50,6 +50,13 @@ def test_the_whole_book_asks_for_no_script_and_only_for_files_that_exist(whole):
     assert re.findall(r"<details(?![^>]* open)[^>]*>", whole) == []
 
 
+def test_the_whole_book_follows_the_rules_of_paper(whole):
+    paper = whole[whole.index("@media print") :].partition("</style>")[0]
+    for rule in (".wk-bar", ".wk-paper", "break-inside: avoid"):
+        assert rule in paper, rule
+    assert whole.count("@media print") == 1, "the one sheet that all pages share, once"
+
+
 def test_style_sheets_are_merged_in_their_common_order():
     sheets = ["a{x:1}c{x:1}", "a{x:1}b{x:1}c{x:1}", "b{x:1}d{x:1}"]
     assert re.findall(r"\w(?=\{)", make_pdf.merged(sheets)) in (list("abcd"), list("abdc"))
