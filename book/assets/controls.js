@@ -24,3 +24,14 @@ addEventListener("scroll", () => {
 addEventListener("load", () => {
   for (const button of document.querySelectorAll(".copybtn")) button.ariaLabel = "Copy this code";
 });
+
+// Sections that were left out of the first layout follow long before they come into sight, so that who scrolls fast meets
+// no empty place and nothing moves when it fills.
+addEventListener("load", () => {
+  const ahead = new IntersectionObserver((seen) => {
+    for (const { target, isIntersecting } of seen) {
+      if (isIntersecting) { ahead.unobserve(target); target.style.contentVisibility = "visible"; }
+    }
+  }, { rootMargin: "4000px" });
+  for (const section of document.querySelectorAll(".bd-article > section > section")) ahead.observe(section);
+});
