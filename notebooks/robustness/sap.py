@@ -103,15 +103,14 @@ from workings.robustness.sap_study import (
     fraction_sweep,
     full_study,
     gradient,
-    headline,
+    headlines,
     mask_picture,
     rates,
     sd,
-    train_cnn,
+    train_cnns,
     with_sap,
 )
 from workings.seeding import generator
-from workings.threads import two_at_a_time
 
 use_style()
 torch.set_num_threads(1)  # maps this small gain nothing from more
@@ -316,7 +315,7 @@ plt.show()
 
 # %%
 train, test = digits64()
-networks = [train_cnn(train, seed, settings.epochs) for seed in seeds]
+networks = train_cnns(train, seeds, settings.epochs)
 pruned = with_sap(networks[0], seed=0)
 once, again = (pruned(test.images[:1]).argmax().item() for _ in range(2))
 print(f"digit {test.labels[0]}: two passes of SAP-100 say {once} and {again}")
@@ -330,7 +329,7 @@ print(f"digit {test.labels[0]}: two passes of SAP-100 say {once} and {again}")
 # The next cell does most of this chapter's work: each network on all 597 images, clean and attacked.
 
 # %%
-looked = two_at_a_time(lambda s: headline(networks[s], test, s, settings), seeds)
+looked = headlines(networks, test, seeds, settings)
 
 
 def spread_over_seeds(kind):
@@ -401,11 +400,8 @@ book.check("sap-6", above.mean(), spread=sd(above), seeds=seeds, at="demo", digi
 # > **Predict.** Which is the most accurate under this attack: the dense network, SAP-100, or SAP-25?
 
 # %%
-curves = two_at_a_time(lambda s: attack_curves(networks[s], test, s, settings), seeds)
+table = attack_curves(networks, test, seeds, settings)  # (seeds, radii, 2) a key
 radii = np.array([0.0, *settings.epsilons])
-table = {
-    key: np.stack([c[key] for c in curves]) for key in curves[0]
-}  # (seeds, radii, 2)
 
 
 def draw(axes, lines):

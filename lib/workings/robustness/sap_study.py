@@ -96,8 +96,11 @@ def digits64() -> tuple[Split, Split]:
     return Split(train.images.double(), train.labels), Split(test.images.double(), test.labels)
 
 
-def train_cnn(train: Split, seed: int, epochs: int) -> nn.Module:
-    """The digits network of the part, trained in the dtype of ``train.images`` with Adam (2e-3, batch 64), in eval mode."""
+def train_cnn(train: Split, seed: int, epochs: int, tick: Callable[[], None] = lambda: None) -> nn.Module:
+    """The digits network of the part, trained in the dtype of ``train.images`` with Adam (2e-3, batch 64), in eval mode.
+
+    ``tick`` is called after each step.
+    """
     model = digits_cnn(stream(seed, "digits_cnn", "init")).to(train.images.dtype)
     order = ShuffledBatches(len(train.labels), 64, seed)
 
@@ -108,10 +111,15 @@ def train_cnn(train: Split, seed: int, epochs: int) -> nn.Module:
         return train.images[order(step)], train.labels[order(step)]
 
     optimiser = torch.optim.Adam(model.parameters(), lr=2e-3)
-    steps = epochs * order.per_epoch
-    with counter(steps, "training steps") as tick:
-        fit(model, loss, batches, optimiser, steps, seed=seed, on_step=lambda *_: tick())
+    fit(model, loss, batches, optimiser, epochs * order.per_epoch, seed=seed, on_step=lambda *_: tick())
     return model.eval()
+
+
+def train_cnns(train: Split, seeds: Sequence[int], epochs: int) -> list[nn.Module]:
+    """:func:`train_cnn` for each of ``seeds``, two at a time behind one bar."""
+    steps = epochs * ShuffledBatches(len(train.labels), 64, 0).per_epoch
+    with counter(len(seeds) * steps, "training steps") as tick:
+        return two_at_a_time(lambda seed: train_cnn(train, seed, epochs, tick), seeds, label=None)
 
 
 def with_sap(model: nn.Module, seed: int, fraction: float = 1.0, backward: str = "mask") -> nn.Module:
@@ -149,56 +157,89 @@ def curve(
     return [rates(sample_softmax(victim, fgsm_step(x, grad, eps), passes), y) for eps in epsilons]
 
 
-def headline(model: nn.Module, test: Split, seed: int, settings: Settings) -> dict[str, torch.Tensor]:
-    """Softmax samples (S, B, K) on all of ``test``: dense and SAP-100, clean and at radius ``settings.eps``.
+def headlines(
+    models: Sequence[nn.Module], test: Split, seeds: Sequence[int], settings: Settings
+) -> list[dict[str, torch.Tensor]]:
+    """For each of ``models`` softmax samples (S, B, K) on all of ``test``: dense and SAP-100, clean and at ``settings.eps``.
 
     The keys that matter: ``"dense"``, ``"sap"`` (clean); ``"dense attacked"``; ``"mask"``, ``"identity"`` and
     ``"transfer"``: SAP-100 attacked with its own gradients under each rule, and with the dense network's.
     """
     x, y = test
-    sap = with_sap(model, seed)
-    own = gradient(model, x, y, 1)
-    found = {
-        "dense": sample_softmax(model, x, 1),
-        "sap": sample_softmax(sap, x, settings.clean_passes),
-        "dropout": sample_softmax(with_dropout(model, seed), x, settings.passes),
-        "dense attacked": sample_softmax(model, fgsm_step(x, own, settings.eps), 1),
-        "transfer": sample_softmax(sap, fgsm_step(x, own, settings.eps), settings.passes),
-    }
-    for rule in ("mask", "identity"):
-        grad = gradient(with_sap(model, seed, backward=rule), x, y, settings.masks)
-        found[rule] = sample_softmax(sap, fgsm_step(x, grad, settings.eps), settings.passes)
-    return found
+    pairs = list(zip(models, seeds, strict=True))
+    rules = ("mask", "identity")
+
+    def own(job: tuple[nn.Module, int, str]) -> torch.Tensor:
+        model, seed, rule = job
+        return gradient(with_sap(model, seed, backward=rule), x, y, settings.masks)
+
+    def dense(job: tuple[nn.Module, int]) -> dict[str, torch.Tensor]:
+        model, seed = job
+        dropped = sample_softmax(with_dropout(model, seed), x, settings.passes)
+        return {"grad": gradient(model, x, y, 1), "dense": sample_softmax(model, x, 1), "dropout": dropped}
+
+    grads = iter(two_at_a_time(own, [(*pair, rule) for pair in pairs for rule in rules]))
+    found = two_at_a_time(dense, pairs)
+    images = [
+        {"sap": x, "transfer": fgsm_step(x, base.pop("grad"), settings.eps)}
+        | {rule: fgsm_step(x, next(grads), settings.eps) for rule in rules}
+        for base in found
+    ]
+    for base, (model, _), inputs in zip(found, pairs, images, strict=True):
+        base["dense attacked"] = sample_softmax(model, inputs["transfer"], 1)
+
+    def passes(job: tuple[nn.Module, int, dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+        model, seed, inputs = job
+        sap = with_sap(model, seed)  # one stream for all kinds of input, in their order
+        number = {"sap": settings.clean_passes}
+        return {kind: sample_softmax(sap, z, number.get(kind, settings.passes)) for kind, z in inputs.items()}
+
+    pruned = two_at_a_time(passes, [(*pair, inputs) for pair, inputs in zip(pairs, images, strict=True)])
+    return [base | more for base, more in zip(found, pruned, strict=True)]
 
 
-def attack_curves(model: nn.Module, test: Split, seed: int, settings: Settings) -> dict[tuple[str, str], np.ndarray]:
-    """FGSM curves on the first ``curve_images``: (defence, whose gradient) -> (radii + 1, 2) of :func:`rates`.
+def attack_curves(
+    models: Sequence[nn.Module], test: Split, seeds: Sequence[int], settings: Settings
+) -> dict[tuple[str, str], np.ndarray]:
+    """FGSM curves on the first ``curve_images``: (defence, whose gradient) -> (models, radii + 1, 2) of :func:`rates`.
 
-    The first row is the clean one. Defences "dense", "SAP-100", "SAP-25", "dropout"; gradients "mask",
+    The first radius is 0. Defences "dense", "SAP-100", "SAP-25", "dropout"; gradients "mask",
     "identity", "pathwise" (the defence's own) and "dense" (transferred).
     """
     x, y = test.images[: settings.curve_images], test.labels[: settings.curve_images]
-    from_dense = gradient(model, x, y, 1)
+    fractions = {"SAP-25": 0.25, "SAP-100": 1.0}
+    kinds = {
+        "SAP-25": ("mask", "pathwise", "identity"),
+        "SAP-100": ("mask", "identity", "dense"),
+        "dropout": ("mask",),
+        "dense": ("dense",),
+    }
 
-    def attacked(victim: nn.Module, grads: dict[str, torch.Tensor], passes: int) -> dict[str, np.ndarray]:
+    def attacked(job: tuple[str, nn.Module, int]) -> dict[tuple[str, str], np.ndarray]:
+        name, model, seed = job
+        passes = 1 if name == "dense" else settings.passes
+        dropped = with_dropout(model, seed)
+
+        def grad(rule: str) -> torch.Tensor:
+            if rule == "dense":
+                return gradient(model, x, y, 1)
+            source = dropped if name == "dropout" else with_sap(model, seed, fractions[name], rule)
+            return gradient(source, x, y, settings.curve_masks)
+
+        grads = {rule: grad(rule) for rule in kinds[name]}
+        victim = {"dense": model, "dropout": dropped}.get(name) or with_sap(model, seed, fractions[name])
         clean = rates(sample_softmax(victim, x, passes), y)
         return {
-            rule: np.array([clean, *curve(victim, x, y, g, settings.epsilons, passes)]) for rule, g in grads.items()
+            (name, rule): np.array([clean, *curve(victim, x, y, g, settings.epsilons, passes)])
+            for rule, g in grads.items()
         }
 
-    found = {("dense", "dense"): attacked(model, {"dense": from_dense}, 1)["dense"]}
-    for name, fraction, rules in (
-        ("SAP-100", 1.0, ("mask", "identity")),
-        ("SAP-25", 0.25, ("mask", "pathwise", "identity")),
-    ):
-        grads = {r: gradient(with_sap(model, seed, fraction, r), x, y, settings.curve_masks) for r in rules}
-        if fraction == 1.0:
-            grads["dense"] = from_dense
-        rows = attacked(with_sap(model, seed, fraction), grads, settings.passes)
-        found |= {(name, rule): row for rule, row in rows.items()}
-    dropped = with_dropout(model, seed)
-    grads = {"mask": gradient(dropped, x, y, settings.curve_masks)}
-    found["dropout", "mask"] = attacked(dropped, grads, settings.passes)["mask"]
+    pairs = list(zip(models, seeds, strict=True))
+    rows = iter(two_at_a_time(attacked, [(name, *pair) for name in kinds for pair in pairs]))
+    found: dict[tuple[str, str], np.ndarray] = {}
+    for _ in kinds:
+        curves = [next(rows) for _ in pairs]
+        found |= {key: np.stack([row[key] for row in curves]) for key in curves[0]}
     return found
 
 
