@@ -7,7 +7,7 @@ from html import escape
 
 from .criteria import Claim, Criterion, NotPlanned
 from .results import Result
-from .rounding import NOISE, SMALL, plain, with_spread
+from .rounding import NOISE, SMALL, plain, significant, with_spread
 from .verdicts import NOT_RUN, SYMBOLS
 
 
@@ -88,6 +88,8 @@ class Table:
 def value_text(criterion: Criterion, result: Result, *, unit: bool = True) -> str:
     """A measured value as a reader should see it (with its unit), and the same on every machine.
 
+    Without a spread it keeps two significant digits, or as many of four as show on which side of the criterion it is.
+
     An error that is rounding noise (not a plain zero under a bound above 1e-6), or any value shown with ``digits=0``, appears as its bound
     (``below 1e-10``): its own digits would mean nothing and differ from processor to processor.
     """
@@ -106,7 +108,11 @@ def value_text(criterion: Criterion, result: Result, *, unit: bool = True) -> st
     elif isinstance(value, int) and not result.spread:
         text = str(value)
     else:
-        text = with_spread(value, result.spread, result.digits)
+        digits = result.digits
+        if digits is None and not result.spread:  # nothing says that a third digit means anything, unless it decides
+            agrees = lambda n: criterion.met(float(significant(value, n))) == met
+            digits = next((n for n in (2, 3) if agrees(n)), 4)
+        text = with_spread(value, result.spread, digits)
     return f"{text} {criterion.unit}" if unit and criterion.unit else text
 
 

@@ -273,6 +273,21 @@ def test_the_comparison_uses_the_value_and_not_its_rounded_display():
     assert not criterion.met(0.100001)
 
 
+@pytest.mark.parametrize(
+    ("criterion", "value", "shown"),
+    [
+        (Criterion("at_least", target=0.05), 0.42000000000000004, "0.42"),
+        (Criterion("at_least", target=0.05), 0.14933, "0.15"),
+        (Criterion("at_least", target=0.05), 0.0496, "0.0496"),  # 0.050 would look as if it had passed
+        (Criterion("at_most", target=0.05), 0.05004, "0.05004"),
+        (Criterion("within", target=0.0, tolerance=2.0), 141.3, "140"),
+    ],
+)
+def test_a_value_without_a_spread_keeps_two_digits_unless_more_decide(criterion, value, shown):
+    assert value_text(criterion, Result(value)) == shown
+    assert criterion.met(float(shown)) == criterion.met(value)
+
+
 @pytest.mark.parametrize("value", [np.float64(1.4), np.float32(1.5), np.int64(1), 1, np.array(1.4), np.array([1.4])])
 def test_numbers_of_other_libraries_are_taken_as_numbers(house, value):
     result = ledger.open("toy", **house).check("toy-2", value).result
@@ -409,7 +424,7 @@ def test_the_other_tiers_record_completes_the_verdict(house):
     full.close()
     demo = ledger.open("toy", **house)
     assert demo.check("toy-2", 9.0).verdict == REPRODUCED  # an indicative demo does not overrule a full run
-    assert demo.table().rows[1][3:] == ("9.000 sd", "1.340 sd", "✓ reproduced")
+    assert demo.table().rows[1][3:] == ("9.0 sd", "1.3 sd", "✓ reproduced")
     assert ledger.verdicts("toy", **house) == {"toy-1": NOT_RUN, "toy-2": REPRODUCED, "toy-3": REPRODUCED}
 
 

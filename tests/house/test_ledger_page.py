@@ -92,7 +92,7 @@ def test_a_criterion_that_changed_after_the_run_is_pointed_out(house):
     file = house["claims"] / "uncertainty" / "toy.yml"
     file.write_text(file.read_text().replace("tolerance: 0.05", "tolerance: 0.1"))
     (table,) = tables(ledger_page.ledger_markdown(**house))
-    assert table[2][4] == "1.410 (within 0.1 of 1.33 sd); when it ran, the criterion was: within 0.05 of 1.33 sd"
+    assert table[2][4] == "1.4 (within 0.1 of 1.33 sd); when it ran, the criterion was: within 0.05 of 1.33 sd"
 
 
 def test_no_run_no_claims_and_no_benchmark_are_said(house, tmp_path):
