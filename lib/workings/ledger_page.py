@@ -29,7 +29,7 @@ chapter's claims file; a run records what it measured; the verdict is computed f
 - **{with_symbol(NOT_REPRODUCED)}**: a run that could have met the criterion did not.
 - **{with_symbol(NOT_RUN)}**: nothing has been measured yet.
 
-*Demo* runs in the notebook on two processor cores in about a minute. *Full* is the experiment at the paper's scale
+*Demo* runs in the notebook on two processor cores in a minute or two. *Full* is the experiment at the paper's scale
 or as near as its row says. A number after ± is the standard deviation over the recorded seeds or splits; for the mean of
 many generated samples it is the standard error. "As required" and "outside" stand where the value itself would differ
 between machines and only its side of the criterion is stable. Each id leads to the cell that measured it.

@@ -121,3 +121,20 @@ def test_without_script_the_ledger_shows_every_claim(open_page):
     page = open_page(LEDGER, DESKTOP, java_script_enabled=False)
     page.emulate_media(media="print")
     assert page.locator("#the-ledger tbody tr:visible").count() == sum(len(c.claims) for c in load_all())
+
+
+def test_on_a_phone_the_ledgers_claims_are_cards_that_fit_and_say_what_each_line_is(open_page):
+    page = open_page(LEDGER, PHONE)
+    wide = "[...document.querySelectorAll('#the-ledger table')].filter(t => t.scrollWidth > 390).length"
+    assert page.evaluate(wide) == 0
+    names = page.evaluate(
+        "[...document.querySelector('#the-ledger tbody tr').cells].map(c => getComputedStyle(c, '::before').content)"
+    )
+    head = page.locator("#the-ledger table thead").first.locator("th").all_text_contents()
+    assert names[:3] == ["none"] * 3 and names[3:] == [f'"{name}: "' for name in head[3:]]
+    page.select_option("select[name=verdict]", "not run")
+    hidden = page.locator("#the-ledger tbody tr[hidden]")
+    assert hidden.count() > 10 and not any(row.is_visible() for row in hidden.all())
+    desk = open_page(LEDGER)
+    assert desk.locator("#the-ledger thead").first.bounding_box()["height"] > 20
+    assert desk.evaluate("getComputedStyle(document.querySelector('#the-ledger td')).display") == "table-cell"
