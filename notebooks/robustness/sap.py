@@ -25,7 +25,7 @@
 # authors published that an attacker who looks more closely brings it to 0.1%. We build SAP, see the gain, and then take it away.
 #
 # - **You need** convolutional networks, gradients with respect to the input, and a little probability.
-# - **It takes** 45 minutes to read and under a minute to run.
+# - **It takes** 45 minutes to read and one to two minutes to run.
 # - **Afterwards you can** put SAP into your own network, and name three checks to make before you believe any gain in robustness.
 #
 # This chapter is the first of two. The second, {doc}`sap_erratum`, asks how the first attack on SAP came to be aimed at a program
