@@ -24,7 +24,7 @@
 # watches what the code learns, what the pictures lose, and where the promise stops.
 #
 # - **You need** an idea of what an autoencoder is, the normal distribution, and logarithms.
-# - **It takes** 45 minutes to read and under a minute to run.
+# - **It takes** 45 minutes to read and one to two minutes to run.
 # - **Afterwards you can** read a heat-map of latents against factors, train a beta-VAE, and tell a disentangled code from a score that says so.
 #
 # We worked from public text about the paper (its abstract, argument and objective), not from its PDF, and no model code was published. Layer sizes are those on which
