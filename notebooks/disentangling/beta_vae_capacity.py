@@ -25,7 +25,7 @@
 # then asks how much of it survives in a real model. Part of it does not.
 #
 # - **You need** the chapter {doc}`on early visual concepts <early_visual_concepts>`, or another first meeting with the VAE and its KL term.
-# - **It takes** 45 minutes to read and about a minute to run.
+# - **It takes** 45 minutes to read and one to two minutes to run.
 # - **Afterwards you can** say which factor a model will encode next, steer the capacity of a VAE, and tell nats that are spent from nats that are used.
 #
 # The paper was not at hand. What we say of its figures comes from page-referenced notes and from people who quote it in public, and is marked so. All
