@@ -25,7 +25,7 @@
 # [Dhillon and Carlini (2020)](https://arxiv.org/abs/2010.00071).
 #
 # - **You need** the chapter on {doc}`SAP itself <sap>`, gradients, and a rough idea of an adversarial example.
-# - **It takes** 40 minutes to read and about a minute to run.
+# - **It takes** 40 minutes to read and one to two minutes to run.
 # - **Afterwards you can** tell a robust random network from one whose gradient is wrong.
 #
 # The body of the erratum was not at hand, only its abstract. What differed between the two programs we read in their public
