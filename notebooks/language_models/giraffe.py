@@ -25,7 +25,7 @@
 # and find that the usual measure, perplexity, can be perfect where reading has failed.
 #
 # - **You need** attention with queries and keys, sines and cosines.
-# - **It takes** 45 minutes to read and a few minutes to run.
+# - **It takes** 45 minutes to read and one to two minutes to run.
 # - **Afterwards you can** change the positions of any rotary model, know what each change does, and test it with a task that
 #   perplexity cannot fool.
 #
