@@ -78,23 +78,26 @@ def test_an_unknown_table_lists_the_known_ones(name):
         uci.synthetic_table(name, 3, np.random.default_rng(0))
 
 
+GZIPPED = gzip.compress(b"1,2\n3,4\n", mtime=0)
+
+
 @pytest.mark.parametrize(
     "content",
     [
-        "",
-        "\n\n",
-        "a,b\n1,2\n",
-        "1,2\n3\n",
-        "1,2\n3,\n",
-        "1,nan\n",
-        "1,inf\n",
-        "1\n2\n",
-        b"",
-        b"1,2\n3,4\n",
-        gzip.compress(b"1,2\n3,4\n")[:-6],
-        gzip.compress("1,2\né,4\n".encode()),
-        gzip.compress(b"\x80\x04K\x01."),
-        gzip.compress(b"1,2\n3,4\n")[:10] + b"\xff" * 40,
+        pytest.param("", id="empty"),
+        pytest.param("\n\n", id="empty lines"),
+        pytest.param("a,b\n1,2\n", id="a header"),
+        pytest.param("1,2\n3\n", id="a short row"),
+        pytest.param("1,2\n3,\n", id="a missing number"),
+        pytest.param("1,nan\n", id="nan"),
+        pytest.param("1,inf\n", id="inf"),
+        pytest.param("1\n2\n", id="one column"),
+        pytest.param(b"", id="no bytes"),
+        pytest.param(b"1,2\n3,4\n", id="not compressed"),
+        pytest.param(GZIPPED[:-6], id="cut short"),
+        pytest.param(gzip.compress("1,2\né,4\n".encode(), mtime=0), id="a letter"),
+        pytest.param(gzip.compress(b"\x80\x04K\x01.", mtime=0), id="a pickle"),
+        pytest.param(GZIPPED[:10] + b"\xff" * 40, id="damaged"),
     ],
 )
 def test_a_file_that_is_no_table_of_numbers_is_named(tmp_path, content):
