@@ -259,8 +259,9 @@ def test_the_held_out_block_is_the_large_lower_right_eighth(sprites):
 
 def test_the_demo_experiments_run_and_have_one_entry_for_each_seed(sprites):
     settings = replace(
-        Settings.full(dry_run=True), steps=3, hold_out_steps=3, hidden=(8,), latents=4, betas=(0.05, 1.0, 4.0)
-    )
+        Settings.full(dry_run=True), steps=3, hold_out_steps=3, hidden=(8,), latents=4, betas=(0.05, 1.0, 4.0),
+        stride_betas=(1.0, 4.0),
+    )  # fmt: skip
     models = train_betas(sprites, settings)
     assert set(models) == {(b, s) for b in settings.betas for s in settings.seeds}
     sweep = stride_sweep(models, sprites, settings)

@@ -16,7 +16,7 @@ import torch
 from workings.disentangling.dsprites_data import DSprites, factor_values, sub_grid
 from workings.disentangling.dsprites_file import FILE_NAME, load_dsprites_npz
 from workings.disentangling.early_visual_concepts_study import Settings, held_out, linear_probe
-from workings.disentangling.objectives import bernoulli_nll
+from workings.disentangling.objectives import bernoulli_nll, gaussian_kl
 from workings.disentangling.sprite_runs import CORRELATED, Run, encoder, measure, train, trained
 from workings.progress import progress
 from workings.seeding import generator
@@ -26,6 +26,7 @@ VARIANTS = {
     "VAE": 1.0,
     "autoencoder": 0.0,
 }  # of the held-out block; beta 0 leaves the noise free to vanish
+ACTIVE = 0.1  # nats above which a latent counts; the others are left out of every measure
 
 
 @dataclass(frozen=True)
@@ -133,13 +134,20 @@ def hold_out_rows(settings: FullSettings, sprites: DSprites, source: str) -> lis
         train(run, some(sprites, ~held), folder, device=settings.device)
         model = trained(run, folder, settings.device)
         nll = [_nll(model, sprites.images(rows)) for rows in pick]
-        codes = torch.cat([encoder(model)(sprites.images(rows)).cpu() for rows in pick])
+        keep = None if name == "autoencoder" else _active(model, sprites.images(pick[0]))
+        codes = torch.cat([encoder(model, keep)(sprites.images(rows)).cpu() for rows in pick])
         probe = linear_probe(codes, values, seen)
         rows.append(
             {"kind": name, "beta": run.strength, "seed": seed, "steps": run.steps, "seen": nll[0], "held": nll[1],
              "probe_seen": float(probe[0]), "probe_held": float(probe[1]), "device": _device(settings), "data": source}
         )  # fmt: skip
     return rows
+
+
+@torch.no_grad()
+def _active(model: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
+    """(M,) bool: latents above :data:`ACTIVE` nats, mean over ``images``."""
+    return torch.cat([gaussian_kl(*model.encode(part)) for part in images.split(500)]).mean(dim=0) > ACTIVE
 
 
 @torch.no_grad()
@@ -158,12 +166,12 @@ def _row(run: Run, seen: DSprites, sprites: DSprites, folder: Path, settings: Fu
     train(run, seen, folder, device=settings.device)
     model = trained(run, folder, settings.device)
     sizes = dict(n_images=settings.n_images, n_train=settings.n_train, n_eval=settings.n_eval)
-    found = measure(run, model, sprites, **sizes)
+    found = measure(run, model, sprites, **sizes, active_above=ACTIVE)
     kl, corr, latent = found["kl_per_latent"], found["corr"], found["latent"]
-    own = len(set(latent.values())) == len(CORRELATED) and all(kl[latent[name]] > 0.1 for name in CORRELATED)
+    own = len(set(latent.values())) == len(CORRELATED) and all(kl[latent[name]] > ACTIVE for name in CORRELATED)
     return {
         "beta": run.strength, "seed": run.seed, "steps": run.steps, "batch": run.batch, "trained_on": len(seen),
-        "kl": found["kl"], "active": sum(nats > 0.1 for nats in kl), "nll_mean": found["nll_mean"], "nll_sampled": found["nll_sampled"],
+        "kl": found["kl"], "active": sum(nats > ACTIVE for nats in kl), "nll_mean": found["nll_mean"], "nll_sampled": found["nll_sampled"],
         **{f"corr_{name}": corr[name] for name in CORRELATED},
         "gap": sum(found["gap"].values()) / len(CORRELATED), "followed": own and min(corr.values()) > 0.9,
         "mig": found["mig"], "score": found["score"], "kls": ", ".join(f"{nats:.2f}" for nats in sorted(kl, reverse=True)),

@@ -49,7 +49,7 @@ class Settings(Tiered):
     batch: int = 64
     learning_rate: float = 3e-3
     strides: tuple[int, ...] = (1, 3, 5)  # of the 16 x 16 positions
-    stride_betas: tuple[float, ...] = (1.0, 4.0)
+    stride_betas: tuple[float, ...] = (1.0, 4.0, 8.0)
     hold_out_steps: int = 2000
     pairs: int = 64  # L of the metric
     n_train: int = 600
@@ -280,12 +280,20 @@ def hold_out(sprites: SmallSprites, settings: Settings) -> dict[str, list[dict[s
     weights = dict(zip(KINDS, ((4.0, True), (1.0, True), (0.0, False)), strict=True))
     jobs = [Job(pictures, beta, seed, noisy) for beta, noisy in weights.values() for seed in settings.few]
     trained = iter(settings.train(jobs, settings.hold_out_steps))
-    return {kind: [_hold_out_row(next(trained), sprites, held) for _ in settings.few] for kind in KINDS}
+    return {
+        kind: [_hold_out_row(next(trained), sprites, held, noisy) for _ in settings.few]
+        for kind, (_, noisy) in weights.items()
+    }
 
 
-def _hold_out_row(model: VAE, sprites: SmallSprites, held: torch.Tensor) -> dict[str, Any]:
+def _hold_out_row(model: VAE, sprites: SmallSprites, held: torch.Tensor, noisy: bool) -> dict[str, Any]:
+    """Where there is noise, latents that are not active on the seen pictures are left out of the code (set to 0)."""
     excess = excess_nats(model, sprites.images)
     codes = codes_of(model, sprites.images)
+    if noisy:
+        with torch.no_grad():
+            kl = gaussian_kl(*model.encode(sprites.images[~held])).mean(dim=0).double().numpy()
+        codes = codes * torch.from_numpy(active_units(kl))
     row: dict[str, Any] = {"seen": float(excess[~held].mean()), "held": float(excess[held].mean()), "model": model}
     for name, degree in (("probe", 1), ("probe2", 2)):
         row[f"{name}_seen"], row[f"{name}_held"] = linear_probe(codes, sprites.values, ~held, degree).tolist()

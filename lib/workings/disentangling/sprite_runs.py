@@ -116,26 +116,29 @@ def trained(run: Run, folder: Path, device: str = "cpu") -> VAE:
     return load_weights(run.model().to(device), folder / f"{run.name}.pt").eval()
 
 
-def encoder(model: VAE) -> Callable[[torch.Tensor], torch.Tensor]:
-    """Posterior means (B, M) of images, without gradients."""
+def encoder(model: VAE, keep: torch.Tensor | None = None) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Posterior means (B, M) of images, without gradients; 0 in the latents that ``keep`` (M,) bool does not mark."""
 
     @torch.no_grad()
     def encode(x: torch.Tensor) -> torch.Tensor:
-        return torch.cat([model.encode(part)[0] for part in x.split(500)])
+        codes = torch.cat([model.encode(part)[0] for part in x.split(500)])
+        return codes if keep is None else codes * keep.to(codes)
 
     return encode
 
 
 @torch.no_grad()
 def measure(
-    run: Run, model: VAE, sprites: DSprites, *, n_images: int = 3000, n_train: int = 400, n_eval: int = 200
-) -> dict[str, Any]:
+    run: Run, model: VAE, sprites: DSprites, *, n_images: int = 3000, n_train: int = 400, n_eval: int = 200,
+    active_above: float = 0.0,
+) -> dict[str, Any]:  # fmt: skip
     """What the ledger reads of a trained ``run``, on ``n_images`` images drawn at random with replacement.
 
     Nats an image: ``kl`` and ``kl_per_latent``; ``nll_mean`` with posterior means, ``nll_sampled`` with sampled codes.
     ``corr`` is the largest |Pearson| over latents of scale, x and y, with ``latent`` which one it is and ``gap``
     to the second. ``score`` is the beta-VAE metric (64 pairs a point, ``n_train`` and ``n_eval`` points) and ``mig`` the mutual information gap over the five factors,
-    with ``mig_per_factor``. Adds the settings of the run.
+    with ``mig_per_factor``. Latents under ``active_above`` nats count as 0 in all of these: the mean of a collapsed latent
+    can follow a factor perfectly, a thousandth high. Adds the settings of the run.
     """
     noise = generator(run.seed, "sprite_runs", "measure")
     pictures = Sized(sprites, run.size)
@@ -149,14 +152,16 @@ def measure(
         rows.append(torch.cat([*nlls, gaussian_kl(mu, logvar), mu], dim=1).double().cpu())
     table = torch.cat(rows)
     latents = (table.shape[1] - 2) // 2
-    nll, kl, codes = table[:, :2].mean(dim=0), table[:, 2 : 2 + latents].mean(dim=0), table[:, 2 + latents :]
+    nll, kl = table[:, :2].mean(dim=0), table[:, 2 : 2 + latents].mean(dim=0)
+    keep = kl >= active_above
+    codes = table[:, 2 + latents :] * keep
     classes = sprites.classes[indices]
     corr = np.abs(latent_factor_correlation(codes, factor_values(classes)[:, [1, 3, 4]]))
     order = np.argsort(-corr, axis=0)
     best = np.take_along_axis(corr, order, axis=0)
     mig, per_factor = mutual_information_gap(codes, classes)
     score = beta_vae_score(
-        lambda x: encoder(model)(x if run.size == 64 else block_average(x, 2)), sprites, n_pairs=64,
+        lambda x: encoder(model, keep)(x if run.size == 64 else block_average(x, 2)), sprites, n_pairs=64,
         n_train=n_train, n_eval=n_eval, generator=generator(run.seed, "sprite_runs", "score"),
     )  # fmt: skip
     return {
