@@ -6,7 +6,9 @@ address. Each result is on disk before it is counted, so a sweep that was killed
 
 from __future__ import annotations
 
+import ast
 import contextlib
+import functools
 import hashlib
 import importlib
 import importlib.util
@@ -49,21 +51,55 @@ def experiment(slug: str) -> Experiment:
     """The experiment of chapter ``slug``: ``sweep_point(*, name: type = default, ...) -> dict of numbers``.
 
     It stands in ``workings.<part>.<slug>_sweep`` or, where it is short, in the chapter's own module ``<slug>_study`` or
-    ``<slug>``; the checksum is over those of the three that there are. Raises ``ValueError`` for an unknown chapter and
+    ``<slug>``; the checksum is over that module and every module of this package that it reaches. Raises ``ValueError`` for an unknown chapter and
     for one without an experiment to sweep.
     """
     part = paths.find_part(slug)
     names = [f"workings.{part}.{slug}{end}" for end in ("_sweep", "_study", "")]
     names = [name for name in names if importlib.util.find_spec(name) is not None]
-    modules = [importlib.import_module(name) for name in names]
-    code = hashlib.sha256("".join(map(inspect.getsource, modules)).encode()).hexdigest()[:12]
-    for module in modules:
-        function = getattr(module, "sweep_point", None)
+    for name in names:
+        function = getattr(importlib.import_module(name), "sweep_point", None)
         if function is not None:
-            return Experiment(slug, part, module.__name__, _defaults(function), code)
+            return Experiment(slug, part, name, _defaults(function), code_of(name))
     raise ValueError(
         f"chapter {slug!r} has no sweep_point; give it a module workings.{part}.{slug}_sweep, as other chapters have."
     )
+
+
+def code_of(module: str) -> str:
+    """Checksum of the source of ``module`` and of all modules of this package that it imports, directly or through others."""
+    found: dict[str, str] = {}
+    todo = [module]
+    while todo:
+        name = todo.pop()
+        source = None if name in found else _source(name)
+        if source is not None:
+            found[name] = source
+            todo += _imported(source, name)
+    return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _source(name: str) -> str | None:
+    """The source of module ``name``; ``None`` where there is no such module (a function's name, for one)."""
+    try:
+        spec = importlib.util.find_spec(name)
+    except ModuleNotFoundError:  # its parent is a module, not a package
+        return None
+    return None if spec is None or spec.loader is None else spec.loader.get_source(name)
+
+
+def _imported(source: str, name: str) -> list[str]:
+    """Names of this package that ``source``, module ``name``, may import: modules, and what is taken out of them."""
+    own, names = name.partition(".")[0], []
+    is_package = importlib.util.find_spec(name).submodule_search_locations is not None
+    package = name if is_package else name.rpartition(".")[0]
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
+            names += [base, *(f"{base}.{alias.name}" for alias in node.names)]
+    return [found for found in names if found.partition(".")[0] == own]
 
 
 def _defaults(function: Callable[..., Any]) -> Point:
@@ -167,7 +203,9 @@ def run_sweep(
         raise RuntimeError("a sweep needs dask.distributed, which is not installed; pip install distributed.") from None
 
     with _client(scheduler, min(workers, len(todo)), timeout) as client:
-        futures = {client.submit(_compute, plan.module, point, pure=False): name for name, point in todo.items()}
+        futures = {
+            client.submit(_compute, plan.module, point, plan.code, pure=False): name for name, point in todo.items()
+        }
         for future in as_completed(futures):
             name = futures[future]
             if future.status != "finished":
@@ -188,14 +226,22 @@ def run_sweep(
     return Summary(found, len(todo) - len(failed), failed)
 
 
-def _compute(module: str, point: Point) -> dict[str, Any]:
-    """On a worker: one point, with its time and the process that did it."""
+_code_here = functools.cache(code_of)  # a worker looks once: what it has imported does not change
+
+
+def _compute(module: str, point: Point, code: str | None = None) -> dict[str, Any]:
+    """On a worker: one point, with its time and the process that did it. Refuses where its own code is not ``code``."""
     try:
         function = importlib.import_module(module).sweep_point
     except ModuleNotFoundError as error:
         raise RuntimeError(
             f"a worker cannot import {module} ({error}); install this package in the workers' environment."
         ) from None
+    if code is not None and _code_here(module) != code:
+        raise RuntimeError(
+            f"a worker has other code for {module} than the one who asks ({_code_here(module)}, not {code}); "
+            "install the same version of this package everywhere and start the workers again."
+        )
     start = time.perf_counter()
     with _environment(WORKINGS_QUIET="1"):  # a worker's bars would be drawn over the sweep's own
         values = function(**point)

@@ -74,14 +74,29 @@ TINY = {  # settings that make one point a matter of a second, for each chapter 
 }
 
 
-def test_a_change_of_the_experiment_or_of_what_it_calls_in_its_chapter_is_a_change_of_code(monkeypatch):
-    sources = {"workings.robustness.sap_sweep": "a", "workings.robustness.sap_study": "b"}
-    monkeypatch.setattr(sweep.inspect, "getsource", lambda module: sources.get(module.__name__, ""))
-    codes = [sweep.experiment("sap").code]
-    for name in sources:
-        monkeypatch.setitem(sources, name, "changed")
-        codes.append(sweep.experiment("sap").code)
-    assert len(set(codes)) == 3
+@pytest.mark.parametrize("changed", ["sap_sweep", "sap_study", "sap", "attacks", "threads", "training", "multinomial"])
+def test_a_change_in_any_module_that_an_experiment_reaches_is_a_change_of_code(monkeypatch, changed):
+    read, before = sweep._source, sweep.experiment("sap").code
+    assert before == sweep.experiment("sap").code
+    monkeypatch.setattr(
+        sweep, "_source", lambda name: (read(name) or "") + "#" if name.endswith(f".{changed}") else read(name)
+    )
+    assert sweep.experiment("sap").code != before
+
+
+@pytest.mark.parametrize("changed", ["ledger", "house.cli", "uncertainty.conformal_set_size", "sap_erratum_study"])
+def test_a_change_elsewhere_is_not(monkeypatch, changed):
+    read, before = sweep._source, sweep.experiment("sap").code
+    monkeypatch.setattr(sweep, "_source", lambda name: "changed" if name.endswith(changed) else read(name))
+    assert sweep.experiment("sap").code == before
+
+
+def test_a_worker_with_other_code_refuses_its_points(scheduler, tmp_path):
+    other = plan()._replace(code="0123456789ab")
+    done = sweep.run_sweep(other, points("seed=0:2"), sweep.store(other, folder=tmp_path), scheduler=scheduler.address)
+    assert done.computed == 0 and len(done.failed) == 2
+    assert "other code for workings.uncertainty.conformal_set_size" in next(iter(done.failed.values()))
+    assert "install the same version" in next(iter(done.failed.values()))
 
 
 @pytest.mark.parametrize("slug", [path.stem for path in checkout.notebook_scripts()])
