@@ -42,6 +42,7 @@ def fingerprint():
     digest = hashlib.sha256()
     for path in sorted(path for path in paths if path.is_file() and not generated(path)):
         digest.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes())
+    digest.update(str(front_page.changed()).encode())  # the pages say so, and no longer once it is committed
     return digest.hexdigest()
 
 
@@ -66,6 +67,9 @@ def stage():
         shutil.copy(ROOT / name, SOURCE / name)
     for folder in ("book", "tools/sphinx_ext"):
         shutil.copytree(ROOT / folder, SOURCE / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    for page in front_page.written_pages():
+        with open(SOURCE / "book" / f"{page}.md", "a", encoding="utf-8") as file:
+            file.write("\n" + front_page.page_stamp(page))
     for notebook in ROOT.glob("notebooks/*/*.ipynb"):
         target = SOURCE / notebook.relative_to(ROOT)
         target.parent.mkdir(parents=True, exist_ok=True)

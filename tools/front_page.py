@@ -3,12 +3,15 @@
 import base64
 import html
 import json
+import platform
 import re
+import subprocess
+from importlib import metadata
 from pathlib import Path
 
 import yaml
 
-from workings import ledger_page
+from workings import ledger_page, record
 from workings.claims import load_all
 from workings.ledger import verdicts
 from workings.ledger_display import with_symbol
@@ -17,6 +20,8 @@ from workings.verdicts import SYMBOLS
 
 ROOT = Path(__file__).resolve().parent.parent
 MINUTES = re.compile(r"\*\*It takes\*\* (\d+) minutes to read")
+RECORDS = {"generated/benchmarks": "bench.json", "how-we-know": "site.json", "sweeps": "sweep_scaling.json"}
+MADE_FROM = ("book", "notebooks", "claims", "results", "lib", "tools", "_config.yml", "_toc.yml", "pyproject.toml")
 HELP = "Correct book/front.yml or the chapter, then run `make book` again."
 
 
@@ -54,6 +59,48 @@ def stamp(slug):
         items += [f"<li><strong>{name}:</strong> {html.escape(ledger_page.run_text(run))}.</li>" for run in runs[-1:]]
         if not runs:
             items.append(f"<li><strong>{name}:</strong> not run.</li>")
+    return _stamp(items)
+
+
+def page_stamp(page):
+    """The same for a page that no notebook makes, such as ``how-we-know``: the book's commit, and the newest run it shows."""
+    items = [f"<li><strong>This page:</strong> {html.escape(compiled())}.</li>"]
+    file = ROOT / "results" / RECORDS.get(page, "none")
+    if page == "generated/ledger":
+        items.append("<li><strong>Its runs:</strong> each chapter's are under the table of its part.</li>")
+    elif file.is_file():
+        about = json.loads(file.read_text(encoding="utf-8"))["circumstances"]
+        runs = [about] if "date" in about else list(about.values())
+        name = "The run it shows" if len(runs) == 1 else f"The newest of the {len(runs)} runs it shows"
+        newest = max(runs, key=lambda run: run["date"])
+        items.append(f"<li><strong>{name}:</strong> {html.escape(ledger_page.run_text(newest))}.</li>")
+    elif page not in RECORDS:
+        items.append("<li><strong>Runs:</strong> none is behind this page.</li>")
+    return _stamp(items)
+
+
+def compiled():
+    """What the book was compiled from, and with what, in one line."""
+    commit, _ = record.code_state(ROOT)
+    code = "compiled from a copy without its history"
+    if commit:
+        date = _git("show", "--no-patch", "--format=%cs", commit)
+        code = f"compiled from commit {commit[:12]} of {date}{' with uncommitted changes' if changed() else ''}"
+    made_with = [f"{name} {metadata.version(name)}" for name in ("jupyter-book", "sphinx")]
+    return "; ".join([code, f"Python {platform.python_version()}", *made_with])
+
+
+def changed():
+    """Whether anything that the book is made from differs from the last commit; ``False`` where no history is at hand."""
+    return record.code_state(ROOT)[0] is not None and bool(_git("status", "--porcelain", "--", *MADE_FROM))
+
+
+def _git(*arguments):
+    command = ["git", "-C", str(ROOT), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def _stamp(items):
     return (
         f'<aside class="wk-stamp" aria-label="How this page was made"><p>Stamp</p><ul>{"".join(items)}</ul></aside>\n'
     )
@@ -132,10 +179,18 @@ def _figure(notebook, name, target):
     raise SystemExit(f"\nNo figure is called {name!r} in the chapter of that card. {HELP}\n")
 
 
+def written_pages():
+    """The pages that no notebook makes, as ``index`` or ``generated/ledger``."""
+    return [file.removeprefix("book/") for file in _files() if file.startswith("book/")]
+
+
 def _toc():
+    return [Path(file).name for file in _files() if file.startswith("notebooks/")]
+
+
+def _files():
     toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
-    files = [chapter["file"] for part in toc["parts"] for chapter in part["chapters"]]
-    return [Path(file).name for file in files if file.startswith("notebooks/")]
+    return [toc["root"], *(chapter["file"] for part in toc["parts"] for chapter in part["chapters"])]
 
 
 def _name(part):

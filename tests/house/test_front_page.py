@@ -1,5 +1,6 @@
 """The front page, the ledger's filter and the stamps: made from the chapters and their records, and nothing else."""
 
+import json
 import re
 from collections import Counter
 from html import unescape
@@ -9,7 +10,7 @@ import yaml
 
 import house.browser as browser
 from house.browser import CHAPTERS, DESKTOP, PHONE
-from workings import ledger
+from workings import ledger, record
 from workings.claims import load_all
 from workings.house import checkout
 from workings.ledger_display import with_symbol
@@ -96,6 +97,33 @@ def test_every_chapter_ends_with_the_circumstances_of_its_runs():
             run = list(results.runs.values())[-1]
             for said in (run["commit"][:12], run["date"], run["hardware"]["cpu"], f"Python {run['python']}"):
                 assert said in stamp, (chapter.slug, tier, said)
+
+
+def test_every_other_page_ends_with_what_it_was_compiled_from():
+    commit, _ = record.code_state(ROOT)
+    written = [page for page in browser.PAGES if "book" in page.relative_to(browser.HTML).parts]
+    assert len(written) >= 9
+    for page in written:
+        text = page.read_text()
+        stamps = re.findall(r'<aside class="wk-stamp".*?</aside>', text, re.S)
+        assert len(stamps) == 1, page
+        assert re.search(r"Python 3\.\d+\.\d+; jupyter-book \d[\d.]+; sphinx \d[\d.]+\.", stamps[0]), page
+        if commit:
+            assert re.search(r"compiled from commit [0-9a-f]{12} of \d{4}-\d\d-\d\d", stamps[0]), page
+        after = text[text.index(stamps[0]) + len(stamps[0]) :].split("<footer")[0]
+        assert not re.search(r"<(p|h\d|li|table|figure)\b", after), page
+
+
+@pytest.mark.parametrize("name", ["bench", "site", "sweep_scaling"])
+def test_a_page_made_from_a_record_names_the_record_s_newest_run(name):
+    page = {"bench": "generated/benchmarks", "site": "how-we-know", "sweep_scaling": "sweeps"}[name]
+    about = json.loads((ROOT / "results" / f"{name}.json").read_text())["circumstances"]
+    newest = about if "date" in about else sorted(about.values(), key=lambda run: run["date"])[-1]
+    stamp = re.search(
+        r'<aside class="wk-stamp".*?</aside>', (browser.HTML / "book" / f"{page}.html").read_text(), re.S
+    )[0]
+    for said in (newest["date"], newest["commit"][:12], newest["hardware"]["cpu"]):
+        assert said in stamp
 
 
 def test_the_ledger_is_filtered_by_part_and_verdict_without_a_kernel(open_page):
