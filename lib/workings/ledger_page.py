@@ -21,8 +21,8 @@ from .verdicts import NOT_REPRODUCED, NOT_RUN, REPRODUCED, SMALLER, verdict
 
 _INTRODUCTION = f"""# The ledger
 
-Every chapter tests the claims of its paper. What counts as reproduced is written down before a run, in the
-chapter's claims file; a run records what it measured; the verdict is computed from the two.
+Every chapter tests the claims of its paper. What counts as reproduced is written down before the recorded run, in
+the chapter's claims file, which also says what was set after a trial; a run records what it measured; the verdict is computed from the two.
 
 - **{with_symbol(REPRODUCED)}**: a run met a criterion that decides the claim.
 - **{with_symbol(SMALLER)}**: a run met its criterion, but at a scale, or on data, that makes it only a hint.
