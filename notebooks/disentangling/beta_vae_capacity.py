@@ -313,8 +313,11 @@ orders = [torch.randperm(16, generator=generator(s, "shuffle")) for s in range(5
 mixed = torch.stack([shuffled_code_nll(row, nats, order) for order in orders])
 costs = (mixed - ordered) / (ordered[0] - ordered[-1])
 print(f"in order is better at every rate: {bool((costs > -1e-9).all())}")
+for rate in (0.5, 1.5, 2.0, 4.0):
+    lost = np.mean([np.interp(rate, nats, curve - ordered) for curve in mixed])
+    print(f"{rate:g} nats: the shuffled code loses {lost:.0f} nats of picture")
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "NLL against nats for the code in order and for five shuffled codes. The ordered curve falls fast at once; the shuffled curves fall slowly and stay up to a dozen nats above it around 2 nats; all meet near 4 nats."}, "figure": {"caption": "The same information, the same KL, the best decoder: only the order of the code points differs. Between 0.5 and 3 nats the order is worth many nats of reconstruction; with 4 nats, where codes no longer overlap, it is worth nothing.", "name": "fig-cap-shuffle"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "NLL against nats for the code in order and for five shuffled codes. The ordered curve falls fast at once; the shuffled curves fall slowly and stay more than ten nats above it between 0.5 and 2 nats; all meet before 3.5 nats."}, "figure": {"caption": "The same information, the same KL, the best decoder: only the order of the code points differs. Between 0.5 and 3 nats the order is worth many nats of reconstruction; with 4 nats, where codes no longer overlap, it is worth nothing.", "name": "fig-cap-shuffle"}}
 fig, ax = plt.subplots(figsize=(4.6, 2.9))
 for curve in mixed:
     line = ax.plot(nats, curve, "--", color=COLOURS["orange"], lw=1.2)
@@ -329,22 +332,22 @@ plt.show()
 # <details>
 # <summary>Show the answer</summary>
 #
-# It loses, most in the middle: near 2 nats about twice the NLL. At 4 nats it loses nothing, for then every position is read without error and any labelling is as good as any other. So the pressure towards a smooth code
+# It loses at 0.5 nats already, most around 1.5, and at 2 nats its NLL is still about twice that of the ordered code. At 4 nats it loses nothing, for then every position is read without error and any labelling is as good as any other. So the pressure towards a smooth code
 # exists only while nats are scarce. This is the paper's reason to *start* with a tight channel; it is not a reason to expect order from a wide one.
 #
 # </details>
 #
 # ## Centrepiece: give it the factors
 #
-# Now your prediction from the beginning. We give the model the true factors, each through a noisy channel like the one above, and let it learn two things only: a decoder, and how to split $C$ nats among the five channels. (The paper's Figure 3 does this too. There the split is enforced
-# with the penalty (5); here the rates sum to $C$ by construction, $R = C\,\mathrm{softmax}(a)$, so there is nothing to enforce.) $C$ rises from 0 to 20 nats. As a baseline, the same with the nats split equally.
+# Now your prediction from the beginning. We give the model the true factors, each through a noisy channel like the one above, and let it learn two things only: a decoder, and how to split $C$ nats among the five channels. (The paper's Figure 3 does this too. There the total is held to $C$
+# by the penalty (5); here by construction, $R = C\,\mathrm{softmax}(a)$ with five learned numbers $a$ that start equal, so there is nothing to enforce.) $C$ rises from 0 to 20 nats. As a baseline, the same with the nats split equally.
 
 # %%
 bought = factor_purchases(data, settings)
 starts = np.array([switch_on(run) for run in bought["learned"]])  # (seeds, factors)
 floor = pixel_entropy(data.images)  # grey pixels: no model can do better
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Nats for each of five factors against total capacity from 0 to 20, three seeds each. The curves of x and y rise together from the start. Scale rises from about 4 nats, shape steeply from about 8, and orientation stays at zero until after 15 and then rises steeply."}, "figure": {"caption": "The staircase. Nats that the model buys of each factor as the capacity rises; three seeds each, which differ little.", "name": "fig-cap-staircase"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Nats for each of five factors against total capacity from 0 to 20, three seeds each. The curves of x and y rise together from the start. Scale has a small bump near 1 nat, falls back and rises from about 3 nats, shape steeply from about 8, and orientation stays at zero until after 15 and then rises steeply."}, "figure": {"caption": "The staircase. Nats that the model buys of each factor as the capacity rises; three seeds each, which differ little.", "name": "fig-cap-staircase"}}
 fig, ax = plt.subplots(figsize=(4.6, 3.6))
 for k, name in enumerate(FACTORS):
     for i, run in enumerate(bought["learned"]):
@@ -367,7 +370,9 @@ plt.show()
 bounds = dict(zip(FACTORS, ((0, 3), (0, 3), (3, 6), (6, 10), (13, 20)), strict=True))
 for k, (name, (low, high)) in enumerate(bounds.items()):
     inside = ((starts[:, k] > low) & (starts[:, k] < high)).all() or dry_run
-    print(f"{name:11s} passes 0.3 nats between {low} and {high} nats: {bool(inside)}")
+    print(
+        f"{name:11s} passes 0.3 nats for good between {low} and {high} nats: {bool(inside)}"
+    )
 
 # %% [markdown]
 # <a id="cap-2"></a>
@@ -377,7 +382,7 @@ in_order = all(full_tier.in_order(run) for run in bought["learned"])
 book.check("cap-2", in_order, seeds=seeds, at="demo")
 
 # %% [markdown]
-# At two nats: x and y, and next to nothing else. (Below one nat the split is still the even one from which it started; do not read the first millimetre of the figure.) The order is the one that is reported of the paper, found again from three random starts.
+# At two nats most goes to x and y. (The split starts even and takes until about 2.5 nats to sort itself out; in that time scale rises for a moment, and falls back. So "passes" means: stays above from there on.) The order is the one that is reported of the paper, found again from three random starts.
 #
 # Move the slider. Above are the nats; below, four pictures and what one noisy message at this capacity makes of each. Watch a haze become a place, the place get a size, and the size a shape.
 
@@ -460,8 +465,7 @@ plt.show()
 
 # %% [markdown]
 # While nats are scarce the learned split is far ahead. But look at the right end. Near 17 nats the equal split, which by then gives orientation more than 3 nats, is *as good*. The learned split has hardly begun to buy orientation. So the last step of the
-# staircase stands where it does partly because learning is late, not because nothing is to be gained before: to pay, orientation must be known rather precisely, and the first half nat of it buys almost nothing. In a
-# run with a wider decoder and more steps it began one to two nats earlier. Read the order, not the position of the last step.
+# staircase stands where it does partly because learning is late, not because nothing is to be gained before: to pay, orientation must be known rather precisely, and the first half nat of it buys almost nothing. Read the order, not the position of the last step.
 #
 # A second caution. x takes 16 values here, and $\ln 16 = 2.8$ nats name one of them. At the end the model pays over 5. Nats in this chapter are what is *paid*, an upper bound on what is *told*, and the gap is exactly computable:
 
@@ -474,7 +478,7 @@ for rate in (1.0, 2.8, 5.0):
 # ## Now without the factors
 #
 # A real VAE gets pictures only. Ours is a small fully connected network with five latents; it sees the squares of the set (six sizes, ten angles, 256 places). The target rises from 1 to 12 nats over 1,280 of 1,600 steps, with $\gamma = 10$. Beside it: fixed $\beta = 4$ and
-# $\beta = 1$, and the same schedule with $\gamma = 1000$, which is quoted from the paper's supplement (there with two hundred times the steps, and pictures with sixteen times the pixels). Three seeds of each, all shown.
+# $\beta = 1$, for 900 steps, and the same schedule with $\gamma = 1000$, which is quoted from the paper's supplement (there with two hundred times the steps, and pictures with sixteen times the pixels). Three seeds of each, all shown.
 
 # %%
 images = squares(settings)
@@ -490,7 +494,7 @@ for name in ("annealed", "heavy"):
     met = min(kept_to) >= 0.95 or dry_run
     print(f"{name}: KL within 0.5 nats of the target, all seeds: {met}")
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Three stacked panels, one a seed: nats of each of five latents against the target capacity from 1 to 12. In every panel two latents end above four nats and a third a little below; in the first two panels the third starts later than the others, in the last all three rise almost together. Two latents end near zero."}, "figure": {"caption": "The annealed VAE: nats in each latent (sorted by their final value) against the target, one panel a seed. Nothing told the model that there are factors.", "name": "fig-cap-latents"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Three stacked panels, one a seed: nats of each of five latents against the target capacity from 1 to 12. In every panel two latents end above four nats, a third a little below and two near zero. On the way there the panels differ: in the first the latent that ends third is high at the beginning, falls and comes back; in the second the latents rise one after another; in the last three rise almost together."}, "figure": {"caption": "The annealed VAE: nats in each latent (sorted by their final value) against the target, one panel a seed. Nothing told the model that there are factors.", "name": "fig-cap-latents"}}
 fig, axes = plt.subplots(3, 1, figsize=(4.6, 5.4), sharex=True, sharey=True)
 for ax, fit, found in zip(axes, fitted["annealed"], read["annealed"], strict=True):
     goal = target(fit.history, *plan)
@@ -502,7 +506,7 @@ axes[-1].set_xlabel("target capacity (nats)")
 plt.show()
 
 # %% [markdown]
-# A staircase again, clear in two seeds and blurred in the third: two latents first, one behind them, two never. What do they mean?
+# In the end two latents carry most, a third somewhat less, and two nothing. But this is no clean staircase, and the seeds get there differently: in one the latent that ends third leads at first and gives way, in another the latents come one at a time, in the last nearly together. What do they mean?
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Two rows of three small heat maps with numbers between 0 and 1: annealed VAE and beta 4, three seeds each, three latents by x, y and scale. Annealed, seed 0: x and y are spread over two latents with numbers between 0.55 and 0.75; seeds 1 and 2 have one cell above 0.9 for x and one for y. Beta 4: in all seeds x and y are spread, with numbers between 0.45 and 0.85. Scale is matched weakly everywhere, only by the third latent."}, "figure": {"caption": "Absolute correlation of the three busiest latents with x, y and scale. A clean code has one dark cell in each column.", "name": "fig-cap-corr"}}
 names = ("annealed", "beta = 4")
@@ -538,7 +542,7 @@ book.check("cap-3", sum(good), seeds=seeds, at="demo", digits=0)
 #
 # What a latent does is easiest seen by moving it. Rows are the three busiest latents of the first seed; columns move one of them from -2 to 2 while the others stay at the code of one square near the middle; the three blocks are the model as it was at 4, 8 and 12 nats.
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Nine rows of seven small pictures in three blocks. At 4 nats the first two rows show a soft blob that moves, and the third hardly changes. At 8 and 12 nats the square is sharp, the first two rows move it along slanted paths, and in the third row it grows from darkness to full size."}, "figure": {"caption": "Traversals of the annealed model, first seed. The third latent is silent at 4 nats and at work at 12; the first two keep their directions while the picture sharpens.", "name": "fig-cap-traversals"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Nine rows of seven small pictures in three blocks. At 4 nats the first two rows show a soft blob that moves, in the second fading out on the way, and the third changes little but its brightness. At 8 and 12 nats the square is sharp, the first two rows move it along slanted paths, and in the third row it grows from darkness to full size."}, "figure": {"caption": "Traversals of the annealed model, first seed. The third latent is weak at 4 nats and at work at 12; the first two keep their directions while the picture sharpens.", "name": "fig-cap-traversals"}}
 fit = fitted["annealed"][0]
 top = read["annealed"][0].kl.argsort(descending=True)[:3].tolist()
 ideal = torch.tensor([0.5, 0.5, 0.9])  # x, y, scale of the square to start from
@@ -557,7 +561,7 @@ fig.suptitle("Moving one latent at a time", fontsize=10.5, fontweight="bold")
 plt.show()
 
 # %% [markdown]
-# Position becomes sharp and keeps its directions. The third latent was silent at 4 nats. Later it is the size, read on one half of its range; the other half, where the picture is black, is hardly used by this position. Such a code is orderly to the eye and has a low correlation with
+# Position becomes sharp and keeps its directions. The third latent does little at 4 nats. Later it is the size, read on one half of its range; the other half, where the picture is black, is hardly used by this position. Such a code is orderly to the eye and has a low correlation with
 # scale: one reason to look at traversals as well as at numbers.
 #
 # ## Fixed price or fixed amount?
@@ -588,17 +592,18 @@ for beta, mark in zip(settings.betas, "s^", strict=True):
 ax.set(yscale="log", xlabel="KL (nats)", ylabel="NLL above the floor (nats)")
 ax.set_yticks((3, 5, 10, 20, 50), ("3", "5", "10", "20", "50"), minor=False)
 ax.yaxis.set_minor_formatter("")
-ax.set(ylim=(0.7, 70), title="One curve, two ways to walk it")
+ax.set(ylim=(0.7, 70), title="What the nats buy")
 ax.legend(loc="lower left")
 plt.show()
 
 # %% [markdown]
 # Three things to see.
 #
-# 1. *Annealing does not beat a fixed price at the same KL.* It stays above the points of $\beta = 4$ and $\beta = 1$, which had all their steps at one price. Formula (4) said that it would not be below: amount and price walk one curve. What you gain is the right to walk on.
+# 1. *Annealing does not beat a fixed price at the same KL.* Its lines pass well above the points of $\beta = 4$ and $\beta = 1$. By formula (4) amount and price lead to the same *optimum*, so all should lie on one curve; but a model whose target moves is
+#    not at its optimum: when the line passes 3 nats the decoder has had few steps. What you gain is the right to walk on.
 # 2. *It does walk on.* At 12 nats the pictures are far better than those of $\beta = 4$, which stopped near 3.
-# 3. *Nats can be burnt.* With $\gamma = 1000$ the target is met as exactly, and the reconstruction is poor. Below the target the model is paid to spend, at first a thousand times better than for anything it might
-#    learn; so the latents fill with nats that the decoder cannot read. A KL on target says that the bill was paid, not that anything was bought.
+# 3. *Nats can be burnt.* With $\gamma = 1000$ the target is met as exactly, and the reconstruction is poor. Below the target the model is paid $\gamma = 1000$ for every nat, whether or not it tells the decoder anything;
+#    so the latents fill with nats that buy little. A KL on target says that the bill was paid, not that anything was bought.
 #
 # The claim that annealing keeps the alignment of $\beta = 4$ *and* loses its blur:
 #
@@ -615,6 +620,8 @@ print(f"its mean best |corr| less than 0.05 below: {loss < 0.05}")
 book.check("cap-4", sharper > 2 and loss < 0.05, seeds=seeds, at="demo")
 
 # %% [markdown]
+# Met, but cheaply: here $\beta = 4$ had no aligned axes to lose, and it had 900 steps where the annealed models had 1,600.
+#
 # ## Where it breaks: nothing names the axes
 #
 # Formula (4) decides how many nats go to each *variance*. If two variances are equal, it says nothing about directions: any rotation of x and y costs the same. Take the linear VAE with variances 4, 4 and 1, where everything is exact, and print how far its first two latents are turned
@@ -636,7 +643,7 @@ for variances_now in ((4.0, 4.0, 1.0), (4.0, 3.0, 1.0)):
 # In dSprites, x and y *are* equal: the same range, the same effect on the picture, bought at the same moment. The staircase tells position from size. It cannot tell x from y. Whatever does, if anything, is outside the formula: the shape of the range (a square, not a disc), or a network whose layers prefer the axes of the image.
 #
 # The paper's own illustration is the smallest one: pictures of one Gaussian blob, two factors (Figure 2; by the notes, $\beta = 1$ spreads them over four latents, with jumps, and $\beta = 150$ uses two). Ours at 16 x 16, where 4 is already a large $\beta$, with ten seeds. (The weights start wider than
-# above, as in the {doc}`chapter before <early_visual_concepts>`; from the narrow start the difference between the two $\beta$ was smaller.) And once more at $\beta = 4$ with y confined to a third of its range, so that the two variances differ.
+# above, as in the {doc}`chapter before <early_visual_concepts>`: a choice made after a trial run, in which the narrow start showed less of a difference.) And once more at $\beta = 4$ with y confined to a third of its range, so that the two variances differ.
 
 # %%
 sets = {"wide": blob_data(settings), "narrow": blob_data(settings, height=0.33)}
@@ -686,7 +693,16 @@ named = {key: sum(m.matched() for m in runs) for key, runs in blob_read.items()}
 value = (
     named["wide", settings.betas[1]] if named["wide", settings.betas[0]] <= 2 else 0
 )
+print("at beta 1 two seeds at most:", named["wide", settings.betas[0]] <= 2)
 book.check("cap-1", value, seeds=settings.blob_seeds, at="demo", digits=0)
+
+# %%
+for least in (0.9, 0.98):
+    luck = 4 * np.arccos(least) / np.pi  # both sides of two axes 90 degrees apart
+    ours = np.mean([m.matched(least) for m in blob_read["wide", settings.betas[1]]])
+    print(
+        f"|corr| above {least}: by luck {luck:.0%}; over half of ours: {ours > 0.5}"
+    )
 
 # %%
 first = [
@@ -698,7 +714,8 @@ print(
 )
 
 # %% [markdown]
-# **Half of the claim stands.** The large $\beta$ does get by with two latents where $\beta = 1$ spreads the position over three to five, with folds. But the directions of the two are a matter of luck: about half of our seeds come out aligned and the others turned, and another draw of the noise turns other ones. With y in a third of its range, so that the two factors have *different*
+# **Nearly, and then not.** The large $\beta$ gets by with about two latents where $\beta = 1$ spreads the position over more than three, with folds, and most of its seeds pass. But some of $\beta = 1$ pass as well, one more than the criterion allows and that one barely, so the ledger says no. A yes would have settled little:
+# a |corr| of 0.9 is a turn of up to 26 degrees, and of two straight directions turned at random 57% pass. Ask for 0.98, and few of our ten do. The maps say the same: two directions, some along the axes and some aslant. With y in a third of its range, so that the two factors have *different*
 # variances, the first latent is x in every seed (and y, below the water, is not bought at all). That is what (4) predicts, and it tells in advance where such a method can name the axes and where it cannot.
 #
 # ### A public run
@@ -711,8 +728,8 @@ print(
 # | $\beta = 4$ | 15.3 | 23.0 | 35.8 | 10 | 0.90, 0.66, 0.67 |
 # | annealed, $\gamma = 100$, to 25 nats | 25.0 | **79.1** | 79.3 | 4 | 0.89, **0.99, 0.99** |
 #
-# Alignment: yes, the best of the three. Sharp pictures: **no**, by far the worst of the three at the KL of the first. Nearly all of its 25 nats sit in x, y and scale (7.7, 7.5 and 6.4), known far more exactly than the pixels can show: sampling the code costs it nothing. It is our red line of
-# {numref}`fig-cap-plane` in a milder form. One seed, and not the paper's $\gamma$.
+# Alignment: yes, the best of the three. Sharp pictures: **no**, by far the worst of the three at the KL of the first. 21.6 of its 25 nats sit in three latents (7.7, 7.5 and 6.4) that follow x, y and scale, and a fourth holds 3.4. Position and size are known far more exactly than the pixels can show: sampling the code costs it nothing. Nats are wasted here too, though otherwise than
+# on our red line of {numref}`fig-cap-plane`: the decoder can read them, they are finer than it needs. One seed, and not the paper's $\gamma$.
 #
 # ## What this does and does not show
 #
@@ -758,10 +775,10 @@ print(f"{len(rows)} trained VAEs and {len(starts)} known-factor runs recorded")
 # %% tags=["hide-input"]
 ledger.Grid(
     "All of dSprites: nats a picture, metric score, largest |corr| with scale, x and y",
-    ["run", "seed", "C", "KL", "NLL sampled", "NLL mean", "score", "MIG", "scale", "x", "y", "pixels", "steps", "device"],
+    ["run", "seed", "C", "on target", "KL", "NLL sampled", "NLL mean", "score", "MIG", "scale", "x", "y", "pixels", "steps", "device"],
     [
         [f"{'gamma' if row['rule'] == 'capacity' else 'beta'} {row['strength']:g}", str(row["seed"])]
-        + ["-" if row["c_end"] is None else f"{row['c_end']:.0f}"]
+        + (["-", "-"] if row["c_end"] is None else [f"{row['c_end']:.0f}", f"{row['on_target']:.0%}"])
         + [f"{row[c]:.1f}" for c in ("kl", "nll_sampled", "nll_mean")]
         + [f"{row[c]:.2f}" for c in ("score", "mig", "corr_scale", "corr_pos_x", "corr_pos_y")]
         + [f"{row['size']} x {row['size']}", str(row["steps"]), row["device"]]
@@ -771,7 +788,7 @@ ledger.Grid(
 
 # %% tags=["hide-input"]
 ledger.Grid(
-    "Known factors: capacity in nats at which each passes 0.3 nats",
+    "Known factors: capacity in nats above which each stays over 0.3 nats",
     ["seed", *FACTORS, "in order", "pixels", "steps", "sprites"],
     [
         [
@@ -787,23 +804,27 @@ ledger.Grid(
 )
 
 # %% [markdown]
+# *C* is the target at the last step, and *on target* the share of the training, after its first tenth, in which the KL was within half a nat of it. *Sampled* and *mean*: decoded from a draw, and from the posterior mean. *score* is the beta-VAE metric, a linear classifier's accuracy, and *MIG* the mutual
+# information gap (both are in {doc}`the chapter before <early_visual_concepts>`); *scale*, *x*, *y* the largest |corr| of any latent, silent ones included.
+#
 # **What our record says** (two processor cores, 32 x 32 pixels; every row is above).
 #
 # - *The order of purchase holds.* Given the true factors, all three seeds buy x and y by 2 nats, scale at 4.5, shape at about 8 and orientation at about 16.
-# - *A large $\gamma$ leaves a dead decoder.* With $\gamma = 1000$ (three seeds) and $250$ the KL is on target at every step, its nats lie spread over all ten latents, and the NLL is 142, which is what one constant picture gets. Below the
-#   target the model is paid to spend, and from the first step it spends on noise; within these 20,000 steps the decoder never finds a signal in it. Whether the remaining 280,000 steps would mend that, we do not know.
-# - *A small $\gamma$ works, and $\beta = 4$ works too.* With $\gamma = 25$ all three seeds give x, y and scale a latent each (|corr| 0.99, 0.99 and 0.90). So do the three seeds of $\beta = 4$, a little less cleanly, in fewer steps. This network aligns x with y's
-#   equal variance although formula (4) does not ask it to: the convolutions, or the shape of the range, do.
-# - *The whole rise buys nothing new.* At 25 nats the same three latents hold everything, 8.9 nats for each direction and 7.2 for scale, and the NLL (25) is about that of $\beta = 1$, which pays 9 nats. Sampling the code costs nothing: position is known far more exactly than a
-#   pixel can show. Shape and orientation were never bought. That is the public run again, from other code.
-# - *Haste* (25 nats in 3,000 steps) ends like the large $\gamma$, at $\gamma = 100$ as well.
+# - *A large $\gamma$ leaves a dead decoder.* With $\gamma = 1000$ (three seeds) and $250$ the KL is on target, its nats lie spread over all ten latents, no latent follows any factor, and the NLL is 140 to 143 whether the code is sampled or not: the decoder ignores it. Such a run begins as a VAE with $\beta = 1000$, which shuts its code; then, as $C$ rises,
+#   it must add nats at once, and is paid $\gamma$ for each, told or not. Within these 20,000 steps the decoder never finds a signal in them. Whether the remaining 280,000 steps would mend that, we do not know.
+# - *A small $\gamma$ aligns, and $\beta = 4$ comes close.* With $\gamma = 25$ all three seeds give x, y and scale a latent each (|corr| 0.99, 0.99 and 0.90), though the KL keeps within half a nat of the target only 88% of the time, and with sampled codes their NLL is above that of $\beta = 4$. Of the three seeds of
+#   $\beta = 4$, in fewer steps, one is above 0.9 on all three factors and the others have one factor at 0.87. So this network tends to give x and y a latent each, although formula (4) does not ask for it. Why, we did not test; its convolutions are a candidate.
+# - *The whole rise buys no new factor.* At 25 nats the same three latents hold everything, 8.9 nats for each direction and 7.2 for scale. The NLL with sampled codes falls from 39 (at 5 nats) to 25, which is about what $\beta = 1$ reaches for 9 nats. Sampling the code costs nothing: position is known far more exactly than a
+#   pixel can show. Shape and orientation were never bought. Over-exact position is what the public run showed too; but here the NLL is below that of $\beta = 4$, there it was far above.
+# - *Haste* (25 nats in 3,000 steps) ends with the NLL of the large $\gamma$, at $\gamma = 100$ as well.
 #
-# So two claims fail in the ledger, and the reasons differ: cap-3 because $\gamma = 1000$ learns nothing here (its criterion counts the runs of that $\gamma$ that reached 25 nats, which are the two hasty ones), and cap-4 because the nats of a long rise do not make the picture sharper. What we varied: $\gamma$, the speed of the rise, and the size of the pictures, which is not the paper's. The NLLs of $\beta$ are those of 8,000 steps and would fall further.
+# So two claims fail in the ledger, and for one reason: both are read from the runs of $\gamma = 1000$ that reached 25 nats, as written down beforehand, and on two cores those are the two *hasty* ones, which learn next to nothing. (For cap-3 that is 0 of 2: three could not be reached, and a slow rise at that $\gamma$ was not tested.) Judged by the rule of cap-4, the long run of $\gamma = 25$
+# would meet its first half (NLL 25 against 35 for $\beta = 4$) and narrowly miss the second (score 0.80, against a mean of 0.83 less 0.02); it is one seed, with twelve times the steps. What we varied: $\gamma$, the speed of the rise, and the size of the pictures, which is not the paper's. The NLLs of $\beta$ are those of 8,000 steps and would fall further.
 #
 # %% [markdown]
 # ## The ledger
 #
-# What the paper claims, what this notebook found a moment ago, and what the recorded full run found, if there is one. Criteria were fixed before the runs and the verdicts are computed.
+# What the paper claims, what this notebook found a moment ago, and what the recorded full run found, if there is one. Verdicts are computed. Criteria of the full tier were written before its runs; those of the demo, and its sizes, after a pilot.
 
 # %%
 book.table()
