@@ -67,7 +67,7 @@ def stage():
         shutil.copy(ROOT / name, SOURCE / name)
     for folder in ("book", "tools/sphinx_ext"):
         shutil.copytree(ROOT / folder, SOURCE / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    for page in front_page.written_pages():
+    for page in front_page.written_pages(SOURCE):
         with open(SOURCE / "book" / f"{page}.md", "a", encoding="utf-8") as file:
             file.write("\n" + front_page.page_stamp(page))
     for notebook in ROOT.glob("notebooks/*/*.ipynb"):

@@ -179,18 +179,18 @@ def _figure(notebook, name, target):
     raise SystemExit(f"\nNo figure is called {name!r} in the chapter of that card. {HELP}\n")
 
 
-def written_pages():
+def written_pages(root=ROOT):
     """The pages that no notebook makes, as ``index`` or ``generated/ledger``."""
-    return [file.removeprefix("book/") for file in _files() if file.startswith("book/")]
+    return [file.removeprefix("book/") for file in _files(root) if file.startswith("book/")]
 
 
 def _toc():
-    return [Path(file).name for file in _files() if file.startswith("notebooks/")]
+    return [Path(file).name for file in _files(ROOT) if file.startswith("notebooks/")]
 
 
-def _files():
-    toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
-    return [toc["root"], *(chapter["file"] for part in toc["parts"] for chapter in part["chapters"])]
+def _files(root):
+    toc = yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8"))
+    return [toc["root"], *(chapter["file"] for part in toc.get("parts", []) for chapter in part["chapters"])]
 
 
 def _name(part):
