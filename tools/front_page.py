@@ -21,6 +21,10 @@ from workings.verdicts import SYMBOLS
 ROOT = Path(__file__).resolve().parent.parent
 MINUTES = re.compile(r"\*\*It takes\*\* (\d+) minutes to read")
 RECORDS = {"generated/benchmarks": "bench.json", "how-we-know": "site.json", "sweeps": "sweep_scaling.json"}
+ABOUT_RUNS = {
+    "index": "each chapter ends with its own",
+    "generated/ledger": "each chapter's are under the table of its part",
+}
 MADE_FROM = ("book", "notebooks", "claims", "results", "lib", "tools", "_config.yml", "_toc.yml", "pyproject.toml")
 HELP = "Correct book/front.yml or the chapter, then run `make book` again."
 
@@ -66,8 +70,8 @@ def page_stamp(page):
     """The same for a page that no notebook makes, such as ``how-we-know``: the book's commit, and the newest run it shows."""
     items = [f"<li><strong>This page:</strong> {html.escape(compiled())}.</li>"]
     file = ROOT / "results" / RECORDS.get(page, "none")
-    if page == "generated/ledger":
-        items.append("<li><strong>Its runs:</strong> each chapter's are under the table of its part.</li>")
+    if page in ABOUT_RUNS:
+        items.append(f"<li><strong>The runs it speaks of:</strong> {ABOUT_RUNS[page]}.</li>")
     elif file.is_file():
         about = json.loads(file.read_text(encoding="utf-8"))["circumstances"]
         runs = [about] if "date" in about else list(about.values())
