@@ -315,13 +315,22 @@ def over_bases(work: Any, bases: Sequence[Base], *names: Sequence[str]) -> list[
     return [row for rows in two_at_a_time(lambda job: work(*job), jobs) for row in rows]
 
 
-def over_seeds(rows: Iterable[Mapping[str, Any]], value: str, **wanted: Any) -> tuple[float, float]:
-    """Mean and standard deviation (n - 1) over seeds of ``value`` in the rows whose entries are ``wanted``."""
+def per_seed(rows: Iterable[Mapping[str, Any]], value: str, **wanted: Any) -> torch.Tensor:
+    """``value`` in the rows whose entries are ``wanted``, (n,) float64, one a seed in the order of the rows."""
     found = [row[value] for row in rows if all(row[key] == item for key, item in wanted.items())]
     if not found:
         raise LookupError(f"no row has {wanted}.")
-    values = torch.tensor(found, dtype=torch.float64)
+    return torch.tensor(found, dtype=torch.float64)
+
+
+def mean_and_sd(values: torch.Tensor) -> tuple[float, float]:
+    """Mean and standard deviation (n - 1) of ``values`` (n,); the latter is 0 for a single one."""
     return float(values.mean()), float(values.std()) if len(values) > 1 else 0.0
+
+
+def over_seeds(rows: Iterable[Mapping[str, Any]], value: str, **wanted: Any) -> tuple[float, float]:
+    """:func:`mean_and_sd` of :func:`per_seed`."""
+    return mean_and_sd(per_seed(rows, value, **wanted))
 
 
 def perplexity_at(row: Mapping[str, Any], start: float, stop: float) -> float:

@@ -253,7 +253,7 @@ def checklist(trained: Trained, settings: Settings) -> dict[str, dict[str, Any]]
 
     rows = {
         "pathwise PGD": cell("pathwise", eps, sizes),
-        "four times the steps": cell("pathwise", eps, demo_attack(settings, settings.sweep_masks, 4)),
+        "four times the steps": cell("pathwise", eps, demo_attack(settings, settings.masks, 4)),
         "radius 0.5": cell("pathwise", 0.5, sizes),
         "transfer": cell("transfer", eps, sizes),
     }

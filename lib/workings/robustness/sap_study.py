@@ -175,7 +175,7 @@ def headlines(
 
     def dense(job: tuple[nn.Module, int]) -> dict[str, torch.Tensor]:
         model, seed = job
-        dropped = sample_softmax(with_dropout(model, seed), x, settings.passes)
+        dropped = sample_softmax(with_dropout(model, seed), x, settings.clean_passes)
         return {"grad": gradient(model, x, y, 1), "dense": sample_softmax(model, x, 1), "dropout": dropped}
 
     grads = iter(two_at_a_time(own, [(*pair, rule) for pair in pairs for rule in rules]))
