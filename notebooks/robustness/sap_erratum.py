@@ -489,7 +489,7 @@ print(
     f"2018 program with budget 0.5a instead of 2a resists too: {half > 0.2 or dry_run}"
 )
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Two heat maps with numbers, single pass and mean of passes: four rows for the combinations of law and place, three columns for the budgets 0.5, 1 and 2. In every row the first column is between about 0.3 and 0.45 and the other two are near zero. The rows look alike for the single pass, and less so for the mean of passes."}, "figure": {"caption": "Accuracy under pathwise PGD at radius 0.25, mean and standard deviation over three networks (single pass and mean of passes). Columns: budget. Rows: law of the draw and place of the layer.", "name": "fig-err-grid"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Two heat maps with numbers, single pass and mean of passes: four rows for the combinations of law and place, three columns for the budgets 0.5, 1 and 2. In every row the first column is between about 0.3 and 0.45 and the other two are near zero. The rows look alike for the single pass; for the mean of passes they differ by up to 0.1, with spreads as large."}, "figure": {"caption": "Accuracy under pathwise PGD at radius 0.25, mean and standard deviation over three networks (single pass and mean of passes). Columns: budget. Rows: law of the draw and place of the layer.", "name": "fig-err-grid"}}
 columns, rows = (0.5, 1.0, 2.0), list(dict.fromkeys(cell[:2] for cell in grid))
 fig, axes = plt.subplots(1, 2, figsize=(5.8, 3.4), sharey=True)
 for ax, (rule, title) in zip(axes, titles.items(), strict=True):
@@ -509,7 +509,7 @@ plt.show()
 # <details>
 # <summary>Show the answer</summary>
 #
-# Of these three the budget, by far. At $0.5a$ all four programs resist, at $a$ and $2a$ none does; within a column the rows differ little, though for the mean of passes by more than the networks do. So the figure before this one must *not* be read as "the
+# Of these three the budget, by far. At $0.5a$ all four programs resist, at $a$ and $2a$ none does; within a column the rows differ by no more than the networks do. So the figure before this one must *not* be read as "the
 # wrong program was weak and the right one is strong". At $0.5a$ the 2018 program hides its gradient as well as SAP on the same three layers. The fourth layer counts too: with it SAP at $0.5a$ kept clearly more in {numref}`fig-err-rules` (there with other numbers of images and masks, so do not read the difference to the digit).
 #
 # </details>

@@ -166,3 +166,27 @@ def test_on_a_phone_the_ledgers_claims_are_cards_that_fit_and_say_what_each_line
     desk = open_page(LEDGER)
     assert desk.locator("#the-ledger thead").first.bounding_box()["height"] > 20
     assert desk.evaluate("getComputedStyle(document.querySelector('#the-ledger td')).display") == "table-cell"
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+def test_on_a_phone_the_ledgers_of_a_chapter_are_cards_that_fit_and_say_what_each_line_is(open_page, path):
+    page = open_page(path, PHONE)
+    page.add_style_tag(content="* { content-visibility: visible !important; }")
+    tables = page.locator('.workings-ledger[aria-label^="Ledger"]')
+    assert tables.count() >= 3
+    for label, name, unnamed in (("Ledger, ", "Here: ", 1), ("Ledger of", "Demo: ", 3)):
+        one = page.locator(f'.workings-ledger[aria-label^="{label}"]').first
+        head = one.locator("thead th").all_text_contents()
+        cells = "e => [...e.querySelector('tbody tr').cells].map(c => getComputedStyle(c, '::before').content)"
+        said = one.evaluate(cells)
+        assert said[:unnamed] == ["none"] * unnamed and f'"{name}"' in said and len(said) == len(head)
+        for column, words in zip(head[unnamed:], said[unnamed:], strict=True):
+            short = column.split(",")[0].removesuffix(" here")
+            assert words in (f'"{column}: "', f'"{short}: "'), (column, words)
+    wide = "es => es.filter(e => e.querySelector('tbody tr') && e.scrollWidth > e.clientWidth + 1).length"
+    assert tables.evaluate_all(wide) == 0
+    desk = open_page(path)
+    assert (
+        desk.evaluate("""getComputedStyle(document.querySelector('[aria-label^="Ledger"] td')).display""")
+        == "table-cell"
+    )
