@@ -103,6 +103,7 @@ from workings.disentangling.rate_distortion import (
 from workings.disentangling.sprites16 import small_sprites
 from workings.disentangling.traversal import traversal_grid
 from workings.figures import COLOURS, png_bytes, use_style
+from workings.progress import progress
 from workings.seeding import generator
 
 use_style()
@@ -235,7 +236,10 @@ plt.show()
 # %%
 prices = np.array([0.25, 0.5, 1.0827, 2.0, 4.0, 8.0, 12.0])
 expected = np.array([linear_beta_vae_optimum(variances, b).kl for b in prices])
-trained = [linear_vaes(variances, prices, settings.linear_steps, s).kl for s in seeds]
+trained = [
+    linear_vaes(variances, prices, settings.linear_steps, s).kl
+    for s in progress(seeds, "linear VAEs")
+]
 worst = max(float(np.abs(kl.numpy() - expected).max()) for kl in trained)
 print(f"largest distance from the formula below 0.01 nats: {worst < 0.01}")
 

@@ -17,7 +17,7 @@ from torch import nn
 
 from workings.checks import one_of
 from workings.full_tier import Needs
-from workings.progress import counter
+from workings.progress import counter, progress
 from workings.robustness.attacks import attack_gradient, eot_gradient, margin_loss, pgd_linf, random_search_linf
 from workings.robustness.closed_forms import joint_survival, number_of_draws, sap_probabilities, survival_probability
 from workings.robustness.data import Split, digits
@@ -248,18 +248,18 @@ def checklist(trained: Trained, settings: Settings) -> dict[str, dict[str, Any]]
     defence, eps = Defence(budget=settings.fraction), settings.eps
     sizes, images, passes = demo_attack(settings, settings.masks), settings.images, settings.passes
 
-    def cell(kind: str, radius: float, size: Attack) -> dict[str, Any]:
+    def cell(kind: str, radius: float = eps, size: Attack = sizes) -> dict[str, Any]:
         return measure(trained, defence, kind, radius, images, size, passes)
 
-    rows = {
-        "pathwise PGD": cell("pathwise", eps, sizes),
-        "four times the steps": cell("pathwise", eps, demo_attack(settings, settings.masks, 4)),
-        "radius 0.5": cell("pathwise", 0.5, sizes),
-        "transfer": cell("transfer", eps, sizes),
+    questions: dict[str, Callable[[], dict[str, Any]]] = {
+        "pathwise PGD": lambda: cell("pathwise"),
+        "four times the steps": lambda: cell("pathwise", size=demo_attack(settings, settings.masks, 4)),
+        "radius 0.5": lambda: cell("pathwise", radius=0.5),
+        "transfer": lambda: cell("transfer"),
+        "random search": lambda: _random_search(trained, defence, settings),
+        "identity rule": lambda: cell("identity"),
     }
-    rows["random search"] = _random_search(trained, defence, settings)
-    rows["identity rule"] = cell("identity", eps, sizes)
-    return rows
+    return {name: ask() for name, ask in progress(questions.items(), "questions")}
 
 
 def _random_search(trained: Trained, defence: Defence, settings: Settings) -> dict[str, Any]:
