@@ -36,6 +36,7 @@ AUDITS = {
     "cumulative-layout-shift": "cls",
     "total-byte-weight": "bytes",
 }
+TRIES = 3
 COMPRESSED = {".html", ".css", ".js", ".svg", ".json", ".txt", ".xml"}
 
 
@@ -83,8 +84,18 @@ def lighthouse(command, url, throttling="simulate"):
     """One report of Lighthouse on ``url``, phone profile, as a dictionary.
 
     ``throttling``: "simulate" computes what a slow phone would take from a fast run, "devtools" slows the run itself down
-    (the same 150 ms a round trip, 1.6 Mbit/s and a fourth of the processor).
+    (the same 150 ms a round trip, 1.6 Mbit/s and a fourth of the processor). A browser that does not answer is tried again.
     """
+    for left in reversed(range(TRIES)):
+        said, report = _report(command, url, throttling)
+        if report is not None:
+            return report
+        print(f"{url}: no report, {left} tries left", file=sys.stderr)
+    sys.exit(f"\nLighthouse gave no report:\n{said[-800:]}\n")
+
+
+def _report(command, url, throttling):
+    """What Lighthouse printed, and its report, or ``None`` for it."""
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch) / "report.json"
         flags = "--chrome-flags=--headless=new --no-sandbox --disable-gpu"
@@ -100,9 +111,7 @@ def lighthouse(command, url, throttling="simulate"):
             only,
         ]
         done = subprocess.run(call, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        if not out.is_file():
-            sys.exit(f"\nLighthouse gave no report:\n{done.stdout.strip()[-800:]}\n")
-        return json.loads(out.read_text())
+        return done.stdout.strip(), json.loads(out.read_text()) if out.is_file() else None
 
 
 def summary(reports):
