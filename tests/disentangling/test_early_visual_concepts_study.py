@@ -14,6 +14,7 @@ from workings.disentangling.early_visual_concepts_study import (
     KINDS,
     Report,
     Settings,
+    _hold_out_row,
     excess_nats,
     hand_made_codes,
     held_out,
@@ -239,6 +240,22 @@ def test_the_probe_is_fitted_on_the_seen_rows_only():
     upside_down = torch.where(seen[:, None], z, -z)  # the law changes where nobody looked
     error = linear_probe(z, upside_down, seen)
     assert error[0] < 1e-9 and error[1] > 1.5
+
+
+@pytest.mark.parametrize(("noisy", "reads"), [(True, False), (False, True)])
+def test_the_held_out_probe_reads_no_latent_that_carries_nothing(sprites, noisy, reads):
+    class Whisperer:  # its means are the factors, a thousandth high, in noise of width 1
+        def encode(self, images):
+            rows = [int((sprites.images == image).flatten(1).all(dim=1).nonzero()[0]) for image in images]
+            mu = (sprites.values[rows] / 1000).float()
+            return mu, torch.zeros_like(mu)
+
+        def decode(self, codes):
+            return torch.zeros(len(codes), 1, 16, 16)
+
+    row = _hold_out_row(Whisperer(), sprites, held_out(sprites.values), noisy)
+    for name in ("probe", "probe2"):
+        assert (row[f"{name}_seen"] < 0.01, row[f"{name}_held"] < 0.01) == (reads, reads)
 
 
 def test_a_probe_of_nothing_errs_by_one_standard_deviation(sprites):

@@ -26,9 +26,9 @@ def squares():
     return DSprites(classes=sub_grid((0, 1), range(6), range(0, 40, 20), range(0, 32, 4), range(0, 32, 4)))
 
 
-def measured(squares, **options):
+def measured(squares, model=None, **options):
     run = Run("fc", "beta", 4.0, steps=1, seed=0)
-    return measure(run, Surveyor(), squares, n_images=600, n_train=60, n_eval=30, **options)
+    return measure(run, model or Surveyor(), squares, n_images=600, n_train=60, n_eval=30, **options)
 
 
 def test_a_silent_latent_that_copies_a_factor_hides_the_gap_unless_it_is_left_out(squares):
@@ -39,6 +39,21 @@ def test_a_silent_latent_that_copies_a_factor_hides_the_gap_unless_it_is_left_ou
     assert everything["gap"]["pos_x"] < 1e-6
     assert active["gap"]["pos_x"] > 0.85 and active["latent"]["pos_x"] == 0
     assert everything["gap"]["pos_y"] == pytest.approx(active["gap"]["pos_y"])
+
+
+class Whisperer(Surveyor):
+    """The same code a thousandth high, with the prior's width: it tells all and carries nothing."""
+
+    def encode(self, images):
+        mu, logvar = super().encode(images)
+        return mu / 1000, torch.zeros_like(logvar)
+
+
+def test_a_code_that_carries_nothing_scores_like_chance_once_silent_latents_are_left_out(squares):
+    everything, active = (measured(squares, model=Whisperer(), **o) for o in ({}, {"active_above": 0.1}))
+    assert everything["score"] > 0.6 and everything["mig"] > 0.05 and min(everything["corr"].values()) > 0.9
+    # 30 answers, each right by chance in one case of five: 16 or more have a probability below 1e-4
+    assert active["score"] <= 0.5 and active["mig"] == 0 and max(active["corr"].values()) == 0
 
 
 def test_nats_do_not_depend_on_which_latents_count(squares):
