@@ -75,7 +75,10 @@ def code_of(module: str) -> str:
         source = None if name in found else _source(name)
         if source is not None:
             found[name] = source
-            todo += _imported(source, name)
+            todo += [
+                *_imported(source, name),
+                *filter(None, [name.rpartition(".")[0]]),
+            ]  # a package runs before its modules
     return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()[:12]
 
 

@@ -1,6 +1,7 @@
 """Sweeps: the grid's grammar, resuming, and a real scheduler whose worker is killed in the middle."""
 
 import errno
+import importlib
 import json
 import math
 import os
@@ -89,6 +90,33 @@ def test_a_change_elsewhere_is_not(monkeypatch, changed):
     read, before = sweep._source, sweep.experiment("sap").code
     monkeypatch.setattr(sweep, "_source", lambda name: "changed" if name.endswith(changed) else read(name))
     assert sweep.experiment("sap").code == before
+
+
+@pytest.mark.parametrize("changed", ["start", "a", "sub/__init__", "sub/b", "sub/c", "d", "__init__"])
+def test_every_way_to_import_a_module_of_the_package_counts(tmp_path, monkeypatch, changed):
+    package = "probed_" + changed.replace("/", "_")  # a name of its own: modules stay loaded
+    files = {
+        "__init__": "from . import a",  # relative, from the package itself
+        "start": f"import os\nfrom {package}.sub import b",  # a module taken out of a package
+        "a": "x = 1",
+        "sub/__init__": "from .c import y",
+        "sub/b": f"def f():\n    import {package}.d",  # within a function, by its whole name
+        "sub/c": "y = 2",
+        "d": "z = 3",
+        "never": "",
+    }
+    monkeypatch.syspath_prepend(tmp_path)
+    for name, text in files.items():
+        path = tmp_path / package / f"{name}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    importlib.invalidate_caches()
+    before = sweep.code_of(f"{package}.start")
+    (tmp_path / package / "never.py").write_text("changed = 1")
+    assert sweep.code_of(f"{package}.start") == before
+    with open(tmp_path / package / f"{changed}.py", "a") as file:
+        file.write("\n# changed\n")
+    assert sweep.code_of(f"{package}.start") != before
 
 
 def test_a_worker_with_other_code_refuses_its_points(scheduler, tmp_path):

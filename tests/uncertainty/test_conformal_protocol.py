@@ -25,9 +25,9 @@ def test_the_summary_of_four_runs_by_hand():
 
 @pytest.mark.parametrize(("beyond", "missed"), [(1e-15, 0.0), (1e-6, 0.5)])
 def test_an_end_that_differs_by_rounding_is_no_miss(beyond, missed):
-    blocks = [[[1 + beyond, 1.1, 3, 1, 0.9], [1, 1.1, 3, 1, 0.9]]]
-    row = summarise(blocks)
-    assert row["interval_error"] == row["interval_error_own"] == missed
+    for ends in ([1 + beyond, 1.1, 3], [0.5, 0.9, 1 - beyond]):  # below the lower end, above the upper
+        row = summarise([[[*ends, 1, 0.9], [1, 1.1, 3, 1, 0.9]]])
+        assert row["interval_error"] == row["interval_error_own"] == missed
 
 
 def test_a_perfect_classifier_is_expected_to_name_one_class():
