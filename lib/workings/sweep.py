@@ -75,10 +75,8 @@ def code_of(module: str) -> str:
         source = None if name in found else _source(name)
         if source is not None:
             found[name] = source
-            todo += [
-                *_imported(source, name),
-                *filter(None, [name.rpartition(".")[0]]),
-            ]  # a package runs before its modules
+            parent = name.rpartition(".")[0]  # a package runs before its modules
+            todo += [*_imported(source, name), *([parent] if parent else [])]
     return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()[:12]
 
 
