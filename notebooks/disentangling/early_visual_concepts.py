@@ -85,7 +85,6 @@ from workings.disentangling.early_visual_concepts_study import (
     judge,
     judge_models,
     linear_probe,
-    mean_and_sd,
     overlap_curve,
     principal_components,
     redrawn,
@@ -100,6 +99,7 @@ from workings.disentangling.objectives import gaussian_kl, normalised_beta
 from workings.disentangling.rate_distortion import linear_beta_vae_optimum
 from workings.disentangling.sprites16 import small_sprites
 from workings.figures import COLOURS, png_bytes, use_style
+from workings.spread import mean_and_sd
 
 use_style()
 torch.set_num_threads(1)  # many small networks, two stacks of them at a time

@@ -92,7 +92,6 @@ from workings.language_models.giraffe_scratch import (
 )
 from workings.language_models.giraffe_study import (
     Settings,
-    mean_and_sd,
     over_seeds,
     per_seed,
 )
@@ -111,6 +110,7 @@ from workings.language_models.rotary import (
 )
 from workings.language_models.truncated_basis import cut
 from workings.seeding import generator, numpy_generator
+from workings.spread import mean_and_sd
 
 use_style()
 torch.set_num_threads(1)  # tiny matrices: more threads only wait for one another

@@ -21,7 +21,6 @@ from workings.disentangling.early_visual_concepts_study import (
     hold_out,
     judge,
     linear_probe,
-    mean_and_sd,
     overlap_curve,
     pixel_entropy,
     principal_components,
@@ -36,6 +35,7 @@ from workings.disentangling.networks import VAE
 from workings.disentangling.objectives import bernoulli_nll, gaussian_kl
 from workings.disentangling.sprites16 import small_sprites
 from workings.seeding import generator
+from workings.spread import mean_and_sd
 from workings.training import ShuffledBatches
 
 

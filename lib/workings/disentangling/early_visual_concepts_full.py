@@ -15,8 +15,9 @@ import torch
 
 from workings.disentangling.dsprites_data import DSprites, factor_values, sub_grid
 from workings.disentangling.dsprites_file import FILE_NAME, load_dsprites_npz
-from workings.disentangling.early_visual_concepts_study import Settings, held_out, linear_probe
-from workings.disentangling.objectives import bernoulli_nll, gaussian_kl
+from workings.disentangling.early_visual_concepts_study import Settings, active_latents, held_out, linear_probe
+from workings.disentangling.metrics import ACTIVE
+from workings.disentangling.objectives import bernoulli_nll
 from workings.disentangling.sprite_runs import CORRELATED, Run, encoder, measure, train, trained
 from workings.progress import progress
 from workings.seeding import generator
@@ -26,7 +27,6 @@ VARIANTS = {
     "VAE": 1.0,
     "autoencoder": 0.0,
 }  # of the held-out block; beta 0 leaves the noise free to vanish
-ACTIVE = 0.1  # nats above which a latent counts; the others are left out of every measure
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ def hold_out_rows(settings: FullSettings, sprites: DSprites, source: str) -> lis
         train(run, some(sprites, ~held), folder, device=settings.device)
         model = trained(run, folder, settings.device)
         nll = [_nll(model, sprites.images(rows)) for rows in pick]
-        keep = None if name == "autoencoder" else _active(model, sprites.images(pick[0]))
+        keep = None if name == "autoencoder" else active_latents(model, sprites.images(pick[0]))
         codes = torch.cat([encoder(model, keep)(sprites.images(rows)).cpu() for rows in pick])
         probe = linear_probe(codes, values, seen)
         rows.append(
@@ -142,12 +142,6 @@ def hold_out_rows(settings: FullSettings, sprites: DSprites, source: str) -> lis
              "probe_seen": float(probe[0]), "probe_held": float(probe[1]), "device": _device(settings), "data": source}
         )  # fmt: skip
     return rows
-
-
-@torch.no_grad()
-def _active(model: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
-    """(M,) bool: latents above :data:`ACTIVE` nats, mean over ``images``."""
-    return torch.cat([gaussian_kl(*model.encode(part)) for part in images.split(500)]).mean(dim=0) > ACTIVE
 
 
 @torch.no_grad()

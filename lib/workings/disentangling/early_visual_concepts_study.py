@@ -141,6 +141,13 @@ def excess_nats(model: VAE, images: torch.Tensor) -> torch.Tensor:
 
 
 @torch.no_grad()
+def active_latents(model: VAE, images: torch.Tensor) -> torch.Tensor:
+    """Which latents carry more than :data:`~workings.disentangling.metrics.ACTIVE` nats on ``images``, (M,) bool."""
+    kl = torch.cat([gaussian_kl(*model.encode(part)) for part in images.split(500)])
+    return torch.from_numpy(active_units(kl.cpu()))
+
+
+@torch.no_grad()
 def report(model: VAE, sprites: SmallSprites) -> Report:
     """Judge ``model`` on all of ``sprites``."""
     mu, logvar = model.encode(sprites.images)
@@ -291,9 +298,7 @@ def _hold_out_row(model: VAE, sprites: SmallSprites, held: torch.Tensor, noisy: 
     excess = excess_nats(model, sprites.images)
     codes = codes_of(model, sprites.images)
     if noisy:
-        with torch.no_grad():
-            kl = gaussian_kl(*model.encode(sprites.images[~held])).mean(dim=0).double().numpy()
-        codes = codes * torch.from_numpy(active_units(kl))
+        codes = codes * active_latents(model, sprites.images[~held])
     row: dict[str, Any] = {"seen": float(excess[~held].mean()), "held": float(excess[held].mean()), "model": model}
     for name, degree in (("probe", 1), ("probe2", 2)):
         row[f"{name}_seen"], row[f"{name}_held"] = linear_probe(codes, sprites.values, ~held, degree).tolist()
@@ -318,9 +323,3 @@ def strange_pictures(sprites: SmallSprites) -> dict[str, torch.Tensor]:
         "heart": other(2),
         "nothing": torch.zeros_like(square(0, 0, 0)),
     }
-
-
-def mean_and_sd(values: Iterable[float]) -> tuple[float, float]:
-    """Mean and standard deviation (n - 1) over seeds."""
-    array = np.array(list(values), dtype=np.float64)
-    return float(array.mean()), float(array.std(ddof=1)) if len(array) > 1 else 0.0

@@ -51,7 +51,11 @@ def kl_per_latent(kl: Any) -> np.ndarray:
     return kl.mean(axis=0) if kl.ndim == 2 else kl.copy()
 
 
-def active_units(kl: Any, threshold: float = 0.1) -> np.ndarray:
+ACTIVE = 0.1
+"""Nats above which a latent counts as used: the mean of one below can follow a factor perfectly, a thousandth high."""
+
+
+def active_units(kl: Any, threshold: float = ACTIVE) -> np.ndarray:
     """Which latents are used: (M,) bool, mean KL above ``threshold`` nats. ``kl`` (B, M) or its mean (M,)."""
     return kl_per_latent(kl) > as_float(threshold, "threshold", minimum=0.0)
 

@@ -24,6 +24,7 @@ from workings.language_models.grammar import random_windows
 from workings.language_models.lines_task import IGNORE, Lines, lines_batch, lines_in
 from workings.language_models.rope_scaling import scale_frequencies
 from workings.seeding import generator
+from workings.spread import mean_and_sd
 from workings.threads import two_at_a_time
 from workings.tiers import Tiered
 
@@ -323,13 +324,8 @@ def per_seed(rows: Iterable[Mapping[str, Any]], value: str, **wanted: Any) -> to
     return torch.tensor(found, dtype=torch.float64)
 
 
-def mean_and_sd(values: torch.Tensor) -> tuple[float, float]:
-    """Mean and standard deviation (n - 1) of ``values`` (n,); the latter is 0 for a single one."""
-    return float(values.mean()), float(values.std()) if len(values) > 1 else 0.0
-
-
 def over_seeds(rows: Iterable[Mapping[str, Any]], value: str, **wanted: Any) -> tuple[float, float]:
-    """:func:`mean_and_sd` of :func:`per_seed`."""
+    """Mean and standard deviation (n - 1) of :func:`per_seed`."""
     return mean_and_sd(per_seed(rows, value, **wanted))
 
 

@@ -27,6 +27,7 @@ from workings.robustness.flawed import poisson_activation_pruning, poisson_survi
 from workings.robustness.layers import ACTIVATIONS, configure, insert_flawed, insert_sap, pruning_layers
 from workings.robustness.sap import stochastic_activation_pruning
 from workings.seeding import generator
+from workings.spread import mean_and_sd
 from workings.threads import two_at_a_time
 from workings.tiers import Tiered
 
@@ -202,8 +203,7 @@ def measure(
 
 def over_seeds(rows: Iterable[dict[str, Any]], rule: str = "single") -> tuple[float, float]:
     """Mean and standard deviation (n - 1) over seeds of ``rule`` ("single" or "mean")."""
-    values = torch.tensor([row[rule] for row in rows], dtype=torch.float64)
-    return float(values.mean()), float(values.std()) if len(values) > 1 else 0.0
+    return mean_and_sd(row[rule] for row in rows)
 
 
 def _over_networks(
