@@ -6,15 +6,19 @@ has changed since the last good build, nothing is done.
 """
 
 import hashlib
+import platform
 import re
 import shutil
 import subprocess
 import sys
 import time
+from importlib import metadata
 from pathlib import Path
 
 import front_page
 import share
+
+from workings import record
 
 ROOT = Path(__file__).resolve().parent.parent
 HTML = ROOT / "_build" / "html"
@@ -42,8 +46,24 @@ def fingerprint():
     digest = hashlib.sha256()
     for path in sorted(path for path in paths if path.is_file() and not generated(path)):
         digest.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes())
-    digest.update(str(front_page.changed()).encode())  # the pages say so, and no longer once it is committed
+    digest.update(str(history()[1]).encode())  # the pages say so, and no longer once it is committed
     return digest.hexdigest()
+
+
+def history():
+    """``(commit, dirty)`` of the inputs of the build."""
+    return record.code_state(ROOT, [*INPUTS, *(f":(glob){glob}" for glob in GLOBS)])
+
+
+def compiled():
+    """What the book is compiled from, and with what, in one line."""
+    commit, dirty = history()
+    code = "compiled from a copy without its history"
+    if commit:
+        words = " with uncommitted changes" if dirty else ""
+        code = f"compiled from commit {commit[:12]} of {record.commit_day(ROOT, commit)}{words}"
+    made_with = [f"{name} {metadata.version(name)}" for name in ("jupyter-book", "sphinx")]
+    return "; ".join([code, f"Python {platform.python_version()}", *made_with])
 
 
 def write_pages():
@@ -67,9 +87,10 @@ def stage():
         shutil.copy(ROOT / name, SOURCE / name)
     for folder in ("book", "tools/sphinx_ext"):
         shutil.copytree(ROOT / folder, SOURCE / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    made = compiled()
     for page in front_page.written_pages(SOURCE):
         with open(SOURCE / "book" / f"{page}.md", "a", encoding="utf-8") as file:
-            file.write("\n" + front_page.page_stamp(page))
+            file.write("\n" + front_page.page_stamp(page, made))
     for notebook in ROOT.glob("notebooks/*/*.ipynb"):
         target = SOURCE / notebook.relative_to(ROOT)
         target.parent.mkdir(parents=True, exist_ok=True)

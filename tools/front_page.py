@@ -3,15 +3,12 @@
 import base64
 import html
 import json
-import platform
 import re
-import subprocess
-from importlib import metadata
 from pathlib import Path
 
 import yaml
 
-from workings import ledger_page, record
+from workings import ledger_page
 from workings.claims import load_all
 from workings.ledger import verdicts
 from workings.ledger_display import with_symbol
@@ -25,7 +22,6 @@ ABOUT_RUNS = {
     "index": "each chapter ends with its own",
     "generated/ledger": "each chapter's are under the table of its part",
 }
-MADE_FROM = ("book", "notebooks", "claims", "results", "lib", "tools", "_config.yml", "_toc.yml", "pyproject.toml")
 HELP = "Correct book/front.yml or the chapter, then run `make book` again."
 
 
@@ -66,9 +62,9 @@ def stamp(slug):
     return _stamp(items)
 
 
-def page_stamp(page):
-    """The same for a page that no notebook makes, such as ``how-we-know``: the book's commit, and the newest run it shows."""
-    items = [f"<li><strong>This page:</strong> {html.escape(compiled())}.</li>"]
+def page_stamp(page, compiled):
+    """The same for a page that no notebook makes, such as ``how-we-know``: how it was ``compiled``, and the newest run it shows."""
+    items = [f"<li><strong>This page:</strong> {html.escape(compiled)}.</li>"]
     file = ROOT / "results" / RECORDS.get(page, "none")
     if page in ABOUT_RUNS:
         items.append(f"<li><strong>The runs it speaks of:</strong> {ABOUT_RUNS[page]}.</li>")
@@ -81,27 +77,6 @@ def page_stamp(page):
     elif page not in RECORDS:
         items.append("<li><strong>Runs:</strong> none is behind this page.</li>")
     return _stamp(items)
-
-
-def compiled():
-    """What the book was compiled from, and with what, in one line."""
-    commit, _ = record.code_state(ROOT)
-    code = "compiled from a copy without its history"
-    if commit:
-        date = _git("show", "--no-patch", "--format=%cs", commit)
-        code = f"compiled from commit {commit[:12]} of {date}{' with uncommitted changes' if changed() else ''}"
-    made_with = [f"{name} {metadata.version(name)}" for name in ("jupyter-book", "sphinx")]
-    return "; ".join([code, f"Python {platform.python_version()}", *made_with])
-
-
-def changed():
-    """Whether anything that the book is made from differs from the last commit; ``False`` where no history is at hand."""
-    return record.code_state(ROOT)[0] is not None and bool(_git("status", "--porcelain", "--", *MADE_FROM))
-
-
-def _git(*arguments):
-    command = ["git", "-C", str(ROOT), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def _stamp(items):

@@ -13,7 +13,7 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -72,10 +72,10 @@ def utc_now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def code_state(root: Path | None = None) -> tuple[str | None, bool | None]:
-    """``(commit, dirty)`` of the code: git's HEAD, and whether kernels, claims or notebooks differ from it.
+def code_state(root: Path | None = None, parts: Sequence[str] = _CODE) -> tuple[str | None, bool | None]:
+    """``(commit, dirty)`` of the code: git's HEAD, and whether ``parts`` (git's path patterns) differ from it.
 
-    Results and stored outputs do not count, because a refresh rewrites them. A package that pip installed
+    ``parts`` are kernels, claims and notebooks unless given. Results and stored outputs do not count, because a refresh rewrites them. A package that pip installed
     from a repository knows its commit too. ``(None, None)`` when nothing is known.
     """
     root = paths.checkout_root() if root is None else Path(root)
@@ -85,8 +85,13 @@ def code_state(root: Path | None = None) -> tuple[str | None, bool | None]:
     if top is None or Path(top).resolve() != root.resolve():  # an unpacked copy inside some other repository
         return None, None
     commit = _git(root, "rev-parse", "--verify", "--quiet", "HEAD")
-    changes = _git(root, "status", "--porcelain", "--", *_CODE)
+    changes = _git(root, "status", "--porcelain", "--", *parts)
     return commit or None, None if changes is None or not commit else bool(changes)
+
+
+def commit_day(root: Path, commit: str) -> str | None:
+    """The day of ``commit`` in the checkout at ``root``, such as ``2025-11-21``; ``None`` where git does not say."""
+    return _git(root, "show", "--no-patch", "--format=%cs", commit)
 
 
 def versions() -> dict[str, str]:

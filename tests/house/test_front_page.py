@@ -21,6 +21,7 @@ ROOT = checkout.root()
 FRONT = browser.HTML / "book" / "index.html"
 LEDGER = browser.HTML / "book" / "generated" / "ledger.html"
 CARD = re.compile(r'<article class="wk-card">.*?</article>', re.S)
+STAMP = re.compile(r'<aside class="wk-stamp".*?</aside>', re.S)
 
 
 def cards():
@@ -87,7 +88,7 @@ def test_all_questions_are_on_the_first_screen_of_a_phone(open_page):
 def test_every_chapter_ends_with_the_circumstances_of_its_runs():
     for chapter in load_all():
         page = next(page for page in CHAPTERS if page.stem == chapter.slug).read_text()
-        stamp = re.search(r'<aside class="wk-stamp".*?</aside>', page, re.S)[0]
+        stamp = STAMP.search(page)[0]
         assert page.index(stamp) > page.index('id="references"')
         for tier in ("demo", "full"):
             results = load_results(chapter, tier)
@@ -105,7 +106,7 @@ def test_every_other_page_ends_with_what_it_was_compiled_from():
     assert len(written) >= 9
     for page in written:
         text = page.read_text()
-        stamps = re.findall(r'<aside class="wk-stamp".*?</aside>', text, re.S)
+        stamps = STAMP.findall(text)
         assert len(stamps) == 1, page
         assert re.search(r"Python 3\.\d+\.\d+; jupyter-book \d\S+; sphinx \d[\d.]+\.", stamps[0]), page
         if commit:
@@ -119,9 +120,7 @@ def test_a_page_made_from_a_record_names_the_record_s_newest_run(name):
     page = {"bench": "generated/benchmarks", "site": "how-we-know", "sweep_scaling": "sweeps"}[name]
     about = json.loads((ROOT / "results" / f"{name}.json").read_text())["circumstances"]
     newest = about if "date" in about else sorted(about.values(), key=lambda run: run["date"])[-1]
-    stamp = re.search(
-        r'<aside class="wk-stamp".*?</aside>', (browser.HTML / "book" / f"{page}.html").read_text(), re.S
-    )[0]
+    stamp = STAMP.search((browser.HTML / "book" / f"{page}.html").read_text())[0]
     for said in (newest["date"], newest["commit"][:12], newest["hardware"]["cpu"]):
         assert said in stamp
 
