@@ -21,13 +21,14 @@ test: env-full book  ## set up everything and run every test
 
 check: env-full lint  ## the tests that a change of one chapter needs (NOTEBOOK=slug); `make test` has all
 	@ls notebooks/*/"$(NOTEBOOK)".py >/dev/null 2>&1 || { echo "Say which chapter: make check NOTEBOOK=conformal_set_size"; exit 1; }
-	@OMP_NUM_THREADS=1 $(FULL) -m pytest -q -n 2 --dist loadscope tests/house/test_notebooks.py tests/house/test_dependencies.py \
-		tests/house/test_paths_claims.py $(patsubst notebooks/%,tests/%,$(dir $(wildcard notebooks/*/$(NOTEBOOK).py))) $(ARGS)
+	@OMP_NUM_THREADS=1 $(FULL) -m pytest -q -n 2 --dist loadscope tests/test_notebooks.py tests/test_dependencies.py \
+		tests/ledger/test_claims.py $(wildcard tests/chapters/test_$(NOTEBOOK)*.py) \
+		$(patsubst notebooks/%,tests/%,$(dir $(wildcard notebooks/*/$(NOTEBOOK).py))) $(ARGS)
 	@OMP_NUM_THREADS=1 $(FULL) -m pytest -q --nbval --nbval-current-env --nbval-sanitize-with tests/nbval.cfg \
 		--nbval-cell-timeout 240 notebooks/*/$(NOTEBOOK).ipynb $(ARGS)
 
 refresh: env-full  ## re-execute and re-pair what changed (NOTEBOOK=slug for one, ARGS=--force for all)
-	@$(FULL) -m workings.house.cli refresh $(NOTEBOOK) $(ARGS)
+	@$(FULL) tools/contribute.py refresh $(NOTEBOOK) $(ARGS)
 
 pdf: book  ## print the whole book as _build/workings.pdf (needs an installed Chromium or Chrome)
 	@$(BOOK) tools/make_pdf.py
@@ -39,7 +40,7 @@ bench: env-peers  ## time the kernels beside the libraries a reader would pick i
 	@PYTHONWARNINGS=ignore OMP_NUM_THREADS=1 .venv-peers/bin/python benchmarks/run.py $(ARGS)
 
 new: env-full  ## begin a chapter: make new PART=uncertainty SLUG=my_chapter
-	@$(FULL) -m workings.house.cli new "$(PART)" "$(SLUG)"
+	@$(FULL) tools/contribute.py new "$(PART)" "$(SLUG)"
 
 lighthouse: book  ## measure the built pages (needs npm's lighthouse: ARGS="--lighthouse PATH", and a Chromium)
 	@PYTHONPATH=lib $(BOOK) tools/lighthouse.py $(ARGS)
@@ -53,9 +54,10 @@ colab: need-python  ## run every notebook as on Colab: this Python, the set-up c
 lock: env-full  ## resolve requirements/*.in again and write the locks and environment.yml
 	@$(FULL) tools/lock.py
 
-lint: env-full  ## ruff, for style and for mistakes
+lint: env-full  ## ruff, for style and for mistakes; import-linter, for who may import whom
 	@$(FULL) -m ruff check . && $(FULL) -m ruff format --check --quiet . || \
 		{ printf '\nMost of it mends itself: .venv/bin/ruff check --fix . && .venv/bin/ruff format .\n\n'; exit 1; }
+	@said=$$(PYTHONPATH=lib $(dir $(FULL))lint-imports --no-cache) || { printf '%s\n' "$$said"; exit 1; }
 
 clean:  ## remove what was built (environments stay)
 	@rm -rf _build book/generated book/assets/vendor

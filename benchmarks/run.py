@@ -16,7 +16,8 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 sys.path[:0] = [str(HERE), str(ROOT / "lib")]
 
-from workings import paths, record  # noqa: E402
+from workings import paths  # noqa: E402
+from workings.runs import provenance  # noqa: E402
 
 HELPERS = {"run", "timing", "sweep_scaling"}
 
@@ -33,12 +34,12 @@ def main(wanted: list[str]) -> None:
     old = json.loads(target.read_text()) if target.exists() else {"rows": [], "circumstances": {}}
     for name in wanted or chapters():
         print(f"measuring {name} ...", flush=True)
-        stopwatch = record.Stopwatch()
+        stopwatch = provenance.Stopwatch()
         rows = importlib.import_module(name).rows()
         kept = [row for row in old["rows"] if row["chapter"] not in {row["chapter"] for row in rows}]
         old["rows"] = kept + rows
         old["circumstances"][name] = {
-            **record.circumstances(stopwatch, ()),
+            **provenance.circumstances(stopwatch, ()),
             "threads": os.environ.get("OMP_NUM_THREADS"),
         }
         paths.write_atomically(target, json.dumps(old, indent=1) + "\n")

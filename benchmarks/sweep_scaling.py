@@ -17,9 +17,11 @@ from importlib import metadata
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT / "lib")]
+sys.path[:0] = [str(ROOT / "lib"), str(ROOT / "tools")]
 
-from workings import paths, record, sweep_page  # noqa: E402
+import sweep_page  # noqa: E402
+from workings import paths  # noqa: E402
+from workings.runs import provenance  # noqa: E402
 
 CHAPTER, POINTS, REPEATS = "conformal_set_size", 12, 3
 GRID = ["sets=12000", f"seed=0:{POINTS}"]  # a little more than a second a point
@@ -32,7 +34,7 @@ def command(workers: int, grid: list[str]) -> tuple[float, list[float]]:
         call = [
             sys.executable,
             "-m",
-            "workings.house.cli",
+            "workings.cli",
             "sweep",
             CHAPTER,
             "--workers",
@@ -51,7 +53,7 @@ def command(workers: int, grid: list[str]) -> tuple[float, list[float]]:
 
 def measure() -> dict[str, object]:
     """The content of the file: raw figures only; what follows from them is computed where the page is made."""
-    stopwatch = record.Stopwatch()
+    stopwatch = provenance.Stopwatch()
     command(1, [*TINY, "seed=0:2"])  # the first start reads everything from disk; it is not counted
     rows: dict[int, dict[str, object]] = {
         workers: {"workers": workers, "wall_s": [], "point_s": [], "start_s": []} for workers in (1, 2)
@@ -66,7 +68,7 @@ def measure() -> dict[str, object]:
         wall, seconds = command(1, [*TINY, f"seed=0:{MANY}"])
         many["wall_s"].append(round(wall, 3))
         many["point_s"].append(round(statistics.mean(seconds), 6))
-    facts = record.circumstances(stopwatch)
+    facts = provenance.circumstances(stopwatch)
     facts["versions"] |= {name: metadata.version(name) for name in ("dask", "distributed")}
     about = {"chapter": CHAPTER, "grid": GRID, "points": POINTS, "repeats": REPEATS, "empty_points": MANY}
     return {"schema": 1, "sweep": about, "rows": list(rows.values()), "empty": many, "circumstances": facts}

@@ -17,8 +17,7 @@ from pathlib import Path
 
 import front_page
 import share
-
-from workings import record
+from workings.runs import provenance
 
 ROOT = Path(__file__).resolve().parent.parent
 HTML = ROOT / "_build" / "html"
@@ -31,7 +30,8 @@ GLOBS = [
     "notebooks/**/*.ipynb",
     "claims/**/*.yml",
     "results/**/*.json",
-    "lib/workings/*.py",
+    "lib/workings/**/*.py",
+    "tools/*_page.py",
     "tools/sphinx_ext/*.py",
 ]
 
@@ -52,7 +52,7 @@ def fingerprint():
 
 def history():
     """``(commit, dirty)`` of the inputs of the build."""
-    return record.code_state(ROOT, [*INPUTS, *(f":(glob){glob}" for glob in GLOBS)])
+    return provenance.code_state(ROOT, [*INPUTS, *(f":(glob){glob}" for glob in GLOBS)])
 
 
 def compiled():
@@ -61,14 +61,15 @@ def compiled():
     code = "compiled from a copy without its history"
     if commit:
         words = " with uncommitted changes" if dirty else ""
-        code = f"compiled from commit {commit[:12]} of {record.commit_day(ROOT, commit)}{words}"
+        code = f"compiled from commit {commit[:12]} of {provenance.commit_day(ROOT, commit)}{words}"
     made_with = [f"{name} {metadata.version(name)}" for name in ("jupyter-book", "sphinx")]
     return "; ".join([code, f"Python {platform.python_version()}", *made_with])
 
 
 def write_pages():
     """The pages that are made from data: the ledger and the benchmarks."""
-    from workings import ledger_page, sweep_page
+    import ledger_page
+    import sweep_page
 
     folder = ROOT / "book" / "generated"
     folder.mkdir(exist_ok=True)
@@ -153,7 +154,7 @@ def main():
         return
     if shutil.disk_usage(str(ROOT)).free < 3e8:
         sys.exit("\nLess than 0.3 GB of disk is free here; free some space, then run `make book` again.\n")
-    from workings.claims import ClaimsError
+    from workings.ledger.claims import ClaimsError
 
     try:
         write_pages()

@@ -10,6 +10,7 @@ a second call returns at once. What goes wrong is explained with a remedy.
 
 import argparse
 import hashlib
+import json
 import shutil
 import subprocess
 import sys
@@ -45,9 +46,17 @@ def lock_stamp(name):
     """Checksum of all that decides what is installed."""
     digest = hashlib.sha256((ROOT / "requirements" / (name + ".lock")).read_bytes())
     digest.update("{}.{}".format(*sys.version_info[:2]).encode())
-    digest.update((ROOT / "pyproject.toml").read_bytes() if name != "book" else b"")
+    digest.update(b"" if name == "book" else installed_from())
     digest.update(str(ROOT).encode())  # a moved checkout has stale paths in its scripts
     return digest.hexdigest()
+
+
+def installed_from():
+    """What pyproject.toml says of the installation; its settings of tools change nothing in an environment."""
+    import tomllib  # not at the top: an older Python than ours must get as far as its explanation
+
+    tables = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    return json.dumps({key: tables[key] for key in ("build-system", "project")}, sort_keys=True).encode()
 
 
 def venv_python(folder):

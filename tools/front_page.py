@@ -8,12 +8,12 @@ from pathlib import Path
 
 import yaml
 
-from workings import ledger_page
-from workings.claims import load_all
-from workings.ledger import verdicts
-from workings.ledger_display import with_symbol
-from workings.results import load_results
-from workings.verdicts import SYMBOLS
+import ledger_page
+from workings.ledger import verdicts_of
+from workings.ledger.claims import load_all
+from workings.ledger.display import with_symbol
+from workings.ledger.results import load_results
+from workings.ledger.verdicts import SYMBOLS
 
 ROOT = Path(__file__).resolve().parent.parent
 MINUTES = re.compile(r"\*\*It takes\*\* (\d+) minutes to read")
@@ -124,7 +124,7 @@ def _card(chapter, entry, pictures):
     facts = [f"{minutes[1]} minutes to read"] if minutes else []
     facts += [f"{10 * round(seconds / 10) or 10} seconds to run"] if seconds else []
     count = dict.fromkeys(SYMBOLS, 0)
-    for found in verdicts(chapter.slug).values():
+    for found in verdicts_of(chapter.slug).values():
         count[found] += 1
     chips = "".join(
         f'<li class="wk-{word.replace(", ", "-").replace(" ", "-")}">{html.escape(with_symbol(word))}: {number}</li>'

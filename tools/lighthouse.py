@@ -19,7 +19,7 @@ import threading
 from functools import cache, partial
 from pathlib import Path
 
-from workings.record import circumstances
+from workings.runs.provenance import circumstances
 
 ROOT = Path(__file__).resolve().parent.parent
 HTML = ROOT / "_build" / "html"

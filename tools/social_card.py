@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 from sklearn.datasets import load_diabetes
 
-from workings import figures
+from workings.show import figures
 from workings.uncertainty.conformal import conformal_threshold
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from workings.checks import as_float, as_int
-from workings.progress import bar as live_bar
+from workings.runs.progress import bar as live_bar
 from workings.seeding import generator as stream_generator
 from workings.seeding import stream
 

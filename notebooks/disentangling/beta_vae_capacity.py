@@ -56,7 +56,7 @@ if importlib.util.find_spec("workings") is None:
         check=True,
     )
 
-from workings.record import environment_line
+from workings.runs.provenance import environment_line
 
 print(environment_line())
 
@@ -71,40 +71,38 @@ import numpy as np
 import torch
 
 from workings import ledger
-from workings.controls import Axis, Control, Frame
-from workings.disentangling import beta_vae_capacity_full as full_tier
-from workings.disentangling.beta_vae_capacity_study import (
-    FACTORS,
-    Settings,
+from workings.chapters.beta_vae_capacity import full as full_tier
+from workings.chapters.beta_vae_capacity.demo import (
     blob_data,
     blob_vaes,
-    channel_information,
     factor_data,
     factor_purchases,
     latent_maps,
-    linear_vaes,
     measure,
-    on_target,
     pixel_entropy,
-    shuffled_code_nll,
     square_vaes,
     squares,
-    target,
     tiled,
 )
+from workings.chapters.beta_vae_capacity.settings import FACTORS, Settings
 from workings.disentangling.dsprites_data import factor_values
 from workings.disentangling.known_factor import switch_on
+from workings.disentangling.linear_vae import linear_vaes
 from workings.disentangling.objectives import capacity_loss
 from workings.disentangling.rate_distortion import (
+    channel_information,
     gaussian_rate,
     linear_beta_vae_optimum,
     reverse_water_filling,
+    shuffled_code_nll,
 )
 from workings.disentangling.sprites16 import small_sprites
+from workings.disentangling.training import on_target, target
 from workings.disentangling.traversal import traversal_grid
-from workings.figures import COLOURS, png_bytes, use_style
-from workings.progress import progress
+from workings.runs.progress import progress
 from workings.seeding import generator
+from workings.show.controls import Axis, Control, Frame
+from workings.show.figures import COLOURS, png_bytes, use_style
 
 use_style()
 torch.set_num_threads(1)  # sums are added in the same order whatever the machine

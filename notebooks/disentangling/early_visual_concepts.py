@@ -55,7 +55,7 @@ if importlib.util.find_spec("workings") is None:
         check=True,
     )
 
-from workings.record import environment_line
+from workings.runs.provenance import environment_line
 
 print(environment_line())
 
@@ -72,19 +72,13 @@ import numpy as np
 import torch
 
 from workings import ledger
-from workings.controls import Axis, Control, Frame
-from workings.disentangling import early_visual_concepts_full as full_tier
-from workings.disentangling.dsprites import SHAPES, render_dsprites
-from workings.disentangling.dsprites_file import REFERENCE_CRC32
-from workings.disentangling.early_visual_concepts_study import (
-    KINDS,
-    Settings,
+from workings.chapters.early_visual_concepts import full as full_tier
+from workings.chapters.early_visual_concepts.demo import (
     hand_made_codes,
     held_out,
     hold_out,
     judge,
     judge_models,
-    linear_probe,
     overlap_curve,
     principal_components,
     redrawn,
@@ -94,12 +88,16 @@ from workings.disentangling.early_visual_concepts_study import (
     train_betas,
     traversals,
 )
-from workings.disentangling.metrics import latent_factor_correlation
+from workings.chapters.early_visual_concepts.settings import KINDS, Settings
+from workings.disentangling.dsprites import SHAPES, render_dsprites
+from workings.disentangling.dsprites_file import REFERENCE_CRC32
+from workings.disentangling.metrics import latent_factor_correlation, linear_probe
 from workings.disentangling.objectives import gaussian_kl, normalised_beta
 from workings.disentangling.rate_distortion import linear_beta_vae_optimum
 from workings.disentangling.sprites16 import small_sprites
-from workings.figures import COLOURS, png_bytes, use_style
-from workings.spread import mean_and_sd
+from workings.show.controls import Axis, Control, Frame
+from workings.show.figures import COLOURS, png_bytes, use_style
+from workings.statistics import mean_and_sd
 
 use_style()
 torch.set_num_threads(1)  # many small networks, two stacks of them at a time

@@ -58,7 +58,7 @@ if importlib.util.find_spec("workings") is None:
         check=True,
     )
 
-from workings.record import environment_line
+from workings.runs.provenance import environment_line
 
 print(environment_line())
 
@@ -80,21 +80,12 @@ import numpy as np
 import torch
 
 from workings import ledger
-from workings.controls import Axis, Control, Frame
-from workings.figures import COLOURS, png_bytes, use_style
-from workings.language_models import giraffe_study as study
-from workings.language_models.giraffe_llm import LLMSettings, set_frequencies
-from workings.language_models.giraffe_llm_tune import claim_values, llm_tables
-from workings.language_models.giraffe_scratch import (
-    find,
-    scratch_settings,
-    scratch_tables,
-)
-from workings.language_models.giraffe_study import (
-    Settings,
-    over_seeds,
-    per_seed,
-)
+from workings.chapters.giraffe import demo as study
+from workings.chapters.giraffe.demo import over_seeds, per_seed
+from workings.chapters.giraffe.llm import LLMSettings, set_frequencies
+from workings.chapters.giraffe.llm_tune import claim_values, llm_tables
+from workings.chapters.giraffe.scratch import find, scratch_settings, scratch_tables
+from workings.chapters.giraffe.settings import Settings
 from workings.language_models.grammar import entropy_per_character, sentences
 from workings.language_models.lines_task import (
     lines_batch,
@@ -110,7 +101,9 @@ from workings.language_models.rotary import (
 )
 from workings.language_models.truncated_basis import cut
 from workings.seeding import generator, numpy_generator
-from workings.spread import mean_and_sd
+from workings.show.controls import Axis, Control, Frame
+from workings.show.figures import COLOURS, png_bytes, use_style
+from workings.statistics import mean_and_sd
 
 use_style()
 torch.set_num_threads(1)  # tiny matrices: more threads only wait for one another

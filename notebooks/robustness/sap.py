@@ -56,7 +56,7 @@ if importlib.util.find_spec("workings") is None:
         check=True,
     )
 
-from workings.record import environment_line
+from workings.runs.provenance import environment_line
 
 print(environment_line())
 
@@ -79,8 +79,20 @@ from workings.calibration import (
     reliability_curve,
     top_label,
 )
-from workings.controls import Axis, Control, Frame
-from workings.figures import COLOURS, png_bytes, use_style
+from workings.chapters.sap.demo import (
+    attack_curves,
+    digits64,
+    fraction_sweep,
+    gradient,
+    headlines,
+    mask_picture,
+    rates,
+    sd,
+    train_cnns,
+    with_sap,
+)
+from workings.chapters.sap.full import find, full_study
+from workings.chapters.sap.settings import Settings
 from workings.robustness.attacks import fgsm
 from workings.robustness.closed_forms import (
     expected_survivors,
@@ -95,22 +107,9 @@ from workings.robustness.evaluation import (
 )
 from workings.robustness.layers import configure, insert_sap
 from workings.robustness.sap import stochastic_activation_pruning
-from workings.robustness.sap_study import (
-    Settings,
-    attack_curves,
-    digits64,
-    find,
-    fraction_sweep,
-    full_study,
-    gradient,
-    headlines,
-    mask_picture,
-    rates,
-    sd,
-    train_cnns,
-    with_sap,
-)
 from workings.seeding import generator
+from workings.show.controls import Axis, Control, Frame
+from workings.show.figures import COLOURS, png_bytes, use_style
 
 use_style()
 torch.set_num_threads(1)  # maps this small gain nothing from more

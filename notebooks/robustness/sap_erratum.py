@@ -57,7 +57,7 @@ if importlib.util.find_spec("workings") is None:
         check=True,
     )
 
-from workings.record import environment_line
+from workings.runs.provenance import environment_line
 
 print(environment_line())
 
@@ -72,26 +72,9 @@ import numpy as np
 import torch
 
 from workings import ledger
-from workings.controls import Axis, Control, Frame
-from workings.figures import COLOURS, png_bytes, use_style
-from workings.progress import progress
-from workings.robustness.attacks import attack_gradient, margin_loss, pgd_linf
-from workings.robustness.bpda import wrap_bpda
-from workings.robustness.closed_forms import (
-    pathwise_jacobian,
-    single_draw_share,
-)
-from workings.robustness.evaluation import robust_accuracies
-from workings.robustness.flawed import poisson_activation_pruning, poisson_survival
-from workings.robustness.layers import MatchedDropout, insert_dropout
-from workings.robustness.sap import kept_share, stochastic_activation_pruning
-from workings.robustness.sap_erratum_cifar import FullSettings, cifar_table, find
-from workings.robustness.sap_erratum_study import (
-    ATTACKS,
+from workings.chapters.sap_erratum.demo import (
     FLAWED,
-    RULES,
     Defence,
-    Settings,
     alignment_curves,
     backward_rules,
     budget_grid,
@@ -102,7 +85,22 @@ from workings.robustness.sap_erratum_study import (
     radius_sweep,
     train_networks,
 )
+from workings.chapters.sap_erratum.full import FullSettings, cifar_table, find
+from workings.chapters.sap_erratum.settings import ATTACKS, RULES, Settings
+from workings.robustness.attacks import attack_gradient, margin_loss, pgd_linf
+from workings.robustness.bpda import wrap_bpda
+from workings.robustness.closed_forms import (
+    pathwise_jacobian,
+    single_draw_share,
+)
+from workings.robustness.evaluation import robust_accuracies
+from workings.robustness.flawed import poisson_activation_pruning, poisson_survival
+from workings.robustness.layers import MatchedDropout, insert_dropout
+from workings.robustness.sap import kept_share, stochastic_activation_pruning
+from workings.runs.progress import progress
 from workings.seeding import generator
+from workings.show.controls import Axis, Control, Frame
+from workings.show.figures import COLOURS, png_bytes, use_style
 
 use_style()
 torch.set_num_threads(1)  # sums are added in the same order whatever the machine

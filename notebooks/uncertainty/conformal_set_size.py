@@ -48,7 +48,7 @@ if importlib.util.find_spec("workings") is None:
         check=True,
     )
 
-from workings.record import environment_line
+from workings.runs.provenance import environment_line
 
 print(environment_line())
 
@@ -71,25 +71,22 @@ from sklearn.datasets import load_diabetes
 from sklearn.ensemble import RandomForestClassifier
 
 from workings import ledger
-from workings.controls import Axis, Control, Frame
-from workings.figures import COLOURS, png_bytes, staircase_panel, use_style
+from workings.chapters.conformal_set_size.demo import digits, interval_ends
+from workings.chapters.conformal_set_size.full import full_protocol
+from workings.chapters.conformal_set_size.settings import Settings
+from workings.show.controls import Axis, Control, Frame
+from workings.show.figures import COLOURS, png_bytes, staircase_panel, use_style
 from workings.uncertainty import scores as score
 from workings.uncertainty.conformal import (
     conformal_rank,
     conformal_threshold,
     threshold_exceedance,
 )
-from workings.uncertainty.conformal_set_size import (
-    Settings,
-    class_table,
-    digits,
-    estimate_classes,
-    full_protocol,
-    interval_ends,
-)
 from workings.uncertainty.monte_carlo import monte_carlo_size
+from workings.uncertainty.scores import class_table
 from workings.uncertainty.set_size import (
     dkw_radius,
+    estimate_classes,
     expected_set_size_known,
     expected_set_size_unknown,
     min_sample_for_interval,

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 
-from workings import fetch
 from workings.disentangling import dsprites_file as module
 from workings.disentangling.dsprites import (
     N_IMAGES,
@@ -29,6 +28,7 @@ from workings.disentangling.dsprites_data import (
     load_dsprites_npz,
     sub_grid,
 )
+from workings.runs import fetch
 from workings.seeding import generator
 
 ROWS = 5000  # more than one block of the reader

@@ -1,7 +1,7 @@
 """Give every page a description for search engines, and a card for whoever shares its address.
 
 The description is the page's own, or its first paragraph. The card has title, description, address and picture;
-addresses begin with ``html_baseurl``, which ``workings stamp`` writes.
+addresses begin with ``html_baseurl``, which ``tools/contribute.py stamp`` writes.
 """
 
 import html

@@ -34,7 +34,7 @@ source = os.environ.get("WORKINGS_SOURCE", "git+https://github.com/workings-book
 if importlib.util.find_spec("workings") is None:
     subprocess.run([sys.executable, "-m", "pip", "install", "-q", source], check=True)
 
-from workings.record import environment_line
+from workings.runs.provenance import environment_line
 
 print(environment_line())
 
@@ -48,9 +48,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from workings import ledger
-from workings.controls import Axis, Control, Frame
-from workings.figures import COLOURS, png_bytes, use_style
-from workings.{{part}}.{{slug}} import Settings, full_protocol, interval, run_protocol
+from workings.show.controls import Axis, Control, Frame
+from workings.show.figures import COLOURS, png_bytes, use_style
+from workings.chapters.{{slug}}.demo import run_protocol
+from workings.chapters.{{slug}}.full import full_protocol
+from workings.chapters.{{slug}}.settings import Settings
+from workings.{{part}}.{{slug}} import interval
 
 use_style()
 settings = Settings.for_tier(tier, dry_run=dry_run)

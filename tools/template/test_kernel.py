@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from workings.{{part}}.{{slug}} import Settings, interval, mean_and_standard_error, run_protocol, sweep_point
+from workings.{{part}}.{{slug}} import interval, mean_and_standard_error
 
 
 def test_two_values_by_hand():
@@ -34,25 +34,7 @@ def test_the_error_is_the_spread_of_the_mean():
     assert mean.std() == pytest.approx(np.sqrt((error**2).mean()), rel=0.05)
 
 
-@pytest.mark.parametrize("sample", [2, 5, 50])
-def test_95_intervals_in_100_hold_the_truth_whatever_the_size_of_the_sample(sample):
-    # 4500 samples: the share has a standard error of sqrt(0.95 * 0.05 / 4500) = 0.0033; 0.015 is 4.6 of them.
-    found = run_protocol(Settings(repeats=4500, sample=sample))
-    assert found["share"] == pytest.approx(0.95, abs=0.015)
-
-
 @pytest.mark.parametrize("bad", [[1.0], [1.0, np.nan], [1.0, np.inf], []])
 def test_bad_input_is_named(bad):
     with pytest.raises(ValueError, match="x"):
         mean_and_standard_error(bad)
-
-
-@pytest.mark.parametrize(("setting", "value"), [("sample", 1), ("repeats", 0)])
-def test_a_setting_that_cannot_be_is_named(setting, value):
-    with pytest.raises(ValueError, match=setting):
-        sweep_point(**{setting: value})
-
-
-def test_an_unknown_tier_is_refused():
-    with pytest.raises(ValueError, match="tier"):
-        Settings.for_tier("medium")

@@ -17,8 +17,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from workings import fetch, paths
+from workings import paths
 from workings.disentangling.dsprites import FACTOR_SIZES, N_BYTES, N_IMAGES, SIZE, dsprites_classes, dsprites_index
+from workings.runs import fetch
 
 FILE_NAME = "dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz"
 ADDRESS = f"https://raw.githubusercontent.com/google-deepmind/dsprites-dataset/master/{FILE_NAME}"

@@ -17,9 +17,9 @@ from workings.checks import as_float, as_int
 from workings.disentangling.networks import VAE, mlp_vae
 from workings.disentangling.objectives import bernoulli_nll, gaussian_kl
 from workings.disentangling.stacks import StackedLinears
-from workings.progress import counter
+from workings.runs.parallel import two_at_a_time
+from workings.runs.progress import counter
 from workings.seeding import generator
-from workings.threads import two_at_a_time
 from workings.training import ShuffledBatches
 
 

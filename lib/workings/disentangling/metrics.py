@@ -292,3 +292,22 @@ def beta_vae_score(
     train, test = (np.where(live, (x - centre) / scale, 0.0) for x in (train, test))
     model = LogisticRegression(C=1.0, tol=1e-6, max_iter=5000).fit(train, train_label)
     return BetaVaeScore(float(model.score(test, test_label)), float(model.score(train, train_label)))
+
+
+def linear_probe(codes: torch.Tensor, values: torch.Tensor, seen: torch.Tensor, degree: int = 1) -> np.ndarray:
+    """RMS error of reading the factors off ``codes``, (2,): on the ``seen`` rows (N,) bool and on the others.
+
+    A least-squares fit of ``values`` (N, K) on the seen rows from the codes (N, M), and with ``degree`` 2 from their
+    squares and products too; errors in standard deviations of each factor over all rows, mean over factors.
+    """
+    z = codes.double()
+    z = (z - z[seen].mean(dim=0)) / z[seen].std(dim=0).clamp(min=1e-6)
+    columns = [torch.ones(len(z), 1, dtype=z.dtype), z]
+    if degree == 2:
+        left, right = torch.triu_indices(z.shape[1], z.shape[1])
+        columns.append(z[:, left] * z[:, right])
+    x = torch.cat(columns, dim=1).numpy()
+    y = ((values - values.mean(dim=0)) / values.std(dim=0)).numpy()
+    keep = seen.numpy()
+    wrong = (x @ np.linalg.lstsq(x[keep], y[keep], rcond=1e-8)[0] - y) ** 2
+    return np.array([np.sqrt(wrong[rows].mean(axis=0)).mean() for rows in (keep, ~keep)])

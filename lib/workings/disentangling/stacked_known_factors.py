@@ -13,7 +13,7 @@ from workings.disentangling.known_factor import KnownFactorModel, Purchases
 from workings.disentangling.objectives import bernoulli_nll, capacity_schedule
 from workings.disentangling.stacked_vaes import WindowMeans, step_noise
 from workings.disentangling.stacks import StackedLinears
-from workings.progress import progress
+from workings.runs.progress import progress
 from workings.training import ShuffledBatches
 
 

@@ -17,7 +17,7 @@ from workings.disentangling.networks import VAE
 from workings.disentangling.objectives import bernoulli_nll, gaussian_kl
 from workings.disentangling.stacks import StackedLinears
 from workings.disentangling.training import History, Objective
-from workings.progress import progress
+from workings.runs.progress import progress
 from workings.seeding import generator
 from workings.training import ShuffledBatches
 

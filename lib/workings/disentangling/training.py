@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+import numpy as np
 import torch
 
 from workings.checks import as_float, as_int
@@ -17,7 +18,7 @@ from workings.disentangling.objectives import (
     capacity_schedule,
     gaussian_kl,
 )
-from workings.resume import Store
+from workings.runs.store import Store
 from workings.training import ShuffledBatches, fit
 
 Objective = Callable[[torch.Tensor, torch.Tensor, int], torch.Tensor]
@@ -139,3 +140,21 @@ class _Recorder:
         rows = [self.rows[s] if self.store is None else self.store.get(str(s)) for s in steps]
         table = torch.tensor(rows, dtype=torch.float64)
         return History(torch.tensor(steps), table[:, 0], table[:, 1:])
+
+
+def target(history: History, c_min: float, c_max: float, rising: int) -> torch.Tensor:
+    """Mean target capacity (T,) of each window of ``history``, to compare with its KL."""
+    ends = history.steps.tolist()
+    starts = [0, *ends[:-1]]
+    means = [
+        np.mean([capacity_schedule(step, c_max, rising, c_min) for step in range(a, b)])
+        for a, b in zip(starts, ends, strict=True)
+    ]
+    return torch.tensor(means, dtype=torch.float64)
+
+
+def on_target(history: History, c_min: float, c_max: float, rising: int, within: float = 0.5) -> float:
+    """Share of windows whose mean KL is less than ``within`` nats from the target, after the first tenth of training."""
+    away = (history.kl.sum(dim=1) - target(history, c_min, c_max, rising)).abs()
+    late = history.steps > 0.1 * history.steps[-1]
+    return float((away[late] < within).double().mean())

@@ -264,3 +264,29 @@ def _check_box(x: torch.Tensor, eps: float, clip: tuple[float, float]) -> None:
     least, most = (float(v) for v in x.detach().aminmax())
     if not (low - 1e-6 <= least and most <= high + 1e-6):
         raise ValueError(f"x must lie in the box [{low:g}, {high:g}], got values from {least:g} to {most:g}.")
+
+
+def gradient_free(
+    model: nn.Module, x: torch.Tensor, y: torch.Tensor, passes: int, width: float, source: torch.Generator
+) -> torch.Tensor:
+    """Gradient of the *expected* margin loss at ``x`` (B, ...) from forward passes only; shape of ``x``.
+
+    Each of ``passes`` pairs evaluates the random network at ``x + width u`` and ``x - width u``, ``u`` random signs, and
+    ``g = mean of (loss difference) u / (2 width)``: finite differences along random directions, fresh masks each time.
+    Unbiased for the gradient of the loss averaged over masks and over the small box (up to third derivatives);
+    no backward rule enters.
+    """
+    total = torch.zeros_like(x)
+    copies = max(1, min(passes, 1500 // len(x)))
+    done = 0
+    with torch.no_grad():
+        while done < passes:
+            n = min(copies, passes - done)
+            point, labels = x.repeat(n, *[1] * (x.dim() - 1)), y.repeat(n)
+            u = torch.randint(0, 2, point.shape, generator=source, device=x.device).to(x.dtype) * 2 - 1
+            up = margin_loss(model(point + width * u), labels)
+            down = margin_loss(model(point - width * u), labels)
+            weight = ((up - down) / (2 * width)).reshape(-1, *[1] * (x.dim() - 1))
+            total += (weight * u).reshape(n, *x.shape).sum(dim=0)
+            done += n
+    return total / passes

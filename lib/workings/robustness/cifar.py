@@ -11,8 +11,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from workings.checks import as_float, as_int
+from workings.robustness.attacks import attack_gradient, fgsm_step
 from workings.robustness.data import Split, as_unit_float, cifar10, random_crop_flip
 from workings.robustness.networks import ResNet, resnet20
+from workings.seeding import generator as stream
 from workings.seeding import generator as stream_generator
 from workings.training import ShuffledBatches, Trained, fit, one_cycle
 
@@ -105,3 +107,39 @@ def accuracy(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, batch
         right += int((logits.argmax(dim=1) == labels[start : start + batch]).sum())
     model.train(training)
     return right / len(labels)
+
+
+def train_adversarial(
+    train: Split, epochs: int, seed: int, checkpoint: Path | None, *, batch: int, device: str, progress: bool = False
+):
+    """ResNet-20 on 80% clean and 20% FGSM examples (radius 2/255) made on the previous epoch's network; eval mode.
+
+    Section 4.1.3 of the paper; the one-cycle schedule is this collection's.
+    """
+    split = train.to(device)
+    model = resnet20(stream(seed, "resnet20", "init")).to(device)
+    attacker = resnet20(stream(seed, "resnet20", "init")).to(device).eval()
+    order = ShuffledBatches(len(split.labels), batch, seed)
+
+    def batches(step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        if step % order.per_epoch == 0:  # also the first step after resuming: checkpoints stand at epoch ends
+            attacker.load_state_dict(model.state_dict())
+        index = order(step).to(device)
+        return split.images[index], split.labels[index]
+
+    def loss(net: nn.Module, pair: tuple[torch.Tensor, torch.Tensor], noise: torch.Generator) -> torch.Tensor:
+        x, y = as_unit_float(random_crop_flip(pair[0], noise)), pair[1]
+        some = max(1, len(y) // 5)
+        with torch.autocast(torch.device(device).type, enabled=False):
+            x[:some] = fgsm_step(x[:some], attack_gradient(attacker, "cross-entropy")(x[:some], y[:some]), 2 / 255)
+        return F.cross_entropy(net(x).float(), y)
+
+    steps = epochs * order.per_epoch
+    weights = [p for p in model.parameters() if p.requires_grad]
+    optimiser = torch.optim.SGD(weights, lr=0.4, momentum=0.9, weight_decay=1e-4, nesterov=True)
+    every = order.per_epoch if checkpoint is not None else None
+    fit(
+        model, loss, batches, optimiser, steps, seed=seed, schedule=one_cycle(steps, warmup=0.25),
+        autocast=torch.bfloat16, checkpoint=checkpoint, checkpoint_every=every, progress=progress,
+    )  # fmt: skip
+    return model.eval()

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from scipy.special import gammaln
 
-from workings.checks import as_array, as_finite_array, as_float, as_int
+from workings.checks import as_array, as_finite_array, as_float, as_int, one_of
 
 # float32 softmax outputs over up to some 10,000 classes sum to one within about 1e-5; percentages, logits and
 # un-normalised weights miss by far more than this.
@@ -193,3 +193,11 @@ def _probabilities(probs: Any) -> np.ndarray:
             f"normalise it first."
         )
     return np.minimum(p, 1.0)
+
+
+def class_table(probs: np.ndarray, kind: str, generator: np.random.Generator) -> np.ndarray:
+    """Scores (m, K) of every label under ``kind``: "zero_one", "lac" or "aps" (fresh uniforms from ``generator``)."""
+    one_of(kind, "kind", ("zero_one", "lac", "aps"))
+    if kind == "aps":
+        return aps(probs, generator.random(probs.shape))
+    return lac(probs) if kind == "lac" else zero_one(probs)

@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from workings.checks import as_finite_array, as_float, as_int, as_probability
+from workings.checks import as_finite_array, as_float, as_int, as_probability, one_of
 from workings.uncertainty.conformal import Level, conformal_rank, exact_level, threshold_exceedance
 
 CumFactor = Callable[[np.ndarray], np.ndarray]
@@ -255,3 +255,15 @@ def _cumulative(cum_factor: CumFactor, edges: np.ndarray) -> np.ndarray:
     if (np.diff(values) < 0).any():
         raise ValueError("cum_factor must not decrease: it is the amount of label space with score at most r.")
     return values
+
+
+def estimate_classes(
+    kind: str, own: np.ndarray, table: np.ndarray, n: int, alpha: float, gamma: float | None = None
+) -> SetSizeEstimate:
+    """Expected number of classes under ``kind``: the known factor (1, K - 1) for 0-1, else the unknown-factor estimate.
+
+    ``own`` (m,): scores of the true labels. ``table`` (m, K): scores of every label at the same points.
+    """
+    if one_of(kind, "kind", ("zero_one", "lac", "aps")) == "zero_one":
+        return expected_set_size_discrete(own, [0.0, 1.0], [1.0, table.shape[1] - 1.0], n, alpha, gamma)
+    return expected_set_size_unknown(own, table, n, alpha, gamma=gamma)

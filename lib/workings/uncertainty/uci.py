@@ -16,7 +16,7 @@ import numpy as np
 
 from workings import paths
 from workings.checks import as_int, one_of
-from workings.fetch import cache_dir, download, sha256_of
+from workings.runs.fetch import cache_dir, download, sha256_of
 
 _COMMIT = "f0737523712fe66a1640e4b980b927e8490b58eb"
 _ADDRESS = "https://raw.githubusercontent.com/treforevans/uci_datasets/{commit}/uci_datasets/{name}/data.csv.gz"

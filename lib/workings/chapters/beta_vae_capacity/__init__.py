@@ -1,0 +1,1 @@
+"""What the chapter `beta_vae_capacity` runs."""

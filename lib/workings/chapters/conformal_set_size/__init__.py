@@ -1,0 +1,1 @@
+"""What the chapter `conformal_set_size` runs."""

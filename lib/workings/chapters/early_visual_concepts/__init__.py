@@ -1,0 +1,1 @@
+"""What the chapter `early_visual_concepts` runs."""

@@ -1,0 +1,164 @@
+"""The full tier of the chapter `sap`: CIFAR-10 with a ResNet-20."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from workings.calibration import ece_top_label
+from workings.chapters.sap.demo import gradient, rates, with_sap
+from workings.chapters.sap.settings import LAMBDAS, Settings
+from workings.robustness.attacks import attack_gradient, fgsm_step, pgd_linf
+from workings.robustness.cifar import train_adversarial, train_resnet20
+from workings.robustness.data import Split, as_unit_float, cifar10
+from workings.robustness.evaluation import sample_softmax
+from workings.robustness.layers import insert_dropout
+from workings.robustness.networks import resnet20
+from workings.runs.progress import progress
+from workings.runs.store import Store
+from workings.seeding import generator as stream
+from workings.training import ShuffledBatches, load_checkpoint, load_weights
+
+
+def _runs() -> Path:
+    return Path(os.environ.get("WORKINGS_RUNS", "../../runs"))
+
+
+def _cifar(settings: Settings, root: str | Path | None) -> tuple[Split, Split, str]:
+    """Train and test split and where they came from; generated noise in a dry run."""
+    if settings.dry_run:
+        noise = stream(0, "sap", "dry")
+        sizes = (16, settings.full_images)
+        splits = [
+            Split(
+                torch.randint(0, 256, (n, 3, 32, 32), generator=noise, dtype=torch.uint8),
+                torch.randint(0, 10, (n,), generator=noise),
+            )
+            for n in sizes
+        ]
+        return splits[0], splits[1], "generated noise"
+    root = Path(root) if root is not None else _runs() / "data"
+    folder = any((root / name).exists() for name in ("train", "train.npz"))
+    source = "imagefolder" if folder else "torchvision"
+    train, test = (cifar10(root, part, source=source, download=source == "torchvision") for part in ("train", "test"))
+    order = torch.randperm(len(test.labels), generator=stream(0, "sap", "test images"))[: settings.full_images]
+    return train, Split(test.images[order], test.labels[order]), f"CIFAR-10 ({source})"
+
+
+def _networks(settings: Settings, train: Split) -> dict[str, Callable[[], nn.Module]]:
+    """The networks of the full tier by name, made when asked for; training resumes from ``runs/resnet20/``.
+
+    A checkpoint there (``relu-seed0.pt`` on a CPU, ``relu-seed0-40.pt`` on a GPU) that holds all
+    ``settings.full_epochs`` is used as it is, whatever made it: delete the file to train again.
+    """
+    folder, batch = _runs() / "resnet20", 16 if settings.dry_run else 256
+    folder.mkdir(parents=True, exist_ok=True)
+    tail = "dry" if settings.dry_run else "40" if settings.device != "cpu" else ""
+    name = "relu-seed0" + (f"-{tail}" if tail else "")
+    sizes = dict(
+        epochs=settings.full_epochs, seed=0, batch=batch, device=settings.device, progress=not settings.dry_run
+    )
+    file = folder / f"{name}.pt"
+
+    def plain() -> nn.Module:
+        steps = settings.full_epochs * ShuffledBatches(len(train.labels), batch, 0).per_epoch
+        if file.is_file() and len(load_checkpoint(file)["losses"]) == steps:
+            return load_weights(resnet20(stream(0, "resnet20", "init")).to(settings.device), file).eval()
+        return train_resnet20(train, checkpoint=file, **sizes)[0]
+
+    made: dict[str, Callable[[], nn.Module]] = {"": plain}
+    if settings.adversarial:
+        made["ADV"] = lambda: train_adversarial(train, checkpoint=folder / f"adv-{name}.pt", **sizes)
+    return made
+
+
+def _measure(samples: torch.Tensor, y: torch.Tensor) -> dict[str, float]:
+    single, mean = rates(samples, y)
+    ece = ece_top_label(samples.mean(dim=0).double().cpu().numpy(), y.cpu().numpy(), 10)
+    return {"single": single, "mean": mean, "ece": float(ece)}
+
+
+def _jobs(settings: Settings) -> list[tuple[str, str, str]]:
+    """(network, defence, gradient) of every measurement: the attacks by FGSM, then PGD, then the sweep over f."""
+    kinds = [("dense", "dense"), ("SAP-100", "mask"), ("SAP-100", "identity"), ("SAP-100", "dense")]
+    jobs = [("", *kind) for kind in kinds]
+    jobs += [("", "dense", "PGD"), ("", "SAP-100", "PGD identity")]
+    jobs += [("", f"SAP f={f:g}", "none") for f in (0.25, 0.5, 1.0, 2.0)] + [("", "dropout", "none")]
+    if settings.adversarial:
+        jobs += [("ADV", *kind) for kind in kinds[:2]]
+    return jobs
+
+
+def _run_job(model: nn.Module, defence: str, attack: str, test: Split, settings: Settings) -> list[dict[str, Any]]:
+    """The rows of one measurement, one for each radius."""
+    x, y = as_unit_float(test.images), test.labels
+    masks = 1 if defence == "dense" or attack == "dense" else settings.full_masks
+    passes = 1 if defence == "dense" else settings.full_passes
+    if defence == "dropout":
+        victim = insert_dropout(model, generator=stream(0, "dropout", device=x.device))
+    elif defence == "dense":
+        victim = model
+    else:
+        victim = with_sap(model, 0, float(defence.partition("=")[2] or 1.0))
+    if attack == "none":
+        return [{"lambda": 0, "masks": 0, "passes": passes, **_measure(sample_softmax(victim, x, passes), y)}]
+    if attack.startswith("PGD"):
+        eps, masks = 8 / 255, 1
+        target = model if defence == "dense" else with_sap(model, 0, backward="identity")
+        step = 2.5 * eps / settings.pgd_steps
+        adv = pgd_linf(attack_gradient(target, "margin", masks), x, y, eps, step, settings.pgd_steps)
+        return [{"lambda": 8, "masks": masks, "passes": passes, **_measure(sample_softmax(victim, adv, passes), y)}]
+    target = model if attack == "dense" else with_sap(model, 0, backward=attack)
+    grad = gradient(target, x, y, masks)
+    radii = LAMBDAS if attack == "mask" or defence == "dense" else (1, 2, 4, 8)
+    return [
+        {
+            "lambda": lam,
+            "masks": masks,
+            "passes": passes,
+            **_measure(sample_softmax(victim, fgsm_step(x, grad, lam / 255), passes), y),
+        }
+        for lam in radii
+    ]
+
+
+@Settings.needs.guard
+def full_study(settings: Settings, data_root: str | Path | None = None) -> list[dict[str, Any]]:
+    """The CIFAR-10 run: one row for each (network, defence, attack, radius). Resumes from ``runs/sap/``.
+
+    Each row holds the accuracy of one pass (``single``) and of the mean softmax (``mean``) with its binomial
+    ``standard_error``, the calibration error ``ece``, and what the run could afford: images, masks, passes,
+    PGD steps, epochs, device, data.
+    """
+    store = Store(_runs() / "sap" / ("dry.jsonl" if settings.dry_run else f"full-{settings.device}.jsonl"), settings)
+    train, test, source = _cifar(settings, data_root)
+    test = test.to(settings.device)
+    makers, models, rows = _networks(settings, train), {}, []
+    device = torch.cuda.get_device_name() if settings.device == "cuda" else f"CPU, {torch.get_num_threads()} thread"
+    for network, defence, attack in progress(_jobs(settings), "measurements"):
+        key = f"{network or 'plain'}/{defence}/{attack}"
+        if not store.done(key):
+            if network not in models:
+                models[network] = makers[network]().float().eval()
+            store.put(key, _run_job(models[network], defence, attack, test, settings))
+        for row in store.get(key):
+            error = float(np.sqrt(row["mean"] * (1 - row["mean"]) / len(test.labels)))
+            steps = settings.pgd_steps if attack.startswith("PGD") else 1
+            facts = dict(images=len(test.labels), steps=steps, epochs=settings.full_epochs, device=device, data=source)
+            name = f"{network}+{defence}" if network else defence
+            rows.append({"defence": name, "gradient": attack, **row, "standard_error": error, **facts})
+    return rows
+
+
+def find(rows: Sequence[dict[str, Any]], defence: str, gradient: str, lam: int) -> dict[str, Any]:
+    """The one row of :func:`full_study` with these three; ``KeyError`` when there is none."""
+    for row in rows:
+        if (row["defence"], row["gradient"], row["lambda"]) == (defence, gradient, lam):
+            return row
+    raise KeyError(f"no row for {defence}, gradient {gradient}, lambda {lam}.")

@@ -1,0 +1,63 @@
+"""Sizes of the chapter `sap_erratum`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from workings.runs.needs import Needs
+from workings.runs.tiers import Tiered
+
+RULES = ("pathwise", "mask", "identity")
+
+
+ATTACKS = ("2018", *RULES, "transfer")
+
+
+@dataclass(frozen=True)
+class Settings(Tiered):
+    """Every size of the chapter. ``demo`` fits a laptop minute; :mod:`~workings.chapters.sap_erratum.full` adds the full tier's."""
+
+    seed: int = 0
+    seeds: tuple[int, ...] = (0, 1, 2)
+    epochs: int = 30
+    eps: float = 0.25  # radius of the headline, pixels in [0, 1]
+    fraction: float = 0.5  # budget of the headline; the paper's own is 1
+    images: int = 30
+    steps: int = 15
+    masks: int = 5  # K, masks a step
+    passes: int = 20  # evaluation passes
+    sweep_images: int = 24
+    sweep_masks: int = 2
+    radii: tuple[float, ...] = (0.1, 0.2, 0.3, 0.5)
+    fractions: tuple[float, ...] = (0.25, 0.5, 1.0)
+    grid_images: int = 20
+    grid_masks: int = 2
+    samples: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64)
+    probe_images: int = 8
+    probe_passes: int = 1600
+    probe_width: float = 0.1
+    tries: int = 60  # of the random search
+    draws: int = 4000  # of the one-neuron and two-mask experiments
+    dry_run: bool = False
+    needs: ClassVar[Needs] = Needs(
+        paper="ResNet-20 on CIFAR-10 for 40 epochs, 1,000 images, 100 steps, 1 and 10 masks, 100 passes, 500 steps of the 2018 attack",
+        gpu="one CUDA GPU with about 8 GB (an estimate: no run on a GPU is recorded)",
+        shortened="20 epochs, 100 images, 20 steps, one mask, 20 passes, 40 steps of the 2018 attack",
+        settings=("full.FullSettings",),
+        lower={"chunk": "images that are attacked at once", "batch": "images of a training step"},
+    )
+
+    @classmethod
+    def demo(cls) -> Settings:
+        return cls()
+
+    @classmethod
+    def full(cls, *, dry_run: bool = False) -> Settings:
+        """The demo's own cells are kept at the full tier; ``dry_run`` shrinks every number."""
+        if not dry_run:
+            return cls()
+        return cls(
+            epochs=2, images=10, steps=2, masks=1, passes=2, sweep_images=10, sweep_masks=1, grid_images=10,
+            grid_masks=1, samples=(1, 2, 4), probe_images=2, probe_passes=50, tries=3, draws=500, dry_run=True,
+        )  # fmt: skip

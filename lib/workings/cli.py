@@ -1,0 +1,108 @@
+"""The command ``workings``: the chapters, their runs and their sweeps. Contributors' commands are `tools/contribute.py`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+_TOOK = {"wall_s": "s", "peak_memory_mib": "MiB", "peak_gpu_memory_mib": "MiB of GPU memory"}
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="workings", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("list", help="the chapters, their tiers and their verdicts")
+    run = commands.add_parser("run", help="run a chapter at a tier and record what it measured")
+    run.add_argument("slug")
+    run.add_argument("--tier", default="full", help="demo or full (default: full)")
+    run.add_argument("--dry-run", action="store_true", help="a few steps on generated data; records nothing")
+    run.add_argument("--data", metavar="FOLDER", help="folder with the real data, where it is already here")
+    needs = commands.add_parser("needs", help="what a chapter's full tier needs, and what it took when it was recorded")
+    needs.add_argument("slug", nargs="?", help="one chapter (default: all)")
+    sweep = commands.add_parser("sweep", help="a chapter's experiment over a grid of settings and seeds")
+    sweep.add_argument("slug")
+    sweep.add_argument("--grid", nargs="+", required=True, metavar="KEY=VALUES", help="as in alpha=0.05,0.1 seed=0:5")
+    sweep.add_argument("--scheduler", metavar="ADDRESS", help="a running dask scheduler (default: processes here)")
+    sweep.add_argument("--workers", type=int, default=2, help="processes here, without --scheduler (default: 2)")
+    sweep.add_argument("--name", default="sweep", help="name of the results file (default: sweep)")
+    return parser
+
+
+def _list() -> None:
+    from collections import Counter
+
+    from workings import ledger
+    from workings.ledger import claims
+
+    for chapter in claims.load_all():
+        counts = Counter(ledger.verdicts_of(chapter.slug).values())
+        summary = ", ".join(f"{count} {word}" for word, count in sorted(counts.items()))
+        print(f"{chapter.part}/{chapter.slug}: {chapter.title}\n    {len(chapter.claims)} claims: {summary}")
+
+
+def _needs(slug: str | None) -> None:
+    from workings import ledger
+    from workings.runs import checkout, notebook
+
+    for script in checkout.notebook_scripts(slug):
+        needs = notebook.needs(script.stem)
+        print(f"{script.parent.name}/{script.stem}\n    {needs.statement() if needs else 'It does not say.'}")
+        recorded = ledger.load_results(script.stem, "full")
+        for run in [] if recorded is None else recorded.runs.values():
+            machine = run.get("hardware", {})
+            took = [f"{run[key]:.0f} {unit}" for key, unit in _TOOK.items() if run.get(key) is not None]
+            took += [f"{machine.get('cores')} cores", machine.get("gpu") or "no GPU"]
+            print(f"    Recorded {run.get('date', '')[:10]}: {', '.join(took)}.")
+
+
+def _sweep(args: argparse.Namespace) -> None:
+    from tqdm import tqdm
+
+    from workings import paths
+    from workings.runs import sweep
+
+    plan = sweep.experiment(args.slug)
+    points = sweep.grid(args.grid, plan.defaults)
+    results = sweep.store(plan, args.name)
+    with tqdm(total=len(points), unit="point", disable=None) as bar:
+        bar.update(sum(results.done(sweep.key(point)) for point in points))
+        done = sweep.run_sweep(
+            plan, points, results, scheduler=args.scheduler, workers=args.workers, on_done=lambda *_: bar.update()
+        )
+    print(f"{done.computed} points computed, {done.found} were there already: {paths.shown(results.path)}")
+    if done.failed:
+        first, why = next(iter(done.failed.items()))
+        raise RuntimeError(f"{len(done.failed)} of {len(points)} points failed; the first, {first}: {why}")
+
+
+def dispatch(args: argparse.Namespace) -> None:
+    if args.command == "list":
+        _list()
+    elif args.command == "run":
+        from workings.runs import notebook
+
+        needs = notebook.needs(args.slug) if args.tier == "full" else None
+        if needs is not None:
+            print(needs.statement(dry_run=args.dry_run), flush=True)
+        target = notebook.run(args.slug, args.tier, dry_run=args.dry_run, data_root=args.data)
+        if closing := notebook.closing_line(target):
+            print(closing)
+        print(f"Executed notebook: {target.name} in {target.parent.name}/ under runs/.")
+    elif args.command == "needs":
+        _needs(args.slug)
+    elif args.command == "sweep":
+        _sweep(args)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; mistakes of the caller end with status 2 and one clear line."""
+    try:
+        dispatch(build_parser().parse_args(argv))
+    except (ValueError, FileNotFoundError, RuntimeError) as error:
+        print(f"workings: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,220 @@
+"""Fetch a file once: announced size, resumed after a break, checked, and put in place whole.
+
+Nothing here prints. The progress bar is tqdm's, in a notebook or on a terminal only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import http.client
+import os
+import re
+import ssl
+import sys
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from workings import paths
+from workings.runs.progress import bar
+
+_CHUNK = 1 << 16
+
+
+class FetchError(OSError):
+    """A file could not be fetched; the message says what to do."""
+
+
+class Offline(FetchError):
+    """The server cannot be reached, or the connection broke; what has arrived is kept for the next try."""
+
+
+class Refused(FetchError):
+    """The server answered with an error."""
+
+
+class Corrupt(FetchError, ValueError):
+    """The file has arrived whole but is not the expected one; it has been deleted."""
+
+
+class DiskFull(FetchError):
+    """No space left on the device; what has arrived is kept."""
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """What a download did: ``resumed_from`` bytes were there before, ``received`` came now."""
+
+    path: Path
+    size: int
+    sha256: str
+    resumed_from: int
+    received: int
+    from_cache: bool
+
+
+def cache_dir() -> Path:
+    """Where fetched data are kept: ``$WORKINGS_DATA``, or ``~/.cache/workings``."""
+    return Path(os.environ.get("WORKINGS_DATA") or Path.home() / ".cache" / "workings").expanduser()
+
+
+def sha256_of(path: Path) -> str:
+    """The file's SHA-256 as 64 hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def download(
+    url: str,
+    path: Path | str,
+    sha256: str,
+    *,
+    size: int | None = None,
+    progress: bool = True,
+    timeout: float = 30.0,
+) -> Fetched:
+    """Fetch ``url`` to ``path`` unless the right file is there already.
+
+    The bytes gather in ``path.part``; an interrupted download goes on from there (HTTP Range), or starts over
+    where the server cannot. Only a file whose SHA-256 (and ``size`` in bytes, when given) is right takes the
+    name ``path``, by one rename. ``progress`` shows a bar in a notebook or on a terminal.
+
+    Raises ``ValueError`` for an address that is not http(s), a malformed checksum, or a wrong file standing at
+    ``path``; :class:`Offline`, :class:`Refused`, :class:`Corrupt` or :class:`DiskFull` otherwise.
+    """
+    path, sha256 = Path(path), sha256.lower()
+    if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
+        raise ValueError(f"only http and https addresses are fetched, got {url!r}; open local files by their path.")
+    if not re.fullmatch(r"[0-9a-f]{64}", sha256):
+        raise ValueError(f"sha256 must be 64 hexadecimal digits, got {sha256!r}.")
+    if path.exists():
+        found = sha256_of(path)
+        if found != sha256:
+            raise ValueError(
+                f"{paths.shown(path)} is not the expected file: SHA-256 {sha256} expected, {found} found. "
+                f"Delete it to fetch it again from {url}."
+            )
+        return Fetched(path, path.stat().st_size, sha256, 0, 0, True)
+    part = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if part.exists() and sha256_of(part) == sha256:  # stopped between the last byte and the rename
+            start, received = part.stat().st_size, 0
+        else:
+            start, received = _receive(url, part, size, progress, timeout)
+            _verify(url, part, sha256, size)
+        os.replace(part, path)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFull(
+                error.errno,
+                f"no space left for {paths.shown(path)}"
+                f"{'' if size is None else f' ({size} bytes in all)'}; free some, or set WORKINGS_DATA to a "
+                "folder on a larger disk. What has arrived is kept and the next call goes on from there",
+            ) from None
+        raise
+    return Fetched(path, path.stat().st_size, sha256, start, received, False)
+
+
+def _receive(url: str, part: Path, size: int | None, progress: bool, timeout: float) -> tuple[int, int]:
+    """Append the missing bytes of ``url`` to ``part``: (bytes kept from before, bytes received now)."""
+    start = part.stat().st_size if part.exists() else 0
+    if size is not None and start >= size:  # whole but wrong, or too long: no use going on from there
+        start = 0
+    headers = {"User-Agent": "workings", "Accept-Encoding": "identity"}
+    if start:
+        headers["Range"] = f"bytes={start}-"
+    received = 0
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=timeout) as response:
+            if urllib.parse.urlsplit(response.url).scheme not in ("http", "https"):
+                raise Refused(f"{url} leads to {response.url!r}, which is not fetched; only http and https are.")
+            if not _continues(response, start):
+                start = 0
+            total = _total(response, start)
+            if size is not None and total is not None and total != size:
+                raise Refused(
+                    f"{url} offers {total} bytes where {size} were expected, so nothing was fetched: the file behind "
+                    f"the address has changed. {_by_hand(url, part)}"
+                )
+            with open(part, "ab" if start else "wb") as file, _bar(part, total, start, progress) as tick:
+                while chunk := response.read(_CHUNK):
+                    file.write(chunk)
+                    received += len(chunk)
+                    tick(len(chunk))
+                    if size is not None and start + received > size:
+                        break  # more than announced: the size check below refuses it
+            if total is not None and start + received < total:
+                raise http.client.IncompleteRead(b"", total - start - received)
+    except urllib.error.HTTPError as error:
+        error.close()
+        if error.code == 416 and start:  # nothing left to send, or a part that does not fit: start over
+            part.unlink(missing_ok=True)
+            return _receive(url, part, size, progress, timeout)
+        raise Refused(
+            f"the server answered {error.code} ({error.reason}) for {url}. Try later. {_by_hand(url, part)}"
+        ) from None
+    except (urllib.error.URLError, http.client.HTTPException, ssl.SSLError, TimeoutError, ConnectionError) as error:
+        reason = getattr(error, "reason", None) or error
+        if isinstance(reason, OSError) and reason.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise reason from None
+        kept = part.stat().st_size if part.exists() else 0
+        raise Offline(
+            f"{url} could not be fetched ({type(reason).__name__}: {reason}). {kept} bytes have arrived and are kept: "
+            f"call again to go on. {_by_hand(url, part)}"
+        ) from None
+    return start, received
+
+
+def _continues(response: Any, start: int) -> bool:
+    """Whether the answer goes on at byte ``start``; a server that ignores Range sends all (200)."""
+    if not start or response.status != 206:
+        return False
+    found = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
+    return found is not None and int(found[1]) == start
+
+
+def _total(response: Any, start: int) -> int | None:
+    length = response.headers.get("Content-Length", "")
+    return start + int(length) if length.isdigit() else None
+
+
+def _verify(url: str, part: Path, sha256: str, size: int | None) -> None:
+    length = part.stat().st_size
+    wrong = None
+    if size is not None and length != size:
+        wrong = f"{size} bytes expected, {length} found"
+    elif (found := sha256_of(part)) != sha256:
+        wrong = f"SHA-256 {sha256} expected, {found} found"
+    if wrong:
+        part.unlink()
+        raise Corrupt(
+            f"what came from {url} is not the expected file: {wrong}. It has been deleted. Call again; if it happens "
+            f"twice, the file behind the address has changed or something on the way alters it."
+        )
+
+
+def _by_hand(url: str, part: Path) -> str:
+    path = paths.shown(part.with_name(part.name.removesuffix(".part")))
+    return (
+        f"Without a network: fetch {url} on another machine and put the file at {path}, or pass the folder "
+        "that holds it as the local root."
+    )
+
+
+@contextlib.contextmanager
+def _bar(part: Path, total: int | None, start: int, progress: bool) -> Iterator[Any]:
+    """A function that counts bytes, behind a bar where somebody can see one."""
+    notebook = "ipykernel" in sys.modules
+    if not progress or os.environ.get("WORKINGS_QUIET") or not (notebook or sys.stderr.isatty()):
+        yield lambda count: None
+        return
+    name = part.name.removesuffix(".part")
+    with bar(desc=name, total=total, initial=start, unit="B", unit_scale=True) as shown:
+        yield shown.update

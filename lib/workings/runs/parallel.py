@@ -1,0 +1,33 @@
+"""Independent pieces of work on the two cores that a demo may use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from workings.runs.progress import counter
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def two_at_a_time(work: Callable[[Item], Result], items: Iterable[Item], label: str | None = "working") -> list[Result]:
+    """``[work(item) for item in items]``, two at a time on threads, in the order of ``items``.
+
+    For numerical work that releases the interpreter's lock (torch, numpy). ``work`` must draw from generators of its own, so
+    that the order of execution changes nothing; an error in it is raised here. Work that lasts shows a bar called
+    ``label`` with the time left (``None``: no bar, for work that draws its own).
+    """
+    items = list(items)
+    with ThreadPoolExecutor(2) as pool:
+        if label is None:
+            return list(pool.map(work, items))
+        with counter(len(items), label) as tick:
+
+            def counted(item: Item) -> Result:
+                result = work(item)
+                tick()
+                return result
+
+            return list(pool.map(counted, items))

@@ -1,0 +1,139 @@
+"""A store for long runs: what has been computed survives an interruption and is not computed twice.
+
+One JSON object a line, only ever appended to. The first line holds the fingerprint of the settings, so that
+results of other settings are never mixed in. A line half written when the power went is dropped.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from workings import paths
+
+
+class Store:
+    """Results by key in the file ``path``; ``settings`` is the run's dataclass or a mapping of plain values.
+
+    Opening an existing file reads it back. Raises ``ValueError`` when it was made with other settings, when a
+    line other than the last is damaged, or when a key stands twice.
+    """
+
+    def __init__(self, path: Path | str, settings: Any):
+        self.path = Path(path)
+        self._done: dict[str, Any] = {}
+        self._settings = _plain(settings)
+        if self.path.exists() and self.path.stat().st_size:
+            self._read()
+        else:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._append({"settings": self._settings})
+
+    def __len__(self) -> int:
+        return len(self._done)
+
+    def done(self, key: str) -> bool:
+        """Whether ``key`` has a result."""
+        return key in self._done
+
+    def get(self, key: str) -> Any:
+        """The result stored under ``key``; ``KeyError`` when there is none."""
+        if key not in self._done:
+            raise KeyError(f"{key!r} has not been computed yet; {len(self)} keys are done.")
+        return self._done[key]
+
+    def put(self, key: str, payload: Any) -> None:
+        """Store ``payload`` (JSON values, every number finite) and return when it is on disk.
+
+        Raises ``ValueError`` for a key that is already done, a NaN or infinity, and ``TypeError`` for a key that is
+        no text or a payload that JSON cannot hold.
+        """
+        if not isinstance(key, str):
+            raise TypeError(f"key must be a text, got {key!r} of type {type(key).__name__}.")
+        if key in self._done:
+            raise ValueError(f"{key!r} is already done; ask store.done(key) before computing it again.")
+        self._done[key] = json.loads(self._append({"key": key, "payload": payload}))["payload"]
+
+    def _append(self, entry: dict[str, Any]) -> str:
+        name = entry.get("key", "settings")
+        try:
+            line = json.dumps(entry, allow_nan=False)
+        except ValueError as error:
+            raise ValueError(f"{name!r} cannot be stored: {error}. Every number must be finite.") from None
+        except TypeError as error:
+            raise TypeError(f"{name!r} cannot be stored: {error}. Turn arrays into lists of floats first.") from None
+        with self.path.open("ab", buffering=0) as file:
+            before = file.seek(0, os.SEEK_END)
+            try:
+                file.write(line.encode() + b"\n")
+                os.fsync(file.fileno())
+            except OSError:  # disk full: leave no half line for the next one to land on
+                os.truncate(self.path, before)
+                raise
+        return line
+
+    def _read(self) -> None:
+        content = self.path.read_bytes()
+        whole = content.rfind(b"\n") + 1
+        lines = content[:whole].splitlines()
+        if whole < len(content):  # the last line has no end: the run was cut while writing it
+            with self.path.open("r+b") as file:
+                file.truncate(whole)
+        if not lines:
+            self._append({"settings": self._settings})
+            return
+        entries = [self._entry(number, line) for number, line in enumerate(lines, start=1)]
+        self._check_settings(entries[0])
+        for number, entry in enumerate(entries[1:], start=2):
+            if set(entry) != {"key", "payload"} or not isinstance(entry["key"], str):
+                raise self._damage(number, "expected a key and a payload")
+            if entry["key"] in self._done:
+                raise self._damage(number, f"key {entry['key']!r} stands twice")
+            self._done[entry["key"]] = entry["payload"]
+
+    def _entry(self, number: int, line: bytes) -> dict[str, Any]:
+        try:
+            entry = json.loads(line, parse_constant=_refuse)
+        except (ValueError, RecursionError) as error:
+            raise self._damage(number, str(error)) from None
+        if not isinstance(entry, dict):
+            raise self._damage(number, f"expected an object, found {type(entry).__name__}")
+        return entry
+
+    def _check_settings(self, first: dict[str, Any]) -> None:
+        if set(first) != {"settings"} or not isinstance(first["settings"], dict):
+            raise self._damage(1, "expected the settings of the run")
+        old, new = first["settings"], self._settings
+        if old != new:
+            pairs = [(key, old.get(key, "absent"), new.get(key, "absent")) for key in sorted({*old, *new})]
+            changes = "; ".join(f"{key} was {was!r}, is {now!r}" for key, was, now in pairs if was != now)
+            raise ValueError(
+                f"{paths.shown(self.path)} holds results of other settings ({changes}). Go back to those settings to "
+                "resume, or delete the file (or choose another) to start afresh."
+            )
+
+    def _damage(self, number: int, what: str) -> ValueError:
+        return ValueError(
+            f"{paths.shown(self.path)}:{number}: damaged line: {what}. Lines before it may be kept by hand; "
+            "otherwise delete the file and run again."
+        )
+
+
+def _plain(settings: Any) -> dict[str, Any]:
+    """Settings as JSON reads them back (tuples become lists)."""
+    if dataclasses.is_dataclass(settings) and not isinstance(settings, type):
+        settings = dataclasses.asdict(settings)
+    if not isinstance(settings, Mapping):
+        raise TypeError(f"settings must be a dataclass or a mapping, got {type(settings).__name__}.")
+    try:
+        return json.loads(json.dumps(dict(settings), allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"settings must hold plain finite values: {error}.") from None
+
+
+def _refuse(word: str) -> None:
+    raise ValueError(f"{word} is not a result")

@@ -1,0 +1,1 @@
+"""What a reader sees: figures and controls. The only modules that draw."""

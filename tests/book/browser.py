@@ -1,0 +1,49 @@
+"""A real browser on the built book: found, or skipped with a message (never in CI)."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from workings.runs import checkout
+
+HTML = checkout.root() / "_build" / "html"
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--host-resolver-rules=MAP * ~NOTFOUND",  # the network is off: every name fails to resolve
+]
+
+
+def executable() -> str:
+    """The system's Chromium, or a skip that says how to get one (a failure where CI is set)."""
+    found = os.environ.get("WORKINGS_BROWSER") or next(filter(None, map(shutil.which, NAMES)), None)
+    if found is None:
+        message = "no Chromium or Chrome on the PATH; install one (Debian: apt-get install chromium) to test the book"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+    return found
+
+
+def pages() -> list[Path]:
+    """Every page of the built book."""
+    if not (HTML / "index.html").exists():
+        return []
+    skipped = {"genindex.html", "search.html"}
+    found = [p for p in HTML.rglob("*.html") if "_static" not in p.parts and p.name not in skipped]
+    return sorted(p for p in found if 'http-equiv="Refresh"' not in p.read_text())  # the top page only forwards
+
+
+PAGES = pages()
+CHAPTERS = [page for page in PAGES if "notebooks" in page.parts]
+DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}

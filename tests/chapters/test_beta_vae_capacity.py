@@ -1,0 +1,319 @@
+"""The experiments of the capacity chapter: closed forms, quadratures against oracles, and sizes that run."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from workings.chapters.beta_vae_capacity import full as full_tier
+from workings.chapters.beta_vae_capacity.demo import (
+    blob_data,
+    blob_images,
+    blob_vaes,
+    factor_data,
+    factor_purchases,
+    latent_maps,
+    measure,
+    pixel_entropy,
+    square_vaes,
+    squares,
+    tiled,
+)
+from workings.chapters.beta_vae_capacity.settings import FACTORS, Settings
+from workings.disentangling.linear_vae import linear_vaes
+from workings.disentangling.objectives import capacity_schedule
+from workings.disentangling.rate_distortion import (
+    channel_information,
+    linear_beta_vae_optimum,
+    reverse_water_filling,
+    shuffled_code_nll,
+)
+from workings.disentangling.training import History, on_target, target
+from workings.seeding import generator
+
+TINY = dataclasses.replace(
+    Settings.full(dry_run=True), seeds=(0, 1), vae_steps=20, beta_steps=6, blob_steps=6, blob_seeds=(0, 1)
+)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_trained_linear_vae_has_the_kl_of_the_closed_form(seed):
+    variances, prices = (16.0, 4.0, 1.0), (0.5, 2.0, 8.0)
+    found = linear_vaes(variances, prices, 800, seed).kl
+    wanted = np.stack([linear_beta_vae_optimum(variances, b).kl for b in prices])
+    # L-BFGS stops within 1e-3 of the optimum on these (measured: 1e-4); 1e-2 is half a per cent of the largest
+    np.testing.assert_allclose(found.numpy(), wanted, atol=1e-2)
+
+
+def test_the_price_of_a_linear_vae_is_the_water_level():
+    rates, level = reverse_water_filling((16.0, 4.0, 1.0), 2.0)
+    found = linear_vaes((16.0, 4.0, 1.0), [level], 800, 0).kl[0]
+    np.testing.assert_allclose(found.numpy(), rates, atol=1e-2)
+
+
+def test_latents_take_the_axes_only_where_variances_differ():
+    def turn(variances, seed):
+        x, y, z = linear_vaes(variances, [0.5], 800, seed).encoder[0, 0].abs().tolist()
+        assert z < 1e-2  # the third direction has another variance in both cases
+        return min(math.degrees(math.atan2(y, x)), math.degrees(math.atan2(x, y)))
+
+    assert all(turn((4.0, 3.0, 1.0), seed) < 1.0 for seed in range(3))
+    # a uniform angle is within 3 degrees of an axis with probability 1/15; all three so: 1 in 3,400
+    assert any(turn((4.0, 4.0, 1.0), seed) > 3.0 for seed in range(3))
+
+
+def test_channel_information_has_its_limits():
+    assert channel_information(16, 0.0) == pytest.approx(0.0, abs=1e-9)
+    assert channel_information(16, 7.0) == pytest.approx(math.log(16), abs=1e-6)
+    for rate in (0.3, 1.0, 2.5, 4.0):
+        told = channel_information(16, rate)
+        assert 0 < told < min(rate, math.log(16))  # never more than is paid, or than there is to tell
+        assert told > channel_information(16, rate - 0.1)
+
+
+def test_channel_information_of_two_places_is_that_of_the_binary_gaussian_channel():
+    rate, rng = 0.8, np.random.default_rng(0)
+    share = 1 - math.exp(-2 * rate)
+    f = rng.choice([-1.0, 1.0], 400_000)
+    z = math.sqrt(share) * f + math.exp(-rate) * rng.standard_normal(len(f))
+    log_odds = 2 * math.sqrt(share) * z * f / (1 - share)
+    samples = math.log(2) - np.logaddexp(0, -log_odds)
+    # four standard errors: a false alarm once in 16,000 draws of the seed
+    assert abs(samples.mean() - channel_information(2, rate)) < 4 * samples.std() / math.sqrt(len(f))
+
+
+def one_hot(n: int) -> torch.Tensor:
+    return torch.eye(n).view(n, 1, 1, n)
+
+
+def test_shuffled_code_nll_is_the_pixel_entropy_of_what_the_decoder_cannot_tell():
+    n = 8
+    ends = shuffled_code_nll(one_hot(n), [0.0, 8.0], torch.arange(n))
+    alone = -(math.log(1 / n) / n + (1 - 1 / n) * math.log(1 - 1 / n)) * n  # n pixels, each on once in n
+    np.testing.assert_allclose(ends, [alone, 0.0], atol=1e-6)
+
+
+def test_shuffled_code_nll_agrees_with_drawing_codes():
+    pictures, order, rate, n = one_hot(6), torch.tensor([3, 0, 5, 1, 4, 2]), 1.2, 200_000
+    share, rng = 1 - math.exp(-2 * rate), np.random.default_rng(1)
+    points = ((np.arange(6) - 2.5) / np.std(np.arange(6)))[order.numpy()]
+    i = rng.integers(6, size=n)
+    z = math.sqrt(share) * points[i] + math.exp(-rate) * rng.standard_normal(n)
+    weight = np.exp(-((z[:, None] - math.sqrt(share) * points) ** 2) / (2 * (1 - share)))
+    mean = (weight / weight.sum(1, keepdims=True)) @ np.eye(6)
+    x = np.eye(6)[i]
+    nll = -(x * np.log(mean) + (1 - x) * np.log1p(-mean)).sum(1)
+    found = float(shuffled_code_nll(pictures, [rate], order)[0])
+    assert abs(nll.mean() - found) < 4 * nll.std() / math.sqrt(n)  # false alarm once in 16,000 seeds
+
+
+def test_the_order_of_a_code_matters_only_where_pictures_have_neighbours():
+    order = torch.randperm(8, generator=generator(0, "shuffle"))
+    rates = [0.5, 1.0, 2.0]
+    same = shuffled_code_nll(one_hot(8), rates, torch.arange(8))
+    # all pairs of one-hot pictures are equally far apart, so any order is as good: only rounding remains
+    torch.testing.assert_close(shuffled_code_nll(one_hot(8), rates, order), same)
+    ramp = torch.tril(torch.ones(8, 8)).view(8, 1, 1, 8)  # neighbours differ in one pixel
+    assert (shuffled_code_nll(ramp, rates, order) > shuffled_code_nll(ramp, rates, torch.arange(8)) + 0.05).all()
+
+
+@pytest.mark.parametrize("order", [[0, 1, 1], [0, 1], [1, 2, 3]])
+def test_an_order_that_is_no_permutation_is_refused(order):
+    with pytest.raises(ValueError, match="permutation"):
+        shuffled_code_nll(one_hot(3), [1.0], torch.tensor(order))
+
+
+def test_pixel_entropy_is_the_least_value_of_the_nll():
+    grey = torch.full((3, 1, 2, 2), 0.25)
+    expected = -4 * (0.25 * math.log(0.25) + 0.75 * math.log(0.75))
+    assert pixel_entropy(grey) == pytest.approx(expected)
+    assert pixel_entropy(torch.tensor([[0.0, 1.0]])) == 0.0
+
+
+def test_the_five_columns_of_factors_are_what_their_names_say():
+    data = factor_data(dataclasses.replace(TINY, sprites=2000))
+    np.testing.assert_allclose(data.factors.mean(0), 0, atol=1e-5)  # float32 sums of 2,000
+    np.testing.assert_allclose(data.factors.square().mean(0), 1, atol=1e-5)
+    ink = data.images.flatten(1).sum(1).double()
+    pixel = torch.arange(16).double()
+    picture = data.images[:, 0].double()
+    x = (picture.sum(1) @ pixel) / ink
+    y = (picture.sum(2) @ pixel) / ink
+    follow = lambda name, what: float(torch.corrcoef(torch.stack([data.values[:, FACTORS.index(name)], what]))[0, 1])
+    assert follow("x", x) > 0.95 and follow("y", y) > 0.95 and follow("scale", ink) > 0.8  # shapes differ in area
+    assert set(data.values[:, FACTORS.index("shape")].tolist()) == {0.0, 1.0, 2.0}
+    assert len(data.values[:, FACTORS.index("orientation")].unique()) == 10
+
+
+def test_every_run_of_the_known_factors_is_there_and_keeps_models_at_the_stops():
+    settings = dataclasses.replace(TINY, factor_steps=200, factor_stops=(5.0, 20.0))
+    bought = factor_purchases(factor_data(settings), settings)
+    assert [len(bought[kind]) for kind in ("learned", "equal")] == [2, 2]
+    first, second = bought["learned"]
+    assert [round(float(m.channel.capacity)) for m in first.kept] == [5, 20] and len(second.kept) == 2
+    assert not torch.equal(first.nll, second.nll)
+    assert torch.equal(bought["equal"][0].rates[:, 0], bought["equal"][0].rates[:, 4])
+
+
+def history(kl: torch.Tensor, steps: torch.Tensor) -> History:
+    return History(steps, torch.zeros(len(steps), dtype=torch.float64), kl[:, None])
+
+
+def test_target_is_the_mean_of_the_schedule_over_each_window():
+    ends = torch.tensor([10, 20, 30, 35])
+    found = target(history(torch.zeros(4), ends), 1.0, 5.0, 20)
+    wanted = [np.mean([capacity_schedule(s, 5.0, 20, 1.0) for s in range(a, b)]) for a, b in
+              ((0, 10), (10, 20), (20, 30), (30, 35))]  # fmt: skip
+    np.testing.assert_allclose(found, wanted)
+
+
+def test_on_target_counts_late_windows_only():
+    ends = torch.arange(10, 201, 10)
+    goal = target(history(torch.zeros(20), ends), 0.0, 4.0, 100)
+    exact = history(goal, ends)
+    assert on_target(exact, 0.0, 4.0, 100) == 1.0
+    early = goal.clone()
+    early[:2] += 3  # steps 1 to 20 are the first tenth
+    assert on_target(history(early, ends), 0.0, 4.0, 100) == 1.0
+    late = goal.clone()
+    late[-9:] += 0.6
+    assert on_target(history(late, ends), 0.0, 4.0, 100) == pytest.approx(0.5)
+
+
+def test_all_kinds_of_square_vaes_are_there_and_the_annealed_ones_keep_copies():
+    data = squares(TINY)
+    assert data.images.shape == (300, 1, 16, 16) and (data.classes[:, 0] == 0).all()
+    fitted = square_vaes(data.images, TINY)
+    assert list(fitted) == ["annealed", "heavy", "beta = 1", "beta = 4"]
+    assert all([f.seed for f in runs] == [0, 1] for runs in fitted.values())
+    weight = lambda model: model.encoder.linears[0].weight
+    for run in fitted["annealed"]:
+        assert len(run.kept) == len(TINY.vae_stops)
+        assert torch.equal(weight(run.kept[-1]), weight(run.model))
+        assert not torch.equal(weight(run.kept[0]), weight(run.model))
+    assert not torch.equal(weight(fitted["annealed"][0].model), weight(fitted["heavy"][0].model))
+
+
+def test_measure_separates_what_is_spent_from_what_is_left():
+    images = blob_images(torch.rand(256, 2, generator=generator(0, "blobs")))
+    free, dear = (
+        blob_vaes(images, beta, [0], dataclasses.replace(TINY, blob_steps=200, batch=64))[0] for beta in (0.0, 50.0)
+    )
+    free, dear = (measure(model, images, torch.rand(256, 2, generator=generator(1, "f")), 0) for model in (free, dear))
+    assert free.nll_mean < dear.nll_mean and dear.kl.sum() < 0.5 < free.kl.sum()
+
+
+def test_tiles_stand_in_their_rows_and_columns_with_gaps_between():
+    pictures = torch.arange(6.0).view(2, 3, 1, 1).expand(2, 3, 2, 4)
+    sheet = tiled(pictures, gap=1)
+    assert sheet.shape == (2 * 2 + 1, 3 * 4 + 2)
+    assert (sheet[:2, :4] == 0).all() and (sheet[3:, 10:] == 5).all() and (sheet[:2, 5:9] == 1).all()
+    assert np.isnan(sheet[2]).all() and np.isnan(sheet[:, 4]).all() and np.isnan(sheet).sum() == 14 + 2 * 4
+
+
+def test_matched_needs_a_latent_of_its_own_for_every_factor():
+    from workings.chapters.beta_vae_capacity.demo import Measured
+
+    make = lambda corr: Measured(torch.zeros(3), 0.0, 0.0, torch.tensor(corr))
+    assert make([[0.95, 0.1], [0.2, 0.92], [0.0, 0.0]]).matched()
+    assert not make([[0.95, 0.93], [0.2, 0.1], [0.0, 0.0]]).matched()  # one latent for both
+    assert not make([[0.95, 0.1], [0.2, 0.89], [0.0, 0.0]]).matched()
+
+
+def test_a_blob_stands_where_its_position_says():
+    position = torch.tensor([[0.0, 1.0], [0.5, 0.5]])
+    images = blob_images(position)
+    assert images.shape == (2, 1, 16, 16) and images.min() >= 0 and images.max() <= 1
+    mass = images[:, 0] / images.sum((1, 2, 3))[:, None, None]
+    middle = torch.arange(16) + 0.5
+    x, y = (mass.sum(1) @ middle), (mass.sum(2) @ middle)
+    # centres at 16 (0.2 + 0.6 p); the rim cuts under 2 per cent of a blob two deviations from it
+    torch.testing.assert_close(torch.stack([x, y], 1), 16 * (0.2 + 0.6 * position), atol=0.15, rtol=0)
+
+
+def test_narrow_blobs_move_over_a_part_of_y_only():
+    _, wide = blob_data(dataclasses.replace(TINY, blobs=2000))
+    _, narrow = blob_data(dataclasses.replace(TINY, blobs=2000), height=0.33)
+    assert torch.equal(wide[:, 0], narrow[:, 0])
+    assert narrow[:, 1].min() >= 0.335 and narrow[:, 1].max() <= 0.665
+    assert wide[:, 1].min() < 0.02 and wide[:, 1].max() > 0.98
+
+
+def test_latent_maps_are_sorted_by_kl_with_x_along_columns():
+    images, _ = blob_data(TINY)
+    (model, *_) = blob_vaes(images, 1.0, TINY.blob_seeds, TINY)
+
+    class OnlyX:
+        """An encoder whose second latent is x, with a KL, and whose others say nothing."""
+
+        def encode(self, x):
+            column = x[:, 0].sum(1).argmax(1).float()
+            mu = torch.stack([torch.zeros_like(column), column / 4 - 2], 1)
+            return mu, torch.tensor([0.0, -4.0]).expand_as(mu)
+
+    maps = latent_maps(OnlyX(), side=8)
+    assert maps.shape == (2, 8, 8) and (maps[0, :, -1] > maps[0, :, 0]).all() and (maps[1] == 0).all()
+    assert (maps[0] == maps[0][:1]).all()
+    assert latent_maps(model, side=4).shape == (TINY.latents, 4, 4)
+
+
+def test_the_full_tier_runs_dry_and_does_not_run_twice(tmp_path, monkeypatch):
+    monkeypatch.setenv("WORKINGS_QUIET", "1")
+    settings = full_tier.FullSettings.here(dry_run=True)
+    settings = dataclasses.replace(settings, runs=settings.runs[:2], score_points=(20, 10))
+    sprites = full_tier.load(settings)
+    rows = full_tier.run_table(settings, sprites, tmp_path)
+    assert [row["strength"] for row in rows] == [1000.0, 4.0] and all(row["images"] == len(sprites) for row in rows)
+    assert all(isinstance(value, (str, int, float, bool, type(None))) for row in rows for value in row.values())
+    starts, curves = full_tier.known_factor_table(settings, sprites, tmp_path)
+    assert {row["seed"] for row in starts} == {0} and len(curves) == settings.factor_steps
+    monkeypatch.setattr(full_tier, "train", None)  # a second training would be an error
+    assert full_tier.run_table(settings, sprites, tmp_path) == rows
+    assert full_tier.known_factor_table(settings, sprites, tmp_path) == (starts, curves)
+
+
+def test_full_settings_are_the_papers_with_a_gpu_and_say_less_without():
+    gpu, cpu = (full_tier.FullSettings.here(device=device) for device in ("cuda", "cpu"))
+    annealed = next(run for run in gpu.runs if run.rule == "capacity")
+    assert (annealed.strength, annealed.c_max, annealed.rising, annealed.steps, annealed.size, annealed.batch) == (
+        1000.0, 25.0, 100_000, 300_000, 64, 64,
+    )  # fmt: skip
+    assert len({run.name for run in gpu.runs}) == len(gpu.runs) == 12
+    assert len({run.name for run in cpu.runs}) == len(cpu.runs)
+    assert {run.size for run in cpu.runs} == {32} and max(run.steps for run in cpu.runs) < 300_000
+    for kind in (("beta", 4.0), ("beta", 1.0)):
+        assert [run.seed for run in cpu.runs if (run.rule, run.strength) == kind] == [0, 1, 2]
+
+
+def full_row(rule, strength, **changes):
+    row = dict(
+        rule=rule,
+        strength=strength,
+        on_target=1.0,
+        own_latents=True,
+        nll_sampled=20.0,
+        score=0.8,
+        c_max=25.0,
+        c_end=25.0,
+    )
+    return row | dict(corr_scale=0.95, corr_pos_x=0.95, corr_pos_y=0.95) | changes
+
+
+def test_the_full_tiers_verdicts_follow_their_criteria():
+    good, beta4 = full_row("capacity", 1000.0), full_row("beta", 4.0, nll_sampled=25.0)
+    starts = [{"ordered": True}, {"ordered": True}]
+    values = full_tier.full_values([good, good, beta4], starts)
+    assert values == {"cap-2": True, "cap-3": 2, "cap-4": True}
+    for spoilt in (dict(on_target=0.9), dict(corr_pos_y=0.5), dict(own_latents=False)):
+        row = full_row("capacity", 1000.0, **spoilt)
+        assert full_tier.full_values([good, row, beta4], starts)["cap-3"] == 1
+    for spoilt in (dict(nll_sampled=23.5), dict(score=0.7)):
+        row = full_row("capacity", 1000.0, **spoilt)
+        assert full_tier.full_values([row, beta4], starts)["cap-4"] is False
+    assert full_tier.full_values([good, beta4], [{"ordered": False}])["cap-2"] is False
+    unfinished = full_row("capacity", 1000.0, nll_sampled=0.0, c_end=5.0)  # shown, and decides nothing
+    assert full_tier.full_values([good, beta4, unfinished], starts) == full_tier.full_values([good, beta4], starts)
+    light = full_row("capacity", 100.0, nll_sampled=0.0)  # gamma 100 is shown and decides nothing
+    assert full_tier.full_values([good, beta4, light], starts) == full_tier.full_values([good, beta4], starts)

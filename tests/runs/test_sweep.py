@@ -1,0 +1,304 @@
+"""Sweeps: the grid's grammar, resuming, and a real scheduler whose worker is killed in the middle."""
+
+import errno
+import importlib
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from workings import cli
+from workings.runs import checkout, sweep
+
+SLUG = "conformal_set_size"
+QUICK = {"sets": 2, "m": 20, "n": 20}
+pytestmark = pytest.mark.filterwarnings("default")  # dask and tornado warn about their own closing
+
+
+def plan():
+    return sweep.experiment(SLUG)
+
+
+def points(*words):
+    return sweep.grid([*(f"{k}={v}" for k, v in QUICK.items()), *words], plan().defaults)
+
+
+def test_a_grid_is_every_combination_with_the_other_settings_at_their_defaults():
+    found = sweep.grid(["n=5,10", "seed=0:3", "alpha=0.2"], plan().defaults)
+    assert [(p["n"], p["seed"]) for p in found] == [(n, s) for n in (5, 10) for s in (0, 1, 2)]
+    assert all(p["alpha"] == 0.2 and p["gamma"] == plan().defaults["gamma"] for p in found)
+    assert len({sweep.key(p) for p in found}) == 6
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["alhpa=0.1"], "unknown grid key 'alhpa'; did you mean 'alpha'"),
+        (["temperature=1"], "A grid may name: m, n, alpha, gamma, sets, seed"),
+        (["n=1", "n=2"], "given twice"),
+        (["n"], "has no values"),
+        (["n="], "has no values"),
+        (["n=ten"], "n=ten is not of type int"),
+        (["n=1.5"], "not of type int"),
+        (["n=5:5"], "empty"),
+        (["n=a:b"], "no range"),
+        (["n=3,3"], "twice"),
+        (["alpha=nan"], "not a finite number"),
+        (["alpha=0:1"], "not of type float"),
+    ],
+)
+def test_a_grid_that_cannot_be_meant_is_refused(words, message):
+    with pytest.raises(ValueError, match=message):
+        sweep.grid(words, plan().defaults)
+
+
+def test_a_chapter_without_an_experiment_and_an_unknown_one_are_named(monkeypatch):
+    monkeypatch.delattr("workings.chapters.conformal_set_size.sweep.sweep_point")
+    with pytest.raises(ValueError, match="has no sweep_point; give it a module"):
+        sweep.experiment(SLUG)
+    with pytest.raises(ValueError, match="Unknown chapter"):
+        sweep.experiment("nothing")
+
+
+TINY = {  # settings that make one point a matter of a second, for each chapter whose own defaults take longer
+    "conformal_set_size": QUICK,
+    "sap": {"images": 20, "masks": 2, "passes": 2, "epochs": 1},
+    "sap_erratum": {"images": 6, "steps": 2, "masks": 1, "passes": 2, "epochs": 1},
+    "early_visual_concepts": {"steps": 15},
+    "beta_vae_capacity": {"steps": 20, "pictures": 200},
+    "giraffe": {"steps": 2, "sequences": 2},
+}
+
+
+@pytest.mark.parametrize(
+    "changed",
+    ["chapters.sap.sweep", "chapters.sap.demo", "robustness.sap", "attacks", "parallel", "training", "multinomial"],
+)
+def test_a_change_in_any_module_that_an_experiment_reaches_is_a_change_of_code(monkeypatch, changed):
+    read, before = sweep._source, sweep.experiment("sap").code
+    assert before == sweep.experiment("sap").code
+    monkeypatch.setattr(
+        sweep, "_source", lambda name: (read(name) or "") + "#" if name.endswith(f".{changed}") else read(name)
+    )
+    assert sweep.experiment("sap").code != before
+
+
+@pytest.mark.parametrize(
+    "changed", ["workings.ledger", "workings.cli", "chapters.conformal_set_size.sweep", "chapters.sap_erratum.demo"]
+)
+def test_a_change_elsewhere_is_not(monkeypatch, changed):
+    read, before = sweep._source, sweep.experiment("sap").code
+    monkeypatch.setattr(sweep, "_source", lambda name: "changed" if name.endswith(changed) else read(name))
+    assert sweep.experiment("sap").code == before
+
+
+@pytest.mark.parametrize("changed", ["start", "a", "sub/__init__", "sub/b", "sub/c", "d", "__init__"])
+def test_every_way_to_import_a_module_of_the_package_counts(tmp_path, monkeypatch, changed):
+    package = "probed_" + changed.replace("/", "_")  # a name of its own: modules stay loaded
+    files = {
+        "__init__": "from . import a",  # relative, from the package itself
+        "start": f"import os\nfrom {package}.sub import b",  # a module taken out of a package
+        "a": "x = 1",
+        "sub/__init__": "from .c import y",
+        "sub/b": f"def f():\n    import {package}.d",  # within a function, by its whole name
+        "sub/c": "y = 2",
+        "d": "z = 3",
+        "never": "",
+    }
+    monkeypatch.syspath_prepend(tmp_path)
+    for name, text in files.items():
+        path = tmp_path / package / f"{name}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    importlib.invalidate_caches()
+    before = sweep.code_of(f"{package}.start")
+    (tmp_path / package / "never.py").write_text("changed = 1")
+    assert sweep.code_of(f"{package}.start") == before
+    with open(tmp_path / package / f"{changed}.py", "a") as file:
+        file.write("\n# changed\n")
+    assert sweep.code_of(f"{package}.start") != before
+
+
+def test_a_worker_with_other_code_refuses_its_points(scheduler, tmp_path):
+    other = plan()._replace(code="0123456789ab")
+    done = sweep.run_sweep(other, points("seed=0:2"), sweep.store(other, folder=tmp_path), scheduler=scheduler.address)
+    assert done.computed == 0 and len(done.failed) == 2
+    assert "other code for workings.chapters.conformal_set_size.sweep" in next(iter(done.failed.values()))
+    assert "install the same version" in next(iter(done.failed.values()))
+
+
+@pytest.mark.parametrize("slug", [path.stem for path in checkout.notebook_scripts()])
+def test_every_chapter_has_an_experiment_that_its_seed_decides(slug):
+    found = sweep.experiment(slug)
+    run = lambda seed: sweep._compute(found.module, {**found.defaults, **TINY.get(slug, {}), "seed": seed})["values"]
+    first, again, other = run(0), run(0), run(1)
+    assert first == again != other
+    assert all(type(value) is float and math.isfinite(value) for value in first.values())
+
+
+def test_the_settings_are_those_of_chapters():
+    assert set(TINY) <= {path.stem for path in checkout.notebook_scripts()}
+
+
+@pytest.mark.parametrize(
+    ("slug", "wrong", "message"),
+    [
+        ("sap", {"fraction": 0.0}, "fraction"),
+        ("sap", {"masks": 0}, "masks"),
+        ("sap_erratum", {"attack": "best"}, "attack must be one of"),
+        ("sap_erratum", {"eps": 0.0}, "eps"),
+        ("early_visual_concepts", {"beta": -1.0}, "beta"),
+        ("beta_vae_capacity", {"c_max": 0.5}, "c_max"),
+        ("giraffe", {"kind": "cubic"}, "kind must be one of"),
+        ("giraffe", {"factor": 0.5}, "factor"),
+    ],
+)
+def test_a_setting_that_an_experiment_cannot_have_is_refused_before_it_trains(slug, wrong, message):
+    found = sweep.experiment(slug)
+    start = time.perf_counter()
+    with pytest.raises(ValueError, match=message):
+        sweep._compute(found.module, {**found.defaults, **wrong})
+    assert time.perf_counter() - start < 1.0
+
+
+def test_results_of_other_code_are_not_mixed_in(tmp_path):
+    sweep.store(plan(), folder=tmp_path)
+    with pytest.raises(ValueError, match=r"other settings .*code was"):
+        sweep.store(plan()._replace(code="changed"), folder=tmp_path)
+    with pytest.raises(ValueError, match="a sweep's name"):
+        sweep.store(plan(), "../up", folder=tmp_path)
+
+
+def test_a_results_file_edited_into_nonsense_is_refused_and_left_as_it_is(tmp_path, monkeypatch, capsys):
+    results = sweep.store(plan(), folder=tmp_path)
+    results.put(sweep.key(points("seed=0")[0]), {"values": {}})
+    with results.path.open("a") as file:
+        file.write('{"key": "x", "payload": NaN}\n{"key": "y", "payload": 1}\n')
+    before = results.path.read_bytes()
+    monkeypatch.setenv("WORKINGS_RESULTS", str(tmp_path))
+    assert cli.main(["sweep", SLUG, "--grid", "seed=0"]) == 2
+    assert "jsonl:3: damaged line" in capsys.readouterr().err
+    assert results.path.read_bytes() == before
+
+
+class Scheduler:
+    """A dask scheduler and its workers as processes of their own, on loopback."""
+
+    def __init__(self, folder):
+        self.file = folder / "scheduler.json"
+        self.environment = {**os.environ, "PYTHONPATH": str(checkout.root() / "lib"), "OMP_NUM_THREADS": "1"}
+        self.processes = [self._start("dask_scheduler", "--port", "0", "--scheduler-file", self.file, "--no-dashboard")]
+        end = time.monotonic() + 60
+        while not (self.file.exists() and self.file.read_text().strip().endswith("}")):
+            assert time.monotonic() < end, "the scheduler did not come up"
+            time.sleep(0.1)
+        self.address = json.loads(self.file.read_text())["address"]
+        options = ["--nthreads", "1", "--no-nanny", "--no-dashboard", "--local-directory", folder]
+        self.processes += [self._start("dask_worker", self.address, *options) for _ in range(2)]
+
+    def _start(self, module, *arguments):
+        command = [sys.executable, "-m", f"distributed.cli.{module}", *map(str, arguments)]
+        command += ["--host", "127.0.0.1"]
+        return subprocess.Popen(command, env=self.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def stop(self):
+        for process in reversed(self.processes):
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture(scope="module")
+def scheduler(tmp_path_factory):
+    running = Scheduler(tmp_path_factory.mktemp("scheduler"))
+    yield running
+    running.stop()
+
+
+def test_a_sweep_cut_off_goes_on_where_it_stopped(scheduler, tmp_path):
+    class Cut(Exception):
+        pass
+
+    todo = points("seed=0:6")
+    seen = []
+
+    def cut(name, payload):
+        seen.append(name)
+        if len(seen) == 2:
+            raise Cut
+
+    with pytest.raises(Cut):
+        sweep.run_sweep(plan(), todo, sweep.store(plan(), folder=tmp_path), scheduler=scheduler.address, on_done=cut)
+    rest = sweep.run_sweep(plan(), todo, sweep.store(plan(), folder=tmp_path), scheduler=scheduler.address)
+    assert rest == sweep.Summary(2, 4, {})
+
+
+def test_a_full_disk_in_the_middle_keeps_what_was_measured_and_says_so(scheduler, tmp_path, monkeypatch):
+    todo, results = points("seed=0:5"), sweep.store(plan(), folder=tmp_path)
+    put, room = results.put, [2]
+
+    def full(name, payload):
+        if not room[0]:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        room[0] -= 1
+        put(name, payload)
+
+    monkeypatch.setattr(results, "put", full)
+    with pytest.raises(RuntimeError, match=r"No space left.* 2 points are safe .*same command again"):
+        sweep.run_sweep(plan(), todo, results, scheduler=scheduler.address)
+    rest = sweep.run_sweep(plan(), todo, sweep.store(plan(), folder=tmp_path), scheduler=scheduler.address)
+    assert rest == sweep.Summary(2, 3, {})
+
+
+def test_a_point_that_fails_is_reported_and_the_others_go_on(scheduler, tmp_path):
+    todo = points("alpha=0.1,7")
+    done = sweep.run_sweep(plan(), todo, sweep.store(plan(), folder=tmp_path), scheduler=scheduler.address)
+    assert done.computed == 1
+    assert "alpha must be in (0, 1)" in done.failed[sweep.key(todo[1])]
+
+
+def test_a_dead_scheduler_is_named_with_the_remedy(tmp_path):
+    with pytest.raises(RuntimeError, match=r"no scheduler answers at 'tcp://127.0.0.1:9'.*dask scheduler"):
+        sweep.run_sweep(
+            plan(), points("seed=0"), sweep.store(plan(), folder=tmp_path), scheduler="tcp://127.0.0.1:9", timeout=1
+        )
+
+
+def test_without_dask_the_message_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(RuntimeError, match=r"needs dask.distributed.*pip install distributed"):
+        sweep.run_sweep(plan(), points("seed=0"), sweep.store(plan(), folder=tmp_path))
+
+
+def test_the_command_sweeps_on_processes_of_its_own(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("WORKINGS_RESULTS", str(tmp_path))
+    words = ["sweep", SLUG, "--workers", "1", "--grid", "seed=0:2", *(f"{k}={v}" for k, v in QUICK.items())]
+    assert cli.main(words) == 0
+    assert "2 points computed, 0 were there already" in capsys.readouterr().out
+    assert cli.main(words) == 0
+    assert "0 points computed, 2 were there already" in capsys.readouterr().out
+
+
+def test_a_killed_worker_loses_no_point_and_none_counts_twice(scheduler, tmp_path):  # the last test: one worker is left
+    todo = sweep.grid(["sets=1500", "n=50,100", "seed=0:8"], plan().defaults)
+    results = sweep.store(plan(), folder=tmp_path)
+    order = []
+
+    def kill_one(name, payload):
+        order.append(name)
+        if len(order) == 3:
+            os.kill(payload["process"], signal.SIGKILL)
+
+    done = sweep.run_sweep(plan(), todo, results, scheduler=scheduler.address, on_done=kill_one)
+    assert done == sweep.Summary(0, 16, {})
+    assert sorted(order) == sorted(map(sweep.key, todo))
+    lines = [json.loads(line) for line in results.path.read_text().splitlines()[1:]]
+    assert sorted(line["key"] for line in lines) == sorted(map(sweep.key, todo))
+    assert len({line["payload"]["process"] for line in lines}) == 2  # both had worked before one died
+    reopened = sweep.store(plan(), folder=tmp_path)
+    again = sweep.run_sweep(plan(), todo, reopened, scheduler="tcp://127.0.0.1:9")  # nothing to do: never asked
+    assert again == sweep.Summary(16, 0, {})

@@ -1,0 +1,171 @@
+"""What every stored notebook must be, besides passing nbval: nbval compares nothing in a cell that never ran."""
+
+import ast
+import json
+import re
+from pathlib import Path
+
+import jupytext
+import nbformat
+import pytest
+
+import stamp
+from refresh import WIDGET_VIEW, read_script
+from workings.runs import checkout
+
+SCRIPTS = checkout.notebook_scripts()
+WITHOUT_FRAMES, WITH_FRAMES = 500_000, 1_200_000
+ABSOLUTE = re.compile(r"(?<![\w.:/])/(?:root|home|work|tmp|usr|opt|Users|content|mnt|var)/[\w.-]+|[A-Z]:\\\\\w+")
+COLAB_TARGET = re.compile(r"https://colab\.research\.google\.com/github/(\S+?)/blob/(\S+?)/(notebooks/\S+?\.ipynb)")
+
+
+@pytest.fixture(params=SCRIPTS, ids=lambda path: path.stem)
+def script(request) -> Path:
+    return request.param
+
+
+@pytest.fixture
+def notebook(script):
+    return nbformat.read(script.with_suffix(".ipynb"), as_version=4)
+
+
+def code_cells(notebook):
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def own_lines(source):
+    """Lines of a cell that are not import statements."""
+    nodes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, (ast.Import, ast.ImportFrom))]
+    return len(source.splitlines()) - sum(node.end_lineno - node.lineno + 1 for node in nodes)
+
+
+def outputs(notebook):
+    return [output for cell in code_cells(notebook) for output in cell.outputs]
+
+
+def test_there_is_at_least_one_notebook():
+    assert SCRIPTS, "no notebooks found: every test below would pass on nothing"
+
+
+def test_every_notebook_has_a_script():
+    stored = {path.with_suffix("") for path in (checkout.root() / "notebooks").glob("*/*.ipynb")}
+    assert stored == {path.with_suffix("") for path in SCRIPTS}
+
+
+def test_every_code_cell_was_executed_in_order(notebook):
+    counts = [cell.execution_count for cell in code_cells(notebook)]
+    assert counts == list(range(1, len(counts) + 1))
+
+
+def test_the_notebook_says_what_its_script_says(script, notebook):
+    fresh = read_script(script)
+    remedy = f"edit only {script.name}, never the .ipynb, then run: make refresh NOTEBOOK={script.stem}"
+    if len(notebook.cells) != len(fresh.cells):
+        pytest.fail(f"{len(fresh.cells)} cells in the script, {len(notebook.cells)} in the notebook; {remedy}")
+    for stored, cell in zip(notebook.cells, fresh.cells, strict=True):
+        if stored.source != cell.source:
+            pytest.fail(f"the notebook differs in the cell that begins {cell.source[:60]!r}; {remedy}")
+    assert [(c.cell_type, c.source) for c in notebook.cells] == [(c.cell_type, c.source) for c in fresh.cells]
+    assert [dict(c.metadata) for c in notebook.cells] == [dict(c.metadata) for c in fresh.cells]
+    assert [c.id for c in notebook.cells] == [c.id for c in fresh.cells]
+
+
+def test_the_script_is_what_jupytext_would_write(script, notebook):
+    again = jupytext.writes(read_script(script), fmt="py:percent")
+    body = lambda text: text.split("# ---\n", 2)[-1]
+    assert body(again) == body(script.read_text())
+
+
+def test_outputs_hold_no_stderr_error_or_absolute_path(notebook):
+    for output in outputs(notebook):
+        assert output.output_type != "error"
+        assert output.get("name") != "stderr", output.get("text")
+        text = json.dumps([v for k, v in output.get("data", {}).items() if not k.startswith("image/")])
+        text = re.sub(r"data:image/png;base64,[A-Za-z0-9+/=]+", "", text + str(output.get("text", "")))
+        assert not ABSOLUTE.search(text), ABSOLUTE.search(text)
+        assert WIDGET_VIEW not in output.get("data", {}), "widget views die without a kernel; `make refresh` drops them"
+        assert "it/s]" not in text, "a progress bar left its text behind"
+
+
+def test_some_cells_have_outputs(notebook):
+    assert sum(bool(cell.outputs) for cell in code_cells(notebook)) >= 3
+
+
+def test_every_picture_has_alt_text_and_a_caption(notebook):
+    for cell in code_cells(notebook):
+        if not any("image/png" in output.get("data", {}) for output in cell.outputs):
+            continue
+        render = cell.metadata.get("mystnb", {})
+        alt, figure = render.get("image", {}).get("alt", ""), render.get("figure", {})
+        assert len(alt) >= 40, f"alt text missing or too short in the cell that begins: {cell.source[:60]!r}"
+        assert len(figure.get("caption", "")) >= 20 and figure.get("name"), cell.source[:60]
+
+
+def test_every_picture_inside_html_has_alt_text(notebook):
+    for output in outputs(notebook):
+        for tag in re.findall(r"<img\b[^>]*>", output.get("data", {}).get("text/html", "")):
+            alt = re.search(r'alt="([^"]*)"', tag)
+            assert alt and len(alt.group(1)) >= 20
+
+
+def test_the_notebook_is_small_enough(script, notebook):
+    size = script.with_suffix(".ipynb").stat().st_size
+    frames = sum(len(m) for o in outputs(notebook) for m in re.findall(r"data:image/png;base64,[A-Za-z0-9+/=]+",
+                 o.get("data", {}).get("text/html", "")))  # fmt: skip
+    assert size - frames <= WITHOUT_FRAMES
+    assert size <= WITH_FRAMES
+
+
+def test_cells_are_short_and_the_sizes_come_from_settings(notebook):
+    lengths = [own_lines(cell.source) for cell in code_cells(notebook)]
+    assert max(lengths) <= 30, "a cell over 30 lines is a kernel that has not been written yet"
+    tagged = [cell for cell in code_cells(notebook) if "parameters" in cell.metadata.get("tags", [])]
+    assert len(tagged) == 1 and 'tier = "demo"' in tagged[0].source
+
+
+def test_nbval_is_switched_off_only_with_a_reason(notebook):
+    for cell in code_cells(notebook):
+        if any(tag.startswith("nbval-") for tag in cell.metadata.get("tags", [])):
+            assert "# not compared because" in cell.source, cell.source[:80]
+
+
+def test_badge_and_setup_cell_carry_the_one_address_and_tag(script, notebook):
+    owner_repo = "/".join(checkout.address().split("/")[-2:])
+    found = COLAB_TARGET.findall(notebook.cells[0].source)
+    assert found == [(owner_repo, checkout.tag(), f"notebooks/{script.parent.name}/{script.stem}.ipynb")]
+    setup = code_cells(notebook)[0].source
+    assert f"git+{checkout.address()}@{checkout.tag()}" in setup
+
+
+def test_no_other_file_disagrees_about_the_address():
+    address, tag = checkout.address(), checkout.tag()
+    for path in stamp.stamped_files():
+        assert stamp.stamped(path.read_text(), address, tag) == path.read_text(), (
+            f"{path.name}: run `tools/contribute.py stamp`"
+        )
+
+
+def test_changing_the_address_changes_badge_setup_and_config_together():
+    before = "https://colab.research.google.com/github/a/b/blob/v0/notebooks/x/y.ipynb git+https://github.com/a/b@v0"
+    before += '\n  url: https://github.com/a/b\n  branch: v0\nrepository-code: "https://github.com/a/b"\n'
+    after = stamp.stamped(before, "https://example.org/new/place", "v2.0.0")
+    assert after.count("new/place") == 4 and after.count("v2.0.0") == 3 and "a/b" not in after
+
+
+def test_one_command_moves_the_project(tmp_path, monkeypatch):
+    for name in ("pyproject.toml", "_config.yml", "CITATION.cff", "README.md"):
+        (tmp_path / name).write_text((checkout.root() / name).read_text())
+    for script in SCRIPTS[:1]:
+        for path in (script, script.with_suffix(".ipynb")):
+            copy = tmp_path / path.relative_to(checkout.root())
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_text(path.read_text())
+    monkeypatch.setattr(checkout, "root", lambda: tmp_path)
+    old = checkout.address()
+    changed = stamp.set_address("https://github.com/someone/else.git")
+    assert checkout.address() == "https://github.com/someone/else" and len(changed) >= 6
+    for path in tmp_path.rglob("*.*"):
+        assert old.removeprefix("https://github.com/") not in path.read_text(), path.name
+    assert stamp.stamp() == [], "a second stamp has nothing left to do"
+    with pytest.raises(ValueError, match="must look like"):
+        stamp.set_address("github.com/someone/else")

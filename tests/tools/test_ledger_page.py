@@ -1,0 +1,198 @@
+"""The ledger page and the benchmark page: one line a claim, links, and no word that turns into markup."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+from markdown_it import MarkdownIt
+
+import ledger_page
+from workings import ledger, paths
+from workings.ledger import claims
+from workings.ledger.results import ResultsError
+from workings.runs import provenance
+
+TOOLS = paths.checkout_root() / "tools"
+CLAIMS = """\
+chapter: toy
+part: uncertainty
+title: "A toy"
+paper: {authors: "A. Author", year: 2024, key: author2024}
+claims:
+  - id: toy-1
+    claim: "Sizes | pipes *stars* _lines_ `code` <b>tags</b> $x$ {role} [link](x)"
+    where: "theorem"
+    paper: {value: null, note: "identity"}
+    demo: {compare: at_most, target: 1.0e-10, unit: "relative error"}
+    full: {not_planned: "an identity"}
+  - id: toy-2
+    claim: "A width."
+    where: "table"
+    paper: {value: 1.33, unit: "sd"}
+    demo: {compare: within, target: 1.33, tolerance: 0.5, unit: "sd", indicative: "a toy"}
+    full: {compare: within, target: 1.33, tolerance: 0.05, unit: "sd"}
+"""
+
+
+@pytest.fixture
+def house(tmp_path):
+    (tmp_path / "claims" / "uncertainty").mkdir(parents=True)
+    (tmp_path / "claims" / "uncertainty" / "toy.yml").write_text(CLAIMS)
+    return {"claims": tmp_path / "claims", "results": tmp_path / "results"}
+
+
+def tables(text) -> list[list[list[str]]]:
+    """The cells of every table, as a Markdown parser reads them: plain words only, markup would show up as tags."""
+    found = []
+    for token in MarkdownIt("commonmark").enable("table").parse(text):
+        if token.type == "table_open":
+            found.append([])
+        elif token.type == "tr_open":
+            found[-1].append([])
+        elif token.type == "inline" and found and found[-1] and token.level > 2:
+            found[-1][-1].append("".join(f"<{t.type}>" if t.type != "text" else t.content for t in token.children))
+    return found
+
+
+def test_every_claim_is_one_line_with_a_link_to_its_cell(house):
+    (table,) = tables(ledger_page.ledger_markdown(**house))
+    assert table[0] == ["Id", "Verdict", "Claim", "Demo", "Full", "Paper or source"]
+    assert len(table) == 3 and all(len(row) == 6 for row in table)
+    assert table[2][1:] == [
+        "– not run", "A width.", "not run (within 0.5 of 1.33 sd)", "not run (within 0.05 of 1.33 sd)", "1.33 sd",
+    ]  # fmt: skip
+    assert re.search(r'href="[^"]*notebooks/uncertainty/toy\.html#toy-2"', ledger_page.ledger_markdown(**house))
+
+
+def test_no_word_of_a_claim_turns_into_markup(house):
+    (table,) = tables(ledger_page.ledger_markdown(**house))
+    assert table[1][2] == "Sizes | pipes *stars* _lines_ `code` <b>tags</b> $x$ {role} [link](x)"
+    line = next(line for line in ledger_page.ledger_markdown(**house).splitlines() if "pipes" in line)
+    assert r"\$x\$" in line and r"\{role\}" in line  # MyST would read these, plain Markdown does not
+
+
+def test_recorded_runs_appear_with_verdict_spread_and_circumstances(house, monkeypatch):
+    monkeypatch.setattr(provenance, "code_state", lambda *_: ("0123456789abcdef0123", True))
+    book = ledger.open("toy", "full", record=True, **house)
+    book.check("toy-2", 1.3412, spread=0.031, seeds=[0, 1, 2, 5])
+    book.stopwatch.add(600)
+    book.close()
+    text = ledger_page.ledger_markdown(**house)
+    (table,) = tables(text)
+    assert table[2][1] == "✓ reproduced" and table[2][4] == "1.341 ± 0.031 (within 0.05 of 1.33 sd)"
+    (line,) = [line for line in text.splitlines() if line.startswith("- full, ")]
+    line = line.replace("\\", "")
+    for word in ("full, toy-2: ", "commit 0123456789ab with uncommitted changes", "Python 3.", "wall time 10 min",
+                 "peak memory", "seeds 0-2, 5", "cores of"):  # fmt: skip
+        assert word in line, (word, line)
+
+
+def test_a_criterion_that_changed_after_the_run_is_pointed_out(house):
+    book = ledger.open("toy", "full", record=True, **house)
+    book.check("toy-2", 1.41)
+    book.close()
+    file = house["claims"] / "uncertainty" / "toy.yml"
+    file.write_text(file.read_text().replace("tolerance: 0.05", "tolerance: 0.1"))
+    (table,) = tables(ledger_page.ledger_markdown(**house))
+    assert table[2][4] == "1.4 (within 0.1 of 1.33 sd); when it ran, the criterion was: within 0.05 of 1.33 sd"
+
+
+def test_no_run_no_claims_and_no_benchmark_are_said(house, tmp_path):
+    assert "No run has been recorded yet." in ledger_page.ledger_markdown(**house)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert "No chapter has claims yet." in ledger_page.ledger_markdown(empty, empty)
+    assert "Not run yet" in ledger_page.bench_markdown(empty)
+
+
+def test_each_part_has_its_section_in_the_books_order(house):
+    (house["claims"] / "robustness").mkdir()
+    text = CLAIMS.replace("toy", "aaa").replace("part: uncertainty", "part: robustness")
+    (house["claims"] / "robustness" / "aaa.yml").write_text(text)
+    heads = [line for line in ledger_page.ledger_markdown(**house).splitlines() if line.startswith("## ")]
+    assert heads == ["## Robustness", "## Uncertainty"]
+
+
+def test_a_malformed_claims_or_results_file_stops_the_page(house):
+    file = house["results"] / "uncertainty" / "toy" / "demo.json"
+    file.parent.mkdir(parents=True)
+    file.write_text("{}")
+    with pytest.raises(ResultsError, match=r"demo\.json"):
+        ledger_page.ledger_markdown(**house)
+    (house["claims"] / "uncertainty" / "toy.yml").write_text("title: x")
+    with pytest.raises(claims.ClaimsError, match=r"toy\.yml:1"):
+        ledger_page.ledger_markdown(**house)
+
+
+ROW = {
+    "id": "rank", "chapter": "conformal_set_size", "what": "10^6 scores", "ours": 0.01234, "peer": "peer|x",
+    "theirs": 0.0456, "unit": "s", "ratio": 3.6951, "ratio_low": 3.5, "ratio_high": 4.0, "repeats": 7, "note": None,
+}  # fmt: skip
+BENCH = {"rows": [ROW], "circumstances": {"date": "2026-01-01T00:00:00Z", "versions": {"numpy": "2.4"}, "seeds": [1]}}
+
+
+def write_bench(folder, content):
+    (folder / "bench.json").write_text(content if isinstance(content, str) else json.dumps(content))
+    return folder
+
+
+def test_the_benchmark_page_shows_rows_ratios_with_spread_and_circumstances(tmp_path):
+    text = ledger_page.bench_markdown(write_bench(tmp_path, BENCH))
+    (table,) = tables(text)
+    assert table[1] == ["peer|x", "0.0456 s", "3.70 (3.50 to 4.00)", "7", "–"]
+    assert "**10\\^6 scores.** Ours: 0.0123 s." in text
+    assert "## On the Expected Size of Conformal Prediction Sets" in text
+    assert "versions, numpy: 2.4" in text and "seeds: 1" in text
+
+
+def test_rows_of_one_comparison_stand_in_one_table_under_their_chapter(tmp_path):
+    rows = [ROW, ROW | {"chapter": "giraffe"}, ROW | {"peer": "other"}, ROW | {"what": "memory"}]
+    text = ledger_page.bench_markdown(write_bench(tmp_path, BENCH | {"rows": rows}))
+    assert [[row[0] for row in table[1:]] for table in tables(text)] == [["peer|x", "other"], ["peer|x"], ["peer|x"]]
+    assert text.count("## ") == 2 and text.index("Conformal") < text.index("Giraffe")
+
+
+def test_a_benchmark_without_a_number_keeps_its_words(tmp_path):
+    row = ROW | {"ours": "exact", "theirs": "1 rank too many", "ratio": None, "ratio_low": None, "ratio_high": None}
+    (table,) = tables(ledger_page.bench_markdown(write_bench(tmp_path, BENCH | {"rows": [row]})))
+    assert table[1][:3] == ["peer|x", "1 rank too many", "–"]
+    assert "Nothing was measured." in ledger_page.bench_markdown(write_bench(tmp_path, BENCH | {"rows": []}))
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("{", "not valid JSON"),
+        ([], "expected an object with 'rows' and 'circumstances'"),
+        ({"rows": []}, "expected an object with 'rows' and 'circumstances'"),
+        (BENCH | {"rows": [{"id": "x"}]}, r"rows\[0\]: key 'chapter' is missing"),
+        (BENCH | {"rows": [ROW | {"rato": 1}]}, r"unknown key 'rato'; did you mean 'ratio'"),
+        (BENCH | {"rows": [ROW | {"ratio": "3"}]}, r"rows\[0\].ratio: expected a number"),
+        (BENCH | {"rows": [ROW | {"ours": [1]}]}, r"rows\[0\].ours"),
+        (BENCH | {"rows": {}}, "list of objects"),
+    ],
+)
+def test_a_benchmark_file_edited_into_nonsense_is_named_with_key_and_remedy(tmp_path, content, words):
+    with pytest.raises(ResultsError, match=rf"bench\.json.*{words}(.|\n)*`make bench` writes this file"):
+        ledger_page.bench_markdown(write_bench(tmp_path, content))
+
+
+def test_the_pages_are_made_with_pyyaml_alone():
+    # The book's environment has no numpy: every import but the standard library's and yaml's fails here.
+    code = """
+import sys
+class Wall:
+    def find_spec(self, name, path=None, target=None):
+        top = name.partition('.')[0]
+        if top not in sys.stdlib_module_names | {'workings', 'yaml', '_yaml', 'ledger_page'}:
+            raise ImportError('not in the book: ' + name)
+sys.meta_path.insert(0, Wall())
+import ledger_page
+sys.exit(not (ledger_page.ledger_markdown() and ledger_page.bench_markdown()))
+"""
+    path = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, [paths.checkout_root() / "lib", TOOLS]))}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=path)
+    assert done.returncode == 0, done.stderr
