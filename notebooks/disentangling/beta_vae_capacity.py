@@ -39,7 +39,8 @@ import subprocess
 import sys
 
 source = os.environ.get(
-    "WORKINGS_SOURCE", "git+https://github.com/workings-book/workings@v0.1.0"
+    "WORKINGS_SOURCE",
+    "git+https://github.com/workings-book/workings@v0.1.0",
 )
 if importlib.util.find_spec("workings") is None:
     subprocess.run(
@@ -62,7 +63,9 @@ print(environment_line())
 
 # %% tags=["parameters"]
 tier = "demo"  # "full" trains on all of dSprites: see "At full scale"
-dry_run = False  # with "full": a few steps on a few sprites, to see that it works
+dry_run = (
+    False  # with "full": a few steps on a few sprites, to see that it works
+)
 data_root = None  # folder with the published dSprites file, if you have it
 
 # %% tags=["hide-input"]
@@ -105,7 +108,9 @@ from workings.show.controls import Axis, Control, Frame
 from workings.show.figures import COLOURS, png_bytes, use_style
 
 use_style()
-torch.set_num_threads(1)  # sums are added in the same order whatever the machine
+torch.set_num_threads(
+    1
+)  # sums are added in the same order whatever the machine
 settings = Settings.for_tier(tier, dry_run=dry_run)
 seeds = list(settings.seeds)
 book = ledger.open("beta_vae_capacity", tier=tier)
@@ -114,7 +119,9 @@ looks = {
     "y": dict(color=COLOURS["orange"], linestyle="--"),
     "scale": dict(color=COLOURS["green"], linestyle="-."),
     "shape": dict(color=COLOURS["red"], linestyle=":"),
-    "orientation": dict(color=COLOURS["purple"], linestyle=(0, (5, 1, 1, 1))),
+    "orientation": dict(
+        color=COLOURS["purple"], linestyle=(0, (5, 1, 1, 1))
+    ),
 }
 
 # %% [markdown]
@@ -125,7 +132,9 @@ looks = {
 
 # %%
 data = factor_data(settings)
-print(f"{len(data.images)} pictures of {tuple(data.images.shape[1:])} pixels")
+print(
+    f"{len(data.images)} pictures of {tuple(data.images.shape[1:])} pixels"
+)
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Twelve small grey pictures in two rows: squares, ellipses and hearts of several sizes, turned and placed at random on black."}, "figure": {"caption": "Twelve of the pictures, drawn at random. At 16 x 16 pixels the position is plain, the size fairly so, and the shape and its angle are a matter of a few grey pixels.", "name": "fig-cap-sprites"}}
 fig, axes = plt.subplots(2, 6, figsize=(4.6, 1.7))
@@ -194,7 +203,12 @@ for ax, capacity in zip(axes, (0.5, 2.0, 4.0), strict=True):
         color=COLOURS["blue"],
     )
     ax.axhline(level, color=COLOURS["red"], linestyle="--")
-    ax.set(yscale="log", ylim=(0.1, 30), xticks=range(3), xticklabels=("1", "2", "3"))
+    ax.set(
+        yscale="log",
+        ylim=(0.1, 30),
+        xticks=range(3),
+        xticklabels=("1", "2", "3"),
+    )
     ax.set(title=f"C = {capacity:g}", xlabel="factor")
 axes[0].set(ylabel="variance (log scale)")
 plt.show()
@@ -202,10 +216,16 @@ plt.show()
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Nats for each of three factors against the total capacity from 0 to 5. The first line rises alone from zero, the second joins at about 0.7 nats, the third at about 2.1, and each time the slopes of the earlier ones become smaller."}, "figure": {"caption": "The same rule as a staircase: each factor switches on at its own capacity and from then on shares every further nat equally with those before it.", "name": "fig-cap-water-stairs"}}
 fig, ax = plt.subplots(figsize=(4.6, 2.7))
 capacities = np.linspace(0, 5, 101)
-paid = np.array([reverse_water_filling(variances, c).rates for c in capacities])
+paid = np.array(
+    [reverse_water_filling(variances, c).rates for c in capacities]
+)
 for k in range(3):
     ax.plot(capacities, paid[:, k], label=f"variance {variances[k]:g}")
-ax.set(xlabel="capacity C (nats)", ylabel="rate (nats)", title="Who is served when?")
+ax.set(
+    xlabel="capacity C (nats)",
+    ylabel="rate (nats)",
+    title="Who is served when?",
+)
 ax.legend()
 plt.show()
 
@@ -233,7 +253,9 @@ plt.show()
 
 # %%
 prices = np.array([0.25, 0.5, 1.0827, 2.0, 4.0, 8.0, 12.0])
-expected = np.array([linear_beta_vae_optimum(variances, b).kl for b in prices])
+expected = np.array(
+    [linear_beta_vae_optimum(variances, b).kl for b in prices]
+)
 trained = [
     linear_vaes(variances, prices, settings.linear_steps, s).kl
     for s in progress(seeds, "linear VAEs")
@@ -246,10 +268,21 @@ fig, ax = plt.subplots(figsize=(4.6, 2.9))
 fine = np.geomspace(0.2, 20, 200)
 lines = np.array([linear_beta_vae_optimum(variances, b).kl for b in fine])
 for k, colour in enumerate(("blue", "orange", "green")):
-    ax.plot(fine, lines[:, k], color=COLOURS[colour], label=f"v = {variances[k]:g}")
+    ax.plot(
+        fine,
+        lines[:, k],
+        color=COLOURS[colour],
+        label=f"v = {variances[k]:g}",
+    )
     for kl, mark in zip(trained, "osx", strict=True):
-        ax.plot(prices, kl[:, k], mark, color=COLOURS[colour], fillstyle="none")
-ax.set(xscale="log", xlabel="price of a nat, beta (log scale)", ylabel="KL (nats)")
+        ax.plot(
+            prices, kl[:, k], mark, color=COLOURS[colour], fillstyle="none"
+        )
+ax.set(
+    xscale="log",
+    xlabel="price of a nat, beta (log scale)",
+    ylabel="KL (nats)",
+)
 ax.set_title("A linear VAE fills water in reverse")
 ax.legend()
 plt.show()
@@ -267,8 +300,13 @@ plt.show()
 
 # %%
 kl = torch.tensor([[5.0], [15.0]])
-print("penalty:", float(capacity_loss(torch.zeros(2), kl, capacity=10.0, gamma=1.0)))
-print("mean of the absolute values:", float((kl.sum(1) - 10.0).abs().mean()))
+print(
+    "penalty:",
+    float(capacity_loss(torch.zeros(2), kl, capacity=10.0, gamma=1.0)),
+)
+print(
+    "mean of the absolute values:", float((kl.sum(1) - 10.0).abs().mean())
+)
 
 # %% [markdown]
 # (One public library takes the second. It is another objective: it wants every picture to cost the same.) The gradient of the penalty is $\pm\gamma$ times that of the KL. So $\gamma$ is a price that
@@ -308,16 +346,26 @@ plt.show()
 
 # %%
 row = small_sprites(0, 5, 0)
-row = row.images[row.classes[:, 4] == 16]  # the largest square, 16 places along x
+row = row.images[
+    row.classes[:, 4] == 16
+]  # the largest square, 16 places along x
 nats = np.linspace(0.05, 4.5, 24)
 ordered = shuffled_code_nll(row, nats, torch.arange(16))
-orders = [torch.randperm(16, generator=generator(s, "shuffle")) for s in range(5)]
-mixed = torch.stack([shuffled_code_nll(row, nats, order) for order in orders])
+orders = [
+    torch.randperm(16, generator=generator(s, "shuffle")) for s in range(5)
+]
+mixed = torch.stack(
+    [shuffled_code_nll(row, nats, order) for order in orders]
+)
 costs = (mixed - ordered) / (ordered[0] - ordered[-1])
 print(f"in order is better at every rate: {bool((costs > -1e-9).all())}")
 for rate in (0.5, 1.5, 2.0, 4.0):
-    lost = np.mean([np.interp(rate, nats, curve - ordered) for curve in mixed])
-    print(f"{rate:g} nats: the shuffled code loses {lost:.0f} nats of picture")
+    lost = np.mean(
+        [np.interp(rate, nats, curve - ordered) for curve in mixed]
+    )
+    print(
+        f"{rate:g} nats: the shuffled code loses {lost:.0f} nats of picture"
+    )
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "NLL against nats for the code in order and for five shuffled codes. The ordered curve falls fast at once; the shuffled curves fall slowly and stay more than ten nats above it between 0.5 and 2 nats; all meet before 3.5 nats."}, "figure": {"caption": "The same information, the same KL, the best decoder: only the order of the code points differs. Between 0.5 and 3 nats the order is worth many nats of reconstruction; with 4 nats, where codes no longer overlap, it is worth nothing.", "name": "fig-cap-shuffle"}}
 fig, ax = plt.subplots(figsize=(4.6, 2.9))
@@ -346,7 +394,9 @@ plt.show()
 
 # %%
 bought = factor_purchases(data, settings)
-starts = np.array([switch_on(run) for run in bought["learned"]])  # (seeds, factors)
+starts = np.array(
+    [switch_on(run) for run in bought["learned"]]
+)  # (seeds, factors)
 floor = pixel_entropy(data.images)  # grey pixels: no model can do better
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Nats for each of five factors against total capacity from 0 to 20, three seeds each. The curves of x and y rise together from the start. Scale has a small bump near 1 nat, falls back and rises from about 3 nats, shape steeply from about 8, and orientation stays at zero until after 15 and then rises steeply."}, "figure": {"caption": "The staircase. Nats that the model buys of each factor as the capacity rises; three seeds each, which differ little.", "name": "fig-cap-staircase"}}
@@ -369,7 +419,9 @@ ax.legend()
 plt.show()
 
 # %%
-bounds = dict(zip(FACTORS, ((0, 3), (0, 3), (3, 6), (6, 10), (13, 20)), strict=True))
+bounds = dict(
+    zip(FACTORS, ((0, 3), (0, 3), (3, 6), (6, 10), (13, 20)), strict=True)
+)
 for k, (name, (low, high)) in enumerate(bounds.items()):
     inside = ((starts[:, k] > low) & (starts[:, k] < high)).all() or dry_run
     print(
@@ -419,7 +471,9 @@ Control(
     "cap-capacity",
     [
         Axis(
-            "Capacity (nats)", tuple(f"{c:g}" for c in settings.factor_stops), start=3
+            "Capacity (nats)",
+            tuple(f"{c:g}" for c in settings.factor_stops),
+            start=3,
         )
     ],
     [frame(m, c) for m, c in zip(kept, settings.factor_stops, strict=True)],
@@ -445,7 +499,9 @@ def gain(at):
     return float(mean_nll["equal"][i] - mean_nll["learned"][i])
 
 
-print(f"at 4 nats the learned split is over 3 nats better: {gain(4) > 3 or dry_run}")
+print(
+    f"at 4 nats the learned split is over 3 nats better: {gain(4) > 3 or dry_run}"
+)
 print(f"at 17 nats it is less than 0.5 nats better: {gain(17) < 0.5}")
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "NLL above its floor against capacity, logarithmic vertical axis. The learned split falls much faster than the equal split up to about 12 nats; then the two curves draw together and meet near 17 nats."}, "figure": {"caption": "What the nats bought: NLL above the entropy of the grey pixels (which no model can go below), three seeds each. Learned split against equal split.", "name": "fig-cap-equal"}}
@@ -458,7 +514,11 @@ for kind, look in kinds.items():
     for i, run in enumerate(bought[kind]):
         label = f"{kind} split" if i == 0 else None
         ax.plot(run.capacity, run.nll - floor, lw=1.6, label=label, **look)
-ax.set(yscale="log", xlabel="capacity C (nats)", ylabel="NLL above the floor (nats)")
+ax.set(
+    yscale="log",
+    xlabel="capacity C (nats)",
+    ylabel="NLL above the floor (nats)",
+)
 ax.set_yticks((3, 5, 10, 20, 50), ("3", "5", "10", "20", "50"), minor=False)
 ax.yaxis.set_minor_formatter("")
 ax.set_title("The order pays, while nats are scarce")
@@ -474,7 +534,9 @@ plt.show()
 # %%
 for rate in (1.0, 2.8, 5.0):
     told = channel_information(16, rate)
-    print(f"{rate:.1f} nats paid for 16 equally likely places: {told:.2f} told")
+    print(
+        f"{rate:.1f} nats paid for 16 equally likely places: {told:.2f} told"
+    )
 
 # %% [markdown]
 # ## Now without the factors
@@ -498,7 +560,9 @@ for name in ("annealed", "heavy"):
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Three stacked panels, one a seed: nats of each of five latents against the target capacity from 1 to 12. In every panel two latents end above four nats, a third a little below and two near zero. On the way there the panels differ: in the first the latent that ends third is high at the beginning, falls and comes back; in the second the latents rise one after another; in the last three rise almost together."}, "figure": {"caption": "The annealed VAE: nats in each latent (sorted by their final value) against the target, one panel a seed. Nothing told the model that there are factors.", "name": "fig-cap-latents"}}
 fig, axes = plt.subplots(3, 1, figsize=(4.6, 5.4), sharex=True, sharey=True)
-for ax, fit, found in zip(axes, fitted["annealed"], read["annealed"], strict=True):
+for ax, fit, found in zip(
+    axes, fitted["annealed"], read["annealed"], strict=True
+):
     goal = target(fit.history, *plan)
     for rank, latent in enumerate(found.kl.argsort(descending=True)):
         ax.plot(goal, fit.history.kl[:, latent], label=f"latent {rank + 1}")
@@ -520,9 +584,19 @@ for axrow, name in zip(axes, names, strict=True):
         for (i, j), value in np.ndenumerate(corr.numpy()):
             colour = "white" if value > 0.6 else COLOURS["ink"]
             ax.text(
-                j, i, f"{value:.2f}", ha="center", va="center", color=colour, size=8
+                j,
+                i,
+                f"{value:.2f}",
+                ha="center",
+                va="center",
+                color=colour,
+                size=8,
             )
-        ax.set(xticks=range(3), xticklabels=("x", "y", "scale"), yticks=range(3))
+        ax.set(
+            xticks=range(3),
+            xticklabels=("x", "y", "scale"),
+            yticks=range(3),
+        )
         ax.set_yticklabels(("1", "2", "3"))
         ax.grid(False)
         ax.set_title(f"{name}, seed {seed}", fontsize=8)
@@ -547,7 +621,9 @@ book.check("cap-3", sum(good), seeds=seeds, at="demo", digits=0)
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Nine rows of seven small pictures in three blocks. At 4 nats the first two rows show a soft blob that moves, in the second fading out on the way, and the third changes little but its brightness. At 8 and 12 nats the square is sharp, the first two rows move it along slanted paths, and in the third row it grows from darkness to full size."}, "figure": {"caption": "Traversals of the annealed model, first seed. The third latent is weak at 4 nats and at work at 12; the first two keep their directions while the picture sharpens.", "name": "fig-cap-traversals"}}
 fit = fitted["annealed"][0]
 top = read["annealed"][0].kl.argsort(descending=True)[:3].tolist()
-ideal = torch.tensor([0.5, 0.5, 0.9])  # x, y, scale of the square to start from
+ideal = torch.tensor(
+    [0.5, 0.5, 0.9]
+)  # x, y, scale of the square to start from
 start = int((factors - ideal).abs().sum(1).argmin())
 moves = torch.linspace(-2, 2, 7)
 fig, axes = plt.subplots(3, 1, figsize=(4.6, 6.0))
@@ -559,7 +635,9 @@ for ax, model, at in zip(axes, fit.kept, settings.vae_stops, strict=True):
     ax.set_yticks((7.5, 24.5, 41.5), ("1", "2", "3"))
     ax.grid(False)
 axes[-1].set_xlabel("value of the latent, from -2 to 2")
-fig.suptitle("Moving one latent at a time", fontsize=10.5, fontweight="bold")
+fig.suptitle(
+    "Moving one latent at a time", fontsize=10.5, fontweight="bold"
+)
 plt.show()
 
 # %% [markdown]
@@ -587,11 +665,18 @@ for name, (colour, dash) in curves.items():
             label=label,
         )
 for beta, mark in zip(settings.betas, "s^", strict=True):
-    points = [(float(m.kl.sum()), m.nll - floor) for m in read[f"beta = {beta:g}"]]
+    points = [
+        (float(m.kl.sum()), m.nll - floor) for m in read[f"beta = {beta:g}"]
+    ]
     ax.plot(
-        *np.transpose(points), mark, color=COLOURS["ink"], label=f"beta = {beta:g}"
+        *np.transpose(points),
+        mark,
+        color=COLOURS["ink"],
+        label=f"beta = {beta:g}",
     )
-ax.set(yscale="log", xlabel="KL (nats)", ylabel="NLL above the floor (nats)")
+ax.set(
+    yscale="log", xlabel="KL (nats)", ylabel="NLL above the floor (nats)"
+)
 ax.set_yticks((3, 5, 10, 20, 50), ("3", "5", "10", "20", "50"), minor=False)
 ax.yaxis.set_minor_formatter("")
 ax.set(ylim=(0.7, 70), title="What the nats buy")
@@ -633,7 +718,9 @@ book.check("cap-4", sharper > 2 and loss < 0.05, seeds=seeds, at="demo")
 for variances_now in ((4.0, 4.0, 1.0), (4.0, 3.0, 1.0)):
     turns = []
     for seed in range(5):
-        found = linear_vaes(variances_now, [0.5], settings.linear_steps, seed)
+        found = linear_vaes(
+            variances_now, [0.5], settings.linear_steps, seed
+        )
         x, y, _ = found.encoder[0, 0].abs().tolist()
         turns.append(np.degrees(np.arctan2(y, x)))
     aligned = sum(min(t, 90 - t) < 1 for t in turns)
@@ -648,7 +735,10 @@ for variances_now in ((4.0, 4.0, 1.0), (4.0, 3.0, 1.0)):
 # above, as in the {doc}`chapter before <early_visual_concepts>`: a choice made after a trial run, in which the narrow start showed less of a difference.) And once more at $\beta = 4$ with y confined to a third of its range, so that the two variances differ.
 
 # %%
-sets = {"wide": blob_data(settings), "narrow": blob_data(settings, height=0.33)}
+sets = {
+    "wide": blob_data(settings),
+    "narrow": blob_data(settings, height=0.33),
+}
 plans = [
     ("wide", settings.betas[0]),
     ("wide", settings.betas[1]),
@@ -664,11 +754,15 @@ blobs = {
     for kind, beta in plans
 }
 blob_read = {
-    key: [measure(model, *sets[key[0]], seed) for seed, model in enumerate(models)]
+    key: [
+        measure(model, *sets[key[0]], seed)
+        for seed, model in enumerate(models)
+    ]
     for key, models in blobs.items()
 }
 used = [
-    np.mean([int((m.kl > 0.1).sum()) for m in blob_read[key]]) for key in plans[:2]
+    np.mean([int((m.kl > 0.1).sum()) for m in blob_read[key]])
+    for key in plans[:2]
 ]
 print(
     f"latents in use, mean: over 3 at beta 1: {used[0] > 3}, under 2.5 at beta 4: {used[1] < 2.5}"
@@ -679,8 +773,13 @@ fig, axes = plt.subplots(3, 1, figsize=(4.6, 6.3))
 colours = plt.get_cmap("cividis", 12)
 for ax, (kind, beta) in zip(axes, plans, strict=True):
     height = 0.33 if kind == "narrow" else 1.0
-    maps = [latent_maps(model, height=height)[:2] for model in blobs[kind, beta][:5]]
-    ax.imshow(tiled(torch.stack(maps, 1)), cmap=colours, vmin=-2.4, vmax=2.4)
+    maps = [
+        latent_maps(model, height=height)[:2]
+        for model in blobs[kind, beta][:5]
+    ]
+    ax.imshow(
+        tiled(torch.stack(maps, 1)), cmap=colours, vmin=-2.4, vmax=2.4
+    )
     ax.set_yticks((11.5, 36.5), ("1", "2"))
     ax.set(xticks=[], ylabel="latent", title=f"beta = {beta:g}, {kind}")
     ax.grid(False)
@@ -691,24 +790,33 @@ plt.show()
 # <a id="cap-1"></a>
 
 # %%
-named = {key: sum(m.matched() for m in runs) for key, runs in blob_read.items()}
+named = {
+    key: sum(m.matched() for m in runs) for key, runs in blob_read.items()
+}
 value = (
-    named["wide", settings.betas[1]] if named["wide", settings.betas[0]] <= 2 else 0
+    named["wide", settings.betas[1]]
+    if named["wide", settings.betas[0]] <= 2
+    else 0
 )
 print("at beta 1 two seeds at most:", named["wide", settings.betas[0]] <= 2)
 book.check("cap-1", value, seeds=settings.blob_seeds, at="demo", digits=0)
 
 # %%
 for least in (0.9, 0.98):
-    luck = 4 * np.arccos(least) / np.pi  # both sides of two axes 90 degrees apart
-    ours = np.mean([m.matched(least) for m in blob_read["wide", settings.betas[1]]])
+    luck = (
+        4 * np.arccos(least) / np.pi
+    )  # both sides of two axes 90 degrees apart
+    ours = np.mean(
+        [m.matched(least) for m in blob_read["wide", settings.betas[1]]]
+    )
     print(
         f"|corr| above {least}: by luck {luck:.0%}; over half of ours: {ours > 0.5}"
     )
 
 # %%
 first = [
-    float(m.corr[m.kl.argmax(), 0]) for m in blob_read["narrow", settings.betas[1]]
+    float(m.corr[m.kl.argmax(), 0])
+    for m in blob_read["narrow", settings.betas[1]]
 ]
 on_x = sum(c > 0.95 for c in first)
 print(
@@ -756,23 +864,33 @@ print(
 # %%
 if tier == "full":
     torch.set_num_threads(
-        1 if dry_run else int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1))
+        1
+        if dry_run
+        else int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1))
     )
     sizes = full_tier.FullSettings.here(dry_run=dry_run)
     sprites = full_tier.load(sizes, data_root)
     rows = full_tier.run_table(sizes, sprites)
     starts, curves = full_tier.known_factor_table(sizes, sprites)
     torch.set_num_threads(1)
-    for name, table in (("runs", rows), ("known", starts), ("curves", curves)):
+    for name, table in (
+        ("runs", rows),
+        ("known", starts),
+        ("curves", curves),
+    ):
         book.attach(name, table)
     for claim, value in full_tier.full_values(rows, starts).items():
-        book.check(claim, value, seeds=sorted({row["seed"] for row in rows}))
+        book.check(
+            claim, value, seeds=sorted({row["seed"] for row in rows})
+        )
 else:
     rows, starts, curves = (
         ledger.attachment("beta_vae_capacity", "full", name) or []
         for name in ("runs", "known", "curves")
     )
-print(f"{len(rows)} trained VAEs and {len(starts)} known-factor runs recorded")
+print(
+    f"{len(rows)} trained VAEs and {len(starts)} known-factor runs recorded"
+)
 
 # %% tags=["hide-input"]
 ledger.Grid(
@@ -795,7 +913,10 @@ ledger.Grid(
     [
         [
             str(row["seed"]),
-            *("never" if row[f] is None else f"{row[f]:.1f}" for f in FACTORS),
+            *(
+                "never" if row[f] is None else f"{row[f]:.1f}"
+                for f in FACTORS
+            ),
             "yes" if row["ordered"] else "no",
             f"{row['size']} x {row['size']}",
             str(row["steps"]),
@@ -841,7 +962,9 @@ from workings.disentangling.metrics import active_units, kl_per_latent
 from workings.disentangling.training import annealed_capacity
 
 your_nll = torch.full((64,), 9.0)  # (batch,), summed over pixels
-your_kl = torch.tensor([4.2, 4.0, 1.7, 0.02, 0.01]).repeat(64, 1)  # (batch, latents)
+your_kl = torch.tensor([4.2, 4.0, 1.7, 0.02, 0.01]).repeat(
+    64, 1
+)  # (batch, latents)
 step = 1200  # optimiser steps so far
 
 loss = annealed_capacity(gamma=10.0, c_max=12.0, n_steps=1600, c_min=1.0)

@@ -38,7 +38,8 @@ import subprocess
 import sys
 
 source = os.environ.get(
-    "WORKINGS_SOURCE", "git+https://github.com/workings-book/workings@v0.1.0"
+    "WORKINGS_SOURCE",
+    "git+https://github.com/workings-book/workings@v0.1.0",
 )
 if importlib.util.find_spec("workings") is None:
     subprocess.run(
@@ -60,8 +61,12 @@ from workings.runs.provenance import environment_line
 print(environment_line())
 
 # %% tags=["parameters"]
-tier = "demo"  # "full" trains on all of dSprites at 64x64: see "At full scale"
-dry_run = False  # with "full": a few steps on a few sprites, to see that it works
+tier = (
+    "demo"  # "full" trains on all of dSprites at 64x64: see "At full scale"
+)
+dry_run = (
+    False  # with "full": a few steps on a few sprites, to see that it works
+)
 data_root = None  # folder with the published dSprites file, if you have it
 
 # %% tags=["hide-input"]
@@ -91,7 +96,10 @@ from workings.chapters.early_visual_concepts.demo import (
 from workings.chapters.early_visual_concepts.settings import KINDS, Settings
 from workings.disentangling.dsprites import SHAPES, render_dsprites
 from workings.disentangling.dsprites_file import REFERENCE_CRC32
-from workings.disentangling.metrics import latent_factor_correlation, linear_probe
+from workings.disentangling.metrics import (
+    latent_factor_correlation,
+    linear_probe,
+)
 from workings.disentangling.objectives import gaussian_kl, normalised_beta
 from workings.disentangling.rate_distortion import linear_beta_vae_optimum
 from workings.disentangling.sprites16 import small_sprites
@@ -100,7 +108,9 @@ from workings.show.figures import COLOURS, png_bytes, use_style
 from workings.statistics import mean_and_sd
 
 use_style()
-torch.set_num_threads(1)  # many small networks, two stacks of them at a time
+torch.set_num_threads(
+    1
+)  # many small networks, two stacks of them at a time
 settings = Settings.for_tier(tier, dry_run=dry_run)
 book = ledger.open("early_visual_concepts", tier=tier)
 looks = {
@@ -115,7 +125,9 @@ def picture(ax, image, title=""):
     """One grey picture, black on white, without ticks."""
     ax.imshow(1 - np.asarray(image), cmap="gray", vmin=0, vmax=1)
     ax.set(xticks=[], yticks=[])
-    ax.set_title(title, fontsize=8, fontweight="normal", loc="center", pad=2)
+    ax.set_title(
+        title, fontsize=8, fontweight="normal", loc="center", pad=2
+    )
     ax.grid(False)
     for side in ax.spines.values():
         side.set(visible=True, color=COLOURS["pale"])
@@ -132,8 +144,12 @@ def picture(ax, image, title=""):
 classes = torch.tensor(list(REFERENCE_CRC32))
 sprites64 = render_dsprites(classes)
 checks = [zlib.crc32(np.packbits(s.numpy()).tobytes()) for s in sprites64]
-same = sum(a == b for a, b in zip(checks, REFERENCE_CRC32.values(), strict=True))
-print(f"{same} of {len(checks)} pictures have the checksum of the published file")
+same = sum(
+    a == b for a, b in zip(checks, REFERENCE_CRC32.values(), strict=True)
+)
+print(
+    f"{same} of {len(checks)} pictures have the checksum of the published file"
+)
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Twelve black sprites on white squares, four squares, four ellipses and four hearts of different sizes, positions and orientations, each with its number of black pixels, from 58 for the smallest heart to 400 for the largest square."}, "figure": {"caption": "Twelve of the 737,280 sprites with their numbers of black pixels. One network input is one such picture; the factors are never shown to the network.", "name": "fig-evc-sheet"}}
 fig, axes = plt.subplots(3, 4, figsize=(4.6, 3.9))
@@ -162,14 +178,20 @@ steps = range(25)
 overlap = {scale: overlap_curve(scale, steps) for scale in (0, 2, 5)}
 for scale, curve in overlap.items():
     gone = int(np.argmax(curve == 0))
-    print(f"scale {0.5 + 0.1 * scale:.1f}: no shared pixel from {gone} steps on")
+    print(
+        f"scale {0.5 + 0.1 * scale:.1f}: no shared pixel from {gone} steps on"
+    )
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Three falling, nearly straight lines: the share of a square's pixels that stay covered when it moves by 0 to 24 position steps. The smallest square reaches zero near 10 steps, the middle one near 13, the largest near 19. Dotted vertical lines at 2, 6 and 10 steps mark the three strides used later."}, "figure": {"caption": "Overlap of a square with itself, moved sideways. As long as a line falls, pixel distance says which picture is nearer; where it is flat, all pictures are equally far away. At 64x64 pixels. Dotted: the spacing of the demo's positions at strides 1, 3 and 5.", "name": "fig-evc-overlap"}}
 fig, ax = plt.subplots(figsize=(4.6, 2.9))
-for (scale, curve), dash in zip(overlap.items(), ("-", "--", "-."), strict=True):
+for (scale, curve), dash in zip(
+    overlap.items(), ("-", "--", "-."), strict=True
+):
     ax.plot(steps, curve, dash, label=f"scale {0.5 + 0.1 * scale:.1f}")
 for stride in settings.strides:
-    ax.axvline(2 * stride, color=COLOURS["grey"], linestyle=":", linewidth=1.2)
+    ax.axvline(
+        2 * stride, color=COLOURS["grey"], linestyle=":", linewidth=1.2
+    )
 ax.set(xlabel="steps of the x position", ylabel="share of pixels shared")
 ax.set_title("A square forgets itself in a straight line")
 ax.legend()
@@ -225,7 +247,12 @@ for beta in (0.5, 1.0, 4.0, 16.0):
         rates[np.argmin(0.5 * v * np.exp(-2 * rates) + beta * rates)]
         for v in (16, 4, 1)
     ]
-    print(f"beta {beta:4.1f}: nats", kl.round(3), " by search", np.round(search, 3))
+    print(
+        f"beta {beta:4.1f}: nats",
+        kl.round(3),
+        " by search",
+        np.round(search, 3),
+    )
 
 # %% [markdown]
 # The channel closes one factor at a time, the least useful first. That is the first half of the idea: **pressure selects**. The second half is *alignment*: why one latent for
@@ -241,19 +268,27 @@ for beta in (0.5, 1.0, 4.0, 16.0):
 
 # %%
 paper, ours = normalised_beta(4, 10, 4096), normalised_beta(4, 8, 256)
-print(f"beta = 4: {paper:.4f} in the paper, {ours:.4f} here, {ours / paper:.1f} x")
+print(
+    f"beta = 4: {paper:.4f} in the paper, {ours:.4f} here, {ours / paper:.1f} x"
+)
 
 # %%
 models = train_betas(sprites, settings)
 reports = {key: report(model, sprites) for key, model in models.items()}
 for beta in settings.headline:
-    active = [int(reports[beta, seed].active.sum()) for seed in settings.seeds]
-    print(f"beta {beta:g}: at most three latents active: {max(active) <= 3}")
+    active = [
+        int(reports[beta, seed].active.sum()) for seed in settings.seeds
+    ]
+    print(
+        f"beta {beta:g}: at most three latents active: {max(active) <= 3}"
+    )
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Three stacked bar panels of nats per latent, sorted, for beta 0.05, 1 and 4; dots for five seeds. At 0.05 all eight bars stand between one and three nats. At 1 about five latents are in use. At 4 two bars stand near 1.4 nats, a third is much lower, and the rest are zero."}, "figure": {"caption": "Nats carried by each latent, sorted, on the whole data set: bars are means over five seeds, dots the seeds. Above the dashed line (0.1 nat) we call a latent active.", "name": "fig-evc-bars"}}
 fig, axes = plt.subplots(3, 1, figsize=(4.6, 4.6), sharex=True)
 for ax, beta in zip(axes, settings.headline, strict=True):
-    nats = np.array([np.sort(reports[beta, s].kl)[::-1] for s in settings.seeds])
+    nats = np.array(
+        [np.sort(reports[beta, s].kl)[::-1] for s in settings.seeds]
+    )
     place = np.arange(1, settings.latents + 1)
     ax.bar(place, nats.mean(0), color=looks[beta]["color"], alpha=0.6)
     for row in nats:
@@ -305,11 +340,15 @@ def heat(ax, found, title=""):
 def strip(ax, images, title=""):
     """Rows of pictures (R, T, 16, 16) as one image."""
     sheet = np.pad(
-        np.asarray(images), ((0, 0), (0, 0), (0, 1), (0, 1)), constant_values=0.2
+        np.asarray(images),
+        ((0, 0), (0, 0), (0, 1), (0, 1)),
+        constant_values=0.2,
     )
     rows, columns, side, _ = sheet.shape
     picture(
-        ax, sheet.transpose(0, 2, 1, 3).reshape(rows * side, columns * side), title
+        ax,
+        sheet.transpose(0, 2, 1, 3).reshape(rows * side, columns * side),
+        title,
     )
 
 
@@ -321,7 +360,9 @@ values = torch.linspace(-2, 2, 8)
 def frame(beta, seed=0):
     """One picture of the control: heat-map, traversals and reconstructions of one network."""
     model, found = models[beta, seed], reports[beta, seed]
-    fig, axes = plt.subplots(3, 1, figsize=(4.6, 6.4), height_ratios=(2.4, 4, 2))
+    fig, axes = plt.subplots(
+        3, 1, figsize=(4.6, 6.4), height_ratios=(2.4, 4, 2)
+    )
     heat(axes[0], found, f"β = {beta:g}: correlation with each factor")
     axes[0].set_ylabel("latent (nats)")
     moved = traversals(model, sprites, found.order[:4].tolist(), values)
@@ -335,7 +376,9 @@ def frame(beta, seed=0):
     elif found.excess < 10:
         words = "few latents are active, reconstructions are softer"
     else:
-        words = "one or two latents are left, reconstructions are blurred blobs"
+        words = (
+            "one or two latents are left, reconstructions are blurred blobs"
+        )
     return Frame(png_bytes(fig, dpi=110), f"Beta {beta:g}: {words}.")
 
 
@@ -364,7 +407,9 @@ fig, axes = plt.subplots(2, 1, figsize=(4.6, 4.4), sharex=True)
 for (beta, _), found in reports.items():
     axes[0].plot(beta, found.gap, ".", color=COLOURS["grey"])
     axes[1].plot(beta, found.active.sum(), ".", color=COLOURS["grey"])
-for ax, of in zip(axes, (lambda r: r.gap, lambda r: r.active.sum()), strict=True):
+for ax, of in zip(
+    axes, (lambda r: r.gap, lambda r: r.active.sum()), strict=True
+):
     line = [
         np.mean([of(r) for (b, _), r in reports.items() if b == beta])
         for beta in settings.betas
@@ -402,9 +447,14 @@ seeds = list(settings.seeds)
 book.check("evc-1", sum(each), seeds=seeds, at="demo", digits=0)
 
 # %%
-gaps = {b: mean_and_sd(reports[b, s].gap for s in seeds) for b in settings.headline}
+gaps = {
+    b: mean_and_sd(reports[b, s].gap for s in seeds)
+    for b in settings.headline
+}
 gained = gaps[4.0][0] - gaps[0.05][0]
-book.check("evc-2", gained, spread=gaps[4.0][1], seeds=seeds, at="demo", digits=0)
+book.check(
+    "evc-2", gained, spread=gaps[4.0][1], seeds=seeds, at="demo", digits=0
+)
 
 # %% [markdown]
 # Note what this does *not* say. At the paper's own *normalised* pressure, which is $\beta \approx 0.3$ for our pictures, the code is tangled; at the plain number 4 it aligns, which by that count is 13 times the pressure. So the rule $\beta M/N$ does
@@ -444,8 +494,14 @@ judged_models = judge_models(models, sprites, settings)
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Three stacked panels of horizontal points: score, mutual information gap and correlation gap for six hand-made codes and for networks at beta 0.05, 1 and 4. The score is at or near 1 for almost everything, including the code without size, PCA and all three betas. The other two are 1 only for one latent each and separate beta 4 from 0.05 and 1."}, "figure": {"caption": "Three ways to judge a code. Dots at the bottom three rows: five seeds each. The score cannot tell beta = 4 from 0.05; the other two can.", "name": "fig-evc-metrics"}}
 rows = {name: [found] for name, found in judged.items()}
-rows.update({f"β = {beta:g}": found for beta, found in judged_models.items()})
-titles = {"score": "score", "mig": "mutual information gap", "gap": "correlation gap"}
+rows.update(
+    {f"β = {beta:g}": found for beta, found in judged_models.items()}
+)
+titles = {
+    "score": "score",
+    "mig": "mutual information gap",
+    "gap": "correlation gap",
+}
 fig, axes = plt.subplots(3, 1, figsize=(4.6, 6.6), sharex=True)
 for ax, (name, title) in zip(axes, titles.items(), strict=True):
     for place, found in enumerate(rows.values()):
@@ -477,16 +533,25 @@ book.check("evc-6", apart, seeds=[0], at="demo", digits=1)
 sweep = stride_sweep(models, sprites, settings)
 few = list(settings.few)
 for beta in settings.stride_betas:
-    found = [mean_and_sd(r.gap for r in sweep[beta, k])[0] for k in settings.strides]
+    found = [
+        mean_and_sd(r.gap for r in sweep[beta, k])[0]
+        for k in settings.strides
+    ]
     print(
-        f"beta {beta:g}: gap above 0.5 at strides 1, 3, 5:", [g > 0.5 for g in found]
+        f"beta {beta:g}: gap above 0.5 at strides 1, 3, 5:",
+        [g > 0.5 for g in found],
     )
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Two stacked panels against stride 1, 3 and 5, with lines for beta 1, 4 and 8, dots for three seeds. Top, excess nats on all positions: beta 1 rises from about 1 over 4 to over 14; beta 4 stays near 6 at strides 1 and 3 and rises to about 12 at 5; beta 8 starts near 20 and ends near 14. Bottom, correlation gap: beta 4 falls from about 0.7 to about 0.3 at strides 3 and 5; beta 1 stays below 0.3 and beta 8 near 0.3 or below."}, "figure": {"caption": "Networks that saw every stride-th position, tested on all positions. Excess: nats a picture above the best possible. Lines are means over three seeds, dots the seeds.", "name": "fig-evc-stride"}}
 fig, axes = plt.subplots(2, 1, figsize=(4.6, 4.6), sharex=True)
 for ax, of in zip(axes, ("excess", "gap"), strict=True):
-    for beta, dash in zip(settings.stride_betas, ("--", "-", "-."), strict=True):
-        table = [[getattr(r, of) for r in sweep[beta, k]] for k in settings.strides]
+    for beta, dash in zip(
+        settings.stride_betas, ("--", "-", "-."), strict=True
+    ):
+        table = [
+            [getattr(r, of) for r in sweep[beta, k]]
+            for k in settings.strides
+        ]
         look = dict(color=looks[beta]["color"])
         ax.plot(settings.strides, table, ".", **look)
         ax.plot(
@@ -498,9 +563,13 @@ for ax, of in zip(axes, ("excess", "gap"), strict=True):
             **look,
         )
 axes[0].set(
-    ylabel="excess (nats)", ylim=(0, None), title="Unseen positions in between"
+    ylabel="excess (nats)",
+    ylim=(0, None),
+    title="Unseen positions in between",
 )
-axes[1].set(ylabel="correlation gap", ylim=(0, 1), xlabel="stride of the positions")
+axes[1].set(
+    ylabel="correlation gap", ylim=(0, 1), xlabel="stride of the positions"
+)
 axes[1].set_xticks(settings.strides)
 axes[0].legend()
 plt.show()
@@ -521,7 +590,12 @@ plt.show()
 # %%
 dense, sparse = (mean_and_sd(r.gap for r in sweep[4.0, k]) for k in (1, 5))
 book.check(
-    "evc-3", dense[0] - sparse[0], spread=sparse[1], seeds=few, at="demo", digits=0
+    "evc-3",
+    dense[0] - sparse[0],
+    spread=sparse[1],
+    seeds=few,
+    at="demo",
+    digits=0,
 )
 
 # %% [markdown]
@@ -544,17 +618,28 @@ ours, others = (
     [row for kind in kinds for row in corner[kind]]
     for kinds in (KINDS[:1], KINDS[1:])
 )
-ranges = lambda rows, column: np.sort([row[column] for row in rows])[[0, -1]]
+ranges = lambda rows, column: np.sort([row[column] for row in rows])[
+    [0, -1]
+]
 worse = ranges(ours, "held")[0] > ranges(others, "held")[1]
 apart = ranges(ours, "probe_held")[1] < ranges(others, "probe_held")[0]
-print(f"reconstruction: every beta-VAE is worse than every other network: {worse}")
-print(f"linear probe: every beta-VAE is better than every other network: {apart}")
+print(
+    f"reconstruction: every beta-VAE is worse than every other network: {worse}"
+)
+print(
+    f"linear probe: every beta-VAE is better than every other network: {apart}"
+)
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Two stacked panels with a pair of bars for beta-VAE, VAE and autoencoder: seen and held-out pictures, dots for three seeds. Top, excess nats: held-out bars are far above the seen ones, highest for the beta-VAE near 17, then the VAE near 12, lowest for the autoencoder near 9. Bottom, probe error: both bars are lowest for the beta-VAE, the held-out one near 0.5, and a little higher for the VAE and the autoencoder; the dots of the three kinds overlap."}, "figure": {"caption": "A block of factor combinations held out of training. Bars: means over three seeds, dots: seeds. Probe error in standard deviations of a factor, mean over the three.", "name": "fig-evc-corner"}}
 fig, axes = plt.subplots(2, 1, figsize=(4.6, 4.8), sharex=True)
 words = (
     ("seen", "held", "excess (nats)", "Reconstruction"),
-    ("probe_seen", "probe_held", "error (sd)", "Linear probe of scale, x and y"),
+    (
+        "probe_seen",
+        "probe_held",
+        "error (sd)",
+        "Linear probe of scale, x and y",
+    ),
 )
 for ax, (seen, unseen, label, title) in zip(axes, words, strict=True):
     for shift, column, colour, fill, name in (
@@ -562,7 +647,9 @@ for ax, (seen, unseen, label, title) in zip(axes, words, strict=True):
         (0.2, unseen, "orange", "//", "held out"),
     ):
         place = np.arange(3) + shift
-        look = dict(color=COLOURS[colour], hatch=fill, edgecolor="white", label=name)
+        look = dict(
+            color=COLOURS[colour], hatch=fill, edgecolor="white", label=name
+        )
         ax.bar(place, [over(kind, column) for kind in KINDS], 0.38, **look)
         for x, kind in zip(place, KINDS, strict=True):
             ax.plot([x] * len(few), [r[column] for r in corner[kind]], "k.")
@@ -572,7 +659,9 @@ axes[0].legend()
 plt.show()
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Four rows of eight pictures. Top row: large squares in the lower right quarter, never seen in training. Below, the attempts of three networks: the beta-VAE draws soft round blobs, the VAE sharper squares that are too small, the autoencoder squares with ragged edges and stray pixels."}, "figure": {"caption": "Eight of the hidden pictures (top) and what networks of seed 0 make of them: beta-VAE, VAE, autoencoder.", "name": "fig-evc-unseen"}}
-hidden = sprites.images[held][torch.linspace(5, int(held.sum()) - 5, 8).long()]
+hidden = sprites.images[held][
+    torch.linspace(5, int(held.sum()) - 5, 8).long()
+]
 tries = [redrawn(corner[kind][0]["model"], hidden) for kind in KINDS]
 fig, ax = plt.subplots(figsize=(4.6, 2.5))
 strip(ax, torch.stack([hidden, *tries])[:, :, 0])
@@ -582,7 +671,9 @@ plt.show()
 # <a id="evc-4"></a>
 
 # %%
-rivals = {c: min(over(k, c) for k in KINDS[1:]) for c in ("held", "probe_held")}
+rivals = {
+    c: min(over(k, c) for k in KINDS[1:]) for c in ("held", "probe_held")
+}
 wins = sum(over("beta-VAE", column) < rivals[column] for column in rivals)
 book.check("evc-4", wins, seeds=few, at="demo", digits=0)
 
@@ -630,7 +721,9 @@ plt.show()
 tables = {"main": [], "strides": [], "corner": []}
 if tier == "full":
     torch.set_num_threads(
-        1 if dry_run else int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1))
+        1
+        if dry_run
+        else int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1))
     )
     sizes = full_tier.FullSettings.here(dry_run=dry_run)
     everything, origin = full_tier.load_sprites(sizes, data_root)
@@ -711,7 +804,9 @@ for k, name in enumerate(sprites.names):
 # </details>
 
 # %% tags=["hide-input"]
-print(f"beta with the same pressure: {normalised_beta(4, 10, 4096) * 256 / 8:.2f}")
+print(
+    f"beta with the same pressure: {normalised_beta(4, 10, 4096) * 256 / 8:.2f}"
+)
 
 # %% [markdown]
 # **2.** A colleague writes `F.binary_cross_entropy(..., reduction="mean")` and adds the KL, averaged over the batch and *summed* over latents, with $\beta = 1$. Which $\beta$ is that at 16x16? What will the code look like?
@@ -725,7 +820,9 @@ print(f"beta with the same pressure: {normalised_beta(4, 10, 4096) * 256 / 8:.2f
 
 # %% tags=["hide-input"]
 mu, logvar = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 0.0]])
-print(f"nats of a latent at mean 1, width 1: {gaussian_kl(mu, logvar)[0, 0]:.1f}")
+print(
+    f"nats of a latent at mean 1, width 1: {gaussian_kl(mu, logvar)[0, 0]:.1f}"
+)
 print(f"price under reduction='mean': {sprites.images[0].numel()} x beta")
 
 # %% [markdown]
@@ -742,7 +839,9 @@ print(f"price under reduction='mean': {sprites.images[0].numel()} x beta")
 for degrees in (0, 15, 30, 40, 45):
     turned = hand_made_codes(sprites.values, np.deg2rad(degrees))["rotated"]
     found = judge(turned, sprites, settings)
-    print(f"{degrees:2d} degrees: score {found['score']:.1f}, gap {found['gap']:.1f}")
+    print(
+        f"{degrees:2d} degrees: score {found['score']:.1f}, gap {found['gap']:.1f}"
+    )
 
 # %% [markdown]
 # **4.** Is the linear probe unfair to the others, whose codes may be curved? Repeat it with squares and products of the latents.

@@ -41,7 +41,8 @@ import subprocess
 import sys
 
 source = os.environ.get(
-    "WORKINGS_SOURCE", "git+https://github.com/workings-book/workings@v0.1.0"
+    "WORKINGS_SOURCE",
+    "git+https://github.com/workings-book/workings@v0.1.0",
 )
 if importlib.util.find_spec("workings") is None:
     subprocess.run(
@@ -84,9 +85,16 @@ from workings.chapters.giraffe import demo as study
 from workings.chapters.giraffe.demo import over_seeds, per_seed
 from workings.chapters.giraffe.llm import LLMSettings, set_frequencies
 from workings.chapters.giraffe.llm_tune import claim_values, llm_tables
-from workings.chapters.giraffe.scratch import find, scratch_settings, scratch_tables
+from workings.chapters.giraffe.scratch import (
+    find,
+    scratch_settings,
+    scratch_tables,
+)
 from workings.chapters.giraffe.settings import Settings
-from workings.language_models.grammar import entropy_per_character, sentences
+from workings.language_models.grammar import (
+    entropy_per_character,
+    sentences,
+)
 from workings.language_models.lines_task import (
     lines_batch,
     longchat_prompt,
@@ -106,7 +114,9 @@ from workings.show.figures import COLOURS, png_bytes, use_style
 from workings.statistics import mean_and_sd
 
 use_style()
-torch.set_num_threads(1)  # tiny matrices: more threads only wait for one another
+torch.set_num_threads(
+    1
+)  # tiny matrices: more threads only wait for one another
 settings = Settings.for_tier(tier, dry_run=dry_run)
 book = ledger.open("giraffe", tier=tier)
 L, seeds = settings.length, list(settings.seeds)
@@ -118,7 +128,9 @@ looks = {
     "NTK 4": dict(color=COLOURS["green"], linestyle="--", marker="D"),
     "by-parts 4": dict(color=COLOURS["purple"], linestyle=":", marker="v"),
     "power 0.5": dict(color=COLOURS["orange"], linestyle="-.", marker="^"),
-    "truncated": dict(color=COLOURS["red"], linestyle=(0, (5, 1, 1, 1)), marker="X"),
+    "truncated": dict(
+        color=COLOURS["red"], linestyle=(0, (5, 1, 1, 1)), marker="X"
+    ),
     "randomised": dict(color=COLOURS["green"], linestyle=":", marker="P"),
     "no rotation": dict(color=COLOURS["grey"], linestyle=":", marker="o"),
 }
@@ -157,7 +169,9 @@ looks = {
 
 # %%
 theta = rope_frequencies(32, base=settings.base)
-q, k = torch.randn(2, 1, 32, dtype=torch.float64, generator=generator(0, "q and k"))
+q, k = torch.randn(
+    2, 1, 32, dtype=torch.float64, generator=generator(0, "q and k")
+)
 scores = [
     apply_rotary(q, [t], theta) @ apply_rotary(k, [u], theta).T
     for t, u in ((5, 2), (1005, 1002))
@@ -182,23 +196,36 @@ for name, d, base, length in (
     ("LLaMA", 128, 10_000.0, 2048),
 ):
     turns = length * rope_frequencies(d, base) / (2 * math.pi)
-    print(f"{name}: {int((turns >= 1).sum())} of {d // 2} complete a turn within L")
+    print(
+        f"{name}: {int((turns >= 1).sum())} of {d // 2} complete a turn within L"
+    )
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Sixteen clock faces in four rows. In the first nine the whole rim is blue: every angle was seen in training. In the last seven a blue arc from the top, shorter from face to face, is continued by an orange arc of angles that are reached only beyond the trained length."}, "figure": {"caption": "The 16 clocks of a head (d = 32, base 100). Blue: angles seen within the trained 64 tokens. Orange: new angles between 64 and 256 tokens. A model has never learnt what those mean.", "name": "fig-gir-clocks"}}
-fig, axes = plt.subplots(4, 4, figsize=(4.6, 4.9), subplot_kw={"projection": "polar"})
+fig, axes = plt.subplots(
+    4, 4, figsize=(4.6, 4.9), subplot_kw={"projection": "polar"}
+)
 for i, ax in enumerate(axes.flat):
     seen, new = (min(m * float(theta[i]), 2 * math.pi) for m in (L, 4 * L))
     for start, stop, colour in ((0, seen, "blue"), (seen, new, "orange")):
         arc = np.linspace(start, stop, 60)
         if stop > start:
-            ax.fill_between(arc, 0.62, 1.0, color=COLOURS[colour], linewidth=0)
-    ax.set(theta_zero_location="N", theta_direction=-1, yticks=[], xticks=[])
+            ax.fill_between(
+                arc, 0.62, 1.0, color=COLOURS[colour], linewidth=0
+            )
+    ax.set(
+        theta_zero_location="N", theta_direction=-1, yticks=[], xticks=[]
+    )
     ax.set_title(
-        f"{2 * math.pi / float(theta[i]):.0f}", fontsize=9, pad=2, loc="center"
+        f"{2 * math.pi / float(theta[i]):.0f}",
+        fontsize=9,
+        pad=2,
+        loc="center",
     )
     ax.grid(False)
     ax.spines["polar"].set_visible(False)
-fig.suptitle("Tokens for one turn, and angles seen", fontsize=10.5, fontweight="bold")
+fig.suptitle(
+    "Tokens for one turn, and angles seen", fontsize=10.5, fontweight="bold"
+)
 plt.show()
 
 # %% [markdown]
@@ -228,10 +255,16 @@ plt.show()
 # %%
 for name in ("linear 4", "power 0.5", "truncated", "NTK 4"):
     changed = study.options_of(name, theta, L)["theta"] / theta
-    print(f"{name:9s} new / old frequency:", np.round(changed[::3].numpy(), 2))
-speeds = cut(rope_frequencies(128), 2 * math.pi / 2048).unique(return_counts=True)
+    print(
+        f"{name:9s} new / old frequency:", np.round(changed[::3].numpy(), 2)
+    )
+speeds = cut(rope_frequencies(128), 2 * math.pi / 2048).unique(
+    return_counts=True
+)
 stop, slow = (int(count) for count in speeds[1][:2])
-print(f"LLaMA, truncated: {64 - slow - stop} stay, {slow} slow, {stop} stop")
+print(
+    f"LLaMA, truncated: {64 - slow - stop} stay, {slow} slow, {stop} stop"
+)
 
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Wavelength against pair index on a logarithmic axis. The unchanged line rises straight from 6 to 471 tokens and crosses the trained length after the ninth pair. Linear 4 runs parallel above it. NTK and power start on the old line and end on the linear one; by-parts follows the old line, then crosses over to the linear one. Truncated follows the old line up to the trained length and then jumps to a level of 1024."}, "figure": {"caption": "What each change does to the wavelengths. Below the thin line a clock completes a turn within the trained length.", "name": "fig-gir-spectrum"}}
@@ -241,14 +274,29 @@ def wavelengths(name):
 
 
 fig, ax = plt.subplots(figsize=(4.6, 3.9))
-shown = ("RoPE", "linear 4", "NTK 4", "by-parts 4", "power 0.5", "truncated")
+shown = (
+    "RoPE",
+    "linear 4",
+    "NTK 4",
+    "by-parts 4",
+    "power 0.5",
+    "truncated",
+)
 for name in shown:
     ax.plot(
-        range(16), wavelengths(name), label=name, **{**looks[name], "markersize": 4}
+        range(16),
+        wavelengths(name),
+        label=name,
+        **{**looks[name], "markersize": 4},
     )
 ax.axhline(L, color=COLOURS["grey"], linewidth=1)
 ax.text(15.2, L * 0.9, "L = 64", ha="right", va="top", fontsize=9)
-ax.set(yscale="log", xlabel="pair i", ylabel="wavelength (tokens)", ylim=(5, 12_000))
+ax.set(
+    yscale="log",
+    xlabel="pair i",
+    ylabel="wavelength (tokens)",
+    ylim=(5, 12_000),
+)
 ax.set_title("New clocks")
 ax.legend(loc="upper left", ncols=2)
 plt.show()
@@ -275,8 +323,13 @@ weights = torch.linalg.lstsq(
 far = torch.arange(0, 4 * L, dtype=torch.float64)
 score = waves(far) @ weights.solution
 slow = waves(far / 4) @ weights.solution
-print("largest |score| beyond L is over 2:", bool(score[L:].abs().max() > 2))
-print("largest |score| with linear 4 is below 1.1:", bool(slow.abs().max() < 1.1))
+print(
+    "largest |score| beyond L is over 2:", bool(score[L:].abs().max() > 2)
+)
+print(
+    "largest |score| with linear 4 is below 1.1:",
+    bool(slow.abs().max() < 1.1),
+)
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Attention score against distance. Within the shaded first 64 tokens the unchanged score falls smoothly from one to zero; further out it swings far below and above everything it took in training. With linear scaling by 4 the same curve is stretched: it falls smoothly and stays between zero and one to 256 tokens."}, "figure": {"caption": "One query, one key, every distance. The score was made to fall from one to zero within the shaded trained range. Beyond it, it does what it likes; scaled by 4, it stays inside what was chosen. The argument is that of Chen et al. (2023).", "name": "fig-gir-score"}}
 fig, ax = plt.subplots()
@@ -301,8 +354,13 @@ plt.show()
 
 # %%
 example = lines_batch(1, 4, 2, generator=generator(1, "example"))
-keys, values = example.tokens[0, 0::2].tolist(), example.tokens[0, 1::2].tolist()
-pairs = [f"k{key}={value - 288}" for key, value in zip(keys, values, strict=True)]
+keys, values = (
+    example.tokens[0, 0::2].tolist(),
+    example.tokens[0, 1::2].tolist(),
+)
+pairs = [
+    f"k{key}={value - 288}" for key, value in zip(keys, values, strict=True)
+]
 print("lines:  ", *pairs[:4])
 print("queries:", *(pair.replace("=", "=?  answer ") for pair in pairs[4:]))
 
@@ -314,10 +372,14 @@ print("queries:", *(pair.replace("=", "=?  answer ") for pair in pairs[4:]))
 # %%
 lines_models, text_models = study.train_all(settings)
 first = study.over_bases(
-    lambda base: study.retrieval(base, settings.zero_shot, settings), lines_models
+    lambda base: study.retrieval(base, settings.zero_shot, settings),
+    lines_models,
 )
 at_L, _ = over_seeds(first, "accuracy", eval="RoPE", multiple=1)
-print("more than 97 in 100 right at the trained length:", at_L > 0.97 or dry_run)
+print(
+    "more than 97 in 100 right at the trained length:",
+    at_L > 0.97 or dry_run,
+)
 
 # %% [markdown]
 # ## Twice as long
@@ -380,10 +442,19 @@ by_distance = study.over_bases(
     lambda base: study.distance_cell(base, settings), lines_models
 )
 starts = sorted({row["from"] for row in by_distance})
-stats = [over_seeds(by_distance, "accuracy", **{"from": start}) for start in starts]
-beyond = [mean for start, (mean, _) in zip(starts, stats, strict=True) if start >= 1]
+stats = [
+    over_seeds(by_distance, "accuracy", **{"from": start})
+    for start in starts
+]
+beyond = [
+    mean
+    for start, (mean, _) in zip(starts, stats, strict=True)
+    if start >= 1
+]
 print("within L, nine in ten or more:", stats[1][0] > 0.9 or dry_run)
-print("beyond L, below 0.2 at every distance:", max(beyond) < 0.2 or dry_run)
+print(
+    "beyond L, below 0.2 at every distance:", max(beyond) < 0.2 or dry_run
+)
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Bars of accuracy by distance in bins of 32 tokens up to 256. The first two bars, within the trained length, are close to one. All others lie near the dotted line of guessing."}, "figure": {"caption": "Unchanged RoPE at 256 tokens: accuracy by the distance between question and line. Mean and standard deviation over three seeds.", "name": "fig-gir-distance"}}
 fig, ax = plt.subplots(figsize=(4.6, 2.9))
@@ -417,17 +488,24 @@ book.check("gir-1", value, spread=spread, seeds=seeds, at="demo", digits=0)
 # %% tags=["hide-input"]
 def frame(scale):
     """One picture of the control: wavelengths and accuracy at one scale."""
-    name, dots = study.scale_name(scale), dict(color=COLOURS["grey"], linestyle=":")
+    name, dots = (
+        study.scale_name(scale),
+        dict(color=COLOURS["grey"], linestyle=":"),
+    )
     fig, (left, right) = plt.subplots(1, 2, figsize=(5.8, 3.0))
     left.plot(range(16), wavelengths("RoPE"), **dots)
-    left.plot(range(16), wavelengths(name), color=COLOURS["blue"], marker="o")
+    left.plot(
+        range(16), wavelengths(name), color=COLOURS["blue"], marker="o"
+    )
     left.axhline(L, color=COLOURS["ink"], linewidth=1)
     left.text(15.3, L * 0.88, "L = 64", ha="right", va="top", fontsize=9)
     left.set(yscale="log", ylim=(5, 12_000), xlabel="pair i")
     left.set(ylabel="wavelength (tokens)", title=f"Clocks, s = {scale}")
     curve(right, first, "none", name, color=COLOURS["blue"], marker="o")
     length_axis(right, "Retrieval")
-    right.axvline(scale * L, color=COLOURS["orange"], linestyle="--", linewidth=1.5)
+    right.axvline(
+        scale * L, color=COLOURS["orange"], linestyle="--", linewidth=1.5
+    )
     right.set(xlabel="length (tokens)", xlim=(55, 600))
     return Frame(png_bytes(fig), alt_text(scale, name))
 
@@ -469,7 +547,9 @@ own = {name: name for name in settings.tuned} | {"randomised": "linear 4"}
 
 def tuned_at(name, multiple, value="accuracy"):
     """Mean and spread of a fine-tuned model, evaluated as it was tuned."""
-    return over_seeds(tuned, value, train=name, eval=own[name], multiple=multiple)
+    return over_seeds(
+        tuned, value, train=name, eval=own[name], multiple=multiple
+    )
 
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Accuracy against length after fine-tuning at 128 tokens, for five ways. Linear 4 stays near one to 256 and falls to a half at 512. Randomised positions, read at linear scale 4, run a little below it. Truncated is near one at 128, above 0.8 at 256. Power 0.5 is near one at 128 and below 0.65 at 256. Unchanged RoPE falls to about 0.6 at 128 and 0.3 at 256."}, "figure": {"caption": "Retrieval after 50 steps of fine-tuning at 128 tokens (thin line). Mean and standard deviation over three seeds. The randomised model is read at linear scale 4, as in the paper's plot.", "name": "fig-gir-tuned"}}
@@ -497,17 +577,23 @@ plt.show()
 # <a id="gir-2"></a><a id="gir-4"></a><a id="gir-5"></a><a id="gir-6"></a>
 
 # %%
-reach = study.reach({m: tuned_at("linear 4", m)[0] for m in settings.multiples})
+reach = study.reach(
+    {m: tuned_at("linear 4", m)[0] for m in settings.multiples}
+)
 book.check("gir-2", reach, seeds=seeds, at="demo")
 
 # %%
 at4 = {
-    name: per_seed(tuned, "accuracy", train=name, eval=own[name], multiple=4)
+    name: per_seed(
+        tuned, "accuracy", train=name, eval=own[name], multiple=4
+    )
     for name in settings.tuned
 }
 sides = at4["truncated"] - at4["RoPE"], at4["linear 4"] - at4["truncated"]
 between, spread = min(map(mean_and_sd, sides))
-book.check("gir-4", between, spread=spread, seeds=seeds, at="demo", digits=0)
+book.check(
+    "gir-4", between, spread=spread, seeds=seeds, at="demo", digits=0
+)
 
 # %%
 lead = tuned_at("power 0.5", 1)[0] - tuned_at("linear 4", 1)[0]
@@ -568,7 +654,9 @@ plt.show()
 
 # %%
 at8 = {
-    s: per_seed(tuned, "accuracy", train="linear 4", eval=f"linear {s}", multiple=8)
+    s: per_seed(
+        tuned, "accuracy", train="linear 4", eval=f"linear {s}", multiple=8
+    )
     for s in (4, 8)
 }
 gain, spread = mean_and_sd(at8[8] - at8[4])
@@ -585,7 +673,9 @@ book.check("gir-3", gain, spread=spread, seeds=seeds, at="demo", digits=0)
 
 # %%
 print(sentences(2, generator(3, "shown")))
-print(f"no model can have a perplexity below {math.exp(entropy_per_character()):.2f}")
+print(
+    f"no model can have a perplexity below {math.exp(entropy_per_character()):.2f}"
+)
 
 # %%
 texts = study.over_bases(
@@ -617,11 +707,16 @@ places = (np.arange(16) + 0.5) * L / 4
 styles = {
     ("none", "RoPE"): dict(label="RoPE", **looks["RoPE"]),
     ("window L", "RoPE"): dict(
-        color=COLOURS["green"], linestyle="--", marker="D", label="RoPE, window of 64"
+        color=COLOURS["green"],
+        linestyle="--",
+        marker="D",
+        label="RoPE, window of 64",
     ),
 }
 for (train, name), style in styles.items():
-    nll = [r["nll"] for r in texts if (r["train"], r["eval"]) == (train, name)]
+    nll = [
+        r["nll"] for r in texts if (r["train"], r["eval"]) == (train, name)
+    ]
     level = np.exp(np.array(nll))
     look = {**style, "markersize": 4}
     top.errorbar(places, level.mean(0), level.std(0, ddof=1), **look)
@@ -629,7 +724,9 @@ top.axvline(L, color=COLOURS["ink"], linewidth=1)
 top.set(xlabel="position (characters)", ylabel="perplexity", ylim=(1, 3.2))
 top.set_title("Text: the window does no harm")
 top.legend(loc="upper left")
-curve(bottom, first, "none", "linear 4", label="linear 4", **looks["linear 4"])
+curve(
+    bottom, first, "none", "linear 4", label="linear 4", **looks["linear 4"]
+)
 curve(bottom, first, "none", "RoPE", label="RoPE", **looks["RoPE"])
 curve(bottom, windowed, "window L", "RoPE", **styles["window L", "RoPE"])
 length_axis(bottom, "Retrieval: it cannot look that far")
@@ -650,7 +747,8 @@ plt.show()
 
 # %%
 near, far_ = (
-    over_seeds(texts, v, train="window L", eval="RoPE")[0] for v in ("near", "far")
+    over_seeds(texts, v, train="window L", eval="RoPE")[0]
+    for v in ("near", "far")
 )
 lost, _ = over_seeds(windowed, "accuracy", eval="RoPE", multiple=4)
 fooled = bool(abs(far_ / near - 1) < 0.05 and lost < 0.5) or dry_run
@@ -662,15 +760,22 @@ book.check("gir-9", fooled, seeds=seeds, at="demo")
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Scatter plot of retrieval accuracy at 256 tokens against perplexity at 192 to 256. The windowed model and truncated have low perplexity, between 1.4 and 1.7, with retrieval 0.3 and 0.8. RoPE lies a little to the right of them with retrieval 0.3. Linear 4 has by far the highest perplexity, above 2, and the highest retrieval, near one."}, "figure": {"caption": "Perplexity against retrieval at four times the trained length, after fine-tuning at twice that length (the windowed model is as trained). Bars: standard deviation over three seeds.", "name": "fig-gir-disagree"}}
 fig, ax = plt.subplots()
-points = {name: tuned_at(name, 4) for name in ("RoPE", "linear 4", "truncated")}
-points["window of 64"] = over_seeds(windowed, "accuracy", eval="RoPE", multiple=4)
+points = {
+    name: tuned_at(name, 4) for name in ("RoPE", "linear 4", "truncated")
+}
+points["window of 64"] = over_seeds(
+    windowed, "accuracy", eval="RoPE", multiple=4
+)
 for name, (value, spread) in points.items():
     train = "window L" if name == "window of 64" else name
     x, dx = over_seeds(texts, "far", train=train)
     look = looks.get(name, dict(color=COLOURS["green"], marker="D"))
     look = {**look, "linestyle": "none", "markersize": 8}
     ax.errorbar(x, value, spread, dx, label=name, **look)
-ax.set(xlabel="perplexity, positions 192 to 256", ylabel="retrieval accuracy at 256")
+ax.set(
+    xlabel="perplexity, positions 192 to 256",
+    ylabel="retrieval accuracy at 256",
+)
 ax.set(ylim=(0, 1.1), title="Best reader, worst perplexity")
 ax.legend(loc="center right")
 plt.show()
@@ -698,12 +803,21 @@ print("  linear 4 above 8:  ", plain["linear 4"] > 8 or dry_run)
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Two rows of eight coloured cells, numbered 0 to 7. In the half layout cells 0 and 4, 1 and 5, 2 and 6, 3 and 7 share a colour. In the interleaved layout neighbours share a colour: 0 and 1, 2 and 3, 4 and 5, 6 and 7."}, "figure": {"caption": "Two layouts of a head with d = 8. Cells of one colour and letter are turned together, at one speed.", "name": "fig-gir-layout"}}
 fig, ax = plt.subplots(figsize=(4.6, 1.9))
 tints = [COLOURS[name] for name in ("sky", "orange", "green", "pale")]
-for row, pairs in enumerate(((0, 1, 2, 3, 0, 1, 2, 3), (0, 0, 1, 1, 2, 2, 3, 3))):
+for row, pairs in enumerate(
+    ((0, 1, 2, 3, 0, 1, 2, 3), (0, 0, 1, 1, 2, 2, 3, 3))
+):
     for place, pair in enumerate(pairs):
         cell = plt.Rectangle((place, 1 - row), 0.92, 0.8, color=tints[pair])
         ax.add_patch(cell)
         words = f"{place}\n{'abcd'[pair]}"
-        ax.text(place + 0.46, 1.4 - row, words, ha="center", va="center", fontsize=9)
+        ax.text(
+            place + 0.46,
+            1.4 - row,
+            words,
+            ha="center",
+            va="center",
+            fontsize=9,
+        )
 ax.set(xlim=(0, 8), ylim=(-0.1, 2), xticks=[], title="Who turns with whom")
 ax.set_yticks([1.4, 0.4], ["half", "interleaved"])
 ax.grid(False)
@@ -734,15 +848,22 @@ layout_curves = [row for cell in cells for row in cell["curves"]]
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Two panels. Top: training loss over 40 steps; the two curves in the weights' own layout stay near zero, the two in the other layout start near 5 and come down to between 2 and 3. Bottom: bars of accuracy before and after fine-tuning; own layout near one in all cases, other layout below 0.3 before and below 0.5 after, alike for RoPE and xPos."}, "figure": {"caption": "Fine-tuning at the trained length in the weights' own layout and in the other. Loss: mean over three seeds. Bars: mean and standard deviation.", "name": "fig-gir-xpos"}}
 fig, (top, bottom) = plt.subplots(2, 1, figsize=(4.6, 5.6))
 fills = {"before": "", "after": "//"}
-shades = dict(zip(study.XPOS_CELLS, ("ink", "red", "blue", "orange"), strict=True))
+shades = dict(
+    zip(study.XPOS_CELLS, ("ink", "red", "blue", "orange"), strict=True)
+)
 dashes = dict(zip(study.XPOS_CELLS, ("-", "-", "--", "--"), strict=True))
 names = {
-    cell: f"{cell[0]},\n{'own' if cell[1] == 'half' else 'other'}" for cell in shades
+    cell: f"{cell[0]},\n{'own' if cell[1] == 'half' else 'other'}"
+    for cell in shades
 }
 for place, cell in enumerate(study.XPOS_CELLS):
     kind, layout = cell
     wanted = dict(kind=kind, layout=layout)
-    losses = [r["losses"] for r in layout_curves if (r["kind"], r["layout"]) == cell]
+    losses = [
+        r["losses"]
+        for r in layout_curves
+        if (r["kind"], r["layout"]) == cell
+    ]
     top.plot(
         np.mean(losses, axis=0), color=COLOURS[shades[cell]], linestyle=dashes[cell],
         label=names[cell].replace("\n", " ") + " layout",
@@ -753,11 +874,18 @@ for place, cell in enumerate(study.XPOS_CELLS):
             place + 0.4 * shift - 0.2, value, 0.38, yerr=spread, hatch=fill, edgecolor="white",
             color=COLOURS[shades[cell]],
         )  # fmt: skip
-top.set(xlabel="fine-tuning step", ylabel="loss (nats)", title="Loss", ylim=(0, None))
+top.set(
+    xlabel="fine-tuning step",
+    ylabel="loss (nats)",
+    title="Loss",
+    ylim=(0, None),
+)
 top.legend(loc="upper right")
 bottom.set_xticks(range(4), list(names.values()))
 bottom.set(
-    ylabel="accuracy at 64", ylim=(0, 1.1), title="Before, and after (hatched)"
+    ylabel="accuracy at 64",
+    ylim=(0, 1.1),
+    title="Before, and after (hatched)",
 )
 plt.show()
 
@@ -807,14 +935,25 @@ book.check("gir-10", gap, spread=spread, seeds=seeds, at="demo", digits=0)
 # %%
 if tier == "full":
     tables = scratch_tables(scratch_settings(dry_run=dry_run))
-    language = llm_tables(LLMSettings.here(dry_run=dry_run), model_root, data_root)
+    language = llm_tables(
+        LLMSettings.here(dry_run=dry_run), model_root, data_root
+    )
     tables["language model"] = language.rows
     tables["note"] = [{"message": language.message}]
     for name, rows in tables.items():
         book.attach(name, rows)
 else:
-    names = ("lines", "distances", "layouts", "characters", "language model", "note")
-    tables = {n: ledger.attachment("giraffe", "full", n) or [] for n in names}
+    names = (
+        "lines",
+        "distances",
+        "layouts",
+        "characters",
+        "language model",
+        "note",
+    )
+    tables = {
+        n: ledger.attachment("giraffe", "full", n) or [] for n in names
+    }
 print(f"{sum(map(len, tables.values()))} rows recorded")
 
 
@@ -826,7 +965,9 @@ def shown(row, *columns):
     )
     pairs = [(row[c], spread(c)) for c in columns]
     return [
-        "–" if v is None else f"{v:.2f}" + (f" ± {s:.2f}" if s is not None else "")
+        "–"
+        if v is None
+        else f"{v:.2f}" + (f" ± {s:.2f}" if s is not None else "")
         for v, s in pairs
     ]
 
@@ -888,19 +1029,29 @@ ledger.Grid(
 
 # %% tags=["hide-input"]
 if tier == "full":
-    lines_at = lambda train, name: find(tables["lines"], train=train, eval=name)
+    lines_at = lambda train, name: find(
+        tables["lines"], train=train, eval=name
+    )
     rope, line4 = lines_at("none", "RoPE"), lines_at("linear 4", "linear 4")
     multiples = (1, 2, 4, 8)
     values = {"gir-1": (rope["at_4"], rope["sd_4"])}
-    values["gir-2"] = study.reach({m: line4[f"at_{m}"] for m in multiples}), None
+    values["gir-2"] = (
+        study.reach({m: line4[f"at_{m}"] for m in multiples}),
+        None,
+    )
     wide = lines_at("linear 4", "linear 8")
     values["gir-3"] = wide["at_8"] - line4["at_8"], None
     moderate = lines_at("randomised", "linear 4")
     values["gir-6"] = moderate["at_4"], moderate["sd_4"]
     if not dry_run:
-        trunc, old = lines_at("truncated", "truncated"), lines_at("RoPE", "RoPE")
+        trunc, old = (
+            lines_at("truncated", "truncated"),
+            lines_at("RoPE", "RoPE"),
+        )
         power = lines_at("power 0.5", "power 0.5")
-        middle = min(trunc["at_4"] - old["at_4"], line4["at_4"] - trunc["at_4"])
+        middle = min(
+            trunc["at_4"] - old["at_4"], line4["at_4"] - trunc["at_4"]
+        )
         values["gir-4"] = middle, None
         edge = power["at_1"] - line4["at_1"], line4["at_4"] - power["at_4"]
         values["gir-5"] = min(edge), None
@@ -913,11 +1064,15 @@ if tier == "full":
     sight = find(tables["lines"], train="window L")["at_4"]
     flat = abs(narrow["at_4"] / narrow["at_1"] - 1) < 0.05
     book.check("gir-9", bool(flat and sight < 0.5), seeds=seeds)
-    xpos = {r["layout"]: r for r in tables["layouts"] if r["kind"] == "xPos"}
+    xpos = {
+        r["layout"]: r for r in tables["layouts"] if r["kind"] == "xPos"
+    }
     gap = xpos["half"]["after"] - xpos["interleaved"]["after"]
     book.check("gir-10", gap, seeds=seeds)
     model_settings = LLMSettings.here(dry_run=dry_run)
-    for name, value in claim_values(tables["language model"], model_settings).items():
+    for name, value in claim_values(
+        tables["language model"], model_settings
+    ).items():
         book.check(name, value, seeds=[model_settings.seed])
 
 # %% [markdown]
@@ -935,7 +1090,9 @@ book.table()
 
 # %%
 your_rotary = torch.nn.Module()  # put your model here
-your_rotary.register_buffer("inv_freq", rope_frequencies(128, 10_000.0).float())
+your_rotary.register_buffer(
+    "inv_freq", rope_frequencies(128, 10_000.0).float()
+)
 
 old = your_rotary.inv_freq.double()
 new = scale_frequencies(old, "linear", factor=4, orig_len=2048)
@@ -950,7 +1107,9 @@ def your_answer(prompt):
 rng = numpy_generator(0, "take home")
 for n_lines in (20, 100, 400):
     cases = [longchat_prompt(rng, n_lines) for _ in range(50)]
-    right = sum(parse_number(your_answer(p)) == number for p, number in cases)
+    right = sum(
+        parse_number(your_answer(p)) == number for p, number in cases
+    )
     print(f"{n_lines} lines: {right / 50:.2f}")
 
 # %% [markdown]
@@ -974,9 +1133,14 @@ once = cut(theta, c)
 twice = cut(once, c)
 hard = cut(theta, c, hard=True)
 print(
-    "clocks that run, once and twice:", int((once > 0).sum()), int((twice > 0).sum())
+    "clocks that run, once and twice:",
+    int((once > 0).sum()),
+    int((twice > 0).sum()),
 )
-print("hard cut, once and twice alike:", torch.equal(hard, cut(hard, c, hard=True)))
+print(
+    "hard cut, once and twice alike:",
+    torch.equal(hard, cut(hard, c, hard=True)),
+)
 
 # %% [markdown]
 # **2.** YaRN multiplies both the rotated query and the rotated key by $0.1 \ln s + 1$. By how much are the attention scores multiplied at $s = 16$?
@@ -989,7 +1153,9 @@ print("hard cut, once and twice alike:", torch.equal(hard, cut(hard, c, hard=Tru
 # </details>
 
 # %% tags=["hide-input"]
-factor = scale_frequencies(theta, "yarn", factor=16.0, orig_len=L).attention_factor
+factor = scale_frequencies(
+    theta, "yarn", factor=16.0, orig_len=L
+).attention_factor
 print(f"factor {factor:.3f}, scores times {factor**2:.2f}")
 
 # %% [markdown]
@@ -1003,7 +1169,12 @@ print(f"factor {factor:.3f}, scores times {factor**2:.2f}")
 # </details>
 
 # %% tags=["hide-input"]
-print(torch.tensor([2047, 2049, 2056, 2057]).to(torch.bfloat16).long().tolist())
+print(
+    torch.tensor([2047, 2049, 2056, 2057])
+    .to(torch.bfloat16)
+    .long()
+    .tolist()
+)
 
 # %% [markdown]
 # **4.** Linear scaling by 4, then asked for 512 tokens: the lines model gets about a half. Which half?
@@ -1017,7 +1188,8 @@ print(torch.tensor([2047, 2049, 2056, 2057]).to(torch.bfloat16).long().tolist())
 
 # %% tags=["hide-input"]
 rows = study.over_bases(
-    lambda base: study.distance_cell(base, settings, "linear 4", 8), lines_models
+    lambda base: study.distance_cell(base, settings, "linear 4", 8),
+    lines_models,
 )
 near_, far_off = (
     np.mean([r["accuracy"] for r in rows if low <= r["from"] < high])

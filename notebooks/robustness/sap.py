@@ -39,7 +39,8 @@ import subprocess
 import sys
 
 source = os.environ.get(
-    "WORKINGS_SOURCE", "git+https://github.com/workings-book/workings@v0.1.0"
+    "WORKINGS_SOURCE",
+    "git+https://github.com/workings-book/workings@v0.1.0",
 )
 if importlib.util.find_spec("workings") is None:
     subprocess.run(
@@ -131,9 +132,13 @@ book = ledger.open("sap", tier=tier)
 # > if you toss a coin before each picture?
 
 # %%
-payoff = np.array([[0.2, 0.9], [0.8, 0.3]])  # rows: yours; columns: the attacker's
+payoff = np.array(
+    [[0.2, 0.9], [0.8, 0.3]]
+)  # rows: yours; columns: the attacker's
 share = np.linspace(0, 1, 1201)  # how often you use A
-promise = (np.outer(share, payoff[0]) + np.outer(1 - share, payoff[1])).min(axis=1)
+promise = (np.outer(share, payoff[0]) + np.outer(1 - share, payoff[1])).min(
+    axis=1
+)
 best = promise.argmax()
 print(f"always A: {promise[-1]:.2f}   always B: {promise[0]:.2f}")
 print(
@@ -144,8 +149,20 @@ print(
 fig, ax = plt.subplots(figsize=(5.8, 3.0))
 ax.fill_between(share, promise, color=COLOURS["sky"], alpha=0.35)
 lines = np.outer(share, payoff[0]) + np.outer(1 - share, payoff[1])
-ax.plot(share, lines[:, 0], "-", color=COLOURS["blue"], label="picture aimed at A")
-ax.plot(share, lines[:, 1], "--", color=COLOURS["red"], label="picture aimed at B")
+ax.plot(
+    share,
+    lines[:, 0],
+    "-",
+    color=COLOURS["blue"],
+    label="picture aimed at A",
+)
+ax.plot(
+    share,
+    lines[:, 1],
+    "--",
+    color=COLOURS["red"],
+    label="picture aimed at B",
+)
 ax.plot(share[best], promise[best], "o", color=COLOURS["ink"])
 ax.set(xlabel="how often you use A (share of pictures)", ylabel="accuracy")
 ax.set(title="A coin can beat a choice", ylim=(0, 1))
@@ -170,7 +187,9 @@ plt.show()
 # Take the activations of one layer for one example, all channels and positions in one list $h$ of length $a$. Here $a = 12$:
 
 # %%
-h = torch.tensor([[6, 4, 3, 3, 2, 2, 1, 1, 1, 1, 0, 0]], dtype=torch.float64)
+h = torch.tensor(
+    [[6, 4, 3, 3, 2, 2, 1, 1, 1, 1, 0, 0]], dtype=torch.float64
+)
 p = sap_probabilities(h)  # |h| divided by its sum, 24
 q = survival_probability(p, 12)
 print("p: " + "  ".join(f"{v:.3f}" for v in p[0]))
@@ -235,24 +254,34 @@ plt.show()
 # %%
 draws = 10_000
 rows = h.expand(draws, -1)
-many = stochastic_activation_pruning(rows, generator=generator(2, "histogram"))
+many = stochastic_activation_pruning(
+    rows, generator=generator(2, "histogram")
+)
 variance = sap_variance(h, 12)[0]
 alive = h[0] > 0
 off = (many.mean(0) - h[0])[alive] / (variance[alive] / draws).sqrt()
 ratio = many.var(0)[alive] / variance[alive]
 print(f"largest deviation of a mean: {off.abs().max():.1f} standard errors")
-print(f"measured over predicted variance: {ratio.min():.2f} to {ratio.max():.2f}")
+print(
+    f"measured over predicted variance: {ratio.min():.2f} to {ratio.max():.2f}"
+)
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Two panels over the twelve neurons. Left: dots of the mean over ten thousand prunings lie on the dense activations. Right: measured variances as dots on the bars of the closed form; the variance is largest, above 2, for the middle neurons, about 1.5 for the small ones, about 1.2 for the largest and zero for the two silent ones."}, "figure": {"caption": "Mean (left) and variance (right) of 10,000 prunings, against the dense value and the closed form (2). Error bars of the means are smaller than the dots.", "name": "fig-sap-moments"}}
 fig, axes = plt.subplots(1, 2, figsize=(5.8, 2.9))
 bars = dict(color=COLOURS["pale"], label="closed form")
-dots = dict(marker="o", linestyle="", color=COLOURS["red"], label="measured")
+dots = dict(
+    marker="o", linestyle="", color=COLOURS["red"], label="measured"
+)
 axes[0].bar(j, h[0], **bars)
-axes[0].errorbar(j, many.mean(0), yerr=many.std(0) / math.sqrt(draws), **dots)
+axes[0].errorbar(
+    j, many.mean(0), yerr=many.std(0) / math.sqrt(draws), **dots
+)
 axes[0].set(xlabel="neuron j", ylabel="mean output", title="Unbiased")
 axes[1].bar(j, variance, **bars)
 axes[1].plot(j, many.var(0), **dots)
-axes[1].set(xlabel="neuron j", ylabel="variance (activation²)", title="Noisy")
+axes[1].set(
+    xlabel="neuron j", ylabel="variance (activation²)", title="Noisy"
+)
 axes[0].legend()
 for ax in axes:
     ax.set_xticks([1, 4, 8, 12])
@@ -261,7 +290,9 @@ plt.show()
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Histogram of ten thousand outputs of neuron 7, whose activation is 1. Two spikes: about six thousand at zero and about four thousand at 2.5. A dashed line at 1 marks the mean, where there is no output at all."}, "figure": {"caption": "Ten thousand outputs of one small neuron (h = 1). It is either silent or 2.5 times too loud, and right only on average.", "name": "fig-sap-spikes"}}
 fig, ax = plt.subplots(figsize=(5.8, 2.6))
 ax.hist(many[:, 6], bins=np.arange(-0.05, 3, 0.1), color=COLOURS["sky"])
-ax.axvline(many[:, 6].mean(), color=COLOURS["ink"], linestyle="--", label="mean")
+ax.axvline(
+    many[:, 6].mean(), color=COLOURS["ink"], linestyle="--", label="mean"
+)
 ax.set(xlabel="output of neuron 7", ylabel="number of prunings")
 ax.set_title("Right on average")
 ax.legend()
@@ -280,7 +311,9 @@ book.check("sap-1", off.abs().max(), seeds=[2], at="demo", digits=2)
 # draws as neurons, 37% are never hit. If a few neurons are large, they soak up the draws, and fewer survive.
 
 # %%
-noise = torch.rand(1, 1024, generator=generator(3, "shapes"), dtype=torch.float64)
+noise = torch.rand(
+    1, 1024, generator=generator(3, "shapes"), dtype=torch.float64
+)
 shapes = {
     "all equal": torch.ones_like(noise),
     "exponential": -noise.log(),
@@ -288,7 +321,9 @@ shapes = {
 }
 grid = np.arange(0.1, 4.05, 0.1)
 kept = {
-    name: [float(expected_survivors(v, int(f * 1024))[0]) / 1024 for f in grid]
+    name: [
+        float(expected_survivors(v, int(f * 1024))[0]) / 1024 for f in grid
+    ]
     for name, v in shapes.items()
 }
 for name in shapes:
@@ -299,9 +334,17 @@ fig, ax = plt.subplots(figsize=(5.8, 3.0))
 for (name, line), dash in zip(kept.items(), ("-", "--", "-."), strict=True):
     ax.plot(grid, line, dash, label=name)
 ax.plot(
-    grid[::3], 1 - np.exp(-grid[::3]), "o", color=COLOURS["ink"], label="1 − exp(−f)"
+    grid[::3],
+    1 - np.exp(-grid[::3]),
+    "o",
+    color=COLOURS["ink"],
+    label="1 − exp(−f)",
 )
-ax.set(xlabel="draws per neuron f", ylabel="share of neurons kept", ylim=(0, 1.02))
+ax.set(
+    xlabel="draws per neuron f",
+    ylabel="share of neurons kept",
+    ylim=(0, 1.02),
+)
 ax.set_title("Peaky layers lose more")
 ax.legend(loc="lower right", fontsize=9)
 plt.show()
@@ -317,7 +360,9 @@ train, test = digits64()
 networks = train_cnns(train, seeds, settings.epochs)
 pruned = with_sap(networks[0], seed=0)
 once, again = (pruned(test.images[:1]).argmax().item() for _ in range(2))
-print(f"digit {test.labels[0]}: two passes of SAP-100 say {once} and {again}")
+print(
+    f"digit {test.labels[0]}: two passes of SAP-100 say {once} and {again}"
+)
 
 # %% [markdown]
 # Two passes no longer give the same numbers. So there are **two accuracies**: that of a single pass, and that of the *mean
@@ -338,7 +383,9 @@ def spread_over_seeds(kind):
 
 def show(kind, name):
     single, mean = spread_over_seeds(kind).mean(axis=0)
-    print(f"{name:30s} single pass {single:.2f}   mean of passes {mean:.2f}")
+    print(
+        f"{name:30s} single pass {single:.2f}   mean of passes {mean:.2f}"
+    )
 
 
 show("dense", "dense")
@@ -354,8 +401,12 @@ dense_clean = spread_over_seeds("dense")[:, 1]
 fig, ax = plt.subplots(figsize=(5.8, 3.0))
 bars = dict(fmt="o-", color=COLOURS["blue"], label="SAP-100")
 ax.errorbar(counts, grown.mean(0), yerr=sd(grown), **bars)
-ax.axhline(dense_clean.mean(), color=COLOURS["ink"], linestyle="--", label="dense")
-ax.set(xscale="log", xlabel="passes averaged (log scale)", ylabel="accuracy")
+ax.axhline(
+    dense_clean.mean(), color=COLOURS["ink"], linestyle="--", label="dense"
+)
+ax.set(
+    xscale="log", xlabel="passes averaged (log scale)", ylabel="accuracy"
+)
 ax.set_xticks(counts, [str(k) for k in counts])
 ax.minorticks_off()
 ax.set(title="Averaging repairs what pruning breaks")
@@ -378,11 +429,20 @@ plt.show()
 
 # %%
 lost = dense_clean - spread_over_seeds("sap")[:, 1]
-book.check("sap-9", lost.mean(), spread=sd(lost), seeds=seeds, at="demo", digits=1)
+book.check(
+    "sap-9", lost.mean(), spread=sd(lost), seeds=seeds, at="demo", digits=1
+)
 
 # %%
 above = spread_over_seeds("sap")[:, 0] - spread_over_seeds("dropout")[:, 0]
-book.check("sap-6", above.mean(), spread=sd(above), seeds=seeds, at="demo", digits=1)
+book.check(
+    "sap-6",
+    above.mean(),
+    spread=sd(above),
+    seeds=seeds,
+    at="demo",
+    digits=1,
+)
 
 # %% [markdown]
 # ## The paper's attack
@@ -399,7 +459,9 @@ book.check("sap-6", above.mean(), spread=sd(above), seeds=seeds, at="demo", digi
 # > **Predict.** Which is the most accurate under this attack: the dense network, SAP-100, or SAP-25?
 
 # %%
-table = attack_curves(networks, test, seeds, settings)  # (seeds, radii, 2) a key
+table = attack_curves(
+    networks, test, seeds, settings
+)  # (seeds, radii, 2) a key
 radii = np.array([0.0, *settings.epsilons])
 
 
@@ -444,8 +506,13 @@ plt.show()
 # %%
 show("dense attacked", "dense, ε = 0.1")
 show("mask", "SAP-100, ε = 0.1, mask rule")
-gain = spread_over_seeds("mask")[:, 1] - spread_over_seeds("dense attacked")[:, 1]
-book.check("sap-2", gain.mean(), spread=sd(gain), seeds=seeds, at="demo", digits=1)
+gain = (
+    spread_over_seeds("mask")[:, 1]
+    - spread_over_seeds("dense attacked")[:, 1]
+)
+book.check(
+    "sap-2", gain.mean(), spread=sd(gain), seeds=seeds, at="demo", digits=1
+)
 
 # %% [markdown]
 # So on the digits the paper's finding is there, smaller. If we stopped here, this would be a success story.
@@ -467,7 +534,9 @@ def calibration_error(kind):
 
 
 for kind in ("dense", "sap", "dense attacked", "mask", "identity"):
-    print(f"{kind:15s} calibration error {calibration_error(kind).mean():.2f}")
+    print(
+        f"{kind:15s} calibration error {calibration_error(kind).mean():.2f}"
+    )
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Two reliability diagrams, accuracy against confidence. Left, clean: SAP-100 lies above the diagonal at middle and high confidences, the dense network below it at middle ones and on it at the top. Right, attacked: both fall below the diagonal, the dense network much further than SAP-100."}, "figure": {"caption": "Reliability of dense and SAP-100 (mean softmax), all 597 images of three seeds together, bins with at least 20 predictions; bars: binomial standard error. Right: under FGSM with epsilon = 0.1, mask rule for SAP.", "name": "fig-sap-reliability"}}
 fig, axes = plt.subplots(1, 2, figsize=(6.4, 3.4), sharey=True)
@@ -476,17 +545,27 @@ pairs = (("dense", "sap"), ("dense attacked", "mask"))
 for ax, kinds, title in zip(axes, pairs, titles, strict=True):
     ax.plot([0, 1], [0, 1], "-", color=COLOURS["grey"], linewidth=1)
     for kind, name, colour, look in zip(
-        kinds, ("dense", "SAP-100"), ("ink", "blue"), ("o-", "s--"), strict=True
+        kinds,
+        ("dense", "SAP-100"),
+        ("ink", "blue"),
+        ("o-", "s--"),
+        strict=True,
     ):
-        mean = np.concatenate([found[kind].mean(0).numpy() for found in looked])
+        mean = np.concatenate(
+            [found[kind].mean(0).numpy() for found in looked]
+        )
         conf, decided = top_label(mean)
         right = decided == np.tile(y, len(looked))
         c = reliability_curve(conf, right, 10)
         some = c.count >= 20
         error = np.sqrt(c.accuracy * (1 - c.accuracy) / c.count)[some]
-        label = f"{name}: ECE {expected_calibration_error(conf, right, 10):.2f}"
+        label = (
+            f"{name}: ECE {expected_calibration_error(conf, right, 10):.2f}"
+        )
         bars = dict(fmt=look, color=COLOURS[colour], label=label)
-        ax.errorbar(c.confidence[some], c.accuracy[some], yerr=error, **bars)
+        ax.errorbar(
+            c.confidence[some], c.accuracy[some], yerr=error, **bars
+        )
     ax.set(xlabel="confidence", title=title)
     ax.legend(fontsize=8)
 axes[0].set(ylabel="accuracy")
@@ -500,7 +579,14 @@ plt.show()
 
 # %%
 worse = calibration_error("sap") - calibration_error("dense")
-book.check("sap-5", worse.mean(), spread=sd(worse), seeds=seeds, at="demo", digits=1)
+book.check(
+    "sap-5",
+    worse.mean(),
+    spread=sd(worse),
+    seeds=seeds,
+    at="demo",
+    digits=1,
+)
 
 # %% [markdown]
 # ## The turn
@@ -572,8 +658,13 @@ show("dense attacked", "dense,   ε = 0.1")
 # <a id="sap-8"></a>
 
 # %%
-left = spread_over_seeds("identity")[:, 1] - spread_over_seeds("dense attacked")[:, 1]
-book.check("sap-8", left.mean(), spread=sd(left), seeds=seeds, at="demo", digits=0)
+left = (
+    spread_over_seeds("identity")[:, 1]
+    - spread_over_seeds("dense attacked")[:, 1]
+)
+book.check(
+    "sap-8", left.mean(), spread=sd(left), seeds=seeds, at="demo", digits=0
+)
 
 # %% [markdown]
 # ## Play: turn down the draws
@@ -583,7 +674,9 @@ book.check("sap-8", left.mean(), spread=sd(left), seeds=seeds, at="demo", digits
 
 # %% tags=["hide-input"]
 sweep = fraction_sweep(networks[0], test, 0, settings)
-layer = networks[0][:2](test.images[:1]).detach()  # first ReLU: 16 maps of 8 x 8
+layer = networks[0][:2](
+    test.images[:1]
+).detach()  # first ReLU: 16 maps of 8 x 8
 clean, attacked = table["dense", "dense"][0, [0, 2], 1]
 panels = (
     ("clean", "Clean", clean),
@@ -602,7 +695,10 @@ def frame(i):
     fig, axes = plt.subplots(2, 2, figsize=(5.8, 5.0))
     corner = axes[0, 0]
     corner.imshow(
-        mask_picture(layer, settings.fractions[i]), cmap=shades, vmin=0, vmax=2
+        mask_picture(layer, settings.fractions[i]),
+        cmap=shades,
+        vmin=0,
+        vmax=2,
     )
     corner.set(title="Kept dark, dropped orange", xticks=[], yticks=[])
     corner.grid(False)
@@ -610,7 +706,9 @@ def frame(i):
         single, mean = sweep[kind].T
         ax.plot(mean, "-", color=COLOURS["blue"], label="mean of passes")
         ax.plot(single, "--", color=COLOURS["green"], label="single pass")
-        ax.axhline(level, color=COLOURS["ink"], linestyle=":", label="dense")
+        ax.axhline(
+            level, color=COLOURS["ink"], linestyle=":", label="dense"
+        )
         ax.plot([i, i], [single[i], mean[i]], "o", color=COLOURS["red"])
         ax.set_xticks(range(len(ticks)), ticks)
         ax.set(title=title, ylim=(0, 1), xlabel="f", ylabel="accuracy")
@@ -632,7 +730,9 @@ frames = [
     for i, f in enumerate(settings.fractions)
 ]
 axis = Axis(
-    "draws per neuron f", tuple(f"{f:g}" for f in settings.fractions), start=3
+    "draws per neuron f",
+    tuple(f"{f:g}" for f in settings.fractions),
+    start=3,
 )
 Control(
     "sap-fraction",
@@ -651,11 +751,14 @@ Control(
 trend = []
 for f in (0.1, 0.25, 0.5, 1.0, 2.0):
     passes = [
-        sample_softmax(with_sap(networks[s], s, f), test.images, 2) for s in seeds
+        sample_softmax(with_sap(networks[s], s, f), test.images, 2)
+        for s in seeds
     ]
     trend.append(np.mean([rates(got, test.labels)[0] for got in passes]))
 print("single pass: " + "  ".join(f"{value:.2f}" for value in trend))
-book.check("sap-3", bool(np.all(np.diff(trend) > 0)), seeds=seeds, at="demo")
+book.check(
+    "sap-3", bool(np.all(np.diff(trend) > 0)), seeds=seeds, at="demo"
+)
 
 # %% [markdown]
 # ## Where it breaks
@@ -723,17 +826,22 @@ if tier == "full":
         return find(measured, defence, rule, lam)[kind]
 
     gains = {
-        lam: accuracy("SAP-100", "mask", lam) - accuracy("dense", "dense", lam)
+        lam: accuracy("SAP-100", "mask", lam)
+        - accuracy("dense", "dense", lam)
         for lam in (0, 1, 2, 4)
     }
-    swept = [accuracy(f"SAP f={f}", "none", 0) for f in ("0.25", "0.5", "1", "2")]
+    swept = [
+        accuracy(f"SAP f={f}", "none", 0) for f in ("0.25", "0.5", "1", "2")
+    ]
     worse = accuracy("SAP-100", "mask", 0, "ece") - accuracy(
         "dense", "dense", 0, "ece"
     )
     above = accuracy("SAP f=1", "none", 0, "single") - accuracy(
         "dropout", "none", 0, "single"
     )
-    left = accuracy("SAP-100", "PGD identity", 8) - accuracy("dense", "PGD", 8)
+    left = accuracy("SAP-100", "PGD identity", 8) - accuracy(
+        "dense", "PGD", 8
+    )
     book.check("sap-9", -gains[0], seeds=[0])
     book.check("sap-2", max(gains[lam] for lam in (1, 2, 4)), seeds=[0])
     book.check("sap-3", bool(np.all(np.diff(swept) > 0)), seeds=[0])
@@ -742,7 +850,8 @@ if tier == "full":
     book.check("sap-8", left, seeds=[0])
     if settings.adversarial:
         both = [
-            accuracy("ADV+SAP-100", "mask", lam) - accuracy("ADV+dense", "dense", lam)
+            accuracy("ADV+SAP-100", "mask", lam)
+            - accuracy("ADV+dense", "dense", lam)
             for lam in (16, 32)
         ]
         book.check("sap-4", min(both), seeds=[0])
@@ -768,7 +877,9 @@ book.table()
 your_network = networks[0]
 x, labels = test.images[:100], test.labels[:100]
 
-defended = insert_sap(your_network, fraction=0.5, generator=generator(0, "home"))
+defended = insert_sap(
+    your_network, fraction=0.5, generator=generator(0, "home")
+)
 claimed = fgsm(defended, x, labels, 0.1, grad_samples=10)
 transferred = fgsm(your_network, x, labels, 0.1)  # check 1: transfer
 far = fgsm(defended, x, labels, 0.5, grad_samples=10)  # check 2: far out
@@ -805,7 +916,9 @@ for name, images in (
 # %% tags=["hide-input"]
 flat = torch.ones(1, 1000, dtype=torch.float64)
 for f in (1.0, 2.3, 3.0):
-    print(f"f = {f}: {float(expected_survivors(flat, int(1000 * f))[0]) / 1000:.3f}")
+    print(
+        f"f = {f}: {float(expected_survivors(flat, int(1000 * f))[0]) / 1000:.3f}"
+    )
 
 # %% [markdown]
 # **2.** Keep each neuron independently with the same probability $q_j$, and divide by $q_j$. Mean and variance of every single output are then those
@@ -820,7 +933,9 @@ for f in (1.0, 2.3, 3.0):
 # </details>
 
 # %% tags=["hide-input"]
-coins = torch.rand(many.shape, generator=generator(5, "coins"), dtype=torch.float64)
+coins = torch.rand(
+    many.shape, generator=generator(5, "coins"), dtype=torch.float64
+)
 for name, survivors in (("SAP", many > 0), ("independent", coins < q)):
     number = survivors.sum(1).double()
     print(
@@ -842,7 +957,9 @@ for name, survivors in (("SAP", many > 0), ("independent", coins < q)):
 # %% tags=["hide-input"]
 few, their = test.images[:100], test.labels[:100]
 for f in (1.0, 0.25):
-    reference = gradient(with_sap(networks[0], 9, f, "identity"), few, their, 20)
+    reference = gradient(
+        with_sap(networks[0], 9, f, "identity"), few, their, 20
+    )
     noisy = with_sap(networks[0], 9, f, "mask")
     cosines = [
         gradient_alignment(gradient(noisy, few, their, k), reference).mean()

@@ -40,7 +40,8 @@ import subprocess
 import sys
 
 source = os.environ.get(
-    "WORKINGS_SOURCE", "git+https://github.com/workings-book/workings@v0.1.0"
+    "WORKINGS_SOURCE",
+    "git+https://github.com/workings-book/workings@v0.1.0",
 )
 if importlib.util.find_spec("workings") is None:
     subprocess.run(
@@ -85,25 +86,41 @@ from workings.chapters.sap_erratum.demo import (
     radius_sweep,
     train_networks,
 )
-from workings.chapters.sap_erratum.full import FullSettings, cifar_table, find
+from workings.chapters.sap_erratum.full import (
+    FullSettings,
+    cifar_table,
+    find,
+)
 from workings.chapters.sap_erratum.settings import ATTACKS, RULES, Settings
-from workings.robustness.attacks import attack_gradient, margin_loss, pgd_linf
+from workings.robustness.attacks import (
+    attack_gradient,
+    margin_loss,
+    pgd_linf,
+)
 from workings.robustness.bpda import wrap_bpda
 from workings.robustness.closed_forms import (
     pathwise_jacobian,
     single_draw_share,
 )
 from workings.robustness.evaluation import robust_accuracies
-from workings.robustness.flawed import poisson_activation_pruning, poisson_survival
+from workings.robustness.flawed import (
+    poisson_activation_pruning,
+    poisson_survival,
+)
 from workings.robustness.layers import MatchedDropout, insert_dropout
-from workings.robustness.sap import kept_share, stochastic_activation_pruning
+from workings.robustness.sap import (
+    kept_share,
+    stochastic_activation_pruning,
+)
 from workings.runs.progress import progress
 from workings.seeding import generator
 from workings.show.controls import Axis, Control, Frame
 from workings.show.figures import COLOURS, png_bytes, use_style
 
 use_style()
-torch.set_num_threads(1)  # sums are added in the same order whatever the machine
+torch.set_num_threads(
+    1
+)  # sums are added in the same order whatever the machine
 settings = Settings.for_tier(tier, dry_run=dry_run)
 book = ledger.open("sap_erratum", tier=tier)
 looks = {
@@ -199,7 +216,9 @@ for ax, (title, (h, out)) in zip(axes, pruned.items(), strict=True):
     tiles = state.reshape(4, 4, 8, 8).permute(0, 2, 1, 3).reshape(32, 32)
     ax.imshow(
         tiles,
-        cmap=plt.matplotlib.colors.ListedColormap([COLOURS[c] for c in colours]),
+        cmap=plt.matplotlib.colors.ListedColormap(
+            [COLOURS[c] for c in colours]
+        ),
         vmin=0,
         vmax=2,
     )
@@ -207,7 +226,9 @@ for ax, (title, (h, out)) in zip(axes, pruned.items(), strict=True):
     ax.set(xticks=[], yticks=[], xlabel="4 x 4 channels, 8 x 8 pixels each")
     ax.grid(False)
 words = dict(zip(("was zero", "dropped", "kept"), colours, strict=True))
-marks = [plt.Rectangle((0, 0), 1, 1, color=COLOURS[c]) for c in words.values()]
+marks = [
+    plt.Rectangle((0, 0), 1, 1, color=COLOURS[c]) for c in words.values()
+]
 fig.legend(marks, words, loc="outside lower center", ncols=3)
 plt.show()
 
@@ -292,7 +313,9 @@ print(
 for mean_draws in (0.1, 1.0, 2.0, 5.0):
     p = torch.tensor([mean_draws / 1e6], dtype=torch.float64)
     left = 1 - single_draw_share(p, 1_000_000).item()
-    print(f"rp = {mean_draws:3.1f}: share of its own gradient left {left:.3f}")
+    print(
+        f"rp = {mean_draws:3.1f}: share of its own gradient left {left:.3f}"
+    )
 
 # %%
 h = torch.linspace(0.1, 4.0, 14, dtype=torch.float64)
@@ -307,7 +330,9 @@ fig, (left, right) = plt.subplots(1, 2, figsize=(5.8, 3.3))
 bars = dict(fmt="o", color=COLOURS["ink"], label="mean output")
 left.errorbar(h, neuron.output, 2 * neuron.output_error, **bars)
 left.plot(h, h, color=COLOURS["blue"], label="slope 1")
-left.set(xlabel="activation h", ylabel="mean output", title="What the layer does")
+left.set(
+    xlabel="activation h", ylabel="mean output", title="What the layer does"
+)
 right.axhline(1, color=COLOURS["blue"], label="identity, truth")
 for rule in ("mask", "pathwise"):
     look = {**looks[rule], "linestyle": "none"}
@@ -331,7 +356,9 @@ plt.show()
 # > which stays?
 
 # %%
-probe = alignment_curves(nets[0], Defence(budget=settings.fraction), settings)
+probe = alignment_curves(
+    nets[0], Defence(budget=settings.fraction), settings
+)
 first, last = (
     probe.cosine["identity"][0].mean(),
     probe.cosine["pathwise"][-1].mean(),
@@ -345,16 +372,23 @@ fig, ax = plt.subplots()
 for rule in RULES:
     cosine = probe.cosine[rule]
     error = cosine.std(1) / cosine.shape[1] ** 0.5
-    ax.errorbar(settings.samples, cosine.mean(1), error, label=rule, **looks[rule])
+    ax.errorbar(
+        settings.samples, cosine.mean(1), error, label=rule, **looks[rule]
+    )
 ax.axhline(
-    probe.ceiling.mean(), color=COLOURS["ink"], linewidth=1, label="best visible"
+    probe.ceiling.mean(),
+    color=COLOURS["ink"],
+    linewidth=1,
+    label="best visible",
 )
 ax.set(
     xscale="log",
     xlabel="masks averaged (log scale)",
     ylabel="cosine with the true gradient",
 )
-ax.set_xticks(settings.samples, [str(k) for k in settings.samples], minor=False)
+ax.set_xticks(
+    settings.samples, [str(k) for k in settings.samples], minor=False
+)
 ax.set(ylim=(0, 1.15), title="Averaging converges, to the wrong vector")
 ax.legend(loc="upper center", ncols=4, fontsize=9)
 plt.show()
@@ -398,7 +432,12 @@ flawed = backward_rules(nets, FLAWED, ATTACKS, settings)
 published = backward_rules(nets, Defence(), ("2018", "pathwise"), settings)
 dense = backward_rules(nets, None, ("identity",), settings)
 groups = (attacked, flawed, published, dense)
-nans = sum(row["nans"] for group in groups for rows in group.values() for row in rows)
+nans = sum(
+    row["nans"]
+    for group in groups
+    for rows in group.values()
+    for row in rows
+)
 print(f"NaN gradient entries replaced by 0: {nans}")
 print(
     f"dense network under attack, less than one in ten right: {over_seeds(dense['identity'])[0] < 0.1}"
@@ -409,7 +448,11 @@ fig, axes = plt.subplots(2, 1, figsize=(5.8, 5.2), sharex=True)
 titles = {"single": "Single pass", "mean": "Mean of passes"}
 for ax, (rule, title) in zip(axes, titles.items(), strict=True):
     for i, kind in enumerate(ATTACKS):
-        shown = [group for group in (attacked, published, flawed) if kind in group]
+        shown = [
+            group
+            for group in (attacked, published, flawed)
+            if kind in group
+        ]
         stats = [over_seeds(group[kind], rule) for group in shown]
         value, spread = zip(*stats, strict=True)
         place = np.linspace(0, 2, len(shown)) + (i - 2) * 0.17
@@ -465,7 +508,9 @@ book.check("err-4", value, spread=spread, seeds=seeds, at="demo", digits=0)
 # %%
 value, spread = worse(published["2018"], min)
 base, _ = worse(flawed["2018"], max)
-book.check("err-3", value - base, spread=spread, seeds=seeds, at="demo", digits=0)
+book.check(
+    "err-3", value - base, spread=spread, seeds=seeds, at="demo", digits=0
+)
 
 # %% [markdown]
 # **Not reproduced here.** On this network SAP at $f = 1$ falls to the old attack as the 2018 program does. That does not say the erratum is wrong: it
@@ -488,10 +533,15 @@ print(
 )
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Two heat maps with numbers, single pass and mean of passes: four rows for the combinations of law and place, three columns for the budgets 0.5, 1 and 2. In every row the first column is between about 0.3 and 0.45 and the other two are near zero. The rows look alike for the single pass; for the mean of passes they differ by up to 0.1, with spreads as large."}, "figure": {"caption": "Accuracy under pathwise PGD at radius 0.25, mean and standard deviation over three networks (single pass and mean of passes). Columns: budget. Rows: law of the draw and place of the layer.", "name": "fig-err-grid"}}
-columns, rows = (0.5, 1.0, 2.0), list(dict.fromkeys(cell[:2] for cell in grid))
+columns, rows = (
+    (0.5, 1.0, 2.0),
+    list(dict.fromkeys(cell[:2] for cell in grid)),
+)
 fig, axes = plt.subplots(1, 2, figsize=(5.8, 3.4), sharey=True)
 for ax, (rule, title) in zip(axes, titles.items(), strict=True):
-    cells = [[over_seeds(grid[*row, b], rule) for b in columns] for row in rows]
+    cells = [
+        [over_seeds(grid[*row, b], rule) for b in columns] for row in rows
+    ]
     shade = np.array(cells)[:, :, 0]
     ax.imshow(shade, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     for (i, j), value in np.ndenumerate(shade):
@@ -534,7 +584,9 @@ sweep = {
     for rule, f in progress(plans, "rules and fractions")
 }
 far = settings.radii[-1]
-ends = {rule: over_seeds(sweep[rule, settings.fraction][far]) for rule in RULES}
+ends = {
+    rule: over_seeds(sweep[rule, settings.fraction][far]) for rule in RULES
+}
 for rule in RULES:
     print(
         f"{rule:9s} leaves accuracy at radius {far}: {'yes' if ends[rule][0] > 0.1 else 'no'}"
@@ -556,7 +608,11 @@ def frame(rule, f):
     many = dict(color=COLOURS["orange"], linestyle="--", marker="s")
     curve(ax, rule, f, "single", label="single pass", **one)
     curve(ax, rule, f, "mean", label="mean of passes", **many)
-    ax.set(ylim=(-0.02, 1.05), xlabel="radius ε (pixels in 0..1)", ylabel="accuracy")
+    ax.set(
+        ylim=(-0.02, 1.05),
+        xlabel="radius ε (pixels in 0..1)",
+        ylabel="accuracy",
+    )
     ax.set_title(f"{rule} gradient, f = {f:g}")
     ax.legend(loc="upper right")
     low = over_seeds(sweep[rule, f][far])[0] < 0.1
@@ -570,7 +626,11 @@ Control(
     "err-rule-fraction",
     [
         Axis("Backward rule", RULES),
-        Axis("Fraction f", tuple(f"{f:g}" for f in settings.fractions), start=1),
+        Axis(
+            "Fraction f",
+            tuple(f"{f:g}" for f in settings.fractions),
+            start=1,
+        ),
     ],
     [frame(rule, f) for rule in RULES for f in settings.fractions],
     caption="Accuracy of faithful SAP against the attack's radius, two masks a step. "
@@ -596,7 +656,12 @@ plt.show()
 # %%
 left_over = ends["pathwise"][0] - ends["identity"][0]
 book.check(
-    "err-6", left_over, spread=ends["pathwise"][1], seeds=seeds, at="demo", digits=0
+    "err-6",
+    left_over,
+    spread=ends["pathwise"][1],
+    seeds=seeds,
+    at="demo",
+    digits=0,
 )
 
 # %% [markdown]
@@ -613,7 +678,9 @@ book.check(
 answers = checklist(nets[0], settings)
 white_box = answers["pathwise PGD"]["single"]
 for name in ("transfer", "random search"):
-    print(f"{name} beats the pathwise attack: {answers[name]['single'] < white_box}")
+    print(
+        f"{name} beats the pathwise attack: {answers[name]['single'] < white_box}"
+    )
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Horizontal bars of accuracy for six attacks, single pass and mean of passes. Pathwise PGD and the variant with four times the steps leave the most, the larger radius leaves a good part, random search leaves less than pathwise PGD, transfer and identity leave nearly nothing."}, "figure": {"caption": "The checklist on one network, SAP at f = 0.5, radius 0.25 unless stated. Random search tries sixty random corners of the box and keeps the worst: it uses no gradient and still beats pathwise PGD.", "name": "fig-err-checklist"}}
 fig, ax = plt.subplots(figsize=(5.8, 3.6))
@@ -634,7 +701,11 @@ for i, (rule, colour, fill) in enumerate(
     ax.bar_label(bars, fmt="%.2f", fontsize=8, padding=2)
 ax.set_yticks(np.arange(len(names)) + 0.19, names)
 ax.invert_yaxis()
-ax.set(xlim=(0, 1), xlabel="accuracy left", title="Four questions to a failed attack")
+ax.set(
+    xlim=(0, 1),
+    xlabel="accuracy left",
+    title="Four questions to a failed attack",
+)
 ax.legend(loc="lower right")
 plt.show()
 
@@ -660,7 +731,9 @@ plt.show()
 
 # %%
 if tier == "full":
-    cores = 1 if dry_run else os.environ.get("OMP_NUM_THREADS", os.cpu_count())
+    cores = (
+        1 if dry_run else os.environ.get("OMP_NUM_THREADS", os.cpu_count())
+    )
     torch.set_num_threads(int(cores or 1))
     measured = cifar_table(FullSettings.here(dry_run=dry_run), data_root)
     torch.set_num_threads(1)
@@ -702,7 +775,11 @@ if tier == "full":
         for d in ("flawed", "faithful")
     }
     bpda = find(
-        measured, defence="faithful", attack="identity", masks=most, radius=eps
+        measured,
+        defence="faithful",
+        attack="identity",
+        masks=most,
+        radius=eps,
     )
     tail = {
         r: find(measured, defence="faithful", attack=r, radius=far)
@@ -711,7 +788,8 @@ if tier == "full":
     values = {
         "err-2": max(old["flawed"]["single"], old["flawed"]["mean"]),
         "err-3": min(
-            old["faithful"][r] - old["flawed"][r] for r in ("single", "mean")
+            old["faithful"][r] - old["flawed"][r]
+            for r in ("single", "mean")
         ),
         "err-4": max(bpda["single"], bpda["mean"]),
         "err-6": tail["pathwise"]["single"] - tail["identity"]["single"],
@@ -741,14 +819,18 @@ your_model = insert_dropout(
 your_layers = MatchedDropout  # the class (or classes) of your random layers
 x, y = test.images[:40], test.labels[:40]
 
-wrapped = wrap_bpda(your_model, your_layers)  # real layer forward, identity backward
+wrapped = wrap_bpda(
+    your_model, your_layers
+)  # real layer forward, identity backward
 for name, model in (
     ("autodiff", your_model),
     ("identity", wrapped),
     ("transfer", nets[0].net),
 ):
     gradient = attack_gradient(model, "margin", samples=5)
-    adv = pgd_linf(gradient, x, y, eps=0.25, step=0.04, steps=settings.steps)
+    adv = pgd_linf(
+        gradient, x, y, eps=0.25, step=0.04, steps=settings.steps
+    )
     left = robust_accuracies(your_model, adv, y, samples=20)
     print(
         f"{name}: less than one in five right: {left['single'].value < 0.2 or dry_run}"
@@ -819,7 +901,9 @@ def averaged_logits(point, labels, masks=8):
     return torch.autograd.grad(margin_loss(logits, labels).sum(), point)[0]
 
 
-adv = pgd_linf(averaged_logits, x, y, eps=0.25, step=0.04, steps=settings.steps)
+adv = pgd_linf(
+    averaged_logits, x, y, eps=0.25, step=0.04, steps=settings.steps
+)
 left = robust_accuracies(model, adv, y, samples=20)["single"].value
 print(f"still leaves more than a third: {left > 1 / 3 or dry_run}")
 

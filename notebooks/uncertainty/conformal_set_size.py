@@ -40,7 +40,8 @@ import subprocess
 import sys
 
 source = os.environ.get(
-    "WORKINGS_SOURCE", "git+https://github.com/workings-book/workings@v0.1.0"
+    "WORKINGS_SOURCE",
+    "git+https://github.com/workings-book/workings@v0.1.0",
 )
 if importlib.util.find_spec("workings") is None:
     subprocess.run(
@@ -75,7 +76,12 @@ from workings.chapters.conformal_set_size.demo import digits, interval_ends
 from workings.chapters.conformal_set_size.full import full_protocol
 from workings.chapters.conformal_set_size.settings import Settings
 from workings.show.controls import Axis, Control, Frame
-from workings.show.figures import COLOURS, png_bytes, staircase_panel, use_style
+from workings.show.figures import (
+    COLOURS,
+    png_bytes,
+    staircase_panel,
+    use_style,
+)
 from workings.uncertainty import scores as score
 from workings.uncertainty.conformal import (
     conformal_rank,
@@ -130,11 +136,15 @@ bmi = bmi[:, 2]
 order = np.random.default_rng(settings.seed).permutation(len(bmi))
 train, held = order[:142], order[142:]
 line = np.polyfit(bmi[train], progression[train], 1)
-residual = score.absolute_residual(progression[held], np.polyval(line, bmi[held]))
+residual = score.absolute_residual(
+    progression[held], np.polyval(line, bmi[held])
+)
 
 n = 100
 tau = conformal_threshold(residual[:n], alpha)
-print(f"n = {n}: the threshold is the score of rank {conformal_rank(n, alpha)}")
+print(
+    f"n = {n}: the threshold is the score of rank {conformal_rank(n, alpha)}"
+)
 low, high = progression.min(), progression.max()
 print(
     f"intervals are {2 * tau:.0f} wide; progression goes from {low:.0f} to {high:.0f}"
@@ -179,7 +189,9 @@ width_of = score.residual_cum_factor()  # a threshold r gives a width of 2r
 def recalibrate(n, alpha):
     """Widths over many random calibration sets of n of the 300 patients."""
     rng, draws = np.random.default_rng(1), settings.resplits
-    return monte_carlo_size(residual, n, alpha, draws, rng, size_function=width_of)
+    return monte_carlo_size(
+        residual, n, alpha, draws, rng, size_function=width_of
+    )
 
 
 repeats = recalibrate(n, alpha)
@@ -190,8 +202,13 @@ print(f"coverage over the same draws: mean {repeats.mean_coverage:.2f}")
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Histogram of interval widths over 200 calibration draws, in lumps from about 180 to 255; a dashed vertical line marks the mean, near 213."}, "figure": {"caption": "The width is a random variable: it depends on who is in the calibration set. The dashed line, the mean of the draws, estimates the expected set size, which this chapter computes without any redrawing.", "name": "fig-css-widths"}}
 fig, ax = plt.subplots(figsize=(4.6, 2.7))
 ax.hist(repeats.sizes, bins=20, color=COLOURS["sky"], edgecolor="white")
-ax.axvline(repeats.mean_size, color=COLOURS["ink"], linestyle="--", label="mean")
-ax.set(xlabel="width of the interval (progression units)", ylabel="number of draws")
+ax.axvline(
+    repeats.mean_size, color=COLOURS["ink"], linestyle="--", label="mean"
+)
+ax.set(
+    xlabel="width of the interval (progression units)",
+    ylabel="number of draws",
+)
 ax.set_title(f"{settings.resplits} calibration draws")
 ax.legend()
 plt.show()
@@ -296,7 +313,9 @@ for size in (10, 99, 200):
             law.cdf, size, alpha, width_of, 0.0, law.support()[1]
         )
         worst = max(worst, abs(found / width - 1), abs(ours / width - 1))
-        print(f"n = {size:3d}, {law.name:7s}: by (4) {found:.6f}, known {width:.6f}")
+        print(
+            f"n = {size:3d}, {law.name:7s}: by (4) {found:.6f}, known {width:.6f}"
+        )
 
 # %% [markdown]
 # <a id="css-1"></a>
@@ -323,7 +342,10 @@ book.check("css-1", worst, at="demo")
 # %%
 r_max = float(np.ptp(progression))
 predicted = np.polyval(line, bmi)
-assert progression.min() <= predicted.min() and predicted.max() <= progression.max()
+assert (
+    progression.min() <= predicted.min()
+    and predicted.max() <= progression.max()
+)
 
 steps = staircase(residual, n, alpha, width_of, 0.0, r_max, gamma)
 estimate = steps.estimate()
@@ -332,10 +354,14 @@ print(f"mean of 200 recalibrations: {repeats.mean_size:.0f}")
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "A staircase of three hundred small steps, equal to one up to a width of about 160 and falling to zero near 260. The shaded area beneath it is the estimated expected width, 211. Two more staircases, dashed on its left and dotted on its right, belong to the next section; the right one keeps a low shelf up to the largest possible width."}, "figure": {"caption": "The estimated expected width is the area under the staircase (shaded). The two outer staircases are explained in the next section: their areas are the ends of an interval.", "name": "fig-css-staircase"}}
 heights = {"point": steps.point, "lower": steps.lower, "upper": steps.upper}
-labels = {name: f"{name}: area {getattr(estimate, name):.0f}" for name in heights}
+labels = {
+    name: f"{name}: area {getattr(estimate, name):.0f}" for name in heights
+}
 fig, ax = plt.subplots()
 staircase_panel(ax, steps.cumulative, heights, labels)
-ax.set(xlabel="label space, 2r (progression units)", ylabel="P(threshold ≥ r)")
+ax.set(
+    xlabel="label space, 2r (progression units)", ylabel="P(threshold ≥ r)"
+)
 ax.set_title("A size is an area")
 ax.legend()
 plt.show()
@@ -366,15 +392,20 @@ plt.show()
 
 # %%
 m, seed = settings.toy_n, settings.seed
-truth = expected_set_size_exact(stats.halfnorm.cdf, m, alpha, width_of, 0.0, math.inf)
+truth = expected_set_size_exact(
+    stats.halfnorm.cdf, m, alpha, width_of, 0.0, math.inf
+)
 noise = np.random.default_rng(seed).standard_normal((settings.toy_sets, m))
 draws = np.abs(noise)
 toy = [
-    expected_set_size_known(row, m, alpha, width_of, 0.0, 8.0, gamma) for row in draws
+    expected_set_size_known(row, m, alpha, width_of, 0.0, 8.0, gamma)
+    for row in draws
 ]
 points = np.array([guess.point for guess in toy])
 misses = sum(not guess.contains(truth) for guess in toy)
-print(f"truth {truth:.4f}; mean of {len(toy)} estimates {points.mean():.3f}")
+print(
+    f"truth {truth:.4f}; mean of {len(toy)} estimates {points.mean():.3f}"
+)
 print(f"standard deviation of one estimate: {points.std():.2f}")
 print(f"intervals that missed: {misses} of {len(toy)}")
 
@@ -418,11 +449,22 @@ def frame(count):
     """One picture: the three staircases from the first ``count`` scores."""
     cells = staircase(pool[:count], m, alpha, width_of, 0.0, 8.0, gamma)
     guess = cells.estimate()
-    heights = {"point": cells.point, "lower": cells.lower, "upper": cells.upper}
-    labels = {name: f"{name}: {getattr(guess, name):.2f}" for name in heights}
+    heights = {
+        "point": cells.point,
+        "lower": cells.lower,
+        "upper": cells.upper,
+    }
+    labels = {
+        name: f"{name}: {getattr(guess, name):.2f}" for name in heights
+    }
     fig, ax = plt.subplots(figsize=(4.6, 3.1))
     staircase_panel(ax, cells.cumulative, heights, labels)
-    ax.axvline(truth, color=COLOURS["ink"], linewidth=1, label=f"truth: {truth:.2f}")
+    ax.axvline(
+        truth,
+        color=COLOURS["ink"],
+        linewidth=1,
+        label=f"truth: {truth:.2f}",
+    )
     ax.set(xlim=(0, 16), xlabel="width of label space, 2r (noise sd)")
     ax.set(ylabel="P(threshold ≥ r)", title=f"m = {count} scores")
     ax.legend(loc="upper right")
@@ -433,7 +475,13 @@ def frame(count):
 
 Control(
     "css-accessible-size",
-    [Axis("Accessible scores m", tuple(f"{count:,}" for count in sizes), start=3)],
+    [
+        Axis(
+            "Accessible scores m",
+            tuple(f"{count:,}" for count in sizes),
+            start=3,
+        )
+    ],
     [frame(count) for count in sizes],
     caption="Expected width of a 90% interval calibrated on 200 points, estimated "
     "from m scores. A full-height rectangle that ends at the vertical line has the true area.",
@@ -444,7 +492,9 @@ Control(
 
 # %%
 for c in sizes:
-    shelf = staircase(pool[:c], m, alpha, width_of, 0.0, 8.0, gamma).upper[-1]
+    shelf = staircase(pool[:c], m, alpha, width_of, 0.0, 8.0, gamma).upper[
+        -1
+    ]
     print(f"{c:5d} scores: shelf at {shelf:.2f}")
 
 # %% [markdown]
@@ -490,15 +540,23 @@ print(
 
 # %%
 kinds = ("zero_one", "lac", "aps")
-tables = {kind: class_table(probs, kind, np.random.default_rng(2)) for kind in kinds}
-own = {kind: score.true_label(table, label[held]) for kind, table in tables.items()}
+tables = {
+    kind: class_table(probs, kind, np.random.default_rng(2))
+    for kind in kinds
+}
+own = {
+    kind: score.true_label(table, label[held])
+    for kind, table in tables.items()
+}
 
 # One sample of 449 scored digits is all that the estimates look at.
 one = np.random.default_rng(3).permutation(len(held))[:n_digits]
 guess = {}
 for kind in kinds:
     mine, all_labels = own[kind][one], tables[kind][one]
-    g = guess[kind] = estimate_classes(kind, mine, all_labels, n_digits, alpha, gamma)
+    g = guess[kind] = estimate_classes(
+        kind, mine, all_labels, n_digits, alpha, gamma
+    )
     print(
         f"{kind:8s} estimate {g.point:.2f}, interval {g.lower:.1f} to {g.upper:.1f}"
     )
@@ -523,7 +581,8 @@ for kind, mc in reference.items():
 
 # %%
 sets = {
-    kind: tables[kind] <= conformal_threshold(own[kind][one], alpha) for kind in kinds
+    kind: tables[kind] <= conformal_threshold(own[kind][one], alpha)
+    for kind in kinds
 }
 unsure = np.argsort(probs.max(1), kind="stable")[: len(held) // 10]
 for kind in kinds:
@@ -535,13 +594,20 @@ for kind in kinds:
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Eight handwritten digits in four rows of two. Beside each stand its true class, its LAC set and its APS set. Clear digits get the one right class from LAC; some sets are empty, under LAC and under APS; the two with the largest APS sets list several classes."}, "figure": {"caption": "Eight digits that neither trained nor calibrated, and their sets: three clear ones, two with an empty LAC set, one with an empty APS set, and the two largest APS sets. A dash marks an empty set.", "name": "fig-css-digits"}}
 count = {kind: sets[kind].sum(1) for kind in kinds}
 fresh = ~np.isin(np.arange(len(held)), one)
-clear = np.flatnonzero(fresh & (count["lac"] == 1) & (count["aps"] == 1))[:3]
-silent = np.flatnonzero(fresh & (count["lac"] == 0) & (count["aps"] > 0))[:2]
+clear = np.flatnonzero(fresh & (count["lac"] == 1) & (count["aps"] == 1))[
+    :3
+]
+silent = np.flatnonzero(fresh & (count["lac"] == 0) & (count["aps"] > 0))[
+    :2
+]
 coin = np.flatnonzero(fresh & (count["lac"] == 1) & (count["aps"] == 0))[:1]
 large = np.argsort(-count["aps"] * fresh, kind="stable")[:2]
 fig, axes = plt.subplots(4, 2, figsize=(4.6, 5.4))
 for i, ax in zip([*clear, *silent, *coin, *large], axes.flat, strict=False):
-    names = {k: " ".join(map(str, np.flatnonzero(sets[k][i]))) or "–" for k in kinds}
+    names = {
+        k: " ".join(map(str, np.flatnonzero(sets[k][i]))) or "–"
+        for k in kinds
+    }
     ax.imshow(images[held[i]].reshape(8, 8), cmap="gray_r")
     words = f"true {label[held[i]]}\nLAC {{{names['lac']}}}\nAPS {{{names['aps']}}}"
     ax.text(8.2, 3.5, words, va="center", fontsize=11)
@@ -599,7 +665,8 @@ ns, some = (20, 40, 60, 80, 100, 150, 200), (60, 100, 200)
 def curve(a):
     """Estimated width at each n, from the one sample of 300 scores."""
     estimates = [
-        expected_set_size_known(residual, c, a, width_of, 0.0, r_max) for c in ns
+        expected_set_size_known(residual, c, a, width_of, 0.0, r_max)
+        for c in ns
     ]
     return [guess.point for guess in estimates]
 
@@ -616,9 +683,18 @@ fig, ax = plt.subplots()
 for a, (colour, dash) in looks.items():
     means = [mc.mean_size for mc in redrawn[a]]
     sds = [mc.sizes.std() for mc in redrawn[a]]
-    ax.plot(ns, curves[a], dash, color=COLOURS[colour], label=f"{1 - a:.0%} coverage")
+    ax.plot(
+        ns,
+        curves[a],
+        dash,
+        color=COLOURS[colour],
+        label=f"{1 - a:.0%} coverage",
+    )
     ax.errorbar(some, means, yerr=sds, fmt="o", color=COLOURS[colour])
-ax.set(xlabel="calibration points n", ylabel="expected width (progression units)")
+ax.set(
+    xlabel="calibration points n",
+    ylabel="expected width (progression units)",
+)
 ax.set_title("One sample, many questions")
 ax.set_ylim(top=350)
 ax.legend(ncols=2, loc="upper center")
@@ -648,7 +724,11 @@ for other in (50, 1000):
         f"n = {other:4d}: exact {exact:.3f}, mean estimate {middle:.2f}, sd {sd:.2f}"
     )
 book.check(
-    "css-5", max(errors), spread=max(spreads), seeds=[settings.seed], at="demo"
+    "css-5",
+    max(errors),
+    spread=max(spreads),
+    seeds=[settings.seed],
+    at="demo",
 )
 
 # %% [markdown]
@@ -667,7 +747,9 @@ print(
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Upper and lower end of the interval against the number of scores on a logarithmic axis, medians of twenty samples with bars from the 10th to the 90th percentile. The upper end stays at the largest possible width, 16, up to 100 scores, stands near 11 at 150 and falls to about 4.5 at 300; beyond, it closes in on the truth, 3.3. The lower end rises slowly from 2."}, "figure": {"caption": "The ends of the interval against m (expected width at n = 1,000; medians of 20 samples, bars from the 10th to the 90th percentile). Left of the vertical line the upper end is mostly the assumed largest score; about half of it still is at 150, and nothing by 500.", "name": "fig-css-wall"}}
 counts = (40, 60, 80, 100, 125, 150, 200, 300, 500, 1000, 2000)
-ends = interval_ends(counts, 1000, alpha, gamma, 8.0, 20, np.random.default_rng(11))
+ends = interval_ends(
+    counts, 1000, alpha, gamma, 8.0, 20, np.random.default_rng(11)
+)
 low, middle, high = np.quantile(ends, [0.1, 0.5, 0.9], axis=1)
 fig, ax = plt.subplots()
 for side, name, colour, dash in (
@@ -676,7 +758,10 @@ for side, name, colour, dash in (
 ):
     bars = [(middle - low)[:, side], (high - middle)[:, side]]
     look = dict(
-        color=COLOURS[colour], linestyle=dash, marker="o", label=f"{name} end"
+        color=COLOURS[colour],
+        linestyle=dash,
+        marker="o",
+        label=f"{name} end",
     )
     ax.errorbar(counts, middle[:, side], yerr=bars, **look)
 exact = expected_set_size_exact(
@@ -686,7 +771,8 @@ ax.axhline(exact, color=COLOURS["ink"], linewidth=1, label="truth")
 ax.axvline(wall, color=COLOURS["grey"], linestyle=":", linewidth=1.5)
 ax.set(xscale="log", ylim=(0, 17), xlabel="accessible scores m (log scale)")
 ax.set_xticks(
-    [50, 100, 200, 500, 1000, 2000], ["50", "100", "200", "500", "1,000", "2,000"]
+    [50, 100, 200, 500, 1000, 2000],
+    ["50", "100", "200", "500", "1,000", "2,000"],
 )
 ax.minorticks_off()
 ax.set(ylabel="expected width (noise sd)", title=f"The wall at m = {wall}")
@@ -772,7 +858,9 @@ if tier == "full":
     measured = full_protocol(settings, data_root)
     book.attach("protocol", measured)
 else:
-    measured = ledger.attachment("conformal_set_size", "full", "protocol") or []
+    measured = (
+        ledger.attachment("conformal_set_size", "full", "protocol") or []
+    )
 runs = measured[0]["runs"] if measured else 0
 print(f"{len(measured)} rows, {runs} runs each")
 
@@ -813,7 +901,8 @@ if tier == "full":
     apart = [abs(row["point"] - row["size"]) for row in measured]
     missed = [row["interval_error"] for row in measured]
     passed = sum(
-        gap <= 0.02 and miss <= gamma for gap, miss in zip(apart, missed, strict=True)
+        gap <= 0.02 and miss <= gamma
+        for gap, miss in zip(apart, missed, strict=True)
     )
     book.check("css-2", max(apart), seeds=[settings.seed], digits=2)
     book.check("css-3", max(missed), seeds=[settings.seed], digits=1)
@@ -836,14 +925,24 @@ book.table()
 # You have a model and one array of held-out scores. A few lines tell you how large your sets will be:
 
 # %%
-your_scores = residual  # |y - prediction| on points your model did not train on
+your_scores = (
+    residual  # |y - prediction| on points your model did not train on
+)
 your_range = r_max  # the largest residual that can ever occur
 
 for wanted_n, wanted_alpha in ((100, 0.1), (1000, 0.1), (1000, 0.05)):
     size = expected_set_size_known(
-        your_scores, wanted_n, wanted_alpha, width_of, 0.0, your_range, gamma=0.1
+        your_scores,
+        wanted_n,
+        wanted_alpha,
+        width_of,
+        0.0,
+        your_range,
+        gamma=0.1,
     )
-    print(f"n = {wanted_n:4d}, {1 - wanted_alpha:.0%}: expect {size.point:.0f}")
+    print(
+        f"n = {wanted_n:4d}, {1 - wanted_alpha:.0%}: expect {size.point:.0f}"
+    )
     print(
         f"    90% interval {size.lower:.0f} to {size.upper:.0f}, no use below",
         end=" ",
@@ -874,8 +973,12 @@ for wanted_n, wanted_alpha in ((100, 0.1), (1000, 0.1), (1000, 0.05)):
 # %% tags=["hide-input"]
 twice = np.concatenate([residual, residual])
 for name, sample in (("once ", residual), ("twice", twice)):
-    size = expected_set_size_known(sample, n, alpha, width_of, 0.0, r_max, gamma)
-    print(f"{name}: {size.point:.0f}, interval {size.lower:.0f} to {size.upper:.0f}")
+    size = expected_set_size_known(
+        sample, n, alpha, width_of, 0.0, r_max, gamma
+    )
+    print(
+        f"{name}: {size.point:.0f}, interval {size.lower:.0f} to {size.upper:.0f}"
+    )
 
 # %% [markdown]
 # **2.** For 0-1 scores the estimate is $1 + (K-1) B(\text{accuracy})$. With $K = 10$, $n = 449$ and $\alpha = 0.1$, how accurate must a model be before its expected
