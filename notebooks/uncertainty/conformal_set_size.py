@@ -790,6 +790,8 @@ for other in (50, 1000):
     middle, sd = np.mean(guesses), np.std(guesses)
     print(f"n = {other:4d}: exact {exact:.3f}", end=", ")
     print(f"mean estimate {middle:.2f}, sd {sd:.2f}")
+
+# %%
 book.check(
     "css-5",
     max(errors),
