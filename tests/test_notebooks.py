@@ -135,7 +135,12 @@ def test_the_method_stands_on_the_page_and_agrees_with_the_kernel(notebook):
     assert len(cells) >= 3, f"{len(cells)} visible cells write a method and assert that the kernel agrees ({AGREES})"
     for source in cells:
         tree = ast.parse(source)
-        asserted = {n for node in ast.walk(tree) if isinstance(node, ast.Assert) for n in range(node.lineno, node.end_lineno + 1)}
+        asserted = {
+            n
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Assert)
+            for n in range(node.lineno, node.end_lineno + 1)
+        }
         marked = [n for n, line in enumerate(source.splitlines(), start=1) if AGREES in line]
         assert asserted.issuperset(marked), f"no assertion where the cell that begins {source[:60]!r} claims agreement"
         assert written_lines(source) <= 15, f"{written_lines(source)} lines in the cell that begins {source[:60]!r}"
