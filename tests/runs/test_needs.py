@@ -213,7 +213,7 @@ def test_the_answer_lets_go_of_what_filled_the_memory():
 # (module, function that is called, function inside it that runs out of memory). A chapter that is not here has them under
 # the template's names, in its own module: ``full_protocol`` calls ``run_protocol``.
 ENTRIES = {
-    "conformal_set_size": [("conformal_set_size.full", "full_protocol", "run_protocol")],
+    "conformal_set_size": [("conformal_set_size.full", "run", "run_protocol")],
     "sap": [("sap.full", "full_study", "_cifar")],
     "sap_erratum": [("sap_erratum.full", "cifar_table", "run_table")],
     "early_visual_concepts": [
