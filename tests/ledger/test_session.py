@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 
 from workings import ledger
 from workings.ledger import claims
-from workings.ledger.criteria import Claim, Criterion, NotPlanned, PaperNumber
+from workings.ledger.criteria import TIERS, Claim, Criterion, NotPlanned, PaperNumber
 from workings.ledger.display import Grid, value_text
-from workings.ledger.results import Result, ResultsError, load_results, save_results
+from workings.ledger.results import Result, ResultsError, dump_results, load_results, parse_results, save_results
+from workings.ledger.results import results_file as results_path
 from workings.ledger.rounding import plain, round_to_spread, significant, with_spread
 from workings.ledger.verdicts import NOT_REPRODUCED, NOT_RUN, REPRODUCED, SMALLER, SYMBOLS, verdict
 
@@ -142,7 +143,7 @@ TRUTH = {
     # nothing has run
     (D, U, D, U): NOT_RUN, (D, U, H, U): NOT_RUN, (D, U, N, U): NOT_RUN,
     (H, U, D, U): NOT_RUN, (H, U, H, U): NOT_RUN, (H, U, N, U): NOT_RUN,
-    (N, U, D, U): NOT_RUN, (N, U, H, U): NOT_RUN, (N, U, N, U): NOT_RUN,
+    (N, U, D, U): NOT_RUN, (N, U, H, U): NOT_RUN,  # a claim that no tier tests is refused when it is read
     # only the demo has run
     (D, M, D, U): SMALLER, (D, M, H, U): SMALLER, (D, M, N, U): REPRODUCED,
     (H, M, D, U): SMALLER, (H, M, H, U): SMALLER, (H, M, N, U): SMALLER,
@@ -168,7 +169,10 @@ def a_claim(demo, full) -> Claim:
     return Claim("c-1", "words", "where", PaperNumber(), PLANS[demo], PLANS[full])
 
 
-@pytest.mark.parametrize("state", list(itertools.product(PLANS, OUTCOMES, PLANS, OUTCOMES)), ids=" ".join)
+STATES = [s for s in itertools.product(PLANS, OUTCOMES, PLANS, OUTCOMES) if (s[0], s[2]) != (N, N)]
+
+
+@pytest.mark.parametrize("state", STATES, ids=" ".join)
 def test_the_whole_truth_table_of_verdicts(state):
     demo_plan, demo, full_plan, full = state
     claim = a_claim(demo_plan, full_plan)
@@ -448,8 +452,8 @@ def test_a_second_session_replaces_its_rows_and_keeps_the_others_with_their_own_
 @pytest.mark.parametrize(
     ("table", "words"),
     [
-        ({"a": 1}, "list of objects"),
-        ([1], "list of objects"),
+        ({"a": 1}, "table bad: expected a list"),
+        ([1], r"bad\[0\]: expected an object"),
         ([{"a": [1]}], r"bad\[0\].a"),
         ([{"a": math.nan}], "finite number"),
         ([{"a": np.float32(1)}], "finite number"),
@@ -496,7 +500,10 @@ def edit(path: str, value) -> dict:
 
 # What somebody may do to a results file by hand, and the key that the complaint must name.
 NONSENSE = {
-    "text value": (edit("rows/toy-2/value", "1.4"), "rows.toy-2.value: expected a finite number, found '1.4'"),
+    "text value": (
+        edit("rows/toy-2/value", "1.4"),
+        "rows.toy-2.value: expected a finite number, or true or false, found '1.4'",
+    ),
     "true value": (edit("rows/toy-2/value", True), "rows.toy-2.value"),
     "no value": (edit("rows/toy-2/value", KeyError), "rows.toy-2: key 'value' is missing"),
     "typed verdict": (edit("rows/toy-2/verdict", "reproduced"), "rows.toy-2: unknown key 'verdict'"),
@@ -505,14 +512,14 @@ NONSENSE = {
     "number unit": (edit("rows/toy-2/unit", 3), "rows.toy-2.unit"),
     "many digits": (edit("rows/toy-2/digits", 99), "rows.toy-2.digits"),
     "unknown run": (edit("rows/toy-2/run", "s"), "rows.toy-2.run: there is no run 's'"),
-    "unknown claim": (edit("rows/toy-8", {}), "rows.toy-8: the chapter has no such claim"),
+    "unknown claim": (edit("rows/toy-8", {"value": 1, "run": "r"}), "rows.toy-8: the chapter has no such claim"),
     "unplanned claim": (edit("rows/toy-3", {"value": True, "run": "r"}), "rows.toy-3: this tier is not planned"),
     "list row": (edit("rows/toy-2", []), "rows.toy-2: expected an object"),
     "rows list": (edit("rows", []), "rows: expected an object"),
     "other chapter": (edit("chapter", "tay"), "chapter: expected 'toy', found 'tay'"),
     "other tier": (edit("tier", "full"), "tier: expected 'demo', found 'full'"),
     "other schema": (edit("schema", 2), "schema: expected 1, found 2"),
-    "true schema": (edit("schema", True), "schema: expected 1, found True"),
+    "true schema": (edit("schema", True), "schema: expected a whole number, found True"),
     "unknown key": (edit("notes", ""), "unknown key 'notes'"),
     "no runs": (edit("runs", KeyError), "key 'runs' is missing"),
     "commit": (edit("runs/r/commit", "main"), "runs.r.commit"),
@@ -564,6 +571,15 @@ def test_the_good_file_is_accepted(house):
     file.write_text(json.dumps(good_file()))
     chapter = claims.load_chapter("toy", house["claims"])
     assert load_results(chapter, "demo", house["results"]).rows["toy-2"].value == 1.4
+
+
+def test_every_record_of_this_repository_is_the_same_to_the_byte_when_it_is_saved_again():
+    for chapter in claims.load_all():
+        for tier in TIERS:
+            file = results_path(chapter.part, chapter.slug, tier)
+            if file.is_file():
+                text = file.read_text(encoding="utf-8")
+                assert dump_results(parse_results(text, chapter, tier, file.name), chapter) == text, file
 
 
 def test_two_identical_runs_write_identical_rows(house):

@@ -24,7 +24,7 @@ class Row:
 
     def _cells(self) -> list[str]:
         if self.result is None:
-            return ["not recorded", f"not planned at this tier: {self.plan.reason}", with_symbol(self.verdict)]
+            return ["not recorded", f"not planned at this tier: {self.plan.not_planned}", with_symbol(self.verdict)]
         met = "met" if self.met else "not met"
         value = value_text(self.plan, self.result, unit=False)
         return [value, f"{self.plan.text()}: {met}", with_symbol(self.verdict)]

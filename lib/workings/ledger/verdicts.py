@@ -40,7 +40,7 @@ def verdict(claim: Claim, demo: Result | None, full: Result | None) -> str:
     """
     for tier, plan, result in (("demo", claim.demo, demo), ("full", claim.full, full)):
         if result is not None and isinstance(plan, NotPlanned):
-            raise ValueError(f"{claim.id} has a result at tier {tier!r}, which is not planned: {plan.reason}.")
+            raise ValueError(f"{claim.id} has a result at tier {tier!r}, which is not planned: {plan.not_planned}.")
     demo_met = None if demo is None else claim.demo.met(demo.value)
     full_met = None if full is None else claim.full.met(full.value)
     demo_decides = isinstance(claim.demo, Criterion) and claim.demo.indicative is None
