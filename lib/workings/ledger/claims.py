@@ -228,6 +228,8 @@ class _File:
             return f"{where}: expected `key: value` lines, found {_kind(node)}"
         if kind == "tuple_type":
             return f"'claims' must be a list with at least one claim, found {_kind(node)}"
+        if kind == "dict_type":
+            return f"{where}: {key!r} must be `run: reason` lines, found {_kind(node)}"
         if kind == "misfit":
             return f"{where}: {one['msg']}"
         return f"{where}: {key!r} {one['msg'].removeprefix('Value error, ')}"

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable
+from dataclasses import field
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Discriminator, Strict, Tag, model_validator
@@ -29,6 +31,28 @@ COMPARISONS: dict[str, tuple[str, ...]] = {
 }
 """The comparisons and the numbers each one needs."""
 
+KINDS = {
+    "paper": "claims of the paper",
+    "identity": "identities",
+    "authors-code": "comparisons with the authors' code",
+    "ours": "claims of this collection",
+}
+"""The four kinds of claims, which are never counted together. An *identity* holds by construction or by a proof: a run checks
+our code, not the world. *authors-code* repeats a run of the authors' code, whose number the paper does not print."""
+
+SOURCES = {
+    "paper": "read in the paper",
+    "abstract": "read in the paper's abstract",
+    "plot": "read off a plot of the paper or of its code's pages",
+    "official code": "read in the authors' code or its pages",
+    "our run of the authors' code": "from our own run of the authors' code",
+    "later paper": "read in a later paper",
+    "quoted by others": "as others quote it; not read in the paper",
+    "not read": "not read",
+    "this collection": "no source: this collection's own claim",
+}
+"""Where what a row says of the paper comes from."""
+UNREAD = ("quoted by others", "not read")
 
 _OTHER_WORDS = {"less": "at_most", "max": "at_most", "<=": "at_most", "more": "at_least", "min": "at_least"}
 _OTHER_WORDS |= {">=": "at_least", "close": "within", "approx": "within", "range": "between", "==": "equals"}
@@ -40,6 +64,16 @@ ID = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)+")
 def _misfit(what: str) -> PydanticCustomError:
     """A complaint that is a whole sentence and does not begin with the key's name."""
     return PydanticCustomError("misfit", "{what}", {"what": what})
+
+
+def _one_of(known: Iterable[str]) -> AfterValidator:
+    def check(word: str) -> str:
+        if word not in known:
+            hint = paths.did_you_mean(word, list(known)).rstrip(".")
+            raise ValueError(f"must be one of {', '.join(known)}; found {word!r}{hint}")
+        return word
+
+    return AfterValidator(check)
 
 
 def _one_line(words: str) -> str:
@@ -107,7 +141,9 @@ Number = Annotated[Any, BeforeValidator(_finite)]
 class Criterion:
     """What counts as reproduced at one tier, decided before the run.
 
-    ``indicative`` is the reason why meeting it is only a hint at this scale, or ``None``.
+    ``indicative`` is the reason why meeting it is only a hint at this scale, or ``None``. ``set`` says when the criterion
+    was written and what was known then; what begins with "before" is checked against git. ``withdrawn`` maps recorded runs
+    to the reason why they settle nothing.
     """
 
     compare: Annotated[Text, AfterValidator(_known_comparison)]
@@ -117,6 +153,8 @@ class Criterion:
     high: Number | None = None
     unit: Text | None = None
     indicative: Text | None = None
+    set: Text | None = None
+    withdrawn: dict[Text, Text] = field(default_factory=dict)
 
     @model_validator(mode="after")
     def _has_its_numbers(self) -> Criterion:
@@ -147,6 +185,12 @@ class Criterion:
             return bool(abs(value - self.target) <= self.tolerance + slack)
         low, high = self.bounds()
         return bool(low <= value <= high)
+
+    def margin(self, value: float | bool) -> float:
+        """The distance between ``value`` and the nearest line that it could cross; infinite where there is no line."""
+        if self.compare in ("holds", "equals"):
+            return math.inf
+        return min(abs(value - bound) for bound in self.bounds() if math.isfinite(bound))
 
     def bounds(self) -> tuple[float, float]:
         """The least and the greatest value that satisfies a criterion on numbers."""
@@ -187,13 +231,25 @@ def _kind_of_plan(plan: Any) -> str:
 Plan = Annotated[Annotated[Criterion, Tag("yes")] | Annotated[NotPlanned, Tag("no")], Discriminator(_kind_of_plan)]
 
 
-@dataclass(frozen=True, config=_FORBID)
+@dataclass(frozen=True, kw_only=True, config=_FORBID)
 class PaperNumber:
-    """The paper's figure: a number, a text such as ``1.33 (.09)``, or nothing."""
+    """The paper's figure: a number, a text such as ``1.33 (.09)``, or nothing; ``source`` is a key of :data:`SOURCES`."""
 
     value: Annotated[Any, BeforeValidator(_number_or_text)] = None
     unit: Text | None = None
     note: Text | None = None
+    source: Annotated[Text, _one_of(SOURCES)]
+
+    @model_validator(mode="after")
+    def _quotes_only_what_was_read(self) -> PaperNumber:
+        if self.source == "not read" and self.value is not None:
+            raise _misfit("a number that nobody read is not quoted; give its source, or null for 'value'")
+        return self
+
+    @property
+    def read(self) -> bool:
+        """Whether somebody here read what the row says of the paper."""
+        return self.source not in UNREAD
 
     def text(self) -> str:
         """The figure with its unit and note; ``no number`` when the paper gives none."""
@@ -206,9 +262,10 @@ class PaperNumber:
 
 @dataclass(frozen=True, config=_FORBID)
 class Claim:
-    """One claim: its words, where the paper makes it, the paper's figure and two criteria."""
+    """One claim: its words, its kind (a key of :data:`KINDS`), where the paper makes it, the paper's figure, two criteria."""
 
     id: Annotated[Text, AfterValidator(_like_an_id)]
+    kind: Annotated[Text, _one_of(KINDS)]
     claim: Text
     where: Text
     paper: PaperNumber
@@ -219,6 +276,15 @@ class Claim:
     def _is_tested_somewhere(self) -> Claim:
         if isinstance(self.demo, NotPlanned) and isinstance(self.full, NotPlanned):
             raise _misfit("no tier is planned, so the claim can never be tested; give one a criterion")
+        if (self.kind == "ours") != (self.paper.source == "this collection"):
+            raise _misfit(
+                "kind 'ours' and source 'this collection' belong together; a paper's claim has another source"
+            )
+        for tier in TIERS:
+            if getattr(self.plan(tier), "set", "") is None:
+                raise _misfit(
+                    f"tier {tier!r}: key 'set' is missing: when was the criterion written, and what was known?"
+                )
         return self
 
     def plan(self, tier: str) -> Criterion | NotPlanned:

@@ -52,7 +52,10 @@ Table = TypeAdapter(list[dict[StrictStr, Cell]])
 
 @dataclass(frozen=True, config={"extra": "forbid"})
 class Result:
-    """One measured value: its spread (standard deviation over ``seeds``), unit and the run it came from."""
+    """One measured value: its spread (standard deviation over ``seeds``), unit and the run it came from.
+
+    ``error`` is the standard error of the value; ``too_small`` the reason why the run is too small to settle the claim.
+    """
 
     value: Measured
     spread: Positive | None = None
@@ -61,6 +64,14 @@ class Result:
     criterion: StrictStr | None = None
     digits: Annotated[StrictInt, Field(ge=0, le=15)] | None = None
     run: StrictStr | None = None
+    error: Positive | None = None
+    too_small: StrictStr | None = None
+
+    def standard_error(self) -> float | None:
+        """``error``, or that of a mean over the seeds; ``None`` where neither is known."""
+        if self.error is None and self.spread is not None and len(self.seeds) > 1:
+            return self.spread / math.sqrt(len(self.seeds))
+        return self.error
 
 
 @dataclass(frozen=True, config={"extra": "ignore"})
@@ -151,11 +162,17 @@ def dump_results(results: Results, chapter: Chapter) -> str:
         "chapter": results.slug,
         "part": results.part,
         "tier": results.tier,
-        "rows": {claim_id: dataclasses.asdict(results.rows[claim_id]) for claim_id in ordered},
+        "rows": {claim_id: _row(results.rows[claim_id]) for claim_id in ordered},
         "tables": dict(sorted(results.tables.items())),
         "runs": dict(sorted(results.runs.items())),
     }
     return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _row(result: Result) -> dict[str, Any]:
+    """A row as JSON; the two newest keys only where they say something, so that older rows stay as they were written."""
+    row = dataclasses.asdict(result)
+    return {key: value for key, value in row.items() if value is not None or key not in ("error", "too_small")}
 
 
 def parse_results(text: str | bytes, chapter: Chapter, tier: str, name: str) -> Results:
