@@ -9,11 +9,11 @@ from pathlib import Path
 import yaml
 
 import ledger_page
-from workings.ledger import verdicts_of
+from workings.ledger import counts_of
 from workings.ledger.claims import load_all
-from workings.ledger.display import with_symbol
+from workings.ledger.criteria import KINDS
 from workings.ledger.results import load_results
-from workings.ledger.verdicts import SYMBOLS
+from workings.ledger.verdicts import SYMBOLS, WORDS
 
 ROOT = Path(__file__).resolve().parent.parent
 MINUTES = re.compile(r"\*\*It takes\*\* (\d+) minutes to read")
@@ -123,14 +123,7 @@ def _card(chapter, entry, pictures):
     seconds = next(reversed(demo.runs.values()))["wall_s"] if demo and demo.runs else None
     facts = [f"{minutes[1]} minutes to read"] if minutes else []
     facts += [f"{10 * round(seconds / 10) or 10} seconds to run"] if seconds else []
-    count = dict.fromkeys(SYMBOLS, 0)
-    for found in verdicts_of(chapter.slug).values():
-        count[found] += 1
-    chips = "".join(
-        f'<li class="wk-{word.replace(", ", "-").replace(" ", "-")}">{html.escape(with_symbol(word))}: {number}</li>'
-        for word, number in count.items()
-        if number
-    )
+    lists = "".join(_verdicts(kind, words) for kind, words in counts_of(chapter.slug).items())
     said = re.search(r"\b(19|20)\d\d\b", chapter.paper.venue)
     venue = chapter.paper.venue if said else f"{chapter.paper.venue} {chapter.paper.year}"
     paper = f"<cite>{html.escape(chapter.title)}</cite>, {html.escape(venue)}"
@@ -138,8 +131,18 @@ def _card(chapter, entry, pictures):
         f'<article class="wk-card"><img src="{source}" alt="{html.escape(alt)}">'
         f'<h4><a href="{_page(chapter)}">{html.escape(entry["question"])}</a></h4><p>{html.escape(entry["says"])}</p>'
         f'<p class="wk-facts">{paper}. {", ".join(facts)}.</p>'
-        f'<ul class="wk-verdicts" aria-label="Verdicts on the claims of the paper">{chips}</ul></article>\n'
+        f"{lists}</article>\n"
     )
+
+
+def _verdicts(kind, words):
+    """One line of a card: how often each verdict was reached for one kind of claim; the kinds are never added up."""
+    name = html.escape(KINDS[kind])
+    chips = "".join(
+        f'<li class="wk-{word.replace(", ", "-").replace(" ", "-")}">{html.escape(f"{SYMBOLS[word]} {WORDS[kind].get(word, word)}")}: {number}</li>'
+        for word, number in words.items()
+    )
+    return f'<ul class="wk-verdicts" aria-label="Verdicts: {name}"><li>{name[:1].upper()}{name[1:]}</li>{chips}</ul>'
 
 
 def _page(chapter):

@@ -29,15 +29,16 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _list() -> None:
-    from collections import Counter
-
     from workings import ledger
     from workings.ledger import claims
+    from workings.ledger.criteria import KINDS
+    from workings.ledger.verdicts import WORDS
 
     for chapter in claims.load_all():
-        counts = Counter(ledger.verdicts_of(chapter.slug).values())
-        summary = ", ".join(f"{count} {word}" for word, count in sorted(counts.items()))
-        print(f"{chapter.part}/{chapter.slug}: {chapter.title}\n    {len(chapter.claims)} claims: {summary}")
+        print(f"{chapter.part}/{chapter.slug}: {chapter.title}")
+        for kind, words in ledger.counts_of(chapter.slug).items():
+            said = "; ".join(f"{WORDS[kind].get(word, word)}: {count}" for word, count in words.items())
+            print(f"    {KINDS[kind]} ({sum(words.values())}): {said}")
 
 
 def _needs(slug: str | None) -> None:
