@@ -158,12 +158,15 @@ def test_the_settings_are_those_of_chapters():
         ("giraffe", {"factor": 0.5}, "factor"),
     ],
 )
-def test_a_setting_that_an_experiment_cannot_have_is_refused_before_it_trains(slug, wrong, message):
+def test_a_setting_that_an_experiment_cannot_have_is_refused_before_it_trains(slug, wrong, message, monkeypatch):
+    def trains(*_, **__):
+        raise AssertionError("it trained first")
+
+    monkeypatch.setattr("torch.Tensor.backward", trains)
+    monkeypatch.setattr("torch.autograd.grad", trains)
     found = sweep.experiment(slug)
-    start = time.perf_counter()
     with pytest.raises(ValueError, match=message):
         sweep._compute(found.module, {**found.defaults, **wrong})
-    assert time.perf_counter() - start < 1.0
 
 
 def test_results_of_other_code_are_not_mixed_in(tmp_path):
@@ -186,16 +189,33 @@ def test_a_results_file_edited_into_nonsense_is_refused_and_left_as_it_is(tmp_pa
     assert results.path.read_bytes() == before
 
 
+# An experiment for the workers below. A point is done when both workers are at work; after the third, the others wait
+# until one worker has been killed. So the kill falls in the middle of the sweep on any machine, fast or slow.
+PROBE = """
+import os, pathlib, time
+
+def sweep_point(*, folder: str = "", seed: int = 0):
+    folder = pathlib.Path(folder)
+    (folder / f"worker-{os.getpid()}").touch()
+    count = lambda pattern: len(list(folder.glob(pattern)))
+    while count("worker-*") < 2 or (count("done-*") >= 3 and not (folder / "killed").exists()):
+        time.sleep(0.01)
+    (folder / f"done-{seed}").touch()
+    return {"seed": float(seed)}
+"""
+
+
 class Scheduler:
     """A dask scheduler and its workers as processes of their own, on loopback."""
 
     def __init__(self, folder):
         self.file = folder / "scheduler.json"
-        self.environment = {**os.environ, "PYTHONPATH": str(checkout.root() / "lib"), "OMP_NUM_THREADS": "1"}
+        (folder / "sweep_probe.py").write_text(PROBE)
+        path = os.pathsep.join([str(checkout.root() / "lib"), str(folder)])
+        self.folder, self.environment = folder, {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
         self.processes = [self._start("dask_scheduler", "--port", "0", "--scheduler-file", self.file, "--no-dashboard")]
-        end = time.monotonic() + 60
         while not (self.file.exists() and self.file.read_text().strip().endswith("}")):
-            assert time.monotonic() < end, "the scheduler did not come up"
+            assert self.processes[0].poll() is None, "the scheduler did not come up"
             time.sleep(0.1)
         self.address = json.loads(self.file.read_text())["address"]
         options = ["--nthreads", "1", "--no-nanny", "--no-dashboard", "--local-directory", folder]
@@ -283,22 +303,29 @@ def test_the_command_sweeps_on_processes_of_its_own(tmp_path, monkeypatch, capsy
     assert "0 points computed, 2 were there already" in capsys.readouterr().out
 
 
-def test_a_killed_worker_loses_no_point_and_none_counts_twice(scheduler, tmp_path):  # the last test: one worker is left
-    todo = sweep.grid(["sets=1500", "n=50,100", "seed=0:8"], plan().defaults)
-    results = sweep.store(plan(), folder=tmp_path)
+def test_a_killed_worker_loses_no_point_and_none_counts_twice(
+    scheduler, tmp_path, monkeypatch
+):  # last: one worker is left
+    monkeypatch.syspath_prepend(scheduler.folder)
+    probe = sweep.Experiment(
+        "probe", "robustness", "sweep_probe", {"folder": "", "seed": 0}, sweep.code_of("sweep_probe")
+    )
+    todo = [{"folder": str(tmp_path), "seed": seed} for seed in range(16)]
+    results = sweep.store(probe, folder=tmp_path)
     order = []
 
     def kill_one(name, payload):
         order.append(name)
         if len(order) == 3:
             os.kill(payload["process"], signal.SIGKILL)
+            (tmp_path / "killed").touch()
 
-    done = sweep.run_sweep(plan(), todo, results, scheduler=scheduler.address, on_done=kill_one)
+    done = sweep.run_sweep(probe, todo, results, scheduler=scheduler.address, on_done=kill_one)
     assert done == sweep.Summary(0, 16, {})
     assert sorted(order) == sorted(map(sweep.key, todo))
     lines = [json.loads(line) for line in results.path.read_text().splitlines()[1:]]
     assert sorted(line["key"] for line in lines) == sorted(map(sweep.key, todo))
-    assert len({line["payload"]["process"] for line in lines}) == 2  # both had worked before one died
-    reopened = sweep.store(plan(), folder=tmp_path)
-    again = sweep.run_sweep(plan(), todo, reopened, scheduler="tcp://127.0.0.1:9")  # nothing to do: never asked
+    assert len({line["payload"]["process"] for line in lines}) == 2  # one had worked before it died, and the other
+    reopened = sweep.store(probe, folder=tmp_path)
+    again = sweep.run_sweep(probe, todo, reopened, scheduler="tcp://127.0.0.1:9")  # nothing to do: never asked
     assert again == sweep.Summary(16, 0, {})
