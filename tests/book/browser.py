@@ -53,6 +53,7 @@ DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 def until(page, condition: str, argument=None) -> None:
     """Wait until the JavaScript ``condition`` holds on ``page``, however slow the machine is.
 
-    A test that waits for a condition cannot lose a race; one that waits for a while can.
+    A test that waits for a condition cannot lose a race; one that waits for a while can. The condition is no async
+    function: a promise would count as true.
     """
     page.wait_for_function(condition, arg=argument, timeout=PATIENCE)

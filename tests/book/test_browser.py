@@ -117,15 +117,13 @@ def test_without_script_and_in_print_a_control_shows_one_named_frame(open_page, 
 
 
 # The goal stands at the top of the window, or in the window at the page's end, in two pictures one after the other.
-LANDED = """async id => {
-    const there = () => {
-        const top = document.getElementById(id).getBoundingClientRect().top;
-        const end = scrollY + innerHeight >= document.scrollingElement.scrollHeight - 2;
-        return (-5 <= top && top <= 200) || (end && 0 <= top && top <= innerHeight);
-    };
-    if (document.readyState !== "complete" || !there()) return false;
-    await new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)));
-    return there();
+LANDED = """id => {
+    const top = document.getElementById(id).getBoundingClientRect().top;
+    const end = scrollY + innerHeight >= document.scrollingElement.scrollHeight - 2;
+    const there = (-5 <= top && top <= 200) || (end && 0 <= top && top <= innerHeight);
+    const before = window.landedAt;
+    window.landedAt = there && document.readyState === "complete" ? scrollY : null;
+    return window.landedAt !== null && before === scrollY;
 }"""
 
 

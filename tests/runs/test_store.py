@@ -202,3 +202,44 @@ def test_a_killed_run_goes_on_where_it_stopped_with_nothing_lost_and_nothing_twi
     assert len(computed) - len(set(computed)) <= kills
     stored = (tmp_path / "stored.txt").read_text().split()
     assert len(stored) == len(set(stored))
+
+
+def test_two_stores_of_one_file_see_each_others_results(tmp_path):
+    first, second = Store(tmp_path / "a", Settings()), Store(tmp_path / "a", Settings())
+    first.put("x", 1)
+    second.put("x", 2)  # computed twice: the first stands
+    second.put("y", 3)
+    first.put("z", 4)
+    assert (second.get("x"), first.get("y")) == (1, 3)
+    assert len(Store(tmp_path / "a", Settings())) == 3
+
+
+def test_a_file_deleted_under_a_run_is_not_filled_with_half_a_run(tmp_path):
+    store = filled(tmp_path / "a")
+    (tmp_path / "a").unlink()
+    with pytest.raises(RuntimeError, match="has been deleted or cut while this run was writing"):
+        store.put("k", 1)
+    assert len(filled(tmp_path / "a")) == 3
+
+
+WRITER = """
+import pathlib, sys
+from workings.runs.store import Store
+folder, name = pathlib.Path(sys.argv[1]), sys.argv[2]
+(folder / name).touch()
+while len(list(folder.glob("writer-*"))) < 3:
+    pass
+store = Store(folder / "run.jsonl", {"keys": 40})
+for number in range(40):
+    if not store.done(str(number)):
+        store.put(str(number), [number] * 500)
+"""
+
+
+def test_three_processes_that_write_at_once_leave_every_key_once(tmp_path):
+    command = [sys.executable, "-c", WRITER, str(tmp_path)]
+    writers = [subprocess.Popen([*command, f"writer-{number}"], stderr=subprocess.PIPE) for number in range(3)]
+    for writer in writers:
+        assert writer.communicate()[1] == b"" and writer.returncode == 0
+    store = Store(tmp_path / "run.jsonl", {"keys": 40})  # refuses a key that stands twice
+    assert len(store) == 40 and all(store.get(str(number)) == [number] * 500 for number in range(40))

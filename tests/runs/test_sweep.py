@@ -1,7 +1,6 @@
 """Sweeps: the grid's grammar, resuming, and a real scheduler whose worker is killed in the middle."""
 
 import errno
-import importlib
 import json
 import math
 import os
@@ -13,7 +12,7 @@ import time
 import pytest
 
 from workings import cli
-from workings.runs import checkout, sweep
+from workings.runs import checkout, imports, locks, sweep
 
 SLUG = "conformal_set_size"
 QUICK = {"sets": 2, "m": 20, "n": 20}
@@ -75,16 +74,25 @@ TINY = {  # settings that make one point a matter of a second, for each chapter 
 }
 
 
+def change(monkeypatch, end):
+    """As if the source of each module whose name ends so had one more line."""
+    read = imports.installed
+
+    def changed(name):
+        module = read(name)
+        return module._replace(source=module.source + "#") if module and name.endswith(end) else module
+
+    monkeypatch.setattr(imports, "installed", changed)
+
+
 @pytest.mark.parametrize(
     "changed",
     ["chapters.sap.sweep", "chapters.sap.demo", "robustness.sap", "attacks", "parallel", "training", "multinomial"],
 )
 def test_a_change_in_any_module_that_an_experiment_reaches_is_a_change_of_code(monkeypatch, changed):
-    read, before = sweep._source, sweep.experiment("sap").code
+    before = sweep.experiment("sap").code
     assert before == sweep.experiment("sap").code
-    monkeypatch.setattr(
-        sweep, "_source", lambda name: (read(name) or "") + "#" if name.endswith(f".{changed}") else read(name)
-    )
+    change(monkeypatch, f".{changed}")
     assert sweep.experiment("sap").code != before
 
 
@@ -92,36 +100,9 @@ def test_a_change_in_any_module_that_an_experiment_reaches_is_a_change_of_code(m
     "changed", ["workings.ledger", "workings.cli", "chapters.conformal_set_size.sweep", "chapters.sap_erratum.demo"]
 )
 def test_a_change_elsewhere_is_not(monkeypatch, changed):
-    read, before = sweep._source, sweep.experiment("sap").code
-    monkeypatch.setattr(sweep, "_source", lambda name: "changed" if name.endswith(changed) else read(name))
+    before = sweep.experiment("sap").code
+    change(monkeypatch, changed)
     assert sweep.experiment("sap").code == before
-
-
-@pytest.mark.parametrize("changed", ["start", "a", "sub/__init__", "sub/b", "sub/c", "d", "__init__"])
-def test_every_way_to_import_a_module_of_the_package_counts(tmp_path, monkeypatch, changed):
-    package = "probed_" + changed.replace("/", "_")  # a name of its own: modules stay loaded
-    files = {
-        "__init__": "from . import a",  # relative, from the package itself
-        "start": f"import os\nfrom {package}.sub import b",  # a module taken out of a package
-        "a": "x = 1",
-        "sub/__init__": "from .c import y",
-        "sub/b": f"def f():\n    import {package}.d",  # within a function, by its whole name
-        "sub/c": "y = 2",
-        "d": "z = 3",
-        "never": "",
-    }
-    monkeypatch.syspath_prepend(tmp_path)
-    for name, text in files.items():
-        path = tmp_path / package / f"{name}.py"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    importlib.invalidate_caches()
-    before = sweep.code_of(f"{package}.start")
-    (tmp_path / package / "never.py").write_text("changed = 1")
-    assert sweep.code_of(f"{package}.start") == before
-    with open(tmp_path / package / f"{changed}.py", "a") as file:
-        file.write("\n# changed\n")
-    assert sweep.code_of(f"{package}.start") != before
 
 
 def test_a_worker_with_other_code_refuses_its_points(scheduler, tmp_path):
@@ -279,6 +260,28 @@ def test_a_point_that_fails_is_reported_and_the_others_go_on(scheduler, tmp_path
     done = sweep.run_sweep(plan(), todo, sweep.store(plan(), folder=tmp_path), scheduler=scheduler.address)
     assert done.computed == 1
     assert "alpha must be in (0, 1)" in done.failed[sweep.key(todo[1])]
+
+
+def test_a_sweep_that_another_process_is_computing_is_left_to_it(tmp_path):
+    results = sweep.store(plan(), folder=tmp_path)
+    held = locks.locked(results.path.with_name(results.path.name + ".lock"))
+    with held, pytest.raises(RuntimeError, match=r"another process is computing the sweep .*same command again"):
+        sweep.run_sweep(plan(), points("seed=0"), results)
+    assert len(results) == 0 and [file.name for file in results.path.parent.iterdir()] == [results.path.name]
+
+
+def test_a_script_without_a_guard_is_told_so_before_any_process_starts(tmp_path):
+    script = tmp_path / "mine.py"
+    script.write_text(
+        "import pathlib\nfrom workings.runs import sweep\nplan = sweep.experiment('conformal_set_size')\n"
+        "points = sweep.grid(['sets=2', 'm=20', 'n=20', 'seed=0'], plan.defaults)\n"
+        "print(sweep.run_sweep(plan, points, sweep.store(plan, folder=pathlib.Path(__file__).parent), workers=1))\n"
+    )
+    path = {**os.environ, "PYTHONPATH": str(checkout.root() / "lib")}
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, env=path)
+    assert done.returncode == 1
+    assert done.stderr.strip().splitlines()[-1].startswith("RuntimeError: mine.py would be run again by every process")
+    assert '`if __name__ == "__main__":`' in done.stderr
 
 
 def test_a_dead_scheduler_is_named_with_the_remedy(tmp_path):

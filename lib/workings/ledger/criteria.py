@@ -6,10 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from workings import paths
+from workings import TIERS, paths
 from workings.ledger.rounding import plain
-
-TIERS = ("demo", "full")
 
 COMPARISONS: dict[str, tuple[str, ...]] = {
     "at_most": ("target",),
