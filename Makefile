@@ -14,18 +14,11 @@ help:  ## this list
 book: env-book  ## set up the book's tools and compile the book into _build/html
 	@PYTHONPATH=lib $(BOOK) tools/build_book.py
 
-test: env-full book  ## set up everything and run every test
-	@OMP_NUM_THREADS=1 $(FULL) -m pytest -n 2 --dist loadscope tests $(ARGS)
-	@OMP_NUM_THREADS=1 $(FULL) -m pytest --nbval --nbval-current-env --nbval-sanitize-with tests/nbval.cfg \
-		--nbval-cell-timeout 240 notebooks $(ARGS)
+test: env-full  ## set up everything and run every test, in three stages summed up at the end
+	@$(FULL) tools/run_tests.py $(ARGS)
 
 check: env-full lint  ## the tests that a change of one chapter needs (NOTEBOOK=slug); `make test` has all
-	@ls notebooks/*/"$(NOTEBOOK)".py >/dev/null 2>&1 || { echo "Say which chapter: make check NOTEBOOK=conformal_set_size"; exit 1; }
-	@OMP_NUM_THREADS=1 $(FULL) -m pytest -q -n 2 --dist loadscope tests/test_notebooks.py tests/test_dependencies.py \
-		tests/ledger/test_claims.py $(wildcard tests/chapters/test_$(NOTEBOOK)*.py) \
-		$(patsubst notebooks/%,tests/%,$(dir $(wildcard notebooks/*/$(NOTEBOOK).py))) $(ARGS)
-	@OMP_NUM_THREADS=1 $(FULL) -m pytest -q --nbval --nbval-current-env --nbval-sanitize-with tests/nbval.cfg \
-		--nbval-cell-timeout 240 notebooks/*/$(NOTEBOOK).ipynb $(ARGS)
+	@$(FULL) tools/run_tests.py --chapter "$(NOTEBOOK)" $(ARGS)
 
 refresh: env-full  ## re-execute and re-pair what changed (NOTEBOOK=slug for one, ARGS=--force for all)
 	@$(FULL) tools/contribute.py refresh $(NOTEBOOK) $(ARGS)

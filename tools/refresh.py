@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import os
 import time
 from pathlib import Path
 
 from workings.runs import checkout
+from workings.runs.imports import imported_files
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 # What a stored output must not depend on: threads, progress bars, a user's matplotlib settings.
@@ -61,36 +61,6 @@ def execute(script: Path, *, record: bool) -> tuple[object, float]:
     client.execute()
     tidy(notebook)
     return notebook, time.monotonic() - began
-
-
-def imported_names(path: Path, library: Path) -> set[str]:
-    """Dotted names of everything ``path`` imports; relative imports are resolved where it stands in ``library``."""
-    package = ("workings", *path.relative_to(library).parts[:-1]) if path.is_relative_to(library) else ()
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            base = ".".join(package[: len(package) - node.level + 1]) if node.level else ""
-            module = ".".join(filter(None, [base, node.module]))
-            names |= {module, *(f"{module}.{alias.name}" for alias in node.names)}
-    return names
-
-
-def imported_files(script: Path, library: Path) -> set[Path]:
-    """The files of ``workings`` that ``script`` imports, directly or through one another."""
-    found: set[Path] = set()
-    waiting = [script]
-    while waiting:
-        for name in imported_names(waiting.pop(), library):
-            if name.split(".")[0] != "workings":
-                continue
-            place = library.joinpath(*name.split(".")[1:])
-            for candidate in (place.with_suffix(".py"), place / "__init__.py"):
-                if candidate.is_file() and candidate not in found:
-                    found.add(candidate)
-                    waiting.append(candidate)
-    return found
 
 
 def fingerprint(script: Path) -> str:

@@ -11,4 +11,5 @@ try:
 except _metadata.PackageNotFoundError:  # used from a checkout that was never installed
     __version__ = "0.0.0+checkout"
 
+TIERS = ("demo", "full")
 PARTS = ("robustness", "uncertainty", "few_shot", "disentangling", "language_models")

@@ -144,7 +144,7 @@ def test_by_distance_and_overall_are_one_measurement(base):
 
 
 def test_work_on_threads_comes_back_in_order(base):
-    barrier = threading.Barrier(2, timeout=20)
+    barrier = threading.Barrier(2, timeout=120)
 
     def work(which, name):
         barrier.wait()

@@ -8,7 +8,6 @@ import select
 import subprocess
 import sys
 import threading
-import time
 
 import pytest
 import torch
@@ -312,57 +311,80 @@ def test_a_notebook_killed_by_the_system_is_answered_too(monkeypatch, capsys):
 # --- progress -----------------------------------------------------------------------------------------------------
 
 
-def on_a_terminal(monkeypatch, work):
-    """What ``work`` draws on a terminal of its own."""
-    master, slave = os.openpty()
+class Terminal:
+    """A terminal of its own, and what has been drawn on it."""
+
+    def __init__(self):
+        self.master, self.slave = os.openpty()
+        self.drawn = ""
+
+    def read(self, seconds=0.0):
+        while select.select([self.master], [], [], seconds)[0]:
+            self.drawn += os.read(self.master, 100_000).decode()
+        return self.drawn
+
+    def wait_for(self, words):
+        """Return when ``words`` have been drawn; however slow the machine is, they come."""
+        while words not in self.read(0.05):
+            pass
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    if not hasattr(os, "openpty"):
+        pytest.skip("no terminals of this kind on this system")
+    opened = Terminal()
     monkeypatch.delenv("WORKINGS_QUIET", raising=False)
-    monkeypatch.setenv("WORKINGS_TERMINAL", os.ttyname(slave))
-    drawn = []
-    try:
-        work()
-        while select.select([master], [], [], 0.2)[0]:
-            drawn.append(os.read(master, 100_000))
-    finally:
-        progress._terminal(os.ttyname(slave)).close()
-        progress._terminal.cache_clear()
-        os.close(slave)
-        os.close(master)
-    return b"".join(drawn).decode()
+    monkeypatch.setenv("WORKINGS_TERMINAL", os.ttyname(opened.slave))
+    yield opened
+    progress._terminal(os.ttyname(opened.slave)).close()
+    progress._terminal.cache_clear()
+    os.close(opened.slave)
+    os.close(opened.master)
 
 
-@pytest.mark.skipif(not hasattr(os, "openpty"), reason="no terminals of this kind on this system")
-def test_a_loop_in_the_notebook_draws_its_bar_on_the_commands_terminal(monkeypatch):
-    drawn = on_a_terminal(monkeypatch, lambda: list(progress.progress(range(3), "trainings")))
-    assert "trainings" in drawn and "/3" in drawn
+def test_a_loop_in_the_notebook_draws_its_bar_on_the_commands_terminal(terminal):
+    assert list(progress.progress(range(3), "trainings")) == [0, 1, 2]
+    assert "trainings" in terminal.read() and "/3" in terminal.drawn
 
 
-@pytest.mark.skipif(not hasattr(os, "openpty"), reason="no terminals of this kind on this system")
-def test_a_count_from_threads_draws_one_bar(monkeypatch):
-    def work():
-        with progress.counter(4, "steps", delay=0.0) as tick:
-            threads = [threading.Thread(target=tick) for _ in range(4)]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-
-    assert "steps" in on_a_terminal(monkeypatch, work)
+def test_a_count_from_threads_draws_one_bar(terminal):
+    with progress.counter(4, "steps", delay=0.0) as tick:
+        threads = [threading.Thread(target=tick) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        terminal.wait_for("steps")
 
 
-@pytest.mark.skipif(not hasattr(os, "openpty"), reason="no terminals of this kind on this system")
-def test_a_bar_appears_while_the_first_piece_is_still_at_work(monkeypatch):
-    def work():
-        with progress.counter(2, "networks", delay=0.1):
-            time.sleep(0.5)  # no piece is ever finished
-
-    assert "networks:   0%" in on_a_terminal(monkeypatch, work)
+def test_a_bar_appears_while_the_first_piece_is_still_at_work(terminal):
+    with progress.counter(2, "networks", delay=0.01):
+        terminal.wait_for("networks:   0%")  # no piece is ever finished
 
 
-def test_work_two_at_a_time_shows_a_bar_once_it_lasts_and_is_silent_when_asked(monkeypatch, capsys):
+def test_a_bar_does_not_appear_before_its_time(terminal):
+    with progress.counter(2, "networks", delay=1e6) as tick:
+        tick()
+        tick()
+    assert terminal.read() == ""
+
+
+def test_work_two_at_a_time_shows_a_bar_once_it_lasts(terminal):
     from workings.runs.parallel import two_at_a_time
 
-    monkeypatch.delenv("WORKINGS_TERMINAL", raising=False)
-    for quiet, seconds, shown in ((True, 2.3, False), (False, 0.0, False), (False, 2.3, True)):
-        monkeypatch.setenv("WORKINGS_QUIET", "1" if quiet else "")
-        two_at_a_time(lambda pause: time.sleep(pause), [seconds, seconds], "networks")
-        assert ("networks" in capsys.readouterr().err) == shown
+    first = lambda number: terminal.wait_for("networks:   0%") if number == 0 else None
+    assert two_at_a_time(first, [0, 0], "networks", delay=0.01) == [None, None]
+    before = terminal.read()
+    two_at_a_time(lambda number: number, range(4), "networks", delay=1e6)
+    assert terminal.read() == before
+
+
+def test_work_two_at_a_time_is_silent_when_asked(terminal, monkeypatch):
+    from workings.runs.parallel import two_at_a_time
+
+    monkeypatch.setenv("WORKINGS_QUIET", "1")
+    assert two_at_a_time(lambda number: number, range(4), "networks", delay=0.0) == [0, 1, 2, 3]
+    monkeypatch.delenv("WORKINGS_QUIET")
+    list(progress.progress([0], "the fixture closes what this opens"))
+    assert "networks" not in terminal.read()

@@ -15,10 +15,9 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Discriminator,
 from pydantic.dataclasses import dataclass
 from pydantic_core import InitErrorDetails, PydanticCustomError, ValidationError
 
-from workings import paths
+from workings import TIERS, paths
 from workings.ledger.rounding import plain
 
-TIERS = ("demo", "full")
 _FORBID = ConfigDict(extra="forbid")
 
 COMPARISONS: dict[str, tuple[str, ...]] = {

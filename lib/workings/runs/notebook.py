@@ -6,10 +6,9 @@ import os
 import sys
 from pathlib import Path
 
+from workings import TIERS
 from workings.runs import checkout, provenance
 from workings.runs.needs import Needs, OutOfMemory
-
-TIERS = ("demo", "full")
 
 
 def needs(slug: str) -> Needs | None:

@@ -12,18 +12,20 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def two_at_a_time(work: Callable[[Item], Result], items: Iterable[Item], label: str | None = "working") -> list[Result]:
+def two_at_a_time(
+    work: Callable[[Item], Result], items: Iterable[Item], label: str | None = "working", *, delay: float = 2.0
+) -> list[Result]:
     """``[work(item) for item in items]``, two at a time on threads, in the order of ``items``.
 
     For numerical work that releases the interpreter's lock (torch, numpy). ``work`` must draw from generators of its own, so
     that the order of execution changes nothing; an error in it is raised here. Work that lasts shows a bar called
-    ``label`` with the time left (``None``: no bar, for work that draws its own).
+    ``label`` with the time left, after ``delay`` seconds (``None``: no bar, for work that draws its own).
     """
     items = list(items)
     with ThreadPoolExecutor(2) as pool:
         if label is None:
             return list(pool.map(work, items))
-        with counter(len(items), label) as tick:
+        with counter(len(items), label, delay=delay) as tick:
 
             def counted(item: Item) -> Result:
                 result = work(item)

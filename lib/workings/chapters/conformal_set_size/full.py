@@ -8,7 +8,6 @@ training split, so that a calibration split is only a choice of indices.
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from workings import paths
 from workings.chapters.conformal_set_size.demo import digits
 from workings.chapters.conformal_set_size.settings import Settings
 from workings.runs.progress import progress
@@ -162,7 +162,7 @@ def run(settings: Settings, data_root: str | Path | None = None) -> dict[str, li
     The protocol runs once for each of ``settings.seeds``, with a store of its own under ``runs/``, so an interrupted run
     goes on where it stopped. ``data_root`` is a folder with the UCI tables; without one they are fetched.
     """
-    folder = Path(os.environ.get("WORKINGS_RUNS", "../../runs")) / "conformal_set_size"
+    folder = paths.runs_root() / "conformal_set_size"
     root = None if data_root is None else Path(data_root)
     found: list[tuple[int, list[dict[str, Any]]]] = []
     for seed in settings.seeds:

@@ -6,13 +6,13 @@ says how many steps it had. Trainings resume from ``runs/sprites/`` (``WORKINGS_
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from workings import paths
 from workings.chapters.early_visual_concepts.demo import active_latents, held_out
 from workings.chapters.early_visual_concepts.settings import Settings
 from workings.chapters.sprite_runs import CORRELATED, Run, encoder, measure, train, trained
@@ -68,7 +68,7 @@ class FullSettings:
 
 def runs_folder(settings: FullSettings) -> Path:
     """Where checkpoints are kept; a dry run keeps its own."""
-    runs = Path(os.environ.get("WORKINGS_RUNS", "../../runs"))
+    runs = paths.runs_root()
     return runs / ("sprites-dry" if settings.dry_run else "sprites")
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib.util
 import math
-import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from workings import paths
 from workings.chapters.giraffe.settings import CHANGES
 from workings.language_models.lines_task import longchat_prompt, parse_number, read_longchat_jsonl
 from workings.language_models.rope_scaling import scale_frequencies
@@ -300,4 +300,4 @@ def _row(
 def llm_folder(settings: LLMSettings) -> Path:
     """Where the runs of this model keep their state: under ``WORKINGS_RUNS``, or ``runs/`` of the checkout."""
     name = "dry" if settings.dry_run else settings.model.rsplit("/", 1)[-1].lower()
-    return Path(os.environ.get("WORKINGS_RUNS", "../../runs")) / "giraffe" / f"llm-{name}-{settings.device}"
+    return paths.runs_root() / "giraffe" / f"llm-{name}-{settings.device}"

@@ -7,7 +7,6 @@ The first steps are at L/4, a quarter of the lines: retrieval among a hundred li
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 
 import torch
 
+from workings import paths
 from workings.chapters.giraffe import demo as study
 from workings.chapters.giraffe.settings import RANDOMISED, Settings
 from workings.runs.parallel import two_at_a_time
@@ -57,7 +57,7 @@ def scratch_settings(*, dry_run: bool = False, device: str | None = None) -> Set
 
 def runs_folder() -> Path:
     """Where long runs keep their state: ``WORKINGS_RUNS``, or ``runs/`` of the checkout."""
-    return Path(os.environ.get("WORKINGS_RUNS", "../../runs")) / "giraffe"
+    return paths.runs_root() / "giraffe"
 
 
 @Settings.needs.guard

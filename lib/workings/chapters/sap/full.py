@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from workings import paths
 from workings.calibration import ece_top_label
 from workings.chapters.sap.demo import gradient, rates, with_sap
 from workings.chapters.sap.settings import LAMBDAS, Settings
@@ -27,7 +27,7 @@ from workings.training import ShuffledBatches, load_checkpoint, load_weights
 
 
 def _runs() -> Path:
-    return Path(os.environ.get("WORKINGS_RUNS", "../../runs"))
+    return paths.runs_root()
 
 
 def _cifar(settings: Settings, root: str | Path | None) -> tuple[Split, Split, str]:

@@ -6,7 +6,6 @@ sweep. On a GPU the sizes are those of the sheet; on a CPU fewer images, steps, 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from workings import paths
 from workings.chapters.sap_erratum.demo import FLAWED, Attack, Attacked, Defence, run_attack
 from workings.chapters.sap_erratum.settings import RULES, Settings
 from workings.robustness.cifar import accuracy, train_resnet20
@@ -71,7 +71,7 @@ class FullSettings:
 
 def runs_folder() -> Path:
     """Where long runs keep their state: ``WORKINGS_RUNS``, or ``runs/`` of the checkout."""
-    return Path(os.environ.get("WORKINGS_RUNS", "../../runs"))
+    return paths.runs_root()
 
 
 def checkpoint_file(settings: FullSettings) -> Path:
