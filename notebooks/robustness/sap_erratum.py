@@ -71,6 +71,10 @@ data_root = None  # folder with CIFAR-10, if you have it already
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from workings.robustness.flawed import (
+    poisson_activation_pruning,
+    poisson_survival,
+)
 
 from workings import ledger
 from workings.chapters.sap_erratum.demo import (
@@ -103,10 +107,6 @@ from workings.robustness.closed_forms import (
     single_draw_share,
 )
 from workings.robustness.evaluation import robust_accuracies
-from workings.robustness.flawed import (
-    poisson_activation_pruning,
-    poisson_survival,
-)
 from workings.robustness.layers import MatchedDropout, insert_dropout
 from workings.robustness.sap import (
     kept_share,

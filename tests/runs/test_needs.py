@@ -214,8 +214,8 @@ def test_the_answer_lets_go_of_what_filled_the_memory():
 # the template's names, in its own module: ``full_protocol`` calls ``run_protocol``.
 ENTRIES = {
     "conformal_set_size": [("conformal_set_size.full", "full_protocol", "run_protocol")],
-    "sap": [("sap.full", "full_study", "_cifar")],
-    "sap_erratum": [("sap_erratum.full", "cifar_table", "run_table")],
+    "sap": [("sap.full", "run", "_cifar")],
+    "sap_erratum": [("sap_erratum.full", "run", "run_table")],
     "early_visual_concepts": [
         ("early_visual_concepts.full", name, inner)
         for name, inner in (("load_sprites", "DSprites"), ("main_rows", "_row"), ("stride_rows", "_row"), ("hold_out_rows", "train"))
@@ -237,7 +237,7 @@ def entries(slug):
 
 def dry_arguments(slug, name):
     """What the chapter's notebook hands to its full tier's function, in a dry run."""
-    if slug in ("conformal_set_size", "sap") or slug not in ENTRIES:
+    if slug in ("conformal_set_size", "sap", "sap_erratum") or slug not in ENTRIES:
         return [checkout.chapter_settings(slug).full(dry_run=True)]
     if slug == "giraffe":
         from workings.chapters.giraffe import llm as giraffe_llm
@@ -245,10 +245,6 @@ def dry_arguments(slug, name):
 
         make = giraffe_scratch.scratch_settings if name == "scratch_tables" else giraffe_llm.LLMSettings.here
         return [make(dry_run=True)]
-    if slug == "sap_erratum":
-        from workings.chapters.sap_erratum.full import FullSettings
-
-        return [FullSettings.here(dry_run=True)]
     module = importlib.import_module(f"workings.chapters.{slug}.full")
     settings = module.FullSettings.here(dry_run=True)
     if name.startswith("load"):
@@ -359,10 +355,10 @@ def test_a_bar_appears_while_the_first_piece_is_still_at_work(monkeypatch):
 
 
 def test_work_two_at_a_time_shows_a_bar_once_it_lasts_and_is_silent_when_asked(monkeypatch, capsys):
-    from workings.runs.parallel import two_at_a_time
+    from workings.runs.parallel import thread_map
 
     monkeypatch.delenv("WORKINGS_TERMINAL", raising=False)
     for quiet, seconds, shown in ((True, 2.3, False), (False, 0.0, False), (False, 2.3, True)):
         monkeypatch.setenv("WORKINGS_QUIET", "1" if quiet else "")
-        two_at_a_time(lambda pause: time.sleep(pause), [seconds, seconds], "networks")
+        thread_map(lambda pause: time.sleep(pause), [seconds, seconds], "networks")
         assert ("networks" in capsys.readouterr().err) == shown

@@ -12,12 +12,12 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def two_at_a_time(work: Callable[[Item], Result], items: Iterable[Item], label: str | None = "working") -> list[Result]:
-    """``[work(item) for item in items]``, two at a time on threads, in the order of ``items``.
+def thread_map(work: Callable[[Item], Result], items: Iterable[Item], label: str | None = "working") -> list[Result]:
+    """``[work(item) for item in items]``, computed by two threads; the results are in the order of ``items``.
 
     For numerical work that releases the interpreter's lock (torch, numpy). ``work`` must draw from generators of its own, so
-    that the order of execution changes nothing; an error in it is raised here. Work that lasts shows a bar called
-    ``label`` with the time left (``None``: no bar, for work that draws its own).
+    that the order of execution changes nothing. An error in ``work`` is raised here. Long work shows a progress bar called
+    ``label`` with the time left; with ``None`` there is no bar, for work that draws its own.
     """
     items = list(items)
     with ThreadPoolExecutor(2) as pool:
@@ -31,3 +31,6 @@ def two_at_a_time(work: Callable[[Item], Result], items: Iterable[Item], label: 
                 return result
 
             return list(pool.map(counted, items))
+
+
+two_at_a_time = thread_map  # the earlier name
