@@ -8,7 +8,7 @@ import torch
 
 from workings.chapters.sap import demo, full
 from workings.chapters.sap.settings import LAMBDAS, Settings
-from workings.robustness.data import Split
+from workings.robustness.data import Split, digits
 from workings.robustness.networks import digits_cnn
 from workings.seeding import generator
 
@@ -38,7 +38,7 @@ def test_a_pruned_network_draws_from_a_stream_named_after_fraction_and_rule():
 
 
 def test_digits_training_ticks_once_per_step_and_two_threads_change_nothing():
-    train = Split(*(part[:130] for part in demo.digits64()[0]))
+    train = Split(*(part[:130] for part in digits(dtype=torch.float64)[0]))
     both = demo.train_cnns(train, (0, 1), 1)
     assert next(both[0].parameters()).dtype == torch.float64
     ticks = []

@@ -27,6 +27,7 @@ def test_digits_are_1200_and_597_images_in_the_unit_box_and_the_split_never_chan
     assert both.min() == 0 and both.max() == 1
     assert torch.equal(both * 16, (both * 16).round())
     assert torch.equal(digits()[1].labels, test.labels)
+    assert torch.equal(digits(dtype=torch.float64)[1].images, test.images.double())
     counts = torch.bincount(test.labels, minlength=10)
     assert counts.min() >= 40 and torch.bincount(torch.cat([train.labels, test.labels])).tolist() == [
         178, 182, 177, 183, 181, 182, 181, 179, 174, 180,

@@ -25,18 +25,19 @@ class Split(NamedTuple):
         return Split(self.images.to(device), self.labels.to(device))
 
 
-def digits(train_size: int = 1200) -> tuple[Split, Split]:
+def digits(train_size: int = 1200, dtype: torch.dtype = torch.float32) -> tuple[Split, Split]:
     """Scikit-learn's 1797 handwritten 8x8 digits in [0, 1]: ``(train, test)``, the same split every time.
 
-    Images are float32 (N, 1, 8, 8), the integer grey values 0..16 divided by 16. The order is one
-    fixed permutation; ``train_size=1200`` leaves 597 for testing.
+    Images are (N, 1, 8, 8) of ``dtype``, the integer grey values 0..16 divided by 16, which is exact. The order is one
+    fixed permutation; ``train_size=1200`` leaves 597 for testing. In float64 a small network computes nearly as fast, and
+    what it gives to two decimals is then the same on every processor. Raises ``ValueError`` for a size outside 1..1796.
     """
     from sklearn.datasets import load_digits
 
     train_size = as_int(train_size, "train_size", minimum=1, maximum=1796)
     bunch = load_digits()
     order = numpy_generator(0, "digits", "split").permutation(len(bunch.target))
-    images = torch.from_numpy((bunch.images[order] / 16.0).astype(np.float32))[:, None]  # (N, 1, 8, 8)
+    images = torch.from_numpy(bunch.images[order] / 16.0).to(dtype)[:, None]  # (N, 1, 8, 8)
     labels = torch.from_numpy(bunch.target[order].astype(np.int64))
     return Split(images[:train_size], labels[:train_size]), Split(images[train_size:], labels[train_size:])
 

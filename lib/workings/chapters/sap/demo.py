@@ -14,7 +14,7 @@ from torch import nn
 
 from workings.chapters.sap.settings import Settings
 from workings.robustness.attacks import attack_gradient, fgsm_step
-from workings.robustness.data import Split, digits
+from workings.robustness.data import Split
 from workings.robustness.digits import train_digits_cnn
 from workings.robustness.evaluation import sample_softmax
 from workings.robustness.layers import configure, insert_dropout, insert_sap
@@ -23,12 +23,6 @@ from workings.runs.parallel import thread_map
 from workings.runs.progress import counter
 from workings.seeding import torch_generator
 from workings.training import ShuffledBatches
-
-
-def digits64() -> tuple[Split, Split]:
-    """:func:`~workings.robustness.data.digits` in float64: 1200 images to train on, 597 held out."""
-    train, test = digits()
-    return Split(train.images.double(), train.labels), Split(test.images.double(), test.labels)
 
 
 def train_cnns(train: Split, seeds: Sequence[int], epochs: int) -> list[nn.Module]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from workings.chapters.sap.demo import accuracies, digits64, gradient, with_sap
+import torch
+
+from workings.chapters.sap.demo import accuracies, gradient, with_sap
 from workings.checks import as_float, as_int
 from workings.robustness.attacks import fgsm_step
+from workings.robustness.data import digits
 from workings.robustness.digits import train_digits_cnn
 from workings.robustness.evaluation import sample_softmax
 
@@ -32,7 +35,7 @@ def sweep_point(
         ("epochs", epochs),
     ):
         as_int(value, name, minimum=1)
-    train, test = digits64()
+    train, test = digits(dtype=torch.float64)
     x, y = test.images[:images], test.labels[:images]
     model = train_digits_cnn(train, seed, epochs=epochs)
     sap = with_sap(model, seed, fraction)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+
 from workings.chapters.sap_erratum.demo import PROGRAM_2018, Defence, Trained, demo_attack, measure
 from workings.chapters.sap_erratum.settings import ATTACKS, Settings
 from workings.checks import as_float, as_int, one_of
@@ -39,7 +41,7 @@ def sweep_point(
         ("epochs", epochs),
     ):
         as_int(value, name, minimum=1)
-    train, test = digits()
+    train, test = digits(dtype=torch.float64)
     trained = Trained(seed, train_digits_cnn(train, seed, epochs=epochs), test)
     defence = PROGRAM_2018 if program_2018 else Defence(fraction=fraction)
     sizes = demo_attack(Settings(steps=steps), eot_samples)
