@@ -61,6 +61,10 @@ def generator(seed: int, *names: str | int, device: str | torch.device = "cpu") 
     return torch.Generator(device=device).manual_seed(stream(seed, *names))
 
 
+# The same function under a name that says what it returns; modules that import it so can keep ``generator`` for arguments.
+torch_generator = generator
+
+
 @contextlib.contextmanager
 def global_seed(seed: int, *names: str | int) -> Iterator[None]:
     """Within the block torch's global CPU generator is at the start of the stream ``names`` under ``seed``.

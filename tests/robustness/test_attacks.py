@@ -19,8 +19,10 @@ from workings.robustness.attacks import (
     margin_loss,
     pgd_linf,
     random_search_linf,
+    spsa_gradient,
 )
 from workings.robustness.closed_forms import pathwise_jacobian
+from workings.robustness.evaluation import gradient_alignment
 from workings.robustness.layers import configure, insert_sap
 from workings.robustness.networks import digits_cnn
 from workings.robustness.sap import stochastic_activation_pruning
@@ -407,3 +409,38 @@ def test_the_gradient_is_the_same_with_and_without_the_check_of_labels(loss):
     x, y = torch.rand(3, 1, 8, 8, generator=generator(0, "x")), torch.arange(3)
     grad_fn = attack_gradient(net, loss)
     assert torch.equal(grad_fn(x, y), grad_fn(x, y))
+
+
+def test_spsa_finds_the_gradient_of_a_smooth_deterministic_network():
+    # The noise of 4,000 directions in 64 dimensions is about sqrt(64 / 4000) = 0.13 of the gradient: a cosine of 0.99.
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    with torch.no_grad():
+        model[1].weight.copy_(torch.randn(10, 64, generator=generator(3, "w")))
+    x, y = torch.rand(3, 1, 8, 8, generator=generator(1, "images")), torch.arange(3)
+    point = x.clone().requires_grad_(True)
+    (exact,) = torch.autograd.grad(margin_loss(model(point), y).sum(), point)
+    found = spsa_gradient(model, x, y, 4000, 1e-3, generator(4, "u"))
+    assert gradient_alignment(found, exact).min() > 0.97
+    assert (found.norm() / exact.norm() - 1).abs() < 0.1
+
+
+def test_spsa_is_exact_in_one_dimension_and_sees_the_mean_of_a_random_network():
+    """One pixel, f(x) = (0, s x) with a fresh s = 1 or 3: the expected margin of class 0 has slope 2."""
+
+    class Noisy(nn.Module):
+        source = generator(5, "slopes")
+
+        def forward(self, x):
+            slope = 1 + 2 * torch.randint(0, 2, (len(x), 1), generator=self.source).double()
+            return torch.cat([torch.zeros_like(x), slope * x], dim=1)
+
+    x, y = torch.full((1, 1), 0.5, dtype=torch.float64), torch.tensor([0])
+    found = spsa_gradient(Noisy(), x, y, 20_000, 0.1, generator(6, "u"))
+    # A pair at 0.6 and 0.4 has slopes s, s': (0.6 s - 0.4 s') / 0.2, variance (0.36 + 0.16) / 0.04 = 13; 5 sigma = 0.13.
+    assert abs(float(found) - 2) < 0.13
+
+
+@pytest.mark.parametrize(("pairs", "width", "message"), [(0, 0.1, "pairs"), (1, 0.0, "width"), (1, -1.0, "width")])
+def test_spsa_refuses_no_pairs_and_no_width(pairs, width, message):
+    with pytest.raises(ValueError, match=message):
+        spsa_gradient(nn.Flatten(), torch.zeros(1, 2), torch.tensor([0]), pairs, width, generator(0, "u"))

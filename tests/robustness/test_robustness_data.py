@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from workings.robustness.data import CIFAR10_CLASSES, Split, as_unit_float, cifar10, digits, random_crop_flip
+from workings.robustness.data import (
+    CIFAR10_CLASSES,
+    Split,
+    as_unit_float,
+    balanced_counts,
+    cifar10,
+    class_counts,
+    digits,
+    random_crop_flip,
+)
 from workings.seeding import generator
 
 
@@ -18,6 +27,7 @@ def test_digits_are_1200_and_597_images_in_the_unit_box_and_the_split_never_chan
     assert both.min() == 0 and both.max() == 1
     assert torch.equal(both * 16, (both * 16).round())
     assert torch.equal(digits()[1].labels, test.labels)
+    assert torch.equal(digits(dtype=torch.float64)[1].images, test.images.double())
     counts = torch.bincount(test.labels, minlength=10)
     assert counts.min() >= 40 and torch.bincount(torch.cat([train.labels, test.labels])).tolist() == [
         178, 182, 177, 183, 181, 182, 181, 179, 174, 180,
@@ -46,17 +56,62 @@ def folder(tmp_path_factory):
     return root
 
 
-def test_an_image_folder_is_read_in_class_and_name_order_and_cached(folder):
+def test_an_image_folder_is_read_whole_shuffled_and_cached(folder):
     from PIL import Image
 
     first = cifar10(folder, "test", source="imagefolder")
     assert first.images.shape == (20, 3, 32, 32) and first.images.dtype == torch.uint8
-    assert first.labels.tolist() == [k // 2 for k in range(20)]
-    with Image.open(folder / "test" / "bird" / "1.png") as image:
-        assert torch.equal(first.images[5].permute(1, 2, 0), torch.from_numpy(np.array(image)))
+    assert class_counts(first.labels) == [2] * 10
+    stored = {}
+    for label, name in enumerate(CIFAR10_CLASSES):
+        for k in range(2):
+            with Image.open(folder / "test" / name / f"{k}.png") as image:
+                stored[np.array(image).transpose(2, 0, 1).tobytes()] = label
+    pairs = zip(first.images.numpy(), first.labels.tolist(), strict=True)
+    assert {image.tobytes(): label for image, label in pairs} == stored
     assert (folder / "test.npz").is_file()
     again = cifar10(folder, "test", source="imagefolder")
     assert torch.equal(again.images, first.images) and torch.equal(again.labels, first.labels)
+
+
+def test_the_first_images_of_a_folder_in_class_order_are_a_mixture_of_the_classes(tmp_path):
+    """The order is fixed, so this is no statistical test: of 2,000 images in class order every prefix must look random."""
+    labels = np.repeat(np.arange(10), 200)
+    np.savez(tmp_path / "test.npz", images=np.zeros((2000, 3, 1, 1), dtype=np.uint8), labels=labels)
+    mixed = cifar10(tmp_path, "test", source="imagefolder").labels
+    for first in (10, 50, 100, 200, 300, 1000):
+        assert sum(balanced_counts(mixed[:first])) == first
+    with pytest.raises(ValueError, match=r"100 of 100 images are of class 0.*shuffle the images"):
+        balanced_counts(torch.from_numpy(labels)[:100])
+
+
+def test_balanced_counts_refuse_by_the_binomial_law():
+    from scipy.stats import binom
+
+    def refused(count, n=100):
+        rest = torch.arange(n - count) % 9 + 1
+        try:
+            balanced_counts(torch.cat([torch.zeros(count, dtype=torch.int64), rest]))
+        except ValueError:
+            return True
+        return False
+
+    high = next(c for c in range(10, 100) if refused(c))
+    assert 2 * binom.sf(high - 1, 100, 0.1) < 1e-6 <= 2 * binom.sf(high - 2, 100, 0.1)
+    assert not refused(0)  # (9/10)^100 = 2.7e-5: a class missing among a hundred proves nothing
+    assert refused(0, 200)  # (9/10)^200 = 7e-10
+    assert [balanced_counts(torch.zeros(6, dtype=torch.int64)), class_counts(torch.tensor([2, 0, 2]), 3)] == [
+        [6, *[0] * 9],
+        [1, 0, 2],
+    ]
+
+
+@pytest.mark.parametrize(
+    "labels", [torch.tensor([0, 10]), torch.tensor([-1]), torch.tensor([0.0]), torch.zeros(0).long()]
+)
+def test_labels_that_are_no_classes_are_refused(labels):
+    with pytest.raises(ValueError, match="labels must be"):
+        class_counts(labels)
 
 
 def test_missing_and_incomplete_folders_are_refused(tmp_path):

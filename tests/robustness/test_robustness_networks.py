@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from workings.robustness.cifar import accuracy, train_resnet20
+from workings.robustness import cifar
+from workings.robustness.cifar import accuracy, train_adversarial, train_resnet20
 from workings.robustness.data import Split, digits
 from workings.robustness.digits import train_digits_cnn
 from workings.robustness.evaluation import robust_accuracy
@@ -148,3 +149,26 @@ def test_weight_decay_and_augmentation_are_part_of_the_training():
         for decay in (1e-4, 0.5)
     ]
     assert torch.equal(losses[0][:1], losses[1][:1]) and not torch.equal(losses[0][1:], losses[1][1:])
+
+
+@pytest.mark.parametrize("avx512, amx", [(False, False), (True, False), (False, True)])
+def test_bfloat16_is_used_on_a_cpu_only_where_it_has_the_instructions(monkeypatch, avx512, amx):
+    """The queries are replaced, and what training hands to ``fit`` is looked at, for both ways of training."""
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512, raising=False)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx, raising=False)
+    expected = torch.bfloat16 if avx512 or amx else None
+    assert cifar.fast_autocast("cpu") is expected
+    handed = []
+    monkeypatch.setattr(cifar, "fit", lambda *_, autocast, **__: handed.append(autocast))
+    train_resnet20(tiny_images(16), 1, 0, batch=16)
+    train_adversarial(tiny_images(16), 1, 0, None, batch=16, device="cpu")
+    train_resnet20(tiny_images(16), 1, 0, batch=16, autocast=torch.float16)  # what is asked for is done
+    assert handed == [expected, expected, torch.float16]
+
+
+def test_a_cpu_that_cannot_be_asked_counts_as_without_bfloat16(monkeypatch):
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.delattr(torch.cpu, name, raising=False)
+    assert cifar.fast_autocast("cpu") is None
+    with pytest.raises(ValueError, match="autocast must be"):
+        train_resnet20(tiny_images(16), 1, 0, batch=16, autocast="bfloat16")

@@ -10,13 +10,13 @@ import torch
 from torch import nn
 
 from workings.robustness.layers import (
-    FlawedPruningLayer,
     MatchedDropout,
+    PoissonPruningLayer,
     Pruned,
     SAPLayer,
     configure,
     insert_dropout,
-    insert_flawed,
+    insert_poisson_pruning,
     insert_pruning,
     insert_sap,
     pruning_layers,
@@ -154,13 +154,13 @@ def test_a_model_without_a_matching_activation_is_refused():
     with pytest.raises(ValueError, match="no module of type ReLU, LeakyReLU"):
         insert_sap(nn.Sequential(nn.Linear(3, 3), nn.GELU()))
     with pytest.raises(ValueError, match="no module of type Conv2d"):
-        insert_flawed(nn.Linear(3, 3))
+        insert_poisson_pruning(nn.Linear(3, 3))
     assert any(pruning_layers(insert_sap(nn.Sequential(nn.Linear(3, 3), nn.GELU()), after=nn.GELU)))
 
 
 def test_pruning_twice_and_configuring_or_removing_nothing_are_refused():
     net = insert_sap(digits_net())
-    for insert in (insert_sap, insert_flawed, insert_dropout):
+    for insert in (insert_sap, insert_poisson_pruning, insert_dropout):
         with pytest.raises(ValueError, match="already"):
             insert(net)
     with pytest.raises(ValueError, match="no pruning layer"):
@@ -207,21 +207,21 @@ def test_matched_dropout_stands_where_sap_stands_and_keeps_as_many():
 
 def test_the_flawed_variant_prunes_convolutions_before_batch_norm_and_not_the_last_activation():
     # The five differences of the erratum, as far as placement goes; see test_flawed_sap.py for the mask.
-    net = insert_flawed(resnet20(generator(0, "net")).eval())
+    net = insert_poisson_pruning(resnet20(generator(0, "net")).eval())
     layers = [m for m in net.modules() if isinstance(m, Pruned)]
-    assert all(isinstance(m.layer, nn.Conv2d) and isinstance(m.pruning, FlawedPruningLayer) for m in layers)
+    assert all(isinstance(m.layer, nn.Conv2d) and isinstance(m.pruning, PoissonPruningLayer) for m in layers)
     assert len(layers) == 1 + 18 + 3  # stem, two a block, three projections
     assert all(m.pruning.fraction == 2.0 and m.pruning.backward == "pathwise" for m in layers)
     assert isinstance(net.stem, Pruned) and isinstance(net.act, nn.ReLU)
-    seen = record_inputs(net, FlawedPruningLayer)
+    seen = record_inputs(net, PoissonPruningLayer)
     net(images(2, 3, 32))
     assert (seen[0][1] < 0).any()  # pre-activations have both signs
 
 
 def test_variant_and_placement_can_be_crossed():
     # The honest grid needs the flawed mask after the activations too, and at any budget.
-    net = insert_flawed(digits_net(), after=nn.ReLU, fraction=0.5, generator=generator(0, "x"))
-    seen = record_inputs(net, FlawedPruningLayer)
+    net = insert_poisson_pruning(digits_net(), after=nn.ReLU, fraction=0.5, generator=generator(0, "x"))
+    seen = record_inputs(net, PoissonPruningLayer)
     net(images())
     assert len(seen) == 4 and all((h >= 0).all() for _, h, _ in seen)
 

@@ -218,7 +218,7 @@ def test_mean_gradients_are_the_identity_for_mask_and_the_jacobian_for_pathwise(
         (torch.ones(2, 3), {"fraction": -1.0}, ValueError, "fraction must be in"),
         (torch.ones(2, 3), {"fraction": 0.1}, ValueError, "gives no draw"),
         (torch.ones(2, 3), {"fraction": math.nan}, ValueError, "fraction"),
-        (torch.ones(2, 3), {"backward": "straight-through"}, ValueError, "'mask', 'identity', 'pathwise'"),
+        (torch.ones(2, 3), {"backward": "straight-through"}, ValueError, "'pathwise', 'mask', 'identity'"),
         (torch.ones(3), {}, ValueError, "batch"),
         (torch.ones(0, 3), {}, ValueError, "non-empty"),
         (torch.ones(2, 3).long(), {}, TypeError, "floating point"),

@@ -213,8 +213,8 @@ def test_the_answer_lets_go_of_what_filled_the_memory():
 # the template's names, in its own module: ``full_protocol`` calls ``run_protocol``.
 ENTRIES = {
     "conformal_set_size": [("conformal_set_size.full", "run", "run_protocol")],
-    "sap": [("sap.full", "full_study", "_cifar")],
-    "sap_erratum": [("sap_erratum.full", "cifar_table", "run_table")],
+    "sap": [("sap.full", "run", "_cifar")],
+    "sap_erratum": [("sap_erratum.full", "run", "run_table")],
     "early_visual_concepts": [
         ("early_visual_concepts.full", name, inner)
         for name, inner in (("load_sprites", "DSprites"), ("main_rows", "_row"), ("stride_rows", "_row"), ("hold_out_rows", "train"))
@@ -236,7 +236,7 @@ def entries(slug):
 
 def dry_arguments(slug, name):
     """What the chapter's notebook hands to its full tier's function, in a dry run."""
-    if slug in ("conformal_set_size", "sap") or slug not in ENTRIES:
+    if slug in ("conformal_set_size", "sap", "sap_erratum") or slug not in ENTRIES:
         return [checkout.chapter_settings(slug).full(dry_run=True)]
     if slug == "giraffe":
         from workings.chapters.giraffe import llm as giraffe_llm
@@ -244,10 +244,6 @@ def dry_arguments(slug, name):
 
         make = giraffe_scratch.scratch_settings if name == "scratch_tables" else giraffe_llm.LLMSettings.here
         return [make(dry_run=True)]
-    if slug == "sap_erratum":
-        from workings.chapters.sap_erratum.full import FullSettings
-
-        return [FullSettings.here(dry_run=True)]
     module = importlib.import_module(f"workings.chapters.{slug}.full")
     settings = module.FullSettings.here(dry_run=True)
     if name.startswith("load"):
@@ -371,20 +367,20 @@ def test_a_bar_does_not_appear_before_its_time(terminal):
 
 
 def test_work_two_at_a_time_shows_a_bar_once_it_lasts(terminal):
-    from workings.runs.parallel import two_at_a_time
+    from workings.runs.parallel import thread_map
 
     first = lambda number: terminal.wait_for("networks:   0%") if number == 0 else None
-    assert two_at_a_time(first, [0, 0], "networks", delay=0.01) == [None, None]
+    assert thread_map(first, [0, 0], "networks", delay=0.01) == [None, None]
     before = terminal.read()
-    two_at_a_time(lambda number: number, range(4), "networks", delay=1e6)
+    thread_map(lambda number: number, range(4), "networks", delay=1e6)
     assert terminal.read() == before
 
 
 def test_work_two_at_a_time_is_silent_when_asked(terminal, monkeypatch):
-    from workings.runs.parallel import two_at_a_time
+    from workings.runs.parallel import thread_map
 
     monkeypatch.setenv("WORKINGS_QUIET", "1")
-    assert two_at_a_time(lambda number: number, range(4), "networks", delay=0.0) == [0, 1, 2, 3]
+    assert thread_map(lambda number: number, range(4), "networks", delay=0.0) == [0, 1, 2, 3]
     monkeypatch.delenv("WORKINGS_QUIET")
     list(progress.progress([0], "the fixture closes what this opens"))
     assert "networks" not in terminal.read()

@@ -66,8 +66,8 @@ def test_a_chapter_without_an_experiment_and_an_unknown_one_are_named(monkeypatc
 
 TINY = {  # settings that make one point a matter of a second, for each chapter whose own defaults take longer
     "conformal_set_size": QUICK,
-    "sap": {"images": 20, "masks": 2, "passes": 2, "epochs": 1},
-    "sap_erratum": {"images": 6, "steps": 2, "masks": 1, "passes": 2, "epochs": 1},
+    "sap": {"images": 20, "eot_samples": 2, "mc_samples": 2, "epochs": 1},
+    "sap_erratum": {"images": 6, "steps": 2, "eot_samples": 1, "mc_samples": 2, "epochs": 1},
     "early_visual_concepts": {"steps": 15},
     "beta_vae_capacity": {"steps": 20, "pictures": 200},
     "giraffe": {"steps": 2, "sequences": 2},
@@ -130,7 +130,7 @@ def test_the_settings_are_those_of_chapters():
     ("slug", "wrong", "message"),
     [
         ("sap", {"fraction": 0.0}, "fraction"),
-        ("sap", {"masks": 0}, "masks"),
+        ("sap", {"eot_samples": 0}, "eot_samples"),
         ("sap_erratum", {"attack": "best"}, "attack must be one of"),
         ("sap_erratum", {"eps": 0.0}, "eps"),
         ("early_visual_concepts", {"beta": -1.0}, "beta"),

@@ -1,4 +1,4 @@
-"""White-box attacks in the l-infinity ball: FGSM and projected gradient ascent, with averaged gradients."""
+"""Attacks in the l-infinity ball: FGSM and projected gradient ascent with averaged gradients, random search, SPSA."""
 
 from __future__ import annotations
 
@@ -266,27 +266,39 @@ def _check_box(x: torch.Tensor, eps: float, clip: tuple[float, float]) -> None:
         raise ValueError(f"x must lie in the box [{low:g}, {high:g}], got values from {least:g} to {most:g}.")
 
 
-def gradient_free(
-    model: nn.Module, x: torch.Tensor, y: torch.Tensor, passes: int, width: float, source: torch.Generator
+def spsa_gradient(
+    model: nn.Module,
+    x: torch.Tensor,
+    y: torch.Tensor,
+    pairs: int,
+    width: float,
+    generator: torch.Generator,
+    chunk: int = 1500,
 ) -> torch.Tensor:
-    """Gradient of the *expected* margin loss at ``x`` (B, ...) from forward passes only; shape of ``x``.
+    """Gradient of the *expected* margin loss at ``x`` (B, ...) from forward passes alone; shape of ``x``.
 
-    Each of ``passes`` pairs evaluates the random network at ``x + width u`` and ``x - width u``, ``u`` random signs, and
-    ``g = mean of (loss difference) u / (2 width)``: finite differences along random directions, fresh masks each time.
-    Unbiased for the gradient of the loss averaged over masks and over the small box (up to third derivatives);
-    no backward rule enters.
+    Simultaneous perturbation (SPSA): each of ``pairs`` pairs of passes evaluates the network at ``x + width u`` and
+    ``x - width u`` with random signs ``u``, and ``g = mean of (L(x + width u) - L(x - width u)) u / (2 width)``. A random network
+    draws fresh masks in every pass. No backward rule enters, so ``g`` can judge all of them: its mean is the gradient of the
+    expected loss up to terms of order ``width^2`` (third derivatives). ``u`` is drawn from ``generator`` on the device of ``x``;
+    at most about ``chunk`` images go through the network at once. Points ``x +- width u`` may leave the box of pixels.
+
+    Spall, IEEE Transactions on Automatic Control 37 (1992) 332-341; as a test of defences: Uesato et al., arXiv 1802.05666.
+    Raises ``ValueError`` for ``pairs < 1``, ``width <= 0`` or labels out of range.
     """
+    pairs = as_int(pairs, "pairs", minimum=1)
+    width = as_float(width, "width", minimum=0.0, open_ends=True)
     total = torch.zeros_like(x)
-    copies = max(1, min(passes, 1500 // len(x)))
+    copies = max(1, min(pairs, as_int(chunk, "chunk", minimum=1) // len(x)))
     done = 0
     with torch.no_grad():
-        while done < passes:
-            n = min(copies, passes - done)
+        while done < pairs:
+            n = min(copies, pairs - done)
             point, labels = x.repeat(n, *[1] * (x.dim() - 1)), y.repeat(n)
-            u = torch.randint(0, 2, point.shape, generator=source, device=x.device).to(x.dtype) * 2 - 1
+            u = torch.randint(0, 2, point.shape, generator=generator, device=x.device).to(x.dtype) * 2 - 1
             up = margin_loss(model(point + width * u), labels)
             down = margin_loss(model(point - width * u), labels)
             weight = ((up - down) / (2 * width)).reshape(-1, *[1] * (x.dim() - 1))
             total += (weight * u).reshape(n, *x.shape).sum(dim=0)
             done += n
-    return total / passes
+    return total / pairs

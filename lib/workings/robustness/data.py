@@ -1,4 +1,4 @@
-"""The part's images as tensors: scikit-learn's digits and CIFAR-10, with resident augmentation."""
+"""The part's images as tensors: scikit-learn's digits and CIFAR-10, and random crops of a whole batch at once."""
 
 from __future__ import annotations
 
@@ -25,29 +25,34 @@ class Split(NamedTuple):
         return Split(self.images.to(device), self.labels.to(device))
 
 
-def digits(train_size: int = 1200) -> tuple[Split, Split]:
+def digits(train_size: int = 1200, dtype: torch.dtype = torch.float32) -> tuple[Split, Split]:
     """Scikit-learn's 1797 handwritten 8x8 digits in [0, 1]: ``(train, test)``, the same split every time.
 
-    Images are float32 (N, 1, 8, 8), the integer grey values 0..16 divided by 16. The order is one
-    fixed permutation; ``train_size=1200`` leaves 597 for testing.
+    Images are (N, 1, 8, 8) of ``dtype``, the integer grey values 0..16 divided by 16, which is exact. The order is one
+    fixed permutation; ``train_size=1200`` leaves 597 for testing. In float64 a small network computes nearly as fast, and
+    what it gives to two decimals is then the same on every processor. Raises ``ValueError`` for a size outside 1..1796.
     """
     from sklearn.datasets import load_digits
 
     train_size = as_int(train_size, "train_size", minimum=1, maximum=1796)
     bunch = load_digits()
     order = numpy_generator(0, "digits", "split").permutation(len(bunch.target))
-    images = torch.from_numpy((bunch.images[order] / 16.0).astype(np.float32))[:, None]  # (N, 1, 8, 8)
+    images = torch.from_numpy(bunch.images[order] / 16.0).to(dtype)[:, None]  # (N, 1, 8, 8)
     labels = torch.from_numpy(bunch.target[order].astype(np.int64))
     return Split(images[:train_size], labels[:train_size]), Split(images[train_size:], labels[train_size:])
 
 
 def cifar10(root: str | Path, split: str = "train", *, source: str = "torchvision", download: bool = False) -> Split:
-    """CIFAR-10 as uint8 images (N, 3, 32, 32) and labels (N,): N = 50,000 (train) or 10,000 (test).
+    """CIFAR-10 as uint8 images (N, 3, 32, 32) and labels (N,), shuffled: N = 50,000 (train) or 10,000 (test).
+
+    The order is one fixed permutation for each split and N, the same for both sources, so that the first n images are a
+    random sample of all classes. (A folder lists one class after the other: without the permutation its first images
+    would all be airplanes.)
 
     ``source="torchvision"`` reads ``torchvision.datasets.CIFAR10`` under ``root`` and fetches it (170
     MB) only with ``download=True``. ``source="imagefolder"`` reads an existing copy laid out as
-    ``root/<split>/<class>/<name>.jpg|png`` (the ten class names of :data:`CIFAR10_CLASSES`), in file
-    name order, and keeps the decoded pixels beside it as ``root/<split>.npz``. A copy of JPEG files
+    ``root/<split>/<class>/<name>.jpg|png`` (the ten class names of :data:`CIFAR10_CLASSES`) and keeps
+    the decoded pixels, not shuffled, beside it as ``root/<split>.npz``. A copy of JPEG files
     differs slightly from the original pixels: say in the record which one was used.
 
     Raises ``FileNotFoundError`` when nothing is there, ``ValueError`` for an incomplete folder.
@@ -55,8 +60,54 @@ def cifar10(root: str | Path, split: str = "train", *, source: str = "torchvisio
     one_of(split, "split", ("train", "test"))
     one_of(source, "source", ("torchvision", "imagefolder"))
     root = Path(root)
-    if source == "imagefolder":
-        return _cifar10_folder(root, split)
+    found = _cifar10_folder(root, split) if source == "imagefolder" else _cifar10_torchvision(root, split, download)
+    order = numpy_generator(0, "cifar10", "order", split).permutation(len(found.labels))
+    return Split(found.images[order], found.labels[order])
+
+
+def class_counts(labels: torch.Tensor, classes: int = 10) -> list[int]:
+    """How many of ``labels`` (N,) there are of each of the ``classes``: integers that sum to N.
+
+    Raises ``ValueError`` for no labels, or labels that are not integers in 0..classes-1.
+    """
+    classes = as_int(classes, "classes", minimum=1)
+    if labels.dim() != 1 or len(labels) == 0 or labels.dtype.is_floating_point or labels.dtype == torch.bool:
+        raise ValueError(
+            f"labels must be a non-empty (N,) tensor of integers, got {labels.dtype} of {tuple(labels.shape)}."
+        )
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= classes:
+        raise ValueError(
+            f"labels must be in 0..{classes - 1}, got values from {low} to {high}; give the number of classes."
+        )
+    return torch.bincount(labels.long().cpu(), minlength=classes).tolist()
+
+
+def balanced_counts(labels: torch.Tensor, classes: int = 10) -> list[int]:
+    """:func:`class_counts` of ``labels``, refused where they cannot be a random sample of equally frequent classes.
+
+    Each count of such a sample is Binomial(N, 1 / classes). Raises ``ValueError`` when a count lies so far out that the
+    chance of one as far out or farther is below 1e-6 (both sides together). So a true random sample of ten classes is refused
+    at most once in 100,000 times, while 7 or more images of one class alone are always refused.
+    """
+    counts = class_counts(labels, classes)
+    for label, count in enumerate(counts):
+        if _binomial_tails(count, len(labels), 1 / classes) < 1e-6:
+            raise ValueError(
+                f"{count} of {len(labels)} images are of class {label}, which a random sample of {classes} equally frequent "
+                f"classes would hardly ever give (counts {counts}); shuffle the images before taking the first ones."
+            )
+    return counts
+
+
+def _binomial_tails(count: int, n: int, p: float) -> float:
+    """Chance that a Binomial(n, p) number is at least as far out as ``count``: twice the smaller tail, at most 1."""
+    from scipy.stats import binom
+
+    return float(min(1.0, 2 * min(binom.cdf(count, n, p), binom.sf(count - 1, n, p))))
+
+
+def _cifar10_torchvision(root: Path, split: str, download: bool) -> Split:
     from torchvision.datasets import CIFAR10
 
     try:
@@ -100,7 +151,7 @@ def _cifar10_folder(root: Path, split: str) -> Split:
 
 
 def as_unit_float(images: torch.Tensor, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-    """uint8 images 0..255 as floats in [0, 1] (division by 255), same shape and device."""
+    """uint8 images 0..255 as floats in [0, 1] (division by 255), same shape and device; ``TypeError`` for another dtype."""
     if images.dtype != torch.uint8:
         raise TypeError(f"images must be uint8 (0..255), got {images.dtype}; float images are already scaled.")
     return images.to(dtype) / 255.0
@@ -111,7 +162,7 @@ def random_crop_flip(images: torch.Tensor, generator: torch.Generator, padding: 
 
     ``images`` (N, C, H, W) of any dtype, on the generator's device; the result has the same shape
     and dtype. Shifts are uniform on ``{-padding, ..., padding}`` for both axes, independent per image:
-    the usual random crop of the zero-padded image. No host round trip.
+    the usual random crop of the zero-padded image. Everything runs on the images' device.
     """
     padding = as_int(padding, "padding", minimum=0)
     if images.dim() != 4 or images.shape[0] == 0:

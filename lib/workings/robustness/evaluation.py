@@ -11,7 +11,7 @@ from torch import nn
 from workings.checks import as_int, one_of
 from workings.robustness.attacks import check_labels
 
-RULES = ("single", "mean-softmax", "all", "any")
+ACCURACY_RULES = ("single", "mean-softmax", "all", "any")
 
 
 class Accuracy(NamedTuple):
@@ -67,14 +67,14 @@ def robust_accuracies(model: nn.Module, x: torch.Tensor, y: torch.Tensor, sample
         "all": (hits == samples).double(),
         "any": (hits > 0).double(),
     }
-    return {rule: _accuracy(float(right[rule].mean()), len(x)) for rule in RULES}
+    return {rule: _accuracy(float(right[rule].mean()), len(x)) for rule in ACCURACY_RULES}
 
 
 def robust_accuracy(
     model: nn.Module, x_adv: torch.Tensor, y: torch.Tensor, samples: int, rule: str = "mean-softmax"
 ) -> Accuracy:
     """One rule of :func:`robust_accuracies`: ``"single"``, ``"mean-softmax"``, ``"all"`` or ``"any"``."""
-    one_of(rule, "rule", RULES)
+    one_of(rule, "rule", ACCURACY_RULES)
     return robust_accuracies(model, x_adv, y, samples)[rule]
 
 

@@ -1,4 +1,4 @@
-"""Pruning layers and how they get into any network, and out again."""
+"""Pruning layers, and functions that insert them into any network and remove them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import nn
 
 from workings.checks import as_float, one_of
 from workings.robustness.bpda import replace_modules
-from workings.robustness.flawed import poisson_activation_pruning
+from workings.robustness.poisson_pruning import poisson_activation_pruning
 from workings.robustness.sap import BACKWARD_RULES, kept_share, matched_dropout, stochastic_activation_pruning
 
 Types = type[nn.Module] | tuple[type[nn.Module], ...]
@@ -63,11 +63,11 @@ class SAPLayer(PruningLayer):
         return stochastic_activation_pruning(h, self.fraction, self.backward, self.generator)
 
 
-class FlawedPruningLayer(PruningLayer):
-    """The flawed 2018 layer: independent keeps, mean budget ``fraction * a`` (2018: ``fraction=2``)."""
+class PoissonPruningLayer(PruningLayer):
+    """The layer of the 2018 program: independent keeps, ``fraction * a`` draws on average (2018: ``fraction=2``)."""
 
     def prune(self, h: torch.Tensor) -> torch.Tensor:
-        """See :func:`~workings.robustness.flawed.poisson_activation_pruning`."""
+        """See :func:`~workings.robustness.poisson_pruning.poisson_activation_pruning`."""
         return poisson_activation_pruning(h, self.fraction * h[0].numel(), self.generator, self.backward)
 
 
@@ -116,19 +116,19 @@ def insert_sap(
     return insert_pruning(model, after, lambda: SAPLayer(fraction, backward, generator))
 
 
-def insert_flawed(
+def insert_poisson_pruning(
     model: nn.Module,
     after: Types = nn.Conv2d,
     fraction: float | None = 2.0,
     backward: str = "pathwise",
     generator: torch.Generator | None = None,
 ) -> nn.Module:
-    """A copy of ``model`` pruned as the 2018 attack's target was: convolution outputs, budget ``2a``, autodiff.
+    """A copy of ``model`` pruned like the program attacked in 2018: convolution outputs, ``2a`` draws on average, autodiff.
 
-    Not SAP (arXiv 2010.00071). ``after`` and ``fraction`` are open so that placement and budget can be
-    varied one at a time.
+    This is not SAP (arXiv 2010.00071). ``after`` and ``fraction`` can be changed, so that the place of the layer and the number of
+    draws can be studied one at a time. Raises ``ValueError`` when no module matches or the model is pruned already.
     """
-    return insert_pruning(model, after, lambda: FlawedPruningLayer(fraction, backward, generator))
+    return insert_pruning(model, after, lambda: PoissonPruningLayer(fraction, backward, generator))
 
 
 def insert_dropout(

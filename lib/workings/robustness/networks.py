@@ -1,4 +1,4 @@
-"""The two networks of the part: a small CNN for 8x8 digits and the pre-activation ResNet-20.
+"""Two networks: a small CNN for 8x8 digits and the pre-activation ResNet-20 for 32x32 images.
 
 Every activation is a module of its own, so that a pruning layer can be inserted after each.
 """
@@ -48,7 +48,7 @@ def initialise(model: nn.Module, generator: torch.Generator, rule: str = "msra")
 
 
 def digits_cnn(generator: torch.Generator, *, slope: float = 0.0, classes: int = 10) -> nn.Sequential:
-    """The demo network: (B, 1, 8, 8) in [0, 1] to (B, classes) logits, four activations.
+    """A small network for digits: (B, 1, 8, 8) in [0, 1] to (B, classes) logits, four activations.
 
     3x3 convolutions with 16, 32 (stride 2) and 32 filters, then linear 64 and linear ``classes``.
     The four activation maps have 1024, 512, 512 and 64 entries. Weights start by the ``"uniform"`` rule.

@@ -18,7 +18,7 @@ from workings.robustness.closed_forms import (
 )
 from workings.robustness.multinomial import multinomial_occupancy
 
-BACKWARD_RULES = ("mask", "identity", "pathwise")
+BACKWARD_RULES = ("pathwise", "mask", "identity")
 
 
 class _Prune(torch.autograd.Function):

@@ -12,14 +12,14 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def two_at_a_time(
+def thread_map(
     work: Callable[[Item], Result], items: Iterable[Item], label: str | None = "working", *, delay: float = 2.0
 ) -> list[Result]:
-    """``[work(item) for item in items]``, two at a time on threads, in the order of ``items``.
+    """``[work(item) for item in items]``, computed by two threads; the results are in the order of ``items``.
 
     For numerical work that releases the interpreter's lock (torch, numpy). ``work`` must draw from generators of its own, so
-    that the order of execution changes nothing; an error in it is raised here. Work that lasts shows a bar called
-    ``label`` with the time left, after ``delay`` seconds (``None``: no bar, for work that draws its own).
+    that the order of execution changes nothing. An error in ``work`` is raised here. Long work shows a progress bar called
+    ``label`` with the time left, after ``delay`` seconds; with ``None`` there is no bar, for work that draws its own.
     """
     items = list(items)
     with ThreadPoolExecutor(2) as pool:
@@ -33,3 +33,6 @@ def two_at_a_time(
                 return result
 
             return list(pool.map(counted, items))
+
+
+two_at_a_time = thread_map  # the earlier name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,17 +13,17 @@ from torch import nn
 
 from workings import paths
 from workings.calibration import ece_top_label
-from workings.chapters.sap.demo import gradient, rates, with_sap
+from workings.chapters.sap.demo import accuracies, gradient, with_sap
 from workings.chapters.sap.settings import LAMBDAS, Settings
 from workings.robustness.attacks import attack_gradient, fgsm_step, pgd_linf
 from workings.robustness.cifar import train_adversarial, train_resnet20
-from workings.robustness.data import Split, as_unit_float, cifar10
+from workings.robustness.data import Split, as_unit_float, balanced_counts, cifar10
 from workings.robustness.evaluation import sample_softmax
 from workings.robustness.layers import insert_dropout
 from workings.robustness.networks import resnet20
 from workings.runs.progress import progress
 from workings.runs.store import Store
-from workings.seeding import generator as stream
+from workings.seeding import torch_generator
 from workings.training import ShuffledBatches, load_checkpoint, load_weights
 
 
@@ -33,7 +34,7 @@ def _runs() -> Path:
 def _cifar(settings: Settings, root: str | Path | None) -> tuple[Split, Split, str]:
     """Train and test split and where they came from; generated noise in a dry run."""
     if settings.dry_run:
-        noise = stream(0, "sap", "dry")
+        noise = torch_generator(0, "sap", "dry")
         sizes = (16, settings.full_images)
         splits = [
             Split(
@@ -47,7 +48,7 @@ def _cifar(settings: Settings, root: str | Path | None) -> tuple[Split, Split, s
     folder = any((root / name).exists() for name in ("train", "train.npz"))
     source = "imagefolder" if folder else "torchvision"
     train, test = (cifar10(root, part, source=source, download=source == "torchvision") for part in ("train", "test"))
-    order = torch.randperm(len(test.labels), generator=stream(0, "sap", "test images"))[: settings.full_images]
+    order = torch.randperm(len(test.labels), generator=torch_generator(0, "sap", "test images"))[: settings.full_images]
     return train, Split(test.images[order], test.labels[order]), f"CIFAR-10 ({source})"
 
 
@@ -69,7 +70,7 @@ def _networks(settings: Settings, train: Split) -> dict[str, Callable[[], nn.Mod
     def plain() -> nn.Module:
         steps = settings.full_epochs * ShuffledBatches(len(train.labels), batch, 0).per_epoch
         if file.is_file() and len(load_checkpoint(file)["losses"]) == steps:
-            return load_weights(resnet20(stream(0, "resnet20", "init")).to(settings.device), file).eval()
+            return load_weights(resnet20(torch_generator(0, "resnet20", "init")).to(settings.device), file).eval()
         return train_resnet20(train, checkpoint=file, **sizes)[0]
 
     made: dict[str, Callable[[], nn.Module]] = {"": plain}
@@ -79,7 +80,7 @@ def _networks(settings: Settings, train: Split) -> dict[str, Callable[[], nn.Mod
 
 
 def _measure(samples: torch.Tensor, y: torch.Tensor) -> dict[str, float]:
-    single, mean = rates(samples, y)
+    single, mean = accuracies(samples, y)
     ece = ece_top_label(samples.mean(dim=0).double().cpu().numpy(), y.cpu().numpy(), 10)
     return {"single": single, "mean": mean, "ece": float(ece)}
 
@@ -96,48 +97,54 @@ def _jobs(settings: Settings) -> list[tuple[str, str, str]]:
 
 
 def _run_job(model: nn.Module, defence: str, attack: str, test: Split, settings: Settings) -> list[dict[str, Any]]:
-    """The rows of one measurement, one for each radius."""
+    """The rows of one measurement, one per radius."""
     x, y = as_unit_float(test.images), test.labels
-    masks = 1 if defence == "dense" or attack == "dense" else settings.full_masks
-    passes = 1 if defence == "dense" else settings.full_passes
+    eot_samples = 1 if defence == "dense" or attack == "dense" else settings.full_eot_samples
+    mc_samples = 1 if defence == "dense" else settings.full_mc_samples
     if defence == "dropout":
-        victim = insert_dropout(model, generator=stream(0, "dropout", device=x.device))
+        victim = insert_dropout(model, generator=torch_generator(0, "dropout", device=x.device))
     elif defence == "dense":
         victim = model
     else:
         victim = with_sap(model, 0, float(defence.partition("=")[2] or 1.0))
     if attack == "none":
-        return [{"lambda": 0, "masks": 0, "passes": passes, **_measure(sample_softmax(victim, x, passes), y)}]
+        return [{"lambda": 0, "masks": 0, "passes": mc_samples, **_measure(sample_softmax(victim, x, mc_samples), y)}]
     if attack.startswith("PGD"):
-        eps, masks = 8 / 255, 1
+        eps, eot_samples = 8 / 255, 1
         target = model if defence == "dense" else with_sap(model, 0, backward="identity")
         step = 2.5 * eps / settings.pgd_steps
-        adv = pgd_linf(attack_gradient(target, "margin", masks), x, y, eps, step, settings.pgd_steps)
-        return [{"lambda": 8, "masks": masks, "passes": passes, **_measure(sample_softmax(victim, adv, passes), y)}]
+        adv = pgd_linf(attack_gradient(target, "margin", eot_samples), x, y, eps, step, settings.pgd_steps)
+        found = _measure(sample_softmax(victim, adv, mc_samples), y)
+        return [{"lambda": 8, "masks": eot_samples, "passes": mc_samples, **found}]
     target = model if attack == "dense" else with_sap(model, 0, backward=attack)
-    grad = gradient(target, x, y, masks)
+    grad = gradient(target, x, y, eot_samples)
     radii = LAMBDAS if attack == "mask" or defence == "dense" else (1, 2, 4, 8)
     return [
         {
             "lambda": lam,
-            "masks": masks,
-            "passes": passes,
-            **_measure(sample_softmax(victim, fgsm_step(x, grad, lam / 255), passes), y),
+            "masks": eot_samples,
+            "passes": mc_samples,
+            **_measure(sample_softmax(victim, fgsm_step(x, grad, lam / 255), mc_samples), y),
         }
         for lam in radii
     ]
 
 
 @Settings.needs.guard
-def full_study(settings: Settings, data_root: str | Path | None = None) -> list[dict[str, Any]]:
-    """The CIFAR-10 run: one row for each (network, defence, attack, radius). Resumes from ``runs/sap/``.
+def run(settings: Settings, data_root: str | Path | None = None) -> dict[str, list[dict[str, Any]]]:
+    """The CIFAR-10 run as the table ``"fgsm"``: one row for each (network, defence, attack, radius).
 
     Each row holds the accuracy of one pass (``single``) and of the mean softmax (``mean``) with its binomial
-    ``standard_error``, the calibration error ``ece``, and what the run could afford: images, masks, passes,
-    PGD steps, epochs, device, data.
+    ``standard_error``, the calibration error ``ece``, and what was run: images and how many there are of each class
+    (``class_counts``, in the order of the labels), masks, passes, PGD steps, epochs, device, data. ``data_root`` is a folder with
+    CIFAR-10, or ``None`` to fetch it. A run that was interrupted goes on from ``runs/sap/``.
     """
-    store = Store(_runs() / "sap" / ("dry.jsonl" if settings.dry_run else f"full-{settings.device}.jsonl"), settings)
+    file = "dry.jsonl" if settings.dry_run else f"full-{settings.device}.jsonl"
+    # A store from before the loader shuffled the images holds another sample of them, so it must not be continued.
+    facts = {**dataclasses.asdict(settings), "test_images": "a random sample of the shuffled test set"}
+    store = Store(_runs() / "sap" / file, facts)
     train, test, source = _cifar(settings, data_root)
+    counts = " ".join(map(str, balanced_counts(test.labels)))
     test = test.to(settings.device)
     makers, models, rows = _networks(settings, train), {}, []
     device = torch.cuda.get_device_name() if settings.device == "cuda" else f"CPU, {torch.get_num_threads()} thread"
@@ -150,14 +157,21 @@ def full_study(settings: Settings, data_root: str | Path | None = None) -> list[
         for row in store.get(key):
             error = float(np.sqrt(row["mean"] * (1 - row["mean"]) / len(test.labels)))
             steps = settings.pgd_steps if attack.startswith("PGD") else 1
-            facts = dict(images=len(test.labels), steps=steps, epochs=settings.full_epochs, device=device, data=source)
+            facts = dict(
+                images=len(test.labels),
+                steps=steps,
+                epochs=settings.full_epochs,
+                device=device,
+                data=source,
+                class_counts=counts,
+            )
             name = f"{network}+{defence}" if network else defence
             rows.append({"defence": name, "gradient": attack, **row, "standard_error": error, **facts})
-    return rows
+    return {"fgsm": rows}
 
 
 def find(rows: Sequence[dict[str, Any]], defence: str, gradient: str, lam: int) -> dict[str, Any]:
-    """The one row of :func:`full_study` with these three; ``KeyError`` when there is none."""
+    """The one row of :func:`run`'s table with these three; ``KeyError`` when there is none."""
     for row in rows:
         if (row["defence"], row["gradient"], row["lambda"]) == (defence, gradient, lam):
             return row

@@ -21,17 +21,18 @@ class Settings(Tiered):
     epochs: int = 20
     eps: float = 0.1
     epsilons: tuple[float, ...] = (0.05, 0.1, 0.2)
-    masks: int = 20  # gradients averaged by the attacker, headline
-    passes: int = 10  # forward passes averaged by the defender under attack
-    clean_passes: int = 30
+    eot_samples: int = 20  # masks whose gradients the attacker averages, on all images
+    mc_samples: int = 10  # forward passes that the defender averages under attack
+    clean_mc_samples: int = 30  # the same without an attack
     curve_images: int = 100
-    curve_masks: int = 10
+    curve_eot_samples: int = 10  # masks averaged for the curves and for the sweep over fractions
+    prunings: int = 6  # fixed prunings among which attacks are transferred
     fractions: tuple[float, ...] = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0)
     # full tier only
     full_epochs: int = 0
     full_images: int = 0
-    full_masks: int = 0
-    full_passes: int = 0
+    full_eot_samples: int = 0
+    full_mc_samples: int = 0
     pgd_steps: int = 0
     adversarial: bool = False
     device: str = "cpu"
@@ -50,15 +51,18 @@ class Settings(Tiered):
 
     @classmethod
     def full(cls, *, dry_run: bool = False, device: str | None = None) -> Settings:
-        """CIFAR-10 at the sheet's sizes on a GPU; on a CPU fewer images and masks, and no adversarial training."""
+        """CIFAR-10 near the paper's sizes on a GPU; on a CPU fewer images and masks, and no adversarial training."""
         if dry_run:
-            small = dict(seeds=(0,), epochs=3, masks=2, passes=2, clean_passes=3, curve_images=40, curve_masks=2)
+            small = dict(
+                seeds=(0,), epochs=3, eot_samples=2, mc_samples=2, clean_mc_samples=3, curve_images=40, curve_eot_samples=2,
+                prunings=2,
+            )  # fmt: skip
             return cls(
-                **small, full_epochs=1, full_images=2, full_masks=2, full_passes=2, pgd_steps=2,
+                **small, full_epochs=1, full_images=2, full_eot_samples=2, full_mc_samples=2, pgd_steps=2,
                 adversarial=True, dry_run=True,
             )  # fmt: skip
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         if device == "cpu":
-            return cls(full_epochs=20, full_images=200, full_masks=20, full_passes=10, pgd_steps=10)
-        sizes = dict(full_epochs=40, full_images=1000, full_masks=100, full_passes=100, pgd_steps=40)
+            return cls(full_epochs=20, full_images=200, full_eot_samples=20, full_mc_samples=10, pgd_steps=10)
+        sizes = dict(full_epochs=40, full_images=1000, full_eot_samples=100, full_mc_samples=100, pgd_steps=40)
         return cls(**sizes, adversarial=True, device=device)

@@ -1,8 +1,10 @@
 """The chapter `sap_erratum`: its sizes, its defences and attacks, and the loops of its demo.
 
-A *defence* is a law of the mask, a place in the network and a budget; an *attack* is a backward rule and
+A *defence* is a law of the mask, a place in the network and a number of draws per neuron; an *attack* is a backward rule and
 an optimiser. Everything in the chapter is a cell (defence, attack, radius, seed), measured by
-:func:`measure`. Attack and evaluation never share masks.
+:func:`measure`. Attack and evaluation never share masks. Each network is measured on other images of the test set, so that the
+spread over networks holds the error of the sample too. All compute in float64, so that what is printed is the same on every
+processor.
 """
 
 from __future__ import annotations
@@ -14,25 +16,25 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from torch import nn
 
-from workings.chapters.sap_erratum.settings import ATTACKS, RULES, Settings
+from workings.chapters.sap_erratum.settings import ATTACKS, Settings
 from workings.checks import one_of
 from workings.robustness.attacks import (
     attack_gradient,
     eot_gradient,
-    gradient_free,
     margin_loss,
     pgd_linf,
     random_search_linf,
+    spsa_gradient,
 )
 from workings.robustness.closed_forms import joint_survival, number_of_draws, sap_probabilities, survival_probability
 from workings.robustness.data import Split, digits
 from workings.robustness.digits import train_digits_cnn
 from workings.robustness.evaluation import gradient_alignment, robust_accuracies
-from workings.robustness.flawed import poisson_activation_pruning, poisson_survival
-from workings.robustness.layers import ACTIVATIONS, configure, insert_flawed, insert_sap, pruning_layers
-from workings.robustness.sap import stochastic_activation_pruning
-from workings.runs.parallel import two_at_a_time
-from workings.runs.progress import counter, progress
+from workings.robustness.layers import ACTIVATIONS, configure, insert_poisson_pruning, insert_sap, pruning_layers
+from workings.robustness.poisson_pruning import poisson_activation_pruning, poisson_survival
+from workings.robustness.sap import BACKWARD_RULES, stochastic_activation_pruning
+from workings.runs.parallel import thread_map
+from workings.runs.progress import counter
 from workings.seeding import generator
 from workings.statistics import mean_and_sd
 
@@ -40,7 +42,7 @@ Key = TypeVar("Key")
 
 
 class Defence(NamedTuple):
-    """``law`` "multinomial" or "independent"; ``place`` "activations" or "convolutions"; ``budget`` draws / size.
+    """``law`` "multinomial" or "poisson"; ``place`` "activations" or "convolutions"; ``fraction``: draws per neuron.
 
     ``matched`` leaves out the activation behind the first linear layer, so that both places have the same number of
     layers in the small network.
@@ -48,23 +50,23 @@ class Defence(NamedTuple):
 
     law: str = "multinomial"
     place: str = "activations"
-    budget: float = 1.0
+    fraction: float = 1.0
     matched: bool = False
 
-    def build(self, dense: nn.Module, rule: str, source: torch.Generator | None = None) -> nn.Module:
-        """A copy of ``dense`` with this defence, whose backward rule is ``rule``."""
-        insert = (
-            insert_sap if one_of(self.law, "law", ("multinomial", "independent")) == "multinomial" else insert_flawed
-        )
+    def build(self, dense: nn.Module, rule: str, masks: torch.Generator | None = None) -> nn.Module:
+        """A copy of ``dense`` with this defence, whose backward rule is ``rule`` and which draws from ``masks``."""
+        laws = {"multinomial": insert_sap, "poisson": insert_poisson_pruning}
+        insert = laws[one_of(self.law, "law", tuple(laws))]
         convolutions = one_of(self.place, "place", ("activations", "convolutions")) == "convolutions"
         after = nn.Conv2d if convolutions else ACTIVATIONS
-        model = insert(dense, after=after, fraction=self.budget, backward=rule, generator=source)
+        model = insert(dense, after=after, fraction=self.fraction, backward=rule, generator=masks)
         if self.matched and not convolutions:
             list(pruning_layers(model))[-1].enabled = False
         return model
 
 
-FLAWED = Defence("independent", "convolutions", 2.0)
+SAP = Defence()
+PROGRAM_2018 = Defence("poisson", "convolutions", 2.0)
 
 
 class Trained(NamedTuple):
@@ -74,28 +76,36 @@ class Trained(NamedTuple):
     net: nn.Module
     test: Split
 
+    def images(self, number: int) -> Split:
+        """``number`` of the held-out images: the first for seed 0, the next for seed 1 and so on, from the start again at the end."""
+        index = (torch.arange(number) + self.seed * number) % len(self.test.labels)
+        return Split(self.test.images[index], self.test.labels[index])
+
 
 def train_networks(settings: Settings) -> list[Trained]:
-    """The small digit network, once for each of ``settings.seeds``."""
-    train, test = digits()
+    """The small digit network, trained once per seed of ``settings.seeds``."""
+    train, test = digits(dtype=torch.float64)
     train_one = lambda seed: Trained(seed, train_digits_cnn(train, seed, epochs=settings.epochs), test)
-    return two_at_a_time(train_one, settings.seeds)
+    return thread_map(train_one, settings.seeds)
 
 
 class Attack(NamedTuple):
-    """An attack's sizes: ``step`` and ``old_step`` are in units of the radius."""
+    """An attack's sizes: ``step`` and ``old_step`` (the 2018 attack's) are in units of the radius."""
 
     steps: int
-    masks: int
+    eot_samples: int
     step: float
     old_steps: int
     old_step: float
 
 
-def demo_attack(settings: Settings, masks: int, stretch: int = 1) -> Attack:
-    """Sign PGD with path 2.5 eps; the 2018 attack gets as many gradients, one a step, and its own path of 6.25 eps."""
+def demo_attack(settings: Settings, eot_samples: int, stretch: int = 1, path: float = 2.5) -> Attack:
+    """Sign PGD with ``settings.steps * stretch`` steps whose sizes add up to ``path`` radii.
+
+    The 2018 attack gets as many gradients, one per step, and its own path of 6.25 radii.
+    """
     steps = settings.steps * stretch
-    return Attack(steps, masks, 2.5 / steps, steps * masks, 6.25 / (steps * masks))
+    return Attack(steps, eot_samples, path / steps, steps * eot_samples, 6.25 / (steps * eot_samples))
 
 
 class Attacked(NamedTuple):
@@ -107,22 +117,22 @@ class Attacked(NamedTuple):
 
 def run_attack(
     dense: nn.Module, defence: Defence | None, kind: str, x: torch.Tensor, y: torch.Tensor, eps: float,
-    sizes: Attack, source: torch.Generator | None = None,
+    sizes: Attack, masks: torch.Generator | None = None,
 ) -> Attacked:  # fmt: skip
     """Margin-loss attack ``kind`` (one of :data:`ATTACKS`) on ``dense`` under ``defence`` (None: the dense net itself).
 
-    "2018": autodiff, one mask a step, signs fed into Adam. The three rules: sign PGD with ``sizes.masks`` masks a
-    step. "transfer": sign PGD on the dense network.
+    "2018": autodiff, one mask per step, signs fed into Adam. The three rules: sign PGD with ``sizes.eot_samples`` masks per
+    step, drawn from ``masks``. "transfer": sign PGD on the dense network.
     """
     one_of(kind, "kind", ATTACKS)
     nans = 0
     rule = "pathwise" if kind == "2018" else kind
-    model = dense if defence is None or kind == "transfer" else defence.build(dense, rule, source)
-    masks = 1 if kind in ("2018", "transfer") or model is dense else sizes.masks
+    model = dense if defence is None or kind == "transfer" else defence.build(dense, rule, masks)
+    samples = 1 if kind in ("2018", "transfer") or model is dense else sizes.eot_samples
 
     def gradient(point: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         nonlocal nans
-        found = eot_gradient(lambda z: margin_loss(model(z), labels), point, masks)
+        found = eot_gradient(lambda z: margin_loss(model(z), labels), point, samples)
         nans += found.nans
         return found.mean
 
@@ -134,130 +144,138 @@ def run_attack(
 
 
 def measure(
-    trained: Trained, defence: Defence | None, kind: str, eps: float, images: int, sizes: Attack, passes: int
+    trained: Trained, defence: Defence | None, kind: str, eps: float, images: int, sizes: Attack, mc_samples: int
 ) -> dict[str, Any]:
     """One cell: accuracy under attack by the single-pass and the mean-of-passes rule, with the NaN count.
 
-    ``eps=0`` measures clean accuracy. Masks of the attack and of the evaluation come from different streams.
+    ``eps=0`` measures clean accuracy. ``moved`` is the mean size of the change, in radii (at most 1). Masks of the attack and of
+    the evaluation come from different streams.
     """
-    seed, dense, test = trained
-    x, y = test.images[:images], test.labels[:images]
+    seed, dense = trained.seed, trained.net
+    x, y = trained.images(images)
     found = Attacked(x, 0)
     if eps > 0:
-        found = run_attack(
-            dense, defence, kind, x, y, eps, sizes, generator(seed, "erratum", "attack", device=x.device)
-        )
-    device = generator(seed, "erratum", "evaluate", device=x.device)
-    model = dense if defence is None else defence.build(dense, "mask", device)
-    result = robust_accuracies(model, found.images, y, 1 if defence is None else passes)
-    single, mean = result["single"], result["mean-softmax"]
-    return {"seed": seed, "attack": kind, "eps": eps, "single": single.value, "mean": mean.value, "nans": found.nans}
+        masks = generator(seed, "erratum", "attack", device=x.device)
+        found = run_attack(dense, defence, kind, x, y, eps, sizes, masks)
+    fresh = generator(seed, "erratum", "evaluate", device=x.device)
+    model = dense if defence is None else defence.build(dense, "mask", fresh)
+    result = robust_accuracies(model, found.images, y, 1 if defence is None else mc_samples)
+    moved = float((found.images - x).abs().mean()) / eps if eps > 0 else 0.0
+    return {
+        "seed": seed, "attack": kind, "eps": eps, "single": result["single"].value, "mean": result["mean-softmax"].value,
+        "moved": moved, "nans": found.nans,
+    }  # fmt: skip
 
 
 def over_seeds(rows: Iterable[dict[str, Any]], rule: str = "single") -> tuple[float, float]:
-    """Mean and standard deviation (n - 1) over seeds of ``rule`` ("single" or "mean")."""
+    """Mean and sample standard deviation (``ddof=1``) over seeds of the entry ``rule`` ("single", "mean" or "moved")."""
     return mean_and_sd(row[rule] for row in rows)
 
 
 def _over_networks(
     nets: Sequence[Trained], keys: Iterable[Key], work: Callable[[Trained, Key], dict[str, Any]]
 ) -> dict[Key, list[dict[str, Any]]]:
-    """``{key: [work(net, key) for net in nets]}``; every cell draws from streams of its own, so two run at a time."""
+    """``{key: [work(net, key) for net in nets]}``; every cell draws from streams of its own, so two can run at a time."""
     keys = list(keys)
-    rows = iter(two_at_a_time(lambda cell: work(*cell), [(net, key) for key in keys for net in nets]))
+    rows = iter(thread_map(lambda cell: work(*cell), [(net, key) for key in keys for net in nets]))
     return {key: [next(rows) for _ in nets] for key in keys}
 
 
 def backward_rules(
     nets: Sequence[Trained], defence: Defence | None, kinds: Iterable[str], settings: Settings
 ) -> dict[str, list[dict[str, Any]]]:
-    """Attack ``kind`` -> one row a network, at the headline's radius and sizes."""
-    sizes = demo_attack(settings, settings.masks)
-    common = settings.eps, settings.images, sizes, settings.passes
+    """Attack ``kind`` -> one row per network, at the radius and sizes of the main comparison."""
+    sizes = demo_attack(settings, settings.eot_samples)
+    common = settings.eps, settings.images, sizes, settings.mc_samples
     return _over_networks(nets, kinds, lambda net, kind: measure(net, defence, kind, *common))
 
 
-def budget_grid(nets: Sequence[Trained], settings: Settings) -> dict[tuple[str, str, float], list[dict[str, Any]]]:
-    """(law, place, budget) -> rows under pathwise PGD: matched layers, matched budgets."""
-    sizes = demo_attack(settings, settings.grid_masks)
-    common = settings.eps, settings.grid_images, sizes, settings.passes
-    cells = [(law, place, budget) for law in ("independent", "multinomial")
-             for place in ("convolutions", "activations") for budget in (0.5, 1.0, 2.0)]  # fmt: skip
-    return _over_networks(nets, cells, lambda net, cell: measure(net, Defence(*cell, True), "pathwise", *common))
+def fraction_grid(
+    nets: Sequence[Trained], settings: Settings, eps: float
+) -> dict[tuple[str, str, float], list[dict[str, Any]]]:
+    """(law, place, fraction) -> rows under pathwise PGD at radius ``eps`` (0: clean), with the same layers pruned in all."""
+    sizes = demo_attack(settings, settings.grid_eot_samples)
+    common = settings.grid_images, sizes, settings.mc_samples
+    cells = [(law, place, fraction) for law in ("poisson", "multinomial")
+             for place in ("convolutions", "activations") for fraction in (0.5, 1.0, 2.0)]  # fmt: skip
+    return _over_networks(nets, cells, lambda net, cell: measure(net, Defence(*cell, True), "pathwise", eps, *common))
 
 
 def radius_sweep(
     nets: Sequence[Trained], settings: Settings, fraction: float, rule: str
 ) -> dict[float, list[dict[str, Any]]]:
-    """Radius -> rows, for faithful SAP of ``fraction`` under PGD with ``rule``; radius 0 is clean accuracy."""
-    sizes = demo_attack(settings, settings.sweep_masks)
-    common = settings.sweep_images, sizes, settings.passes
+    """Radius -> rows, for SAP of ``fraction`` under PGD with ``rule``; radius 0 is clean accuracy."""
+    sizes = demo_attack(settings, settings.sweep_eot_samples)
+    common = settings.sweep_images, sizes, settings.mc_samples
     radii = (0.0, *settings.radii)
-    return _over_networks(nets, radii, lambda net, eps: measure(net, Defence(budget=fraction), rule, eps, *common))
+    return _over_networks(nets, radii, lambda net, eps: measure(net, Defence(fraction=fraction), rule, eps, *common))
 
 
-def checklist(trained: Trained, settings: Settings) -> dict[str, dict[str, Any]]:
-    """The defender's four questions on one network: name -> row. All against faithful SAP at the headline's budget."""
-    defence, eps = Defence(budget=settings.fraction), settings.eps
-    sizes, images, passes = demo_attack(settings, settings.masks), settings.images, settings.passes
+def checklist(nets: Sequence[Trained], settings: Settings) -> dict[str, list[dict[str, Any]]]:
+    """What :func:`backward_rules` leaves open of the questions to the pathwise attack on SAP: name -> one row per network.
 
-    def cell(kind: str, radius: float = eps, size: Attack = sizes) -> dict[str, Any]:
-        return measure(trained, defence, kind, radius, images, size, passes)
+    All at ``settings.fraction``. More steps are tried in two ways: with the same path (the steps are four times smaller) and
+    with the same step.
+    """
+    defence, eps = Defence(fraction=settings.fraction), settings.eps
 
-    questions: dict[str, Callable[[], dict[str, Any]]] = {
-        "pathwise PGD": lambda: cell("pathwise"),
-        "four times the steps": lambda: cell("pathwise", size=demo_attack(settings, settings.masks, 4)),
-        "radius 0.5": lambda: cell("pathwise", radius=0.5),
-        "transfer": lambda: cell("transfer"),
-        "random search": lambda: _random_search(trained, defence, settings),
-        "identity rule": lambda: cell("identity"),
+    def cell(net: Trained, radius: float = eps, **sizes: float) -> dict[str, Any]:
+        size = demo_attack(settings, settings.eot_samples, **sizes)
+        return measure(net, defence, "pathwise", radius, settings.images, size, settings.mc_samples)
+
+    questions: dict[str, Callable[[Trained], dict[str, Any]]] = {
+        "4 x the steps, same path": lambda net: cell(net, stretch=4),
+        "4 x the steps, same step": lambda net: cell(net, stretch=4, path=10.0),
+        "radius 0.5": lambda net: cell(net, 0.5),
+        "random search": lambda net: _random_search(net, defence, settings),
     }
-    return {name: ask() for name, ask in progress(questions.items(), "questions")}
+    return _over_networks(nets, questions, lambda net, name: questions[name](net))
 
 
 def _random_search(trained: Trained, defence: Defence, settings: Settings) -> dict[str, Any]:
-    seed, dense, test = trained
-    x, y = test.images[: settings.images], test.labels[: settings.images]
-    source = generator(seed, "erratum", "search")
-    model = defence.build(dense, "mask", source)
+    seed, eps = trained.seed, settings.eps
+    x, y = trained.images(settings.images)
+    masks = generator(seed, "erratum", "search")
+    model = defence.build(trained.net, "mask", masks)
     with torch.no_grad():
-        score = lambda point, labels: sum(margin_loss(model(point), labels) for _ in range(settings.sweep_masks))
-        adv = random_search_linf(score, x, y, settings.eps, settings.tries, generator=source)
+        score = lambda point, labels: sum(margin_loss(model(point), labels) for _ in range(settings.sweep_eot_samples))
+        adv = random_search_linf(score, x, y, eps, settings.tries, generator=masks)
     configure(model, generator=generator(seed, "erratum", "evaluate"))
-    result = robust_accuracies(model, adv, y, settings.passes)
+    result = robust_accuracies(model, adv, y, settings.mc_samples)
     single, mean = result["single"].value, result["mean-softmax"].value
-    return {"seed": seed, "attack": "search", "eps": settings.eps, "single": single, "mean": mean, "nans": 0}
+    moved = float((adv - x).abs().mean()) / eps
+    return {"seed": seed, "attack": "search", "eps": eps, "single": single, "mean": mean, "moved": moved, "nans": 0}
 
 
 class Alignment(NamedTuple):
-    """``cosine[rule]`` (len(samples), probe images) with the reference; ``ceiling`` (images,): the reference with itself."""
+    """``cosine[rule]`` (numbers of masks, probe images) with the reference; ``ceiling`` (images,): the reference with itself."""
 
     cosine: dict[str, torch.Tensor]
     ceiling: torch.Tensor
 
 
 def alignment_curves(trained: Trained, defence: Defence, settings: Settings) -> Alignment:
-    """Cosine of each rule's K-mask gradient with the gradient-free reference, at clean images.
+    """Cosine of each rule's gradient, averaged over K masks, with the SPSA reference, at clean images.
 
     The reference is two independent halves; ``ceiling`` estimates the cosine of the whole with the truth
     from that of the halves, ``sqrt(2 c / (1 + c))`` (Spearman-Brown).
     """
     seed, dense, test = trained
     x, y = test.images[: settings.probe_images], test.labels[: settings.probe_images]
-    source = generator(seed, "erratum", "probe")
-    model = defence.build(dense, "mask", source)
+    draws = generator(seed, "erratum", "probe")
+    model = defence.build(dense, "mask", draws)
     cosine = {}
-    with counter(2 + len(RULES) * len(settings.samples), "gradients") as tick:
+    with counter(2 + len(BACKWARD_RULES) * len(settings.probe_eot_samples), "gradients") as tick:
         halves = []
         for _ in range(2):
-            halves.append(gradient_free(model, x, y, settings.probe_passes, settings.probe_width, source))
+            halves.append(spsa_gradient(model, x, y, settings.spsa_pairs, settings.spsa_width, draws))
             tick()
         agreement = gradient_alignment(*halves).clamp(min=0)
         ceiling = (2 * agreement / (1 + agreement)).sqrt()
-        for rule in RULES:
+        for rule in BACKWARD_RULES:
             configure(model, backward=rule)
             found = []
-            for k in settings.samples:
+            for k in settings.probe_eot_samples:
                 found.append(gradient_alignment(attack_gradient(model, samples=k)(x, y), halves[0] + halves[1]))
                 tick()
             cosine[rule] = torch.stack(found)
@@ -275,7 +293,7 @@ class Neuron(NamedTuple):
     mask_error: torch.Tensor
 
 
-def one_neuron(h: torch.Tensor, size: int, draws: int, source: torch.Generator) -> Neuron:
+def one_neuron(h: torch.Tensor, size: int, draws: int, masks: torch.Generator) -> Neuron:
     """Output and own slope of neuron 0 of a map (h, 1, 1, ..., 1) of ``size`` neurons, SAP at fraction 1, ``draws`` masks."""
     rows: list[list[tuple[float, float]]] = []
     with counter(len(h), "values of h") as tick:
@@ -285,7 +303,7 @@ def one_neuron(h: torch.Tensor, size: int, draws: int, source: torch.Generator) 
             stats = []
             for rule in ("pathwise", "mask"):
                 point = maps.clone().requires_grad_(True)
-                out = stochastic_activation_pruning(point, 1.0, rule, source)[:, 0]
+                out = stochastic_activation_pruning(point, 1.0, rule, masks)[:, 0]
                 (slope,) = torch.autograd.grad(out.sum(), point)
                 stats += [out.detach(), slope[:, 0]]
             rows.append([(float(s.mean()), float(s.std()) / math.sqrt(draws)) for s in (stats[0], stats[1], stats[3])])
@@ -295,19 +313,19 @@ def one_neuron(h: torch.Tensor, size: int, draws: int, source: torch.Generator) 
 
 
 def five_differences(draws: int, seed: int = 0) -> list[dict[str, Any]]:
-    """The five differences of claim err-1, each measured on the two layers: rows of (what, faithful, flawed, differ)."""
-    source = generator(seed, "erratum", "differences")
+    """The five differences of claim err-1, each measured on the two layers: rows of (what, SAP, 2018 program, differ)."""
+    masks = generator(seed, "erratum", "differences")
     net = nn.Sequential(
         nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU(), nn.Conv2d(2, 2, 3), nn.BatchNorm2d(2), nn.ReLU()
     )
     behind = [[type(m[0]).__name__ for m in model if isinstance(m, nn.Sequential)]
-              for model in (insert_sap(net), insert_flawed(net))]  # fmt: skip
-    last = [isinstance(model[-1], nn.Sequential) for model in (insert_sap(net), insert_flawed(net))]
+              for model in (insert_sap(net), insert_poisson_pruning(net))]  # fmt: skip
+    last = [isinstance(model[-1], nn.Sequential) for model in (insert_sap(net), insert_poisson_pruning(net))]
     h = torch.tensor([[3.0, 2.0, 1.0, 1.0]], dtype=torch.float64).repeat(draws, 1)
     p = sap_probabilities(h[:1])
     q, k = survival_probability(p, 4)[0], poisson_survival(p, 8.0)[0]
-    kept_sap = stochastic_activation_pruning(h, 1.0, "mask", source) != 0
-    kept_2018 = poisson_activation_pruning(h, 8.0, source, "mask") != 0
+    kept_sap = stochastic_activation_pruning(h, 1.0, "mask", masks) != 0
+    kept_2018 = poisson_activation_pruning(h, 8.0, masks, "mask") != 0
     both = [float((kept[:, 0] & kept[:, 1]).double().mean()) for kept in (kept_sap, kept_2018)]
     expect = [float(joint_survival(p, 4)[0, 0, 1]), float(k[0] * k[1])]
     error = 4 * math.sqrt(0.25 / draws)
@@ -316,17 +334,17 @@ def five_differences(draws: int, seed: int = 0) -> list[dict[str, Any]]:
     share = float(survival_probability(sap_probabilities(flat), number_of_draws(1.0, 1000)).mean())
     share_2018 = float(poisson_survival(sap_probabilities(flat), 2000.0).mean())
     shown = (
-        stochastic_activation_pruning(h, 1.0, "mask", source).amax(0),
-        poisson_activation_pruning(h, 8.0, source).amax(0),
+        stochastic_activation_pruning(h, 1.0, "mask", masks).amax(0),
+        poisson_activation_pruning(h, 8.0, masks).amax(0),
     )
     scale = torch.allclose(shown[0], h[0] / q) and torch.allclose(shown[1], h[0] / (k + 1e-8))
     wrong = {"ReLU"}, {"Conv2d"}
     return [
-        {"what": "tensor that is pruned", "faithful": "output of the activation", "flawed": "output of the convolution",
+        {"what": "tensor that is pruned", "SAP": "output of the activation", "2018 program": "output of the convolution",
          "differ": tuple(set(b) for b in behind) == wrong},
-        {"what": "the network's last activation", "faithful": "pruned", "flawed": "not pruned", "differ": last == [True, False]},
-        {"what": "two neurons of one map", "faithful": "compete for the draws", "flawed": "independent", "differ": law},
-        {"what": "share kept, flat layer", "faithful": f"{share:.3f}", "flawed": f"{share_2018:.3f}",
+        {"what": "the network's last activation", "SAP": "pruned", "2018 program": "not pruned", "differ": last == [True, False]},
+        {"what": "two neurons of one map", "SAP": "compete for the draws", "2018 program": "independent", "differ": law},
+        {"what": "share kept, flat layer", "SAP": f"{share:.3f}", "2018 program": f"{share_2018:.3f}",
          "differ": abs(share - (1 - math.exp(-1))) < 1e-3 and abs(share_2018 - (1 - math.exp(-2))) < 1e-3},
-        {"what": "survivors are divided by", "faithful": "1 - (1 - p)^a", "flawed": "1 - exp(-2ap) + 1e-8", "differ": scale},
+        {"what": "survivors are divided by", "SAP": "1 - (1 - p)^a", "2018 program": "1 - exp(-2ap) + 1e-8", "differ": scale},
     ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""The flawed 2018 mask: what it is, and each way in which it is not SAP."""
+"""Poisson activation pruning, the layer of the 2018 program: what it is, and each way in which it is not SAP."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from workings.robustness.closed_forms import joint_survival, sap_probabilities, survival_probability
-from workings.robustness.flawed import poisson_activation_pruning, poisson_survival
+from workings.robustness.poisson_pruning import poisson_activation_pruning, poisson_survival
 from workings.robustness.sap import stochastic_activation_pruning
 from workings.seeding import generator
 
@@ -44,26 +44,26 @@ def test_its_pairs_are_independent_where_sap_has_negative_association():
     error = math.sqrt(k * k * (1 - k * k) / n)
     assert (both - k * k).abs().max() < 5 * error
     p = sap_probabilities(h)
-    q, faithful = float(survival_probability(p, a)[0, 0]), float(joint_survival(p, a)[0, 0, 1])
-    assert 1 - faithful / q**2 > 5 * error / k**2  # SAP's pairs would be seen to depend at this tolerance
+    q, sap = float(survival_probability(p, a)[0, 0]), float(joint_survival(p, a)[0, 0, 1])
+    assert 1 - sap / q**2 > 5 * error / k**2  # SAP's pairs would be seen to depend at this tolerance
 
 
-@pytest.mark.parametrize(("budget", "share"), [(1.0, 0.632), (2.0, 0.865)])
-def test_twice_the_budget_keeps_more_of_a_flat_map(budget, share):
+@pytest.mark.parametrize(("fraction", "share"), [(1.0, 0.632), (2.0, 0.865)])
+def test_twice_the_draws_keep_more_of_a_flat_map(fraction, share):
     h = torch.ones(50, 4096)
-    flawed = (poisson_activation_pruning(h, budget * 4096, generator(0, "share")) != 0).double().mean()
+    poisson = (poisson_activation_pruning(h, fraction * 4096, generator(0, "share")) != 0).double().mean()
     # 50 x 4096 independent keeps: standard error sqrt(0.24 / 204800) = 0.0011.
-    assert float(flawed) == pytest.approx(share, abs=0.006)
-    faithful = (stochastic_activation_pruning(h, 1.0, generator=generator(0, "sap")) != 0).double().mean()
-    assert float(faithful) == pytest.approx(0.632, abs=0.006)
+    assert float(poisson) == pytest.approx(share, abs=0.006)
+    sap = (stochastic_activation_pruning(h, 1.0, generator=generator(0, "sap")) != 0).double().mean()
+    assert float(sap) == pytest.approx(0.632, abs=0.006)
 
 
-@pytest.mark.parametrize(("budget", "left"), [(1.0, 0.418), (2.0, 0.687)])
-def test_autodiff_leaves_more_of_the_own_gradient_at_twice_the_budget(budget, left):
+@pytest.mark.parametrize(("fraction", "left"), [(1.0, 0.418), (2.0, 0.687)])
+def test_autodiff_leaves_more_of_the_own_gradient_at_twice_the_draws(fraction, left):
     # One output's derivative by its own input, mean over masks, flat map: 1 - b e^-b / (1 - e^-b).
     a, n = 400, 400
     h = torch.ones(n, a, dtype=torch.float64, requires_grad=True)
-    out = poisson_activation_pruning(h, budget * a, generator(0, "grad"))
+    out = poisson_activation_pruning(h, fraction * a, generator(0, "grad"))
     (grad,) = torch.autograd.grad(out[:, :100].sum(), h)
     own = grad[:, :100].mean() - grad[:, 100:].mean()  # the common part of the scale's derivative cancels
     error = float(grad[:, :100].mean(dim=1).std()) / math.sqrt(n)
@@ -91,20 +91,20 @@ def test_zero_rows_and_single_live_neurons_give_no_nan(rule):
     assert out.isfinite().all() and h.grad.isfinite().all() and (out[0] == 0).all()
 
 
-def test_it_differs_from_sap_in_the_law_even_at_the_same_budget():
+def test_it_differs_from_sap_in_the_law_even_at_the_same_number_of_draws():
     p = sap_probabilities(MAP)
     assert (poisson_survival(p, 5) - survival_probability(p, 5)).abs().max() > 0.02
 
 
 @pytest.mark.parametrize(
-    ("h", "budget", "message"),
+    ("h", "mean_draws", "message"),
     [
         (torch.tensor([[1.0, math.nan]]), 4, "NaN"),
-        (torch.ones(2, 3), -1.0, "budget"),
-        (torch.ones(2, 3), math.inf, "budget"),
+        (torch.ones(2, 3), -1.0, "mean_draws"),
+        (torch.ones(2, 3), math.inf, "mean_draws"),
         (torch.ones(3), 4, "batch"),
     ],
 )
-def test_bad_input_is_refused(h, budget, message):
+def test_bad_input_is_refused(h, mean_draws, message):
     with pytest.raises(ValueError, match=message):
-        poisson_activation_pruning(h, budget)
+        poisson_activation_pruning(h, mean_draws)

@@ -1,0 +1,93 @@
+"""The chapter `sap`: its helpers for digits, its fixed prunings, and its resumable CIFAR-10 table."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from workings.chapters.sap import demo, full
+from workings.chapters.sap.settings import LAMBDAS, Settings
+from workings.robustness.data import Split, digits
+from workings.robustness.networks import digits_cnn
+from workings.seeding import generator
+
+
+def net():
+    return digits_cnn(generator(0, "test net")).double().eval()
+
+
+def images(n=12):
+    x = torch.rand(n, 1, 8, 8, generator=generator(1, "images"), dtype=torch.float64)
+    return Split(x, torch.arange(n) % 10)
+
+
+def test_the_accuracy_of_one_pass_and_of_the_mean_differ_as_they_should():
+    # Three passes over two images: the first is right twice of three, with little confidence, the second always.
+    first = torch.tensor([[0.6, 0.4], [0.6, 0.4], [0.1, 0.9]])
+    second = torch.tensor([[0.2, 0.8]] * 3)
+    single, mean = demo.accuracies(torch.stack([first, second], dim=1), torch.tensor([0, 1]))
+    assert single == pytest.approx(5 / 6) and mean == 0.5  # the mean softmax of the first image is (0.43, 0.57)
+
+
+def test_a_pruned_network_draws_from_a_stream_named_after_fraction_and_rule():
+    x = images().images
+    one, again = (demo.with_sap(net(), 0, 0.5)(x) for _ in range(2))
+    assert torch.equal(one, again)
+    assert not torch.equal(one, demo.with_sap(net(), 0, 0.5, "identity")(x))
+
+
+def test_digits_training_ticks_once_per_step_and_two_threads_change_nothing():
+    train = Split(*(part[:130] for part in digits(dtype=torch.float64)[0]))
+    both = demo.train_cnns(train, (0, 1), 1)
+    assert next(both[0].parameters()).dtype == torch.float64
+    ticks = []
+    alone = demo.train_digits_cnn(train, 1, epochs=1, on_step=lambda: ticks.append(1))
+    assert len(ticks) == 130 // 64
+    for a, b in zip(both[1].parameters(), alone.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_images_aimed_at_a_fixed_pruning_are_shown_to_the_same_one_and_to_others(monkeypatch):
+    """At radius 0 each column is the clean accuracy of one fixed pruning, whatever the row."""
+    settings = Settings(prunings=3, eps=0.0)
+    test = images()
+    table = demo.pruning_transfer(net(), test, 0, settings)
+    assert table.shape == (3, 4) and np.array_equal(table, np.repeat(table[:1], 3, axis=0))
+    masks = generator(0, "sap", "fixed pruning", 1)
+    second = demo.insert_sap(net(), generator=masks)(test.images).argmax(1)
+    assert table[0, 1] == float((second == test.labels).double().mean())
+
+
+def test_curves_begin_at_the_clean_accuracy_and_hold_every_rule_for_both_fractions():
+    settings = Settings.full(dry_run=True)
+    found = demo.attack_curves([net()], images(), (0,), settings)
+    rules = {"mask", "identity", "pathwise", "dense"}
+    for name in ("SAP-25", "SAP-100"):
+        assert {rule for defence, rule in found if defence == name} == rules
+        clean = [found[name, rule][0, 0] for rule in rules]
+        assert all(np.array_equal(value, clean[0]) for value in clean)
+    assert found["dense", "dense"].shape == (1, len(settings.epsilons) + 1, 2)
+
+
+def test_the_full_table_resumes_and_every_row_names_data_and_classes(tmp_path, monkeypatch):
+    monkeypatch.setenv("WORKINGS_RUNS", str(tmp_path))
+    monkeypatch.setenv("WORKINGS_QUIET", "1")
+    settings = Settings.full(dry_run=True)
+    rows = full.run(settings)["fgsm"]
+    assert full.run(settings)["fgsm"] == rows
+    assert all(row["data"] == "generated noise" and row["images"] == 2 for row in rows)
+    assert all(sum(map(int, row["class_counts"].split())) == row["images"] for row in rows)
+    json.dumps(rows, allow_nan=False)
+    assert [row["lambda"] for row in rows if row["defence"] == "dense" and row["gradient"] == "dense"] == list(LAMBDAS)
+    assert full.find(rows, "SAP-100", "PGD identity", 8)["masks"] == 1
+    with pytest.raises(KeyError, match="no row"):
+        full.find(rows, "nobody", "mask", 1)
+
+
+def test_images_of_one_class_are_refused_before_anything_is_trained(tmp_path, monkeypatch):
+    monkeypatch.setenv("WORKINGS_RUNS", str(tmp_path))
+    same = Split(torch.zeros(30, 3, 32, 32, dtype=torch.uint8), torch.zeros(30, dtype=torch.int64))
+    monkeypatch.setattr(full, "_cifar", lambda *_: (same, same, "a folder in class order"))
+    with pytest.raises(ValueError, match="30 of 30 images are of class 0"):
+        full.run(Settings.full(dry_run=True))
