@@ -9,6 +9,7 @@ import torch
 
 from workings.chapters.giraffe import demo as study
 from workings.chapters.giraffe import scratch as scratch
+from workings.chapters.giraffe import values
 from workings.chapters.giraffe.demo import Base
 from workings.chapters.giraffe.settings import Settings
 from workings.language_models.lines_task import IGNORE, Lines, lines_batch
@@ -46,10 +47,83 @@ def test_every_distance_points_at_the_answer():
 
 @pytest.mark.parametrize(
     ("accuracy", "expected"),
-    [({1: 0.99, 2: 0.9, 4: 0.8, 8: 0.4}, 4), ({1: 0.7, 2: 0.9}, 0), ({1: 0.9, 2: 0.7, 4: 0.95}, 1), ({8: 0.9, 1: 0.9}, 8)],
+    [({1: 0.99, 2: 0.9, 4: 0.5, 8: 0.4}, 4), ({1: 0.7, 2: 0.3, 4: 0.6}, 1), ({1: 0.4, 2: 0.2, 4: 0.25}, 4), ({8: 0.9, 1: 0.9}, 8)],
 )  # fmt: skip
-def test_reach_stops_at_the_first_failure(accuracy, expected):
-    assert study.reach(accuracy) == expected
+def test_the_longest_length_stops_at_the_first_that_has_less_than_half(accuracy, expected):
+    assert values.longest_length(accuracy) == expected
+
+
+def curves(**by_name):
+    """Rows of retrieval: accuracies at 1, 2, 4, 8 times L of two seeds, by "train>eval"."""
+    return [
+        {"seed": seed, "train": name.split(">")[0], "eval": name.split(">")[1], "multiple": m, "accuracy": a}
+        for name, seeds in by_name.items() for seed, curve in enumerate(seeds) for m, a in zip((1, 2, 4, 8), curve, strict=True)
+    ]  # fmt: skip
+
+
+MEASURED = curves(**{
+    "none>RoPE": ([1.0, 0.5, 0.3, 0.1], [0.9, 0.6, 0.4, 0.2]),
+    "RoPE>RoPE": ([1.0, 0.6, 0.2, 0.1], [1.0, 0.6, 0.2, 0.1]),
+    "linear 4>linear 4": ([0.9, 0.8, 0.8, 0.2], [1.0, 0.9, 0.4, 0.4]),
+    "linear 4>linear 8": ([0.0, 0.0, 0.0, 0.7], [0.0, 0.0, 0.0, 0.8]),
+    "power 0.5>power 0.5": ([1.0, 0.2, 0.1, 0.0], [1.0, 0.4, 0.2, 0.0]),
+    "truncated>truncated": ([0.8, 0.6, 0.4, 0.1], [0.9, 0.7, 0.4, 0.1]),
+    "randomised>linear 4": ([0.7, 0.5, 0.4, 0.1], [0.8, 0.6, 0.1, 0.1]),
+})  # fmt: skip
+
+
+def test_the_claims_compare_paired_seeds():
+    found = values.retrieval_values(MEASURED, Settings.demo())
+    half = math.sqrt(0.5)  # sd of two values is their distance times this
+    expected = {
+        "gir-1": (0.35, 0.1 * half),
+        "gir-2": (3.0, 2 * half),  # 4 for the first seed, 2 for the second
+        "gir-3": (0.45, 0.1 * half),
+        "gir-4": (0.2, 0.0),  # both differences have the mean 0.2; the first is taken
+        "gir-5": (0.05, 0.1 * half),  # the lead at L; the loss at 4L is 0.45
+        "gir-6": (0.375, 0.25 * half),
+        # linear 2.5/3 and 2.3/3, the best of the others truncated with 1.8/3 and 2.0/3
+        "gir-12": (0.4 / 3, 0.4 / 3 * half),
+    }
+    assert set(found) == set(expected)
+    for name, pair in expected.items():
+        assert found[name] == pytest.approx(pair, abs=1e-12), name
+
+
+def test_what_was_not_measured_is_left_out_and_a_ratio_to_nothing_too():
+    rows = [row for row in MEASURED if row["train"] != "power 0.5"]
+    assert set(values.retrieval_values(rows, Settings.demo())) == {"gir-1", "gir-2", "gir-3", "gir-4", "gir-6"}
+    blind = [{**row, "accuracy": 0.0} for row in MEASURED]
+    assert "gir-6" not in values.retrieval_values(blind, Settings.demo())
+
+
+@pytest.mark.parametrize(
+    ("near", "far", "at_4", "holds"), [(1.5, 1.55, 0.3, True), (1.5, 1.6, 0.3, False), (1.5, 1.5, 0.5, False)]
+)
+def test_the_window_claim_needs_flat_perplexity_and_lost_retrieval(near, far, at_4, holds):
+    text = [{"seed": 0, "train": "window L", "near": near, "far": far}]
+    assert values.window_holds(text, curves(**{"window L>RoPE": ([1.0, 0.5, at_4, 0.1],)})) is holds
+
+
+def test_a_run_whose_models_did_not_learn_decides_nothing(finished):
+    settings, folder, tables = finished
+    store = Store(folder / "cells.jsonl", settings)
+    rows = {part: [r for job in scratch.cells(settings) if job[0] == part for r in store.get("/".join(map(str, job)))]
+            for part in scratch.PARTS}  # fmt: skip
+    assert values.base_accuracy(rows["lines"]) < values.LEARNT
+    assert {row["claim"] for row in tables["values"]} >= {
+        "gir-1",
+        "gir-9",
+        "gir-10",
+    }  # a dry run goes through every door
+    real = dataclasses.replace(settings, dry_run=False)
+    decided, (note,) = scratch.claim_values(rows, real)
+    assert decided == [] and "too small to decide" in note["message"]
+    for row in rows["lines"]:
+        if (row["train"], row["eval"], row["multiple"]) == ("none", "RoPE", 1):
+            row["accuracy"] = 0.95
+    decided, (note,) = scratch.claim_values(rows, real)
+    assert {row["claim"] for row in decided} >= {"gir-1", "gir-9", "gir-10"} and "0.95" in note["message"]
 
 
 def test_linear_scaling_of_a_model_is_its_reading_of_divided_positions(base):
@@ -127,10 +201,10 @@ def test_perplexity_of_a_range_is_taken_after_the_mean():
 
 def test_the_spread_is_over_seeds():
     rows = [{"seed": s, "eval": "a", "accuracy": v} for s, v in enumerate((0.1, 0.2, 0.6))]
-    mean, spread = study.over_seeds([*rows, {"seed": 9, "eval": "b", "accuracy": 9.0}], "accuracy", eval="a")
+    mean, spread = values.over_seeds([*rows, {"seed": 9, "eval": "b", "accuracy": 9.0}], "accuracy", eval="a")
     assert mean == pytest.approx(0.3) and spread == pytest.approx(math.sqrt(0.07))
     with pytest.raises(LookupError, match="no row has"):
-        study.over_seeds(rows, "accuracy", eval="c")
+        values.over_seeds(rows, "accuracy", eval="c")
 
 
 def test_by_distance_and_overall_are_one_measurement(base):
@@ -200,7 +274,7 @@ def test_cells_of_other_settings_are_never_mixed_in(finished):
 
 def test_the_tables_say_their_sizes_and_leave_no_gap_unmarked(finished):
     settings, _, tables = finished
-    assert set(tables) == set(scratch.PARTS)
+    assert set(tables) == {*scratch.PARTS, "values", "note"}
     row = scratch.find(tables["lines"], train="linear 4", eval="linear 8")
     assert row["at_1"] is None and row["at_8"] is not None
     assert row["device"] == "cpu" and row["L"] == settings.length and row["steps"] == 6  # 2 warm, 4 at L

@@ -24,7 +24,6 @@ from workings.language_models.lines_task import IGNORE, Lines, lines_batch, line
 from workings.language_models.rope_scaling import scale_frequencies
 from workings.runs.parallel import two_at_a_time
 from workings.seeding import generator
-from workings.statistics import mean_and_sd
 
 
 def options_of(name: str, theta: torch.Tensor, length: int) -> dict[str, Any]:
@@ -220,32 +219,9 @@ def over_bases(work: Any, bases: Sequence[Base], *names: Sequence[str]) -> list[
     return [row for rows in two_at_a_time(lambda job: work(*job), jobs) for row in rows]
 
 
-def per_seed(rows: Iterable[Mapping[str, Any]], value: str, **wanted: Any) -> torch.Tensor:
-    """``value`` in the rows whose entries are ``wanted``, (n,) float64, one a seed in the order of the rows."""
-    found = [row[value] for row in rows if all(row[key] == item for key, item in wanted.items())]
-    if not found:
-        raise LookupError(f"no row has {wanted}.")
-    return torch.tensor(found, dtype=torch.float64)
-
-
-def over_seeds(rows: Iterable[Mapping[str, Any]], value: str, **wanted: Any) -> tuple[float, float]:
-    """Mean and standard deviation (n - 1) of :func:`per_seed`."""
-    return mean_and_sd(per_seed(rows, value, **wanted))
-
-
 def perplexity_at(row: Mapping[str, Any], start: float, stop: float) -> float:
     """Perplexity over positions ``start`` L to ``stop`` L of a row of :func:`perplexity`."""
     return float(torch.tensor(row["nll"][round(start * BLOCKS) : round(stop * BLOCKS)]).mean().exp())
-
-
-def reach(accuracy: Mapping[int, float], least: float = 0.8) -> int:
-    """The longest multiple up to which every accuracy is at least ``least``; 0 where the first is not."""
-    longest = 0
-    for multiple in sorted(accuracy):
-        if accuracy[multiple] < least:
-            break
-        longest = multiple
-    return longest
 
 
 def distance_cell(base: Base, settings: Settings, name: str = "RoPE", multiple: int = 4) -> list[dict[str, Any]]:

@@ -17,6 +17,14 @@ import torch
 
 from workings.chapters.giraffe import demo as study
 from workings.chapters.giraffe.settings import RANDOMISED, Settings
+from workings.chapters.giraffe.values import (
+    LEARNT,
+    base_accuracy,
+    layout_values,
+    over_seeds,
+    retrieval_values,
+    window_holds,
+)
 from workings.runs.parallel import two_at_a_time
 from workings.runs.progress import progress
 from workings.runs.store import Store
@@ -105,7 +113,10 @@ def run_cells(
         for group in watch([items[i : i + at_once] for i in range(0, len(items), at_once)]):
             two_at_a_time(work, group, label=None)
     rows = {part: [row for job in jobs if job[0] == part for row in store.get(_key(job))] for part in PARTS}
+    values, note = claim_values(rows, settings)
     return {
+        "values": values,
+        "note": note,
         "lines": lines_table(rows["lines"], settings),
         "distances": distances_table(rows["distances"], settings),
         "layouts": layouts_table(rows["layouts"], settings),
@@ -136,6 +147,30 @@ def _cell(base: study.Base, job: tuple[str, int, str], settings: Settings) -> li
     return study.tuned_cell(base, name, settings)
 
 
+def claim_values(
+    rows: dict[str, list[dict[str, Any]]], settings: Settings
+) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
+    """Rows ``claim``, ``value``, ``sd`` of the claims that this run decides, and a note: none where the models did not learn.
+
+    A run decides only if the trained models answer at least :data:`~workings.chapters.giraffe.values.LEARNT` of their
+    questions at L. A dry run hands all over, to go through every door.
+    """
+    learnt = base_accuracy(rows["lines"])
+    said = f"From scratch on {settings.device}: the trained models answer {learnt:.2f} of their questions at L"
+    if learnt < LEARNT and not settings.dry_run:
+        return [], [{"message": f"{said}, fewer than {LEARNT}: the run is too small to decide anything."}]
+    text = with_spans(rows["characters"], near=(0.5, 1.0), far=(3.0, 4.0))
+    values = {**retrieval_values(rows["lines"], settings), **layout_values(rows["layouts"])}
+    table = [{"claim": name, "value": value, "sd": sd} for name, (value, sd) in values.items()]
+    table.append({"claim": "gir-9", "value": window_holds(text, rows["lines"]), "sd": None})
+    return table, [{"message": f"{said}."}]
+
+
+def with_spans(rows: Iterable[dict[str, Any]], **spans: tuple[float, float]) -> list[dict[str, Any]]:
+    """Rows of perplexity with one more number for each of ``spans``: perplexity over positions start L to stop L."""
+    return [{**row, **{name: study.perplexity_at(row, *span) for name, span in spans.items()}} for row in rows]
+
+
 def _sizes(settings: Settings, task: str) -> dict[str, Any]:
     characters = task == "characters"
     return {
@@ -151,7 +186,7 @@ def lines_table(rows: list[dict[str, Any]], settings: Settings) -> list[dict[str
         out: dict[str, Any] = {"train": train, "eval": name}
         for multiple in settings.multiples:
             try:
-                stats = study.over_seeds(rows, "accuracy", train=train, eval=name, multiple=multiple)
+                stats = over_seeds(rows, "accuracy", train=train, eval=name, multiple=multiple)
             except LookupError:
                 stats = (None, None)
             out[f"at_{multiple}"], out[f"sd_{multiple}"] = stats
@@ -163,7 +198,7 @@ def distances_table(rows: list[dict[str, Any]], settings: Settings) -> list[dict
     """One row a bin of distances, ``from`` and ``to`` in units of L: unscaled accuracy at 4L, and its spread."""
     table = []
     for start, stop in sorted({(row["from"], row["to"]) for row in rows}):
-        mean, spread = study.over_seeds(rows, "accuracy", **{"from": start})
+        mean, spread = over_seeds(rows, "accuracy", **{"from": start})
         row = {"eval": "RoPE", "from": start, "to": stop, "accuracy": mean, "sd": spread}
         table.append({**row, **_sizes(settings, "lines")})
     return table
@@ -175,19 +210,19 @@ def layouts_table(rows: list[dict[str, Any]], settings: Settings) -> list[dict[s
     for kind, layout in study.XPOS_CELLS:
         out: dict[str, Any] = {"kind": kind, "layout": layout}
         for value in ("before", "after"):
-            out[value], out[f"sd_{value}"] = study.over_seeds(rows, value, kind=kind, layout=layout)
+            out[value], out[f"sd_{value}"] = over_seeds(rows, value, kind=kind, layout=layout)
         table.append({**out, "tune_steps": settings.layout_steps, **_sizes(settings, "lines")})
     return table
 
 
 def characters_table(rows: list[dict[str, Any]], settings: Settings) -> list[dict[str, Any]]:
     """One row a (train, eval): perplexity in positions L/2 to L (``at_1``), 2L to 3L (``at_3``), 3L to 4L (``at_4``)."""
-    measured = [{**row, **{key: study.perplexity_at(row, *span) for key, span in _RANGES.items()}} for row in rows]
+    measured = with_spans(rows, **_RANGES)
     table = []
     for train, name in dict.fromkeys((row["train"], row["eval"]) for row in rows):
         out: dict[str, Any] = {"train": train, "eval": name}
         for key in _RANGES:
-            out[key], out[f"sd_{key[3:]}"] = study.over_seeds(measured, key, train=train, eval=name)
+            out[key], out[f"sd_{key[3:]}"] = over_seeds(measured, key, train=train, eval=name)
         table.append({**out, **_sizes(settings, "characters")})
     return table
 
