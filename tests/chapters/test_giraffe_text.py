@@ -170,7 +170,7 @@ def write_gguf(gguf, path, opened):
     for name, value in opened.model.state_dict().items():
         parts = name.removesuffix(".weight").split(".")
         ours = ".".join(parts) if ".".join(parts) in names else parts[-1]
-        place = f"blk.{parts[2]}." if parts[1] == "layers" else ""
+        place = f"blk.{parts[2]}." if parts[1:2] == ["layers"] else ""
         if parts[-1] in ("q_proj", "k_proj"):  # GGUF stores the interleaved layout, head by head
             heads = config.num_attention_heads
             value = value.view(heads, 2, -1, value.shape[1]).transpose(1, 2).reshape(value.shape)
