@@ -219,10 +219,7 @@ ENTRIES = {
         ("early_visual_concepts.full", name, inner)
         for name, inner in (("load_sprites", "DSprites"), ("main_rows", "_row"), ("stride_rows", "_row"), ("hold_out_rows", "train"))
     ],
-    "giraffe": [
-        ("giraffe.scratch", "scratch_tables", "run_cells"),
-        ("giraffe.llm_tune", "llm_tables", "progress"),
-    ],
+    "giraffe": [("giraffe.full", "run", "scratch_tables")],
     "beta_vae_capacity": [
         ("beta_vae_capacity.full", name, inner)
         for name, inner in (("load", "DSprites"), ("run_table", "train"), ("known_factor_table", "_known_factor"))
@@ -236,14 +233,8 @@ def entries(slug):
 
 def dry_arguments(slug, name):
     """What the chapter's notebook hands to its full tier's function, in a dry run."""
-    if slug in ("conformal_set_size", "sap", "sap_erratum") or slug not in ENTRIES:
+    if slug in ("conformal_set_size", "sap", "sap_erratum", "giraffe") or slug not in ENTRIES:
         return [checkout.chapter_settings(slug).full(dry_run=True)]
-    if slug == "giraffe":
-        from workings.chapters.giraffe import llm as giraffe_llm
-        from workings.chapters.giraffe import scratch as giraffe_scratch
-
-        make = giraffe_scratch.scratch_settings if name == "scratch_tables" else giraffe_llm.LLMSettings.here
-        return [make(dry_run=True)]
     module = importlib.import_module(f"workings.chapters.{slug}.full")
     settings = module.FullSettings.here(dry_run=True)
     if name.startswith("load"):
