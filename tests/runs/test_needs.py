@@ -216,10 +216,7 @@ ENTRIES = {
     "conformal_set_size": [("conformal_set_size.full", "full_protocol", "run_protocol")],
     "sap": [("sap.full", "full_study", "_cifar")],
     "sap_erratum": [("sap_erratum.full", "cifar_table", "run_table")],
-    "early_visual_concepts": [
-        ("early_visual_concepts.full", name, inner)
-        for name, inner in (("load_sprites", "DSprites"), ("main_rows", "_row"), ("stride_rows", "_row"), ("hold_out_rows", "train"))
-    ],
+    "early_visual_concepts": [("early_visual_concepts.full", "run", "train")],
     "giraffe": [
         ("giraffe.scratch", "scratch_tables", "run_cells"),
         ("giraffe.llm_tune", "llm_tables", "progress"),
@@ -247,6 +244,10 @@ def dry_arguments(slug, name):
         return [make(dry_run=True)]
     if slug == "sap_erratum":
         from workings.chapters.sap_erratum.full import FullSettings
+
+        return [FullSettings.here(dry_run=True)]
+    if slug == "early_visual_concepts":
+        from workings.chapters.early_visual_concepts.full import FullSettings
 
         return [FullSettings.here(dry_run=True)]
     module = importlib.import_module(f"workings.chapters.{slug}.full")
