@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from workings.chapters import sprite_runs
 from workings.chapters.early_visual_concepts import full as full
 from workings.chapters.early_visual_concepts.demo import (
     LatentStatistics,
@@ -30,7 +31,7 @@ from workings.disentangling.dsprites import render_dsprites
 from workings.disentangling.dsprites_data import DSprites, factor_values, sub_grid
 from workings.disentangling.many_vaes import Job, _rate, he_vae, train_many
 from workings.disentangling.metrics import linear_probe
-from workings.disentangling.networks import VAE
+from workings.disentangling.networks import VAE, mlp_vae
 from workings.disentangling.objectives import bernoulli_nll, gaussian_kl, pixel_entropy
 from workings.disentangling.sprites16 import small_sprites
 from workings.seeding import generator
@@ -369,6 +370,8 @@ def test_both_samplings_choose_equally_many_and_the_random_one_spreads_over_all_
 def test_a_dry_run_of_the_full_tier_fills_every_table_and_goes_on_where_it_was_stopped(monkeypatch, tmp_path):
     monkeypatch.setenv("WORKINGS_RUNS", str(tmp_path))
     monkeypatch.setenv("WORKINGS_QUIET", "1")
+    small = lambda *, generator: mlp_vae(64, 10, (8,), generator=generator)  # in place of 14 million weights
+    monkeypatch.setattr(sprite_runs, "fc_vae", small)
     sizes = replace(full.FullSettings.here(dry_run=True, device="cpu"), seeds=(0,), betas=(4.0,))
     calls, train = [], full.train
 
@@ -392,6 +395,7 @@ def test_a_dry_run_of_the_full_tier_fills_every_table_and_goes_on_where_it_was_s
         ("sparse", 32),
         ("random", 32),
     }
+    monkeypatch.setattr(full, "train", lambda *_, **__: pytest.fail("a measured training was begun again"))
     assert tables == full.run(sizes)
 
 

@@ -5,7 +5,7 @@ made with the fully connected and with the convolutional network; then follow th
 numbers of pictures, and the held-out block. Without a GPU there are fewer steps; every row says how many it had.
 
 A run may be stopped at any moment: trainings resume from checkpoints in ``runs/sprites/`` (``WORKINGS_RUNS`` names
-another ``runs``), at most 500 steps before the place where they were stopped.
+another ``runs``), at most 500 steps before the place where they were stopped, and what was measured is not measured again.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from workings.disentangling.dsprites_file import FILE_NAME, load_dsprites_npz
 from workings.disentangling.metrics import ACTIVE, linear_probe
 from workings.disentangling.objectives import bernoulli_nll
 from workings.runs.progress import progress
+from workings.runs.store import Store
 from workings.seeding import generator
 
 Table = list[dict[str, Any]]
@@ -91,6 +92,12 @@ def runs_folder(settings: FullSettings) -> Path:
     """Where checkpoints are kept; a dry run keeps its own."""
     runs = Path(os.environ.get("WORKINGS_RUNS", "../../runs"))
     return runs / ("sprites-dry" if settings.dry_run else "sprites")
+
+
+def _measured(folder: Path, settings: FullSettings, sprites: DSprites) -> Store:
+    """What was measured of the trainings in ``folder``, by the name of the run."""
+    sizes = {name: getattr(settings, name) for name in ("n_images", "n_train", "n_eval")}
+    return Store(folder / f"early-measured-{'-'.join(map(str, sizes.values()))}.jsonl", sizes | {"on": len(sprites)})
 
 
 def load_sprites(settings: FullSettings, data_root: str | Path | None = None) -> tuple[DSprites, str]:
@@ -161,18 +168,19 @@ def hold_out_rows(settings: FullSettings, sprites: DSprites) -> Table:
     values = factor_values(sprites.classes[torch.cat(pick)])[:, [1, 3, 4]]
     seen = torch.arange(2 * settings.n_images) < settings.n_images
     folder, pictures, rows = runs_folder(settings) / "hold-out", some(sprites, ~held), []
+    measured = _measured(folder, settings, sprites)
     for name, seed in progress([(v, s) for v in HOLD_OUT_BETAS for s in settings.side_seeds], "held-out block"):
         run = settings.run("fc", HOLD_OUT_BETAS[name], seed, settings.side_steps)
-        train(run, pictures, folder, device=settings.device)
-        model = trained(run, folder, settings.device)
-        nll = [_nll(model, sprites.images(part)) for part in pick]
-        keep = None if name == "autoencoder" else active_latents(model, sprites.images(pick[0]))
-        codes = torch.cat([encoder(model, keep)(sprites.images(part)).cpu() for part in pick])
-        probe = linear_probe(codes, values, seen)
-        rows.append(
-            {"kind": name, "beta": run.strength, "seed": seed, "steps": run.steps, "seen": nll[0], "held": nll[1],
-             "probe_seen": float(probe[0]), "probe_held": float(probe[1]), "device": _device(settings)}
-        )  # fmt: skip
+        if not measured.done(run.name):
+            train(run, pictures, folder, device=settings.device)
+            model = trained(run, folder, settings.device)
+            nll = [_nll(model, sprites.images(part)) for part in pick]
+            keep = None if name == "autoencoder" else active_latents(model, sprites.images(pick[0]))
+            codes = torch.cat([encoder(model, keep)(sprites.images(part)).cpu() for part in pick])
+            probe = linear_probe(codes, values, seen)
+            found = {"seen": nll[0], "held": nll[1], "probe_seen": float(probe[0]), "probe_held": float(probe[1])}
+            measured.put(run.name, found | {"device": _device(settings)})
+        rows.append({"kind": name, "beta": run.strength, "seed": seed, "steps": run.steps, **measured.get(run.name)})
     return rows
 
 
@@ -189,20 +197,24 @@ def _device(settings: FullSettings) -> str:
 def _row(run: Run, seen: DSprites, sprites: DSprites, folder: Path, settings: FullSettings) -> dict[str, Any]:
     """Train ``run`` on ``seen`` (or resume), measure on ``sprites``. ``followed``: scale, x and y each have a latent of
     their own, active, at |corr| > 0.9."""
-    train(run, seen, folder, device=settings.device)
-    model = trained(run, folder, settings.device)
-    sizes = dict(n_images=settings.n_images, n_train=settings.n_train, n_eval=settings.n_eval)
-    found = measure(run, model, sprites, **sizes, active_above=ACTIVE)
-    kl, corr, latent = found["kl_per_latent"], found["corr"], found["latent"]
-    own = len(set(latent.values())) == len(CORRELATED) and all(kl[latent[name]] > ACTIVE for name in CORRELATED)
-    return {
-        "beta": run.strength, "seed": run.seed, "steps": run.steps, "batch": run.batch, "trained_on": len(seen),
-        "kl": found["kl"], "active": sum(nats > ACTIVE for nats in kl), "nll_mean": found["nll_mean"], "nll_sampled": found["nll_sampled"],
-        **{f"corr_{name}": corr[name] for name in CORRELATED},
-        "gap": sum(found["gap"].values()) / len(CORRELATED), "followed": own and min(corr.values()) > 0.9,
-        "mig": found["mig"], "score": found["score"], "kls": ", ".join(f"{nats:.2f}" for nats in sorted(kl, reverse=True)),
-        "device": _device(settings),
-    }  # fmt: skip
+    measured = _measured(folder, settings, sprites)
+    if not measured.done(run.name):
+        train(run, seen, folder, device=settings.device)
+        model = trained(run, folder, settings.device)
+        sizes = dict(n_images=settings.n_images, n_train=settings.n_train, n_eval=settings.n_eval)
+        found = measure(run, model, sprites, **sizes, active_above=ACTIVE)
+        kl, corr, latent = found["kl_per_latent"], found["corr"], found["latent"]
+        own = len(set(latent.values())) == len(CORRELATED) and all(kl[latent[name]] > ACTIVE for name in CORRELATED)
+        row = {
+            "beta": run.strength, "seed": run.seed, "steps": run.steps, "batch": run.batch, "trained_on": len(seen),
+            "kl": found["kl"], "active": sum(nats > ACTIVE for nats in kl), "nll_mean": found["nll_mean"], "nll_sampled": found["nll_sampled"],
+            **{f"corr_{name}": corr[name] for name in CORRELATED},
+            "gap": sum(found["gap"].values()) / len(CORRELATED), "followed": own and min(corr.values()) > 0.9,
+            "mig": found["mig"], "score": found["score"], "kls": ", ".join(f"{nats:.2f}" for nats in sorted(kl, reverse=True)),
+            "device": _device(settings),
+        }  # fmt: skip
+        measured.put(run.name, row)
+    return dict(measured.get(run.name))
 
 
 def mean(rows: Table, column: str, **where: Any) -> float:
