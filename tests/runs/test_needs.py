@@ -215,10 +215,7 @@ ENTRIES = {
     "conformal_set_size": [("conformal_set_size.full", "run", "run_protocol")],
     "sap": [("sap.full", "run", "_cifar")],
     "sap_erratum": [("sap_erratum.full", "run", "run_table")],
-    "early_visual_concepts": [
-        ("early_visual_concepts.full", name, inner)
-        for name, inner in (("load_sprites", "DSprites"), ("main_rows", "_row"), ("stride_rows", "_row"), ("hold_out_rows", "train"))
-    ],
+    "early_visual_concepts": [("early_visual_concepts.full", "run", "train")],
     "giraffe": [("giraffe.full", "run", "scratch_tables")],
     "beta_vae_capacity": [
         ("beta_vae_capacity.full", name, inner)
