@@ -150,6 +150,8 @@ class MLPEncoder(nn.Module):
     ``size`` is the side of a square image of one channel, or (channels, height, width).
     """
 
+    __constants__ = ("shape",)
+
     def __init__(self, size: ImageSize, latent_dim: int, hidden: Sequence[int] = (256, 256)):
         super().__init__()
         self.shape, self.latent_dim = _image_shape(size), as_int(latent_dim, "latent_dim", minimum=1)
@@ -165,6 +167,8 @@ class MLPDecoder(nn.Module):
 
     ``activation`` is applied after every layer but the last.
     """
+
+    __constants__ = ("shape", "activation")  # what weights of the same shapes can differ in
 
     def __init__(
         self,
