@@ -54,6 +54,8 @@ class Cache:
 class Attention(nn.Module):
     """Causal multi-head attention: ``softmax(q k^T / sqrt(d)) v`` with rotated q and k, where a rotation is given."""
 
+    __constants__ = ("n_heads",)
+
     def __init__(self, width: int, n_heads: int):
         super().__init__()
         self.n_heads = n_heads
@@ -112,6 +114,8 @@ class TinyDecoder(nn.Module):
     up_proj, down_proj. ``mlp_width`` is ``4 width`` by default.
     """
 
+    __constants__ = ("positions", "rope_base", "window", "tied")  # what weights of the same shapes can differ in
+
     def __init__(
         self,
         vocab_size: int,
@@ -141,6 +145,8 @@ class TinyDecoder(nn.Module):
         if (positions == "learned") != (max_len is not None):
             raise ValueError(f"max_len goes with positions='learned' and only with it; got {max_len}, {positions!r}.")
         self.positions = positions
+        self.rope_base = float(rope_base) if positions == "rope" else None
+        self.tied = bool(tie)
         self.window = None if window is None else as_int(window, "window", minimum=1)
         # A plain attribute, not a buffer: model.half() would round a buffer's frequencies.
         self.theta = rope_frequencies(width // n_heads, rope_base) if positions == "rope" else None

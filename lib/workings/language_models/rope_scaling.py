@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import torch
 
-from workings.checks import as_float, as_int, one_of
+from workings.checks import as_float, as_int, exact_decimal, one_of
 from workings.language_models.rotary import as_frequencies
 from workings.language_models.truncated_basis import as_length, scale_power_truncate, truncate_frequencies
 
@@ -191,7 +191,7 @@ def _longrope(
 
 def _proportional(theta: torch.Tensor, given: _Given, fraction: float = 1.0) -> tuple[torch.Tensor, float]:
     fraction = as_float(fraction, "fraction", minimum=0.0, maximum=1.0)
-    kept = torch.arange(len(theta), device=theta.device) < math.floor(fraction * len(theta))
+    kept = torch.arange(len(theta), device=theta.device) < math.floor(exact_decimal(fraction) * len(theta))
     return torch.where(kept, theta / given.factor, 0.0), 1.0
 
 

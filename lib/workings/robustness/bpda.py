@@ -47,14 +47,15 @@ def bpda(forward_fn: Function, backward_fn: Function = identity) -> Function:
     """The function with the value of ``forward_fn`` and the vector-Jacobian product of ``backward_fn``.
 
     ``forward_fn`` runs without a graph, so it may be random or not differentiable; gradients into
-    its parameters are lost, those into ``backward_fn``'s are kept.
+    its parameters are lost, those into ``backward_fn``'s are kept. Both get copies of their own, so either may
+    work in place: neither sees what the other did, and ``x`` stays as it is.
     Raises ``ValueError`` (on the call) if the two outputs differ in shape.
     """
 
     def wrapped(x: torch.Tensor) -> torch.Tensor:
         with torch.no_grad():
-            value = forward_fn(x)
-        return pretend(value, backward_fn(x))
+            value = forward_fn(x.clone())
+        return pretend(value, x if backward_fn is identity else backward_fn(x.clone()))
 
     return wrapped
 

@@ -112,6 +112,7 @@ def train_resnet20(
         checkpoint_every=None if checkpoint is None else order.per_epoch,
         on_step=after_step,
         progress=progress,
+        settings={"epochs": epochs, "batch": batch, "images": len(split.labels)},
     )
     return model.eval(), result
 
@@ -163,5 +164,6 @@ def train_adversarial(
     fit(
         model, loss, batches, optimiser, steps, seed=seed, schedule=one_cycle(steps, warmup=0.25),
         autocast=fast_autocast(device), checkpoint=checkpoint, checkpoint_every=every, progress=progress,
+        settings={"epochs": epochs, "batch": batch, "images": len(split.labels)},
     )  # fmt: skip
     return model.eval()

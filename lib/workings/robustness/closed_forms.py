@@ -12,7 +12,7 @@ import math
 
 import torch
 
-from workings.checks import as_float, as_int
+from workings.checks import as_float, as_int, exact_decimal
 
 
 def flat_map(h: torch.Tensor) -> torch.Tensor:
@@ -50,14 +50,15 @@ def sap_probabilities(h: torch.Tensor) -> torch.Tensor:
 def number_of_draws(fraction: float, size: int) -> float:
     """``r = floor(fraction * size)``; ``math.inf`` stays. "SAP-100" is fraction 1: as many draws as neurons.
 
-    A product within rounding of an integer is that integer (0.29 of 100 gives 29). Raises
+    The fraction is the decimal that is meant (:func:`workings.checks.exact_decimal`): 0.29 of 100 gives 29, and
+    ``1 - 0.9`` of 100 gives 10. Raises
     ``ValueError`` for a fraction that is negative, NaN or too small to give one draw.
     """
     fraction = as_float(fraction, "fraction", minimum=0.0, finite=False)
     size = as_int(size, "size", minimum=1)
     if math.isinf(fraction):
         return math.inf
-    draws = math.floor(fraction * size * (1 + 1e-15))
+    draws = math.floor(exact_decimal(fraction) * size)
     if draws < 1:
         raise ValueError(f"fraction {fraction!r} of {size} activations gives no draw; use at least {1 / size:.3g}.")
     return draws

@@ -25,16 +25,16 @@ class Accuracy(NamedTuple):
 @torch.no_grad()
 def sample_softmax(model: nn.Module, x: torch.Tensor, samples: int) -> torch.Tensor:
     """Softmax outputs of ``samples`` independent passes: (samples, B, K)."""
-    return torch.stack([model(x).softmax(dim=1) for _ in range(as_int(samples, "samples", minimum=1))])
+    return torch.stack([model(x.clone()).softmax(dim=1) for _ in range(as_int(samples, "samples", minimum=1))])
 
 
 @torch.no_grad()
 def mc_predict(model: nn.Module, x: torch.Tensor, samples: int) -> torch.Tensor:
     """Mean softmax of ``samples`` passes: (B, K), rows sum to 1. The SAP paper averages 100 (official code)."""
     samples = as_int(samples, "samples", minimum=1)
-    total = model(x).softmax(dim=1)
+    total = model(x.clone()).softmax(dim=1)
     for _ in range(samples - 1):
-        total += model(x).softmax(dim=1)
+        total += model(x.clone()).softmax(dim=1)
     return total / samples
 
 
@@ -53,7 +53,7 @@ def robust_accuracies(model: nn.Module, x: torch.Tensor, y: torch.Tensor, sample
     hits = torch.zeros(len(x), dtype=torch.int64, device=x.device)
     total: torch.Tensor | None = None
     for _ in range(samples):
-        probabilities = model(x).softmax(dim=1)
+        probabilities = model(x.clone()).softmax(dim=1)  # a network may begin in place
         if total is None:
             check_labels(probabilities, y)
             total = torch.zeros_like(probabilities)

@@ -17,6 +17,7 @@ from workings.robustness.closed_forms import (
     survival_probability,
 )
 from workings.robustness.multinomial import multinomial_occupancy
+from workings.seeding import fresh
 
 BACKWARD_RULES = ("pathwise", "mask", "identity")
 
@@ -75,7 +76,7 @@ def stochastic_activation_pruning(
     with torch.no_grad():
         p = sap_probabilities(flat)
         q = survival_probability(p, r)
-        kept = p > 0 if math.isinf(r) else multinomial_occupancy(p, r, generator)
+        kept = p > 0 if math.isinf(r) else multinomial_occupancy(p, r, fresh(generator))
         kept &= q > 0  # a denormal p whose q rounds to 0 counts as never drawn
         q = torch.where(kept, q, 1)
         extra = (flat.sign(), p, single_draw_share(p, r)) if backward == "pathwise" else ()
@@ -96,7 +97,7 @@ def matched_dropout(h: torch.Tensor, keep: float | torch.Tensor, generator: torc
     if not bool(((share > 0) & (share <= 1)).all()):
         raise ValueError(f"keep must be in (0, 1], got {keep!r}.")
     share = share.reshape(-1, 1)
-    uniform = torch.rand(flat.shape, dtype=flat.dtype, device=flat.device, generator=generator)
+    uniform = torch.rand(flat.shape, dtype=flat.dtype, device=flat.device, generator=fresh(generator))
     return torch.where(uniform < share, flat / share, 0).reshape(h.shape).to(h.dtype)
 
 
