@@ -1005,13 +1005,31 @@ if tier == "full":
             spread=sd,
             seeds=settings.seeds,
         )
-    apart = [abs(row["point"] - row["size"]) for row in measured]
+
+# %% tags=["hide-input"]
+if tier == "full":
+    gaps, errors = [], []  # mean difference per row, and its standard error
+    for row in measured:
+        same = [
+            one["point"] - one["size"]
+            for one in tables["seeds"]
+            if (one["data"], one["score"]) == (row["data"], row["score"])
+        ]
+        gaps.append(abs(np.mean(same)))
+        spread = np.std(same, ddof=1) if len(same) > 1 else 0.0
+        errors.append(spread / math.sqrt(len(same)))
+    widest = int(np.argmax(gaps))
     missed = [row["interval_error"] for row in measured]
-    both = zip(apart, missed, strict=True)
+    both = zip(gaps, missed, strict=True)
     passed = sum(gap <= 0.02 and miss <= gamma for gap, miss in both)
-    book.check("css-2", max(apart), seeds=settings.seeds, digits=2)
-    book.check("css-3", max(missed), seeds=settings.seeds, digits=1)
-    book.check("css-4", passed, seeds=settings.seeds)
+    near = [abs(g - 0.02) <= e for g, e in zip(gaps, errors, strict=True)]
+    why = "a row lies within one standard error of css-2's line"
+    for claim, value, options in (
+        ("css-2", gaps[widest], {"error": errors[widest], "digits": 2}),
+        ("css-3", max(missed), {"digits": 1}),
+        ("css-4", passed, {"too_small": why if any(near) else None}),
+    ):
+        book.check(claim, value, seeds=settings.seeds, **options)
 
 # %% [markdown]
 # ## The ledger
