@@ -74,9 +74,14 @@ def over_budget(seconds: float | None, mib: float | None, slow: float = 1.0) -> 
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # nbval's kernels inherit this: one thread a worker, no progress bars, nothing recorded.
+    # nbval's kernels inherit this: one thread per worker, no progress bars, nothing recorded, no settings of the user's.
     os.environ.update({"WORKINGS_QUIET": "1", "WORKINGS_RECORD": "0"})
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    if config.getoption("nbval", default=False):
+        from workings.runs import isolation
+
+        for name, value in isolation.variables().items():
+            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -59,9 +59,16 @@ def stages(chapter: str | None, options: list[str]) -> list[Stage]:
         ]
     return [
         Stage("kernels and tools", [[*spread, "tests", "--ignore=tests/book", *options]]),
-        Stage("notebooks", [[*spread, *NBVAL, "notebooks", *options]]),
+        Stage("notebooks", [[*spread, *NBVAL, *notebooks(), *options]]),
         Stage("built pages", [["make", "--no-print-directory", "book"], [*spread, "tests/book", *options]]),
     ]
+
+
+def notebooks() -> list[str]:
+    """The notebooks that have a script: others in the same folders are nobody's chapter."""
+    scripts = (path for path in ROOT.glob("notebooks/*/*.py") if not path.name.startswith("."))
+    found = (path.with_suffix(".ipynb") for path in scripts)
+    return sorted(path.relative_to(ROOT).as_posix() for path in found if path.exists())
 
 
 def part_of(chapter: str) -> str:

@@ -66,8 +66,16 @@ class Fetched:
 
 
 def cache_dir() -> Path:
-    """Where fetched data are kept: ``$WORKINGS_DATA``, or ``~/.cache/workings``."""
-    return Path(os.environ.get("WORKINGS_DATA") or Path.home() / ".cache" / "workings").expanduser()
+    """Where fetched data are kept: ``$WORKINGS_DATA``, or ``~/.cache/workings``.
+
+    Raises ``RuntimeError`` where neither is known, as for a user without a home folder.
+    """
+    try:
+        return Path(os.environ.get("WORKINGS_DATA") or "~/.cache/workings").expanduser()
+    except RuntimeError:
+        raise RuntimeError(
+            "there is no home folder to keep fetched data in; set WORKINGS_DATA to a folder that can be written."
+        ) from None
 
 
 def sha256_of(path: Path) -> str:

@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 from workings import paths
 from workings.checks import as_int
 from workings.runs import imports, locks
+from workings.runs.isolation import changed
 from workings.runs.store import Store
 
 Point = dict[str, Any]
@@ -230,7 +231,7 @@ def _compute(module: str, point: Point, code: str | None = None) -> dict[str, An
             "install the same version of this package everywhere and start the workers again."
         )
     start = time.perf_counter()
-    with _environment(WORKINGS_QUIET="1"):  # a worker's bars would be drawn over the sweep's own
+    with changed({"WORKINGS_QUIET": "1"}):  # a worker's bars would be drawn over the sweep's own
         values = function(**point)
     seconds = time.perf_counter() - start
     return {"point": point, "values": values, "seconds": round(seconds, 3), "process": os.getpid()}
@@ -245,7 +246,7 @@ def _client(scheduler: str | None, workers: int, timeout: float) -> Iterator[Any
         if scheduler is None:
             quiet = {"distributed.admin.log-level": "error", "distributed.worker.daemon": True}
             stack.enter_context(dask.config.set(quiet))
-            stack.enter_context(_environment(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1"))
+            stack.enter_context(changed({"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}))
             _refuse_without_a_guard()
             cluster = LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None, silence_logs=50)
             yield stack.enter_context(Client(stack.enter_context(cluster)))
@@ -271,17 +272,3 @@ def _refuse_without_a_guard() -> None:
             f"{Path(file).name} would be run again by every process that a sweep starts. Put what it does under "
             '`if __name__ == "__main__":`, or give the address of a running scheduler.'
         )
-
-
-@contextlib.contextmanager
-def _environment(**variables: str) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
