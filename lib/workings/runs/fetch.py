@@ -24,6 +24,11 @@ from typing import Any
 from workings import paths
 from workings.runs.progress import bar
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
 _CHUNK = 1 << 16
 
 
@@ -60,8 +65,17 @@ class Fetched:
 
 
 def cache_dir() -> Path:
-    """Where fetched data are kept: ``$WORKINGS_DATA``, or ``~/.cache/workings``."""
-    return Path(os.environ.get("WORKINGS_DATA") or Path.home() / ".cache" / "workings").expanduser()
+    """Where fetched data are kept: ``$WORKINGS_DATA``, or ``~/.cache/workings``.
+
+    Raises ``FileNotFoundError`` where neither is known: no home folder.
+    """
+    try:
+        return Path(os.environ.get("WORKINGS_DATA") or Path.home() / ".cache" / "workings").expanduser()
+    except RuntimeError:
+        raise FileNotFoundError(
+            "no home folder is known here (HOME is not set), so there is no place for fetched data; set WORKINGS_DATA to a "
+            "folder that can be written to."
+        ) from None
 
 
 def sha256_of(path: Path) -> str:
@@ -83,7 +97,7 @@ def download(
 
     The bytes gather in ``path.part``; an interrupted download goes on from there (HTTP Range), or starts over
     where the server cannot. Only a file whose SHA-256 (and ``size`` in bytes, when given) is right takes the
-    name ``path``, by one rename. ``progress`` shows a bar in a notebook or on a terminal.
+    name ``path``, by one rename. Processes that want the same file wait for the first one to fetch it. ``progress`` shows a bar in a notebook or on a terminal.
 
     Raises ``ValueError`` for an address that is not http(s), a malformed checksum, or a wrong file standing at
     ``path``; :class:`Offline`, :class:`Refused`, :class:`Corrupt` or :class:`DiskFull` otherwise.
@@ -104,13 +118,22 @@ def download(
     part = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        if part.exists() and sha256_of(part) == sha256:  # stopped between the last byte and the rename
-            start, received = part.stat().st_size, 0
-        else:
-            start, received = _receive(url, part, size, progress, timeout)
-            _verify(url, part, sha256, size)
-        os.replace(part, path)
+        with one_at_a_time(part):
+            if path.exists():  # another process was faster
+                return download(url, path, sha256, size=size, progress=progress, timeout=timeout)
+            if part.exists() and sha256_of(part) == sha256:  # stopped between the last byte and the rename
+                start, received = part.stat().st_size, 0
+            else:
+                start, received = _receive(url, part, size, progress, timeout)
+                _verify(url, part, sha256, size)
+            os.replace(part, path)
     except OSError as error:
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) and not isinstance(error, FetchError):
+            raise FetchError(
+                error.errno,
+                f"{paths.shown(path)} cannot be written ({error.strerror}); set WORKINGS_DATA to a folder that can, or "
+                "pass one as the local root",
+            ) from None
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DiskFull(
                 error.errno,
@@ -120,6 +143,35 @@ def download(
             ) from None
         raise
     return Fetched(path, path.stat().st_size, sha256, start, received, False)
+
+
+@contextlib.contextmanager
+def one_at_a_time(part: Path) -> Iterator[None]:
+    """Within the block no other process is within a block of the same ``part``; it waits for this one to end.
+
+    The lock is the system's own, on the file ``part`` itself, so it goes with the process that held it. Where the system
+    has none (Windows, some network drives) nobody waits.
+    """
+    if fcntl is None:
+        yield
+        return
+    while True:
+        with open(part, "ab") as file:
+            with contextlib.suppress(OSError):
+                fcntl.flock(file, fcntl.LOCK_EX)
+            try:
+                current = os.path.samestat(os.fstat(file.fileno()), os.stat(part))
+            except FileNotFoundError:
+                current = False
+            if not current:  # while we waited the file was renamed or deleted: the lock is on nothing
+                continue
+            try:
+                yield
+            finally:
+                with contextlib.suppress(OSError):
+                    if os.stat(part).st_size == 0 and os.path.samestat(os.fstat(file.fileno()), os.stat(part)):
+                        os.unlink(part)
+            return
 
 
 def _receive(url: str, part: Path, size: int | None, progress: bool, timeout: float) -> tuple[int, int]:
@@ -155,7 +207,7 @@ def _receive(url: str, part: Path, size: int | None, progress: bool, timeout: fl
     except urllib.error.HTTPError as error:
         error.close()
         if error.code == 416 and start:  # nothing left to send, or a part that does not fit: start over
-            part.unlink(missing_ok=True)
+            part.write_bytes(b"")  # the same file, which this process holds
             return _receive(url, part, size, progress, timeout)
         raise Refused(
             f"the server answered {error.code} ({error.reason}) for {url}. Try later. {_by_hand(url, part)}"
