@@ -44,7 +44,7 @@ def test_weights_of_a_decoder_with_other_settings_are_refused_by_name(tmp_path, 
 
 def test_other_slopes_activations_and_image_shapes_are_other_networks(tmp_path):
     path = saved(resnet20(generator(0, "net")), tmp_path / "a.pt")
-    with pytest.raises(ValueError, match="'blocks.0.act1' is ReLU there and LeakyReLU in this ResNet"):
+    with pytest.raises(ValueError, match=r"'blocks\.0\.act1' is ReLU there and LeakyReLU in this ResNet"):
         load_weights(resnet20(generator(0, "net"), slope=0.1), path)
     path = saved(resnet20(generator(0, "net"), slope=0.2), tmp_path / "b.pt")
     with pytest.raises(ValueError, match=r"negative_slope' is 0\.2 there and 0\.1"):

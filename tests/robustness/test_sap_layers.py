@@ -165,7 +165,7 @@ def test_pruning_twice_and_configuring_or_removing_nothing_are_refused():
             insert(net)
     with pytest.raises(ValueError, match="no pruning layer"):
         configure(digits_net(), fraction=1.0)
-    with pytest.raises(ValueError, match="no module of type Pruned"):
+    with pytest.raises(ValueError, match="no layers of insert_sap"):
         remove_pruning(digits_net())
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch.nn import functional as F
 
-from workings.checks import as_float, as_int
+from workings.checks import as_float, as_int, check_tensor, values_hidden
 
 
 def gaussian_kl(mu: torch.Tensor, logvar: torch.Tensor) -> torch.Tensor:
@@ -131,6 +131,8 @@ def normalised_beta(beta: float, n_latent: int, n_pixels: int) -> float:
 
 
 def _same_shape(a: torch.Tensor, b: torch.Tensor, name_a: str, name_b: str) -> None:
+    check_tensor(a, name_a)  # integers wrap around: 236 - 255 is 237 in uint8
+    check_tensor(b, name_b)
     if a.shape != b.shape:
         raise ValueError(
             f"{name_a} and {name_b} must have one shape, got {tuple(a.shape)} and {tuple(b.shape)}; "
@@ -141,14 +143,16 @@ def _same_shape(a: torch.Tensor, b: torch.Tensor, name_a: str, name_b: str) -> N
 def _check_pixels(x: torch.Tensor) -> None:
     """Floating point and, on the CPU, in [0, 1]; on an accelerator looking at the values would stall the queue."""
     if not x.is_floating_point():
-        raise TypeError(f"x must be floating point in [0, 1], got {x.dtype}; convert it, for instance with x.float().")
-    if x.device.type == "cpu" and x.numel():
+        raise TypeError(f"x must be floating point in [0, 1], got {x.dtype}; convert it with x.to(logits.dtype).")
+    if x.device.type == "cpu" and x.numel() and not values_hidden(x):
         low, high = (v.item() for v in torch.aminmax(x.detach()))
         if not (low >= 0.0 and high <= 1.0):
             raise ValueError(f"x must be in [0, 1], got values from {low:g} to {high:g}; scale the images first.")
 
 
 def _fit_together(nll: torch.Tensor, kl: torch.Tensor) -> None:
+    check_tensor(nll, "nll")
+    check_tensor(kl, "kl")
     if kl.ndim != 2 or nll.ndim != 1 or len(nll) != len(kl) or len(nll) == 0:
         raise ValueError(
             f"nll must be (B,) and kl (B, M) with B >= 1, got {tuple(nll.shape)} and {tuple(kl.shape)}; "

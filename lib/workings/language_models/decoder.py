@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from workings.checks import as_float, as_int, one_of
+from workings.checks import as_float, as_generator, as_int, as_tensor, one_of, values_hidden
 from workings.language_models.rotary import LAYOUTS, rope_frequencies, rotary_tables, rotate
 from workings.language_models.xpos import xpos_scales
 
@@ -159,6 +159,7 @@ class TinyDecoder(nn.Module):
         self.heads = nn.ModuleDict(
             {name: _linear(width, as_int(size, f"heads[{name!r}]", minimum=1)) for name, size in (heads or {}).items()}
         )
+        as_generator(generator)
         _initialise(self, as_float(embedding_std, "embedding_std", minimum=0.0, open_ends=True), generator)
         if tie:
             self.lm_head.weight = self.embed.weight
@@ -229,7 +230,9 @@ class TinyDecoder(nn.Module):
             raise ValueError(f"tokens must be a tensor of shape (B, T) with at least one token, got {shape}.")
         if tokens.dtype not in (torch.int64, torch.int32):
             raise TypeError(f"tokens must be int64 or int32, got {tokens.dtype}; call .long().")
-        if tokens.device.type == "cpu":  # on other devices the check would wait for the device at every step
+        if tokens.device.type == "cpu" and not values_hidden(
+            tokens
+        ):  # on other devices the check would wait for the device at every step
             low, high = (int(v) for v in torch.aminmax(tokens))
             if low < 0 or high >= self.embed.num_embeddings:
                 raise ValueError(f"tokens must be in [0, {self.embed.num_embeddings - 1}], got {low} to {high}.")
@@ -239,7 +242,7 @@ class TinyDecoder(nn.Module):
             return torch.arange(total, device=tokens.device)
         if self.positions == "none":
             raise ValueError("a model with positions='none' has no use for positions; leave them out.")
-        positions = torch.as_tensor(positions, device=tokens.device)
+        positions = as_tensor(positions, "positions").to(tokens.device)
         if positions.shape not in ((total,), tuple(tokens.shape)):
             raise ValueError(
                 f"positions must have shape ({total},) or {tuple(tokens.shape)}, got {tuple(positions.shape)}."

@@ -158,6 +158,10 @@ def _yarn(
     if attention_factor is None:
         growth = 0.1 * math.log(given.factor)
         attention_factor = growth + 1
+        if (mscale is None) != (mscale_all_dim is None):
+            raise ValueError(
+                "mscale and mscale_all_dim act only together (YaRN divides one by the other); give both or none."
+            )
         if mscale and mscale_all_dim:
             attention_factor = (growth * mscale + 1) / (growth * mscale_all_dim + 1)
     return _blend(theta, given.factor, keep), _attention(attention_factor)

@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from workings.checks import as_float
+from workings.checks import as_float, check_tensor
 from workings.language_models.rotary import as_frequencies
 
 
@@ -42,6 +42,7 @@ def truncate_frequencies(
     sets ``low = at``: there is no middle level. With the level a second cut zeroes it (``level < low``), so
     only the hard cut is idempotent. Raises ``ValueError`` when ``low > at``.
     """
+    check_tensor(theta, "theta")
     at = as_float(at, "at", minimum=0.0)
     low = at if hard else as_float(at / 8 if low is None else low, "low", minimum=0.0)
     level = as_float(at / 16 if level is None else level, "level", minimum=0.0)

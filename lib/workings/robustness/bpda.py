@@ -16,9 +16,19 @@ Function = Callable[[torch.Tensor], torch.Tensor]
 
 
 class _Pretend(torch.autograd.Function):
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, value: torch.Tensor, surrogate: torch.Tensor) -> torch.Tensor:
+    def forward(value: torch.Tensor, surrogate: torch.Tensor) -> torch.Tensor:
         return value.clone()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[torch.Tensor, torch.Tensor], output: torch.Tensor) -> None:
+        pass
+
+    @staticmethod
+    def jvp(ctx: Any, of_value: torch.Tensor | None, of_surrogate: torch.Tensor) -> torch.Tensor:
+        return of_surrogate.clone()
 
     @staticmethod
     def backward(ctx: Any, g: torch.Tensor):

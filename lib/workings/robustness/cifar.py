@@ -120,6 +120,11 @@ def train_resnet20(
 @torch.no_grad()
 def accuracy(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, batch: int = 500) -> float:
     """Share of uint8 ``images`` (N, 3, H, W) that ``model``, in eval mode, classifies as ``labels`` (N,)."""
+    if labels.shape != (len(images),) or len(labels) == 0 or labels.is_floating_point():
+        raise ValueError(
+            f"labels must be ({len(images)},) integers, one per image and at least one, got {labels.dtype} of shape "
+            f"{tuple(labels.shape)}."
+        )
     training = model.training
     model.eval()
     right = 0

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from workings.checks import as_int, one_of
+from workings.checks import as_int, check_tensor, one_of
 from workings.robustness.attacks import check_labels
 
 ACCURACY_RULES = ("single", "mean-softmax", "all", "any")
@@ -83,6 +83,8 @@ def gradient_alignment(g1: torch.Tensor, g2: torch.Tensor) -> torch.Tensor:
 
     ``g1``, ``g2`` (B, ...) of one shape. Raises ``ValueError`` for different shapes or non-finite entries.
     """
+    check_tensor(g1, "g1")
+    check_tensor(g2, "g2")
     if g1.shape != g2.shape or g1.dim() < 2:
         raise ValueError(f"gradients must be two (B, ...) tensors of one shape, got {g1.shape} and {g2.shape}.")
     units = []

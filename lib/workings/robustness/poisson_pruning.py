@@ -12,7 +12,7 @@ import torch
 
 from workings.checks import as_float, one_of
 from workings.robustness.bpda import pretend
-from workings.robustness.closed_forms import flat_map, sap_probabilities
+from workings.robustness.closed_forms import flat_map, rounded_back, sap_probabilities
 from workings.robustness.sap import BACKWARD_RULES
 from workings.seeding import fresh
 
@@ -54,4 +54,4 @@ def poisson_activation_pruning(
     pruned = torch.where(kept, flat / (poisson_survival(p, mean_draws) + 1e-8), 0)
     if backward == "identity":
         pruned = pretend(pruned.detach(), flat)
-    return pruned.reshape(h.shape).to(h.dtype)
+    return rounded_back(pruned, h)

@@ -12,6 +12,7 @@ from workings.checks import one_of
 from workings.robustness.closed_forms import (
     flat_map,
     number_of_draws,
+    rounded_back,
     sap_probabilities,
     single_draw_share,
     survival_probability,
@@ -80,7 +81,7 @@ def stochastic_activation_pruning(
         kept &= q > 0  # a denormal p whose q rounds to 0 counts as never drawn
         q = torch.where(kept, q, 1)
         extra = (flat.sign(), p, single_draw_share(p, r)) if backward == "pathwise" else ()
-    return _Prune.apply(flat, kept, q, backward, *extra).reshape(h.shape).to(h.dtype)
+    return rounded_back(_Prune.apply(flat, kept, q, backward, *extra), h)
 
 
 def matched_dropout(h: torch.Tensor, keep: float | torch.Tensor, generator: torch.Generator | None = None):
@@ -98,7 +99,7 @@ def matched_dropout(h: torch.Tensor, keep: float | torch.Tensor, generator: torc
         raise ValueError(f"keep must be in (0, 1], got {keep!r}.")
     share = share.reshape(-1, 1)
     uniform = torch.rand(flat.shape, dtype=flat.dtype, device=flat.device, generator=fresh(generator))
-    return torch.where(uniform < share, flat / share, 0).reshape(h.shape).to(h.dtype)
+    return rounded_back(torch.where(uniform < share, flat / share, 0), h)
 
 
 def kept_share(h: torch.Tensor, fraction: float = 1.0) -> torch.Tensor:

@@ -68,12 +68,12 @@ class Fetched:
 def cache_dir() -> Path:
     """Where fetched data are kept: ``$WORKINGS_DATA``, or ``~/.cache/workings``.
 
-    Raises ``RuntimeError`` where neither is known, as for a user without a home folder.
+    Raises ``FileNotFoundError`` where neither is known, as for a user without a home folder.
     """
     try:
-        return Path(os.environ.get("WORKINGS_DATA") or "~/.cache/workings").expanduser()
+        return Path(os.environ.get("WORKINGS_DATA") or Path.home() / ".cache" / "workings").expanduser()
     except RuntimeError:
-        raise RuntimeError(
+        raise FileNotFoundError(
             "there is no home folder to keep fetched data in; set WORKINGS_DATA to a folder that can be written."
         ) from None
 
@@ -121,6 +121,12 @@ def download(
                 _verify(url, part, sha256, size)
             os.replace(part, path)
     except OSError as error:
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) and not isinstance(error, FetchError):
+            raise FetchError(
+                error.errno,
+                f"{paths.shown(path)} cannot be written ({error.strerror}); set WORKINGS_DATA to a folder that can, or "
+                "pass one as the local root",
+            ) from None
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DiskFull(
                 error.errno,

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from scipy.special import betainc
 
-from workings.checks import as_array, as_int, exact_decimal
+from workings.checks import as_array, as_int, as_probabilities, exact_decimal
 
 LONG = 50_000  # scores from which bracketing the threshold pays
 Level = float | str | Fraction | Decimal
@@ -119,10 +119,7 @@ def threshold_exceedance(G: Any, n: int, alpha: Level | None = None, *, k: int |
     """
     n = as_int(n, "n", minimum=1)
     k = _rank(n, alpha, k)
-    p = as_array(G, "G")
-    if (p < 0).any() or (p > 1).any():
-        bad = float(p[(p < 0) | (p > 1)][0])
-        raise ValueError(f"G must hold probabilities in [0, 1], got {bad!r}; pass P(R < r), not scores.")
+    p = as_probabilities(G, "G")
     if k > n:
         value = np.ones_like(p)
     else:
