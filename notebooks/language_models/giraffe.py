@@ -1109,6 +1109,10 @@ if curves:
     ax.legend()
     plt.show()
 
+# %% [markdown]
+# Two warnings for whoever compares such tables with the paper's. A model that is right up to $4L$ and blind beyond still keeps more than half of its accuracy at $8L$, because half of the lines are near; so the criterion of claim 2 sees no limit there, and the paper's plot, in which accuracy reaches 0, is of another
+# kind. And where several scalings are right nearly always, no lead of one over another can show (claims 4, 5 and 12): then the task is too easy, and the order of the methods is open.
+
 # %% tags=["hide-input"]
 if tier == "full":
     for row in tables["values"]:
