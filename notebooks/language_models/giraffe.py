@@ -1103,7 +1103,8 @@ if curves:
     fig, ax = plt.subplots()
     for number, (name, values) in enumerate(curves.items()):
         look = dict(color=list(COLOURS.values())[number], label=name)
-        ax.plot(list(values), list(values.values()), **look)
+        dash = ("-", "--", "-.", ":")[number % 4]
+        ax.plot(*zip(*values.items(), strict=True), linestyle=dash, **look)
     ax.axvline(tables["real text"][0]["L"], color=COLOURS["ink"])
     ax.set(yscale="log", xlabel="position (tokens)", ylabel="perplexity")
     ax.legend()
