@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from workings.chapters.giraffe import full, llm
+from workings.chapters.giraffe import full, full_tables, llm
 from workings.chapters.giraffe import real_text as text
 from workings.chapters.giraffe.llm import NotHere
 from workings.chapters.giraffe.real_text import RESTARTED, TextSettings
@@ -191,3 +191,15 @@ def test_one_entry_gives_every_table_of_the_full_tier(tmp_path, monkeypatch):
     assert len(tables["note"]) == 3 and all(set(row) == {"claim", "value", "sd", "seeds"} for row in tables["values"])
     for rows in tables.values():  # a flat table that the ledger can keep
         assert len({tuple(row) for row in rows}) == 1
+    shown = full_tables.grids(tables)
+    assert len(shown) == 6 and [len(grid.rows) for grid in shown[-2:]] == [len(tables["language model"]), 3]
+    curves = full_tables.position_curves(tables["real text"])
+    assert list(curves) == ["RoPE", "linear 2", RESTARTED] and list(curves["RoPE"]) == list(range(16, 129, 16))
+
+
+def test_what_was_not_recorded_is_not_shown():
+    assert full_tables.grids({"lines": [], "note": []}) == [] and full_tables.position_curves([]) == {}
+    row = {"from": 0.5, "to": 1.0, "accuracy": 0.974, "sd": 0.0312}
+    (grid,) = full_tables.grids({"distances": [row], "lines": []})
+    assert grid.rows == [("0.5 to 1", "0.97 ± 0.03")]
+    assert full_tables.number(None) == "–" and full_tables.number(1.0) == "1.00"

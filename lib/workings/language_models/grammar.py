@@ -20,11 +20,11 @@ PREPOSITIONS = ("near", "behind", "under", "beside", "above")
 ADVERBS = ("slowly", "often", "gladly", "never")
 ALPHABET = "".join(sorted(set(" .the").union(*NOUNS, *ADJECTIVES, *VERBS, *PREPOSITIONS, *ADVERBS)))
 _CODES = {character: code for code, character in enumerate(ALPHABET)}
-_DRAWS = 13  # random numbers a sentence, used or not; see _sentence
+_DRAWS = 13  # random numbers per sentence, used or not; see _sentence
 
 
 def sentences(n: int, generator: torch.Generator) -> str:
-    """``n`` sentences of the grammar, each followed by one space; about 45 characters a sentence.
+    """``n`` sentences of the grammar, each followed by one space; about 45 characters per sentence.
 
     Every sentence takes the same number of draws, so a longer text begins with the shorter one of the same generator.
     """

@@ -90,7 +90,7 @@ def lines_in(length: int, n_queries: int) -> int:
 
 
 def _choose(batch: int, size: int, count: int, generator: torch.Generator) -> torch.Tensor:
-    """``count`` distinct numbers below ``size`` in random order, one row a sequence: (batch, count)."""
+    """``count`` distinct numbers below ``size`` in random order, one row per sequence: (batch, count)."""
     return torch.rand(batch, size, generator=generator, device=generator.device).argsort(dim=1)[:, :count]
 
 
@@ -191,7 +191,7 @@ def parse_lines_record(record: Mapping[str, Any]) -> LongChatRecord:
 
 
 def read_longchat_jsonl(path: str | Path) -> list[LongChatRecord]:
-    """The records of a LongChat-Lines file (one JSON object a line; blank lines are skipped).
+    """The records of a LongChat-Lines file (one JSON object per line; blank lines are skipped).
 
     Raises ``FileNotFoundError`` for a missing file and ``ValueError`` naming the line for one that is not UTF-8, not
     JSON (a download cut short) or not a record; also for a file without records.

@@ -45,7 +45,7 @@ def scale_frequencies(
     seq_len: float | None = None,
     **options,
 ) -> Scaled:
-    """Change rotary frequencies ``theta`` (d/2,), radians a position, by one of :data:`KINDS`; dtype of ``theta``.
+    """Change rotary frequencies ``theta`` (d/2,), radians per position, by one of :data:`KINDS`; dtype of ``theta``.
 
     ``factor = s >= 1`` is the wanted context over ``orig_len = L``, the trained one in tokens; ``seq_len``
     is the current length (dynamic_ntk, longrope); ``base`` is needed by ``yarn`` with ``ramp="index"``

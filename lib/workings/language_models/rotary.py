@@ -15,7 +15,7 @@ _BLOCK = 1 << 20  # numbers of x rotated at a time by one CPU thread, so that it
 
 
 def rope_frequencies(d: int, base: float = 10000.0, *, dtype: torch.dtype = torch.float64) -> torch.Tensor:
-    """Frequencies of the pairs of a head, in radians a position: ``theta_i = base^(-2i/d)``, shape (d/2,).
+    """Frequencies of the pairs of a head, in radians per position: ``theta_i = base^(-2i/d)``, shape (d/2,).
 
     ``theta_0 = 1`` is the fastest. ``d`` is the head size, even; ``base`` exceeds 1.
     Raises ``ValueError`` for an odd or non-positive ``d`` or a base of 1 or less.
@@ -71,7 +71,7 @@ def rotary_tables(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """``scale * cos(m theta_i)`` and ``scale * sin(m theta_i)``: two tables (T, d/2), or (B, T, d/2).
 
-    ``positions`` (T,) or (B, T), real; ``theta`` (d/2,) in radians a position; the tables are on the
+    ``positions`` (T,) or (B, T), real; ``theta`` (d/2,) in radians per position; the tables are on the
     positions' device. Angles are formed in float64 and taken modulo one turn before rounding, so a
     float32 table errs by about 1e-7 at any position. ``scale`` is a positive number (YaRN's attention
     factor; given to both q and k it enters the scores squared) or a table of that shape (xPos).
@@ -130,7 +130,7 @@ def apply_rotary(
     Pair ``i`` at position ``m`` is turned by ``m theta_i`` and multiplied by ``scale``, so that
     ``q_m . k_n`` depends on ``m - n`` only. Tables in float64 for a float64 ``x``, else float32, whatever
     the precision of ``x``. It is :func:`rotary_tables` followed by :func:`rotate`; a model calls the
-    first once a batch. Raises ``ValueError`` or ``TypeError`` as those two do.
+    first once per batch. Raises ``ValueError`` or ``TypeError`` as those two do.
     Source: Su et al., arXiv 2104.09864, equation 34.
     """
     check_tensor(x, "x", floating=False)

@@ -38,7 +38,7 @@ def truncate_frequencies(
 ) -> torch.Tensor:
     """Three-valued truncation of frequencies: ``theta`` where ``>= at``, ``level`` where ``>= low``, else 0.
 
-    In radians a position. Defaults as in the Giraffe code: ``low = at/8``, ``level = at/16``. ``hard``
+    In radians per position. Defaults as in the Giraffe code: ``low = at/8``, ``level = at/16``. ``hard``
     sets ``low = at``: there is no middle level. With the level a second cut zeroes it (``level < low``), so
     only the hard cut is idempotent. Raises ``ValueError`` when ``low > at``.
     """

@@ -111,6 +111,7 @@ def open_model(settings: Any, model_root: str | Path | None = None, folder: Path
     from transformers import AutoModelForCausalLM, AutoTokenizer, logging
 
     logging.set_verbosity_error()  # its reminder that a prompt is longer than the trained length is the experiment
+    logging.disable_progress_bar()
     place, gguf = _place_of(settings, model_root, folder)
     extra = {} if gguf is None else {"gguf_file": gguf}
     try:
