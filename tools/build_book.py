@@ -6,6 +6,7 @@ has changed since the last good build, nothing is done.
 """
 
 import hashlib
+import json
 import platform
 import re
 import shutil
@@ -15,6 +16,7 @@ import time
 from importlib import metadata
 from pathlib import Path
 
+import cells
 import front_page
 import share
 from workings.runs import provenance
@@ -24,7 +26,7 @@ HTML = ROOT / "_build" / "html"
 SOURCE = ROOT / "_build" / "source"
 SCRATCH = ROOT / "_build" / "next"
 INPUTS = ["_config.yml", "_toc.yml", "pyproject.toml", "requirements/book.lock", "tools/build_book.py"]
-INPUTS += ["tools/maths.py", "tools/slim.py", "tools/share.py", "tools/front_page.py"]
+INPUTS += ["tools/maths.py", "tools/slim.py", "tools/share.py", "tools/front_page.py", "tools/cells.py"]
 GLOBS = [
     "book/**/*",
     "notebooks/**/*.ipynb",
@@ -95,7 +97,7 @@ def stage():
     for notebook in ROOT.glob("notebooks/*/*.ipynb"):
         target = SOURCE / notebook.relative_to(ROOT)
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(front_page.with_stamp(notebook), encoding="utf-8")
+        target.write_text(json.dumps(cells.arranged(front_page.with_stamp(notebook))), encoding="utf-8")
 
 
 def compile_book():

@@ -109,10 +109,10 @@ def site_markdown():
 
 
 def with_stamp(notebook):
-    """The notebook's JSON with the stamp as one more cell; the notebook itself is left as it is."""
+    """The notebook's content with the stamp as one more cell; the notebook itself is left as it is."""
     content = json.loads(notebook.read_text(encoding="utf-8"))
     content["cells"].append({"cell_type": "markdown", "id": "stamp", "metadata": {}, "source": stamp(notebook.stem)})
-    return json.dumps(content)
+    return content
 
 
 def _card(chapter, entry, pictures):
