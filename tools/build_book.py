@@ -26,7 +26,7 @@ HTML = ROOT / "_build" / "html"
 SOURCE = ROOT / "_build" / "source"
 SCRATCH = ROOT / "_build" / "next"
 INPUTS = ["_config.yml", "_toc.yml", "pyproject.toml", "requirements/book.lock", "tools/build_book.py"]
-INPUTS += ["tools/maths.py", "tools/slim.py", "tools/share.py", "tools/front_page.py", "tools/cells.py"]
+INPUTS += ["tools/maths.py", "tools/slim.py", "tools/share.py", "tools/front_page.py", "tools/cells.py", "tools/page_ends.py", "tools/search_data.py"]
 GLOBS = [
     "book/**/*",
     "notebooks/**/*.ipynb",
@@ -70,6 +70,7 @@ def compiled():
 
 def write_pages():
     """The pages that are made from data: the ledger and the benchmarks."""
+    import kernel_page
     import ledger_page
     import sweep_page
 
@@ -77,6 +78,7 @@ def write_pages():
     folder.mkdir(exist_ok=True)
     (folder / "ledger.md").write_text(ledger_page.ledger_markdown(), encoding="utf-8")
     (folder / "benchmarks.md").write_text(ledger_page.bench_markdown(), encoding="utf-8")
+    (folder / "kernels.md").write_text(kernel_page.kernels_markdown(), encoding="utf-8")
     (folder / "sweep_scaling.md").write_text(sweep_page.scaling_markdown(), encoding="utf-8")
     (folder / "site.md").write_text(front_page.site_markdown(), encoding="utf-8")
     front_page.write(folder, folder / "static" / "cards")
@@ -94,7 +96,7 @@ def stage():
     for page in front_page.written_pages(SOURCE):
         with open(SOURCE / "book" / f"{page}.md", "a", encoding="utf-8") as file:
             file.write("\n" + front_page.page_stamp(page, made))
-    for notebook in ROOT.glob("notebooks/*/*.ipynb"):
+    for notebook in front_page.notebooks():
         target = SOURCE / notebook.relative_to(ROOT)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(json.dumps(cells.arranged(front_page.with_stamp(notebook))), encoding="utf-8")
@@ -115,6 +117,7 @@ def compile_book():
         lines = "\n".join(wrong[:20] or text.strip().splitlines()[-20:])
         sys.exit(f"\nThe book did not compile. What Sphinx said (all of it is in _build/build.log):\n\n{lines}\n")
     import maths  # with what only the book's own environment has
+    import search_data
     import slim
 
     try:
@@ -122,6 +125,7 @@ def compile_book():
             slim.slim(SCRATCH / "_build" / "html", typesetter)
     except ValueError as error:
         sys.exit(f"\nThe book did not compile. {error}\n")
+    search_data.write(SCRATCH / "_build" / "html")
     share.finish(SCRATCH / "_build" / "html")
     shutil.rmtree(HTML, ignore_errors=True)
     shutil.move(str(SCRATCH / "_build" / "html"), str(HTML))

@@ -95,10 +95,10 @@ def slim(folder, typesetter=None):
         fonts.mkdir(parents=True, exist_ok=True)
         for font in (typesetter.folder / FONTS).glob("*.woff"):
             shutil.copyfile(font, fonts / font.name)
-    _prune(folder / "_static", [*folder.rglob("*.html"), folder / joined, folder / "_static" / "searchtools.js"])
+    _prune(folder / "_static", [*folder.rglob("*.html"), folder / joined, folder / "_static" / "searchtools.js"], keep=("search.js",))
 
 
-def _prune(static, readers):
+def _prune(static, readers, keep=()):
     """Delete the static files whose names stand in none of ``readers``, but for the fonts that style sheets name in parts."""
     named = "".join(
         path.read_text(encoding="utf-8") for path in readers if static not in path.parents or path.suffix == ".js"
@@ -107,7 +107,7 @@ def _prune(static, readers):
         if path.is_dir():
             if not any(path.iterdir()):
                 path.rmdir()
-        elif path.name not in named:
+        elif path.name not in named and path.name not in keep:
             path.unlink()
 
 
@@ -237,7 +237,7 @@ def _tight(css):
 def _words_of_scripts(folder, scripts):
     """What the scripts that are not libraries may set, and what the libraries do set."""
     words = DYNAMIC | DYNAMIC_ATTRIBUTES
-    for script in [*scripts, "_static/searchtools.js"]:
+    for script in [*scripts, "_static/search.js"]:
         if not script.endswith(LIBRARIES):
             words |= _spoken((folder / script).read_text(encoding="utf-8"))
     return words
