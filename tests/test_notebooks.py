@@ -14,7 +14,7 @@ from refresh import WIDGET_VIEW, read_script
 from workings.runs import checkout
 
 SCRIPTS = checkout.notebook_scripts()
-WITHOUT_FRAMES, WITH_FRAMES = 500_000, 1_200_000
+WITHOUT_FRAMES, WITH_FRAMES = 800_000, 1_400_000
 ABSOLUTE = re.compile(r"(?<![\w.:/])/(?:root|home|work|tmp|usr|opt|Users|content|mnt|var)/[\w.-]+|[A-Z]:\\\\\w+")
 AGREES = "# agrees with the kernel"
 COLAB_TARGET = re.compile(r"https://colab\.research\.google\.com/github/(\S+?)/blob/(\S+?)/(notebooks/\S+?\.ipynb)")

@@ -7,6 +7,7 @@ has changed since the last good build, nothing is done.
 
 import contextlib
 import hashlib
+import json
 import os
 import platform
 import re
@@ -18,6 +19,7 @@ import time
 from importlib import metadata
 from pathlib import Path
 
+import cells
 import front_page
 import inputs
 import share
@@ -34,7 +36,15 @@ WORK = (
 SOURCE = WORK / "source"
 SCRATCH = WORK / "next"
 INPUTS = ["_config.yml", "_toc.yml", "pyproject.toml", "requirements/book.lock", "tools/build_book.py"]
-INPUTS += ["tools/inputs.py", "tools/maths.py", "tools/slim.py", "tools/share.py", "tools/front_page.py"]
+INPUTS += [
+    "tools/inputs.py",
+    "tools/maths.py",
+    "tools/slim.py",
+    "tools/share.py",
+    "tools/front_page.py",
+    "tools/cells.py",
+]
+INPUTS += ["tools/page_ends.py", "tools/search_data.py"]
 TEXTS = {".md", ".py", ".yml", ".json", ".ipynb", ".css", ".js", ".svg", ".bib", ".toml", ".lock"}
 GLOBS = [
     "book/**/*",
@@ -84,6 +94,7 @@ def compiled():
 
 def write_pages():
     """The pages that are made from data: the ledger and the benchmarks."""
+    import kernel_page
     import ledger_page
     import sweep_page
 
@@ -91,6 +102,7 @@ def write_pages():
     folder.mkdir(exist_ok=True)
     (folder / "ledger.md").write_text(ledger_page.ledger_markdown(), encoding="utf-8")
     (folder / "benchmarks.md").write_text(ledger_page.bench_markdown(), encoding="utf-8")
+    (folder / "kernels.md").write_text(kernel_page.kernels_markdown(), encoding="utf-8")
     (folder / "sweep_scaling.md").write_text(sweep_page.scaling_markdown(), encoding="utf-8")
     (folder / "site.md").write_text(front_page.site_markdown(), encoding="utf-8")
     front_page.write(folder, folder / "static" / "cards")
@@ -112,7 +124,7 @@ def stage():
         notebook = (ROOT / chapter).with_suffix(".ipynb")
         target = SOURCE / notebook.relative_to(ROOT)
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(front_page.with_stamp(notebook), encoding="utf-8")
+        target.write_text(json.dumps(cells.arranged(front_page.with_stamp(notebook))), encoding="utf-8")
 
 
 def compile_book():
@@ -129,6 +141,7 @@ def compile_book():
         lines = "\n".join(inputs.causes(text))
         sys.exit(f"\nThe book did not compile. What Sphinx said (all of it is in _build/build.log):\n\n{lines}\n")
     import maths  # with what only the book's own environment has
+    import search_data
     import slim
 
     try:
@@ -136,6 +149,7 @@ def compile_book():
             slim.slim(SCRATCH / "_build" / "html", typesetter)
     except ValueError as error:
         sys.exit(f"\nThe book did not compile. {error}\n")
+    search_data.write(SCRATCH / "_build" / "html")
     share.finish(SCRATCH / "_build" / "html")
     shutil.rmtree(HTML, ignore_errors=True)
     shutil.move(str(SCRATCH / "_build" / "html"), str(HTML))
