@@ -214,7 +214,7 @@ def radius_sweep(
 def checklist(nets: Sequence[Trained], settings: Settings) -> dict[str, list[dict[str, Any]]]:
     """What :func:`backward_rules` leaves open of the questions to the pathwise attack on SAP: name -> one row per network.
 
-    All at ``settings.fraction``. More steps are tried in two ways: with the same path (the steps are four times smaller) and
+    All at ``settings.fraction``. More steps are tried in two ways: with the same path (the steps are three times smaller) and
     with the same step.
     """
     defence, eps = Defence(fraction=settings.fraction), settings.eps
@@ -224,8 +224,8 @@ def checklist(nets: Sequence[Trained], settings: Settings) -> dict[str, list[dic
         return measure(net, defence, "pathwise", radius, settings.images, size, settings.mc_samples)
 
     questions: dict[str, Callable[[Trained], dict[str, Any]]] = {
-        "4 x the steps, same path": lambda net: cell(net, stretch=4),
-        "4 x the steps, same step": lambda net: cell(net, stretch=4, path=10.0),
+        "3 x the steps, same path": lambda net: cell(net, stretch=3),
+        "3 x the steps, same step": lambda net: cell(net, stretch=3, path=7.5),
         "radius 0.5": lambda net: cell(net, 0.5),
         "random search": lambda net: _random_search(net, defence, settings),
     }

@@ -18,7 +18,7 @@ class Settings(Tiered):
 
     seed: int = 0
     seeds: tuple[int, ...] = (0, 1, 2)
-    epochs: int = 30
+    epochs: int = 20
     eps: float = 0.25  # radius of the main comparison, pixels in [0, 1]
     fraction: float = 0.5  # draws per neuron in the main comparison; the paper's own is 1
     images: int = 30
