@@ -40,7 +40,7 @@ def test_the_full_tier_runs_dry(slug, tmp_path):
     first, *rest = done.stdout.splitlines()
     assert first.startswith("Full tier, dry run")
     assert any(re.match(r"This run took [\d.]+ (s|min|h); peak memory \d+ MiB", line) for line in rest)
-    executed = nbformat.read(ROOT / "runs" / slug / "full-dry.ipynb", as_version=4)
+    executed = nbformat.read(tmp_path / slug / "full-dry.ipynb", as_version=4)
     injected = [c for c in executed.cells if "injected-parameters" in c.metadata.get("tags", [])]
     assert 'tier = "full"' in injected[0].source and "dry_run = True" in injected[0].source
     after = {path: path.read_bytes() for path in (ROOT / "results").rglob("*.json")}
