@@ -24,15 +24,37 @@
 # - **Afterwards you can** put an interval around a mean, and say how often such an interval is right.
 
 # %% tags=["hide-input"]
-# Set-up: installs the package where it is missing (as on Colab); elsewhere it only reports.
-import importlib.util
+# Set-up: takes the package of this clone, or the installed one, or installs it (as on Colab), and says which versions run.
+import importlib
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
-source = os.environ.get("WORKINGS_SOURCE", "git+https://github.com/workings-book/workings@v0.1.0")
-if importlib.util.find_spec("workings") is None:
-    subprocess.run([sys.executable, "-m", "pip", "install", "-q", source], check=True)
+packages = ["git+https://github.com/workings-book/workings@v0.1.0"]
+clone = next((str(p / "lib") for p in Path.cwd().parents if (p / "lib/workings/runs").is_dir()), None)
+sys.path[:0] = [clone] if clone else []
+
+
+def usable():
+    """Whether Python finds this book's package, in a version that is new enough for this page."""
+    try:
+        from workings import __version__, runs
+    except ImportError:  # it is missing, or only a folder has its name
+        return False
+    here, wanted = (re.findall(r"\d+", text)[:3] for text in (__version__, packages[0].rpartition("@")[2]))
+    return bool(clone or [*map(int, here)] >= [*map(int, wanted)])
+
+
+if not usable():
+    packages[0] = os.environ.get("WORKINGS_SOURCE", packages[0])
+    command = [sys.executable, "-m", "pip", "install", "-q", *packages]
+    if subprocess.run(command).returncode:
+        raise RuntimeError(f"Install it in a terminal (with uv: uv pip install), then restart: {' '.join(command)}")
+    for name in [name for name in sys.modules if name.partition(".")[0] == "workings"]:
+        del sys.modules[name]
+    importlib.invalidate_caches()
 
 from workings.runs.provenance import environment_line
 
