@@ -176,6 +176,23 @@ book.check("{{anchor}}-1", share, spread=(share * (1 - share) / settings.repeats
 book.table()
 
 # %% [markdown]
+# ## Take it home
+#
+# The lines below run by themselves, in an empty file; put your own values in the place of ours.
+
+# %%
+# pip install "workings @ git+https://github.com/workings-book/workings@v0.1.0"
+import numpy as np
+
+from workings.{{part}}.{{slug}} import interval
+
+your_values = np.array([4.1, 3.8, 4.4, 4.0, 3.9])
+middle, half_width = interval(your_values)
+print(f"{middle:.2f} ± {half_width:.2f}")
+
+# %% [markdown]
+# Before you believe the interval: do your values depend on each other, and is their source close to normal?
+#
 # ## Try it yourself
 #
 # **1.** What is the interval for the values $1$, $2$ and $3$? Student's $t$ with two degrees of freedom is $4.30$.
