@@ -210,5 +210,5 @@ def test_a_clones_own_package_comes_first_whatever_is_installed(tmp_path):
 def test_where_pip_fails_the_remedy_is_named(tmp_path):
     _, done = set_up(tmp_path, status=1)
     last = done.stderr.strip().splitlines()[-1]
-    assert done.returncode == 1 and last.startswith("RuntimeError: Install it in a terminal (with uv: uv pip install)")
+    assert done.returncode == 1 and last.startswith("RuntimeError: Run this in a terminal, then restart: ")
     assert f"-m pip install -q git+{checkout.address()}@{checkout.tag()}" in last

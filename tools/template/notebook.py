@@ -24,7 +24,7 @@
 # - **Afterwards you can** put an interval around a mean, and say how often such an interval is right.
 
 # %% tags=["hide-input"]
-# Set-up: takes the package of this clone, or the installed one, or installs it (as on Colab), and says which versions run.
+# Set-up: takes the package of this clone, or the installed one, or installs it.
 import importlib
 import os
 import re
@@ -33,26 +33,24 @@ import sys
 from pathlib import Path
 
 packages = ["git+https://github.com/workings-book/workings@v0.1.0"]
-clone = next((str(p / "lib") for p in Path.cwd().parents if (p / "lib/workings/runs").is_dir()), None)
-sys.path[:0] = [clone] if clone else []
+above = [folder / "lib" for folder in Path.cwd().parents]
+clone = [str(lib) for lib in above if (lib / "workings/runs").is_dir()][:1]
+sys.path[:0] = clone
+try:
+    import workings.runs
 
-
-def usable():
-    """Whether Python finds this book's package, in a version that is new enough for this page."""
-    try:
-        from workings import __version__, runs
-    except ImportError:  # it is missing, or only a folder has its name
-        return False
-    here, wanted = (re.findall(r"\d+", text)[:3] for text in (__version__, packages[0].rpartition("@")[2]))
-    return bool(clone or [*map(int, here)] >= [*map(int, wanted)])
-
-
-if not usable():
+    version = workings.__version__
+except ImportError:  # it is missing, or only a folder has its name
+    version = "0"
+number = lambda text: [int(word) for word in re.findall(r"\d+", text)[:3]]
+is_old = number(version) < number(packages[0].rpartition("@")[2])
+if is_old and not clone and "checkout" not in version:
     packages[0] = os.environ.get("WORKINGS_SOURCE", packages[0])
-    command = [sys.executable, "-m", "pip", "install", "-q", *packages]
-    if subprocess.run(command).returncode:
-        raise RuntimeError(f"Install it in a terminal (with uv: uv pip install), then restart: {' '.join(command)}")
-    for name in [name for name in sys.modules if name.partition(".")[0] == "workings"]:
+    pip = [sys.executable, "-m", "pip", "install", "-q", *packages]
+    if subprocess.run(pip).returncode:
+        line = " ".join(pip)
+        raise RuntimeError(f"Run this in a terminal, then restart: {line}")
+    for name in [n for n in sys.modules if n.split(".")[0] == "workings"]:
         del sys.modules[name]
     importlib.invalidate_caches()
 
@@ -75,7 +73,7 @@ from workings.show.figures import COLOURS, png_bytes, use_style
 from workings.chapters.{{slug}}.demo import run_protocol
 from workings.chapters.{{slug}}.full import full_protocol
 from workings.chapters.{{slug}}.settings import Settings
-from workings.{{part}}.{{slug}} import interval
+from workings.{{part}}.{{slug}} import interval, mean_and_standard_error
 
 use_style()
 settings = Settings.for_tier(tier, dry_run=dry_run)
@@ -97,7 +95,36 @@ book = ledger.open("{{slug}}", tier=tier)
 # its 97.5% quantile, for $n - 1$ degrees of freedom.
 #
 # **By hand.** For the two values $1$ and $3$: $\bar x = 2$, and by (1) $\mathrm{se} = \sqrt{\frac12\cdot 2} = 1$.
-#
+
+# %%
+x = np.array([1.0, 3.0])
+n, mean = len(x), x.sum() / len(x)
+se = (((x - mean) ** 2).sum() / (n * (n - 1))) ** 0.5
+print(f"mean {mean:.0f}, standard error {se:.0f}")
+assert np.allclose(mean_and_standard_error(x), (mean, se))  # agrees with the kernel
+
+# %% [markdown]
+# The interval multiplies the standard error by $t$:
+
+# %%
+from scipy import stats
+
+x = np.random.default_rng(0).standard_normal(50)
+se = x.std(ddof=1) / 50**0.5
+half = stats.t.ppf(0.975, 49) * se
+print(f"{x.mean():.2f} ± {half:.2f}")
+assert np.allclose(interval(x), (x.mean(), half))  # agrees with the kernel
+
+# %% [markdown]
+# The kernel takes many samples at once, one per row:
+
+# %%
+many = np.random.default_rng(1).standard_normal((3, 50))
+one_by_one = [interval(sample) for sample in many]
+assert np.allclose(np.transpose(one_by_one), interval(many))  # agrees with the kernel
+print("three samples, one by one and at once: the same")
+
+# %% [markdown]
 # > **Predict.** In what share of samples does $\bar x \pm t\,\mathrm{se}$ hold $\mu$, for $n = 50$? And for $n = 2$?
 #
 # <details>
