@@ -81,5 +81,6 @@ def test_the_cause_of_a_failed_build_is_its_warnings_or_else_the_exception():
         "RuntimeError: \nThere was an error in building your book. Look above for the cause.\n"
     )
     said = inputs.causes(raised)
-    assert said[0] == "KeyError: 'y'" and said[1].startswith("sphinx.errors.ExtensionError: Handler <f>")
+    assert said[0] == "KeyError: 'y' (tools/sphinx_ext/describe.py:3)"
+    assert said[1].startswith("sphinx.errors.ExtensionError: Handler <f>") and len(said) == 2
     assert inputs.causes("one\n\ntwo\n") == ["one", "two"]

@@ -208,7 +208,7 @@ book.table()
 # The lines below run by themselves, in an empty file; put your own values in the place of ours.
 
 # %%
-# pip install "workings @ git+https://github.com/workings-book/workings@v0.1.0"
+# pip install "git+https://github.com/workings-book/workings@v0.1.0"
 import numpy as np
 
 from workings.{{part}}.{{slug}} import interval
