@@ -66,6 +66,7 @@ def _outcomes(correct: Any, size: int, name: str = "correct") -> np.ndarray:
 def bin_edges(conf: np.ndarray, n_bins: int, binning: str = "uniform") -> np.ndarray:
     """The ``n_bins + 1`` edges: equal widths over [0, 1], or equal shares of ``conf`` (quantiles)."""
     n_bins = as_int(n_bins, "n_bins", minimum=1)
+    conf = as_finite_array(conf, "conf", ndim=1)
     if one_of(binning, "binning", ("uniform", "quantile")) == "uniform":
         return np.arange(n_bins + 1) / n_bins
     return np.quantile(conf, np.arange(n_bins + 1) / n_bins)

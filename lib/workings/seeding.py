@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workings.checks import as_int
+from workings.checks import as_generator, as_int
 
 if TYPE_CHECKING:
     import torch
@@ -73,7 +73,7 @@ def fresh(source: torch.Generator | None) -> torch.Generator | None:
     """
     import torch
 
-    if source is not None and torch._C._current_graph_task_id() != -1:
+    if source is not None and as_generator(source) and torch._C._current_graph_task_id() != -1:
         raise RuntimeError(
             "a layer that draws from its own generator is being run again in a backward pass (activation "
             "checkpointing): it would draw other numbers than in the forward pass, and the gradient would be wrong. "

@@ -12,5 +12,5 @@ def mean_and_sd(values: Iterable[float]) -> tuple[float, float]:
 
     Raises ``ValueError`` for no values or NaN.
     """
-    array = as_array(list(values), "values", ndim=1)
+    array = as_array(values if hasattr(values, "__array__") else list(values), "values", ndim=1)
     return float(array.mean()), float(array.std(ddof=1)) if len(array) > 1 else 0.0

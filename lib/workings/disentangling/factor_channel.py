@@ -40,6 +40,14 @@ def channel_posterior(rates: torch.Tensor, f: torch.Tensor) -> tuple[torch.Tenso
 
     ``rates`` may have more dimensions, as long as they broadcast to those of ``f``.
     """
+    check_tensor(rates, "rates")
+    check_tensor(f, "f")
+    try:
+        fits = torch.broadcast_shapes(rates.shape, f.shape) == f.shape
+    except RuntimeError:
+        fits = False
+    if not fits:
+        raise ValueError(f"rates must broadcast to f, got shapes {tuple(rates.shape)} and {tuple(f.shape)}.")
     # The slope of the root is infinite at rate 0, and infinity times the softmax's 0 would be NaN.
     # The product's limit is 0: a closed channel passes nothing and no gradient.
     is_open = rates > 0.0

@@ -132,6 +132,9 @@ def switch_on(purchases: Purchases, threshold: float = 0.3) -> list[float]:
     "For good": from there to the end of training the rate stays above. A list of K floats.
     """
     threshold = as_float(threshold, "threshold", minimum=0.0)
+    if purchases.rates.dim() != 2 or purchases.capacity.shape != purchases.rates.shape[:1]:
+        shapes = f"{tuple(purchases.rates.shape)} and {tuple(purchases.capacity.shape)}"
+        raise ValueError(f"rates must be (T, K) and capacity (T,), got {shapes}.")
     below = purchases.rates <= threshold  # (T, K)
     places = []
     for column in below.T:

@@ -16,7 +16,7 @@ from torch import nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from workings.checks import in_transform
+from workings.checks import check_tensor, in_transform
 
 FEW_CHANNELS = 4  # up to here the sum of patches is faster than the library's transposed convolution
 
@@ -43,6 +43,8 @@ def run_stack(layers: nn.ModuleList, x: torch.Tensor, *, relu_last: bool, fast: 
     hooks, no ``forward`` of the instance's own (wrappers that offload or quantise set one). It has first derivatives
     only; ``fast=False`` calls the layers one by one, which second derivatives need.
     """
+    if check_tensor(x, "x").dim() != 4:
+        raise ValueError(f"x must be (B, C, H, W), got shape {tuple(x.shape)}.")
     kind = type(layers[0])
     one_kind = kind in (Halving, Doubling) and all(type(layer) is kind and not _changed(layer, x) for layer in layers)
     if fast and one_kind and x.is_cpu and not torch.is_autocast_enabled("cpu") and not in_transform():
@@ -121,6 +123,8 @@ def channels_last(x: torch.Tensor) -> torch.Tensor:
     With one channel the two orders are the same memory and only the strides tell the library which is
     meant, but ``x.contiguous(memory_format=torch.channels_last)`` leaves those as they are.
     """
+    if x.dim() != 4:
+        raise ValueError(f"x must be (B, C, H, W), got shape {tuple(x.shape)}.")
     if x.shape[1] == 1:
         return x.contiguous().view(len(x), *x.shape[2:], 1).permute(0, 3, 1, 2)
     return x.contiguous(memory_format=torch.channels_last)
@@ -133,6 +137,16 @@ def sum_of_patches(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) ->
     the patches of neighbours lie two pixels apart and are added. ``x`` (B, C, H, W), ``weight``
     (C, outputs, 4, 4) and ``bias`` (outputs,) to (B, outputs, 2 H, 2 W).
     """
+    for name, given in (("x", x), ("weight", weight), ("bias", bias)):
+        check_tensor(given, name)
+    if (
+        x.dim() != 4
+        or weight.shape[:1] != x.shape[1:2]
+        or weight.shape[2:] != (4, 4)
+        or bias.shape != weight.shape[1:2]
+    ):
+        shapes = ", ".join(str(tuple(t.shape)) for t in (x, weight, bias))
+        raise ValueError(f"x, weight and bias must be (B, C, H, W), (C, outputs, 4, 4) and (outputs,), got {shapes}.")
     pixels = x.permute(0, 2, 3, 1).flatten(1, 2)  # (B, H W, C), a view when channels are last
     patches = weight.flatten(1).t().expand(len(x), -1, -1).bmm(pixels.transpose(1, 2))  # (B, 16 outputs, H W)
     size = (2 * x.shape[2], 2 * x.shape[3])

@@ -25,6 +25,10 @@ def reparameterise(mu: torch.Tensor, logvar: torch.Tensor, generator: torch.Gene
 
     The generator must be on the device of ``mu``. Kingma and Welling, arXiv 1312.6114, section 2.4.
     """
+    check_tensor(mu, "mu")
+    check_tensor(logvar, "logvar")
+    if mu.shape != logvar.shape:
+        raise ValueError(f"mu and logvar must have one shape, got {tuple(mu.shape)} and {tuple(logvar.shape)}.")
     noise = torch.randn(mu.shape, generator=fresh(as_generator(generator)), device=mu.device, dtype=mu.dtype)
     return mu + torch.exp(0.5 * logvar) * noise
 

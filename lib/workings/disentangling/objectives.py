@@ -60,6 +60,8 @@ def pixel_entropy(x: torch.Tensor) -> torch.Tensor:
     0 or 1. Errors as :func:`bernoulli_nll`. Cover and Thomas, Elements of Information Theory, chapter 2.
     """
     _check_pixels(x)
+    if x.dim() < 1:
+        raise ValueError("x must be (B, ...), got a single number.")
     return (torch.special.entr(x) + torch.special.entr(1 - x)).flatten(1).sum(dim=1)
 
 
@@ -133,9 +135,9 @@ def normalised_beta(beta: float, n_latent: int, n_pixels: int) -> float:
 def _same_shape(a: torch.Tensor, b: torch.Tensor, name_a: str, name_b: str) -> None:
     check_tensor(a, name_a)  # integers wrap around: 236 - 255 is 237 in uint8
     check_tensor(b, name_b)
-    if a.shape != b.shape:
+    if a.shape != b.shape or a.dim() < 1:
         raise ValueError(
-            f"{name_a} and {name_b} must have one shape, got {tuple(a.shape)} and {tuple(b.shape)}; "
+            f"{name_a} and {name_b} must have one shape (B, ...), got {tuple(a.shape)} and {tuple(b.shape)}; "
             "broadcasting is refused because it would change the sum."
         )
 

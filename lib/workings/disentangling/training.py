@@ -181,6 +181,11 @@ class _Recorder:
 
 def target(history: History, c_min: float, c_max: float, rising: int) -> torch.Tensor:
     """Mean target capacity (T,) of each window of ``history``, to compare with its KL."""
+    windows = history.steps.shape
+    if len(windows) != 1 or windows[0] == 0 or history.kl.dim() != 2 or history.kl.shape[:1] != windows:
+        raise ValueError(
+            f"history must have steps (T,) and kl (T, M), T >= 1; got {(*windows,)}, {(*history.kl.shape,)}."
+        )
     ends = history.steps.tolist()
     starts = [0, *ends[:-1]]
     means = [

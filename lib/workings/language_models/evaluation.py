@@ -23,6 +23,9 @@ def answer_hits(model: TinyDecoder, lines: Lines, *, batch_size: int = 16, **pos
     The true values of earlier queries stand in the sequence (teacher forcing). ``ValueError`` for sequences that do
     not all ask equally many questions, at least one.
     """
+    for name, given in (("tokens", lines.tokens), ("targets", lines.targets)):
+        if check_tensor(given, name, floating=False).dim() != 2:
+            raise ValueError(f"{name} must be (B, T), got shape {tuple(given.shape)}.")
     asked = (lines.targets != IGNORE).sum(dim=1)  # (B,)
     if lines.tokens.shape != lines.targets.shape or not len(asked) or int(asked.min()) < 1 or (asked != asked[0]).any():
         raise ValueError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from workings.checks import as_float, as_int
+from workings.checks import as_float, as_generator, as_int
 
 
 def random_positions(
@@ -25,7 +25,7 @@ def random_positions(
     """
     batch, length = as_int(batch, "batch", minimum=1), as_int(length, "length", minimum=1)
     max_step = as_float(max_step, "max_step", minimum=0.0, open_ends=True)
-    device = "cpu" if generator is None else generator.device
+    device = "cpu" if generator is None else as_generator(generator).device
     uniform = torch.rand((batch, length), dtype=torch.float64, generator=generator, device=device)
     positions = (max_step * (1 - uniform)).cumsum(dim=1)  # steps in (0, max_step]: never a repeated position
     last = positions[:, -1:]

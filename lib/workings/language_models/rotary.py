@@ -157,6 +157,8 @@ def layout_permutation(d: int) -> torch.Tensor:
 
 def _fitted(x: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
     """``table`` in the dtype of the computation, with ones inserted so that it broadcasts against half of ``x``."""
+    if x.dim() < 2:
+        raise ValueError(f"x must be (..., T, d), got shape {tuple(x.shape)}.")
     d = even_size(x.shape[-1], "the head size (last dimension of x)")
     wanted = (x.shape[-2], d // 2) if x.dim() > 1 else None
     if wanted is None or table.shape[-2:] != wanted or table.dim() not in (2, 3):

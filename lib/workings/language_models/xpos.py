@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from workings.checks import as_float, values_hidden
+from workings.checks import as_float, check_tensor, values_hidden
 from workings.language_models.rotary import apply_rotary, as_positions, even_size
 
 
@@ -63,6 +63,9 @@ def apply_xpos(
     into the past (and grows into the future, which a causal mask must remove before the softmax).
     Products are best taken in float32. See :func:`xpos_scales`; the layout must be the weights' own.
     """
+    for name, given in (("q", q), ("k", k)):
+        if check_tensor(given, name).dim() < 2:
+            raise ValueError(f"{name} must be (..., T, d), got shape {tuple(given.shape)}.")
     dtype = torch.float64 if q.dtype == torch.float64 else torch.float32
     positions = as_positions(positions, q.device)
     scales = xpos_scales(q.shape[-1], positions, gamma, dtype=dtype)

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from workings.checks import as_float, as_int, check_tensor, one_of
+from workings.checks import as_float, as_generator, as_int, check_tensor, one_of
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 GradFunction = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -85,6 +85,8 @@ def eot_gradient(
     backward rule. Athalye et al., arXiv 1707.07397.
     """
     samples = as_int(samples, "samples", minimum=1)
+    if check_tensor(x, "x").dim() < 1:
+        raise ValueError("x must be a batch (B, ...), got a single number.")
     mean = torch.zeros_like(x)
     spread = torch.zeros_like(x)
     nans = 0
@@ -306,6 +308,11 @@ def spsa_gradient(
     Raises ``ValueError`` for ``pairs < 1``, ``width <= 0`` or labels out of range.
     """
     pairs = as_int(pairs, "pairs", minimum=1)
+    as_generator(generator)
+    if check_tensor(x, "x").dim() < 2 or x.numel() == 0:
+        raise ValueError(f"x must be a non-empty batch (B, ...), got shape {tuple(x.shape)}.")
+    if check_tensor(y, "labels", floating=False).shape != x.shape[:1]:
+        raise ValueError(f"labels must be ({len(x)},), one per example, got shape {tuple(y.shape)}.")
     width = as_float(width, "width", minimum=0.0, open_ends=True)
     total = torch.zeros_like(x)
     copies = max(1, min(pairs, as_int(chunk, "chunk", minimum=1) // len(x)))

@@ -12,7 +12,7 @@ import math
 
 import torch
 
-from workings.checks import as_float, as_int, exact_decimal, in_transform
+from workings.checks import as_float, as_int, check_tensor, exact_decimal, in_transform
 
 
 def flat_map(h: torch.Tensor) -> torch.Tensor:
@@ -40,6 +40,10 @@ def rounded_back(out: torch.Tensor, h: torch.Tensor) -> torch.Tensor:
 
     A survivor is about as large as the sum of its map divided by the number of draws, which can exceed 65,504.
     """
+    if out.shape[:1] != h.shape[:1] or out.numel() != h.numel():
+        raise ValueError(f"out must hold the entries of h, {tuple(h.shape)}, got shape {tuple(out.shape)}.")
+    check_tensor(h, "h")
+    check_tensor(out, "out")
     if h.dtype == torch.float16 and not bool((out.detach().abs() <= torch.finfo(h.dtype).max).all()):
         raise ValueError(
             f"a survivor reaches {float(out.detach().abs().max()):.3g}, which float16 cannot hold; use bfloat16 or float32, "

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import nn
 
-from workings.checks import as_float, one_of
+from workings.checks import as_float, as_generator, one_of
 from workings.robustness.bpda import replace_modules
 from workings.robustness.poisson_pruning import poisson_activation_pruning
 from workings.robustness.sap import BACKWARD_RULES, kept_share, matched_dropout, stochastic_activation_pruning
@@ -32,7 +32,7 @@ class PruningLayer(nn.Module):
             as_float(fraction, "fraction", minimum=0.0, finite=False)
         self.fraction = fraction
         self.backward = one_of(backward, "backward", BACKWARD_RULES)
-        self.generator = generator
+        self.generator = None if generator is None else as_generator(generator)
         self.enabled = True
 
     def prune(self, h: torch.Tensor) -> torch.Tensor:
@@ -176,6 +176,8 @@ def configure(
         as_float(fraction, "fraction", minimum=0.0, finite=False)
     if backward is not _KEEP:
         one_of(backward, "backward", BACKWARD_RULES)
+    if generator is not _KEEP and generator is not None:
+        as_generator(generator)
     for layer in layers:
         layer.fraction = layer.fraction if fraction is _KEEP else fraction
         layer.backward = layer.backward if backward is _KEEP else backward

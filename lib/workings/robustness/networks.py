@@ -54,7 +54,14 @@ def digits_cnn(generator: torch.Generator, *, slope: float = 0.0, classes: int =
     3x3 convolutions with 16, 32 (stride 2) and 32 filters, then linear 64 and linear ``classes``.
     The four activation maps have 1024, 512, 512 and 64 entries. Weights start by the ``"uniform"`` rule.
     """
-    model = nn.Sequential(
+    as_generator(generator)
+    with torch.random.fork_rng(devices=[]):  # torch's layers draw first weights from its global generator
+        model = _digits_layers(slope, as_int(classes, "classes", minimum=2))
+    return initialise(model, generator, "uniform")
+
+
+def _digits_layers(slope: float, classes: int) -> nn.Sequential:
+    return nn.Sequential(
         nn.Conv2d(1, 16, 3, padding=1),  # (B, 16, 8, 8)
         activation(slope),
         nn.Conv2d(16, 32, 3, stride=2, padding=1),  # (B, 32, 4, 4)
@@ -64,9 +71,8 @@ def digits_cnn(generator: torch.Generator, *, slope: float = 0.0, classes: int =
         nn.Flatten(),  # (B, 512)
         nn.Linear(512, 64),
         activation(slope),
-        nn.Linear(64, as_int(classes, "classes", minimum=2)),
+        nn.Linear(64, classes),
     )
-    return initialise(model, generator, "uniform")
 
 
 class PreActivationBlock(nn.Module):
@@ -134,4 +140,7 @@ def resnet20(generator: torch.Generator, *, slope: float = 0.0, classes: int = 1
     ``slope=0`` is the paper's ReLU; ``slope=0.1`` the leaky ReLU of the erratum's code. One 32x32
     image has 188,416 activations in all.
     """
-    return initialise(ResNet(units=3, classes=classes, slope=slope), generator)
+    as_generator(generator)
+    with torch.random.fork_rng(devices=[]):  # torch's layers draw first weights from its global generator
+        model = ResNet(units=3, classes=classes, slope=slope)
+    return initialise(model, generator)

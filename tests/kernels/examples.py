@@ -1,0 +1,558 @@
+"""One example call of every public kernel, by qualified name, for the tests that walk over all of them.
+
+A new kernel needs a line in :data:`EXAMPLES`, or one in :data:`EXCEPTIONS` with the reason. Each example is a function, so
+that its arguments (generators among them) are made afresh for every call. :data:`MODULES` holds, for kernels that are
+torch modules, how to make one with drawn weights and what to call it on.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from workings import seeding
+from workings.disentangling import factor_channel, factor_grid, layers, many_vaes, networks, training
+from workings.disentangling.dsprites_data import sub_grid
+from workings.disentangling.known_factor import KnownFactorModel, Purchases
+from workings.language_models import decoder, grammar, lines_task, lora, rotary
+from workings.robustness import bpda, data
+from workings.robustness import layers as pruning
+from workings.robustness import networks as robust_networks
+from workings.uncertainty.scores import residual_cum_factor
+
+Arguments = tuple[tuple, dict[str, Any]]
+
+
+def call(*args: Any, **options: Any) -> Arguments:
+    return args, options
+
+
+def g(name: str = "draws") -> torch.Generator:
+    return seeding.generator(0, "examples", name)
+
+
+def rng(name: str = "draws") -> np.random.Generator:
+    return seeding.numpy_generator(0, "examples", name)
+
+
+def normal(*shape: int, name: str = "normal") -> torch.Tensor:
+    return torch.randn(*shape, generator=g(name))
+
+
+def unit(*shape: int, name: str = "unit") -> torch.Tensor:
+    return torch.rand(*shape, generator=g(name))
+
+
+def whole(high: int, *shape: int, name: str = "whole") -> torch.Tensor:
+    return torch.randint(high, shape, generator=g(name))
+
+
+def probabilities(n: int = 6, k: int = 3) -> np.ndarray:
+    p = rng("probabilities").random((n, k)) + 0.1
+    return p / p.sum(axis=1, keepdims=True)
+
+
+def weighted(module: nn.Module) -> nn.Module:
+    """``module`` with weights from a stream of their own."""
+    source = g("weights")
+    with torch.no_grad():
+        for value in module.parameters():
+            value.copy_(0.5 * torch.randn(value.shape, generator=source))
+    return module
+
+
+def skipped(make: Callable[[], nn.Module]) -> nn.Module:
+    """``make()`` with torch's global generator put back: torch's own layers draw their first weights from it."""
+    with torch.random.fork_rng(devices=[]):
+        return weighted(make())
+
+
+def linear_net() -> nn.Module:
+    return skipped(lambda: nn.Sequential(nn.Flatten(), nn.Linear(12, 5), nn.ReLU(), nn.Linear(5, 3)))
+
+
+def pruned_net(insert: Callable[..., nn.Module] = pruning.insert_sap) -> nn.Module:
+    return insert(linear_net(), generator=g("masks"))
+
+
+def images() -> torch.Tensor:
+    return unit(4, 3, 4, name="images")
+
+
+LABELS = (0, 2, 1, 0)
+
+
+def labels() -> torch.Tensor:
+    return torch.tensor(LABELS)
+
+
+def quadratic(x: torch.Tensor) -> torch.Tensor:
+    return x.flatten(1).square().sum(dim=1)
+
+
+def twice(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    return 2 * x
+
+
+def score(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    return quadratic(x)
+
+
+def half(x: torch.Tensor) -> torch.Tensor:
+    return x / 2
+
+
+def mean_of(values: np.ndarray) -> float:
+    return float(values.mean())
+
+
+def digits_split() -> data.Split:
+    return data.Split(unit(12, 1, 8, 8), whole(10, 12))
+
+
+def vae(size: int = 4) -> networks.VAE:
+    return networks.mlp_vae(size, 2, (6,), generator=g("vae"))
+
+
+def pictures(n: int = 8) -> torch.Tensor:
+    return unit(n, 1, 4, 4, name="pictures")
+
+
+def known_factor_model() -> KnownFactorModel:
+    made = skipped(lambda: networks.MLPDecoder(4, 2, (6,)))
+    return KnownFactorModel(factor_channel.FactorChannel(2, 1.0), made)
+
+
+def standard_factors() -> torch.Tensor:
+    return factor_channel.standardise(unit(8, 2, name="factors"))
+
+
+def history() -> training.History:
+    return training.History(torch.tensor([5, 10]), unit(2).double(), unit(2, 3).double())
+
+
+def purchases() -> Purchases:
+    rates = torch.tensor([[0.1, 0.2], [0.5, 0.1], [0.9, 0.4]], dtype=torch.float64)
+    return Purchases(rates.sum(dim=1), rates, unit(3).double(), [])
+
+
+def grid() -> factor_grid.FactorGrid:
+    return factor_grid.FactorGrid((2, 3), unit(6, 2, name="cells"))
+
+
+def classes() -> torch.Tensor:
+    return torch.tensor([[0, 1, 2, 3, 4], [2, 5, 39, 31, 30]])
+
+
+def tiny(**options: Any) -> decoder.TinyDecoder:
+    return decoder.TinyDecoder(30, 8, 1, generator=g("decoder"), **options)
+
+
+def tokens() -> torch.Tensor:
+    return whole(30, 2, 6, name="tokens")
+
+
+def lines() -> lines_task.Lines:
+    return lines_task.lines_batch(2, 3, 1, n_keys=20, n_values=10, generator=g("lines"))
+
+
+def theta() -> torch.Tensor:
+    return rotary.rope_frequencies(4)
+
+
+def cos_sin() -> tuple[torch.Tensor, torch.Tensor]:
+    return rotary.rotary_tables(range(3), theta())
+
+
+def adapted() -> decoder.TinyDecoder:
+    return lora.add_lora(tiny(), 2, 4.0, ["q_proj"], generator=g("lora"))
+
+
+def record() -> dict[str, Any]:
+    prompt, number = lines_task.longchat_prompt(rng("prompt"), 4)
+    key = prompt.rsplit("in line ", 1)[1].split("?")[0]
+    return {"prompt": prompt, "expected_number": number, "random_idx": [key, 0], "num_lines": 4}
+
+
+def squares(net: nn.Module, batch: Any, noise: torch.Generator) -> torch.Tensor:
+    return sum(p.square().sum() for p in net.parameters())
+
+
+def uniform_cdf(r: np.ndarray) -> np.ndarray:
+    return np.clip(r, 0.0, 1.0)
+
+
+def scores_in_unit(n: int = 20) -> np.ndarray:
+    return rng("scores").random(n)
+
+
+EXAMPLES: dict[str, Callable[[], Arguments]] = {
+    # robustness
+    "robustness.attacks.check_labels": lambda: call(normal(4, 3), labels()),
+    "robustness.attacks.margin_loss": lambda: call(normal(4, 3), labels()),
+    "robustness.attacks.cross_entropy_loss": lambda: call(normal(4, 3), labels()),
+    "robustness.attacks.eot_gradient": lambda: call(quadratic, images(), 2),
+    "robustness.attacks.attack_gradient": lambda: call(linear_net(), "margin", 2),
+    "robustness.attacks.fgsm": lambda: call(linear_net(), images(), labels(), 0.1),
+    "robustness.attacks.fgsm_step": lambda: call(images(), normal(4, 3, 4), 0.1),
+    "robustness.attacks.pgd_linf": lambda: call(
+        twice, images(), labels(), 0.1, 0.05, 2, random_start=True, generator=g()
+    ),
+    "robustness.attacks.random_search_linf": lambda: call(score, images(), labels(), 0.1, 2, generator=g()),
+    "robustness.attacks.spsa_gradient": lambda: call(linear_net(), images(), labels(), 2, 0.1, g()),
+    "robustness.bpda.pretend": lambda: call(normal(4, 3), normal(4, 3, name="surrogate")),
+    "robustness.bpda.identity": lambda: call(normal(4, 3)),
+    "robustness.bpda.bpda": lambda: call(torch.sign, half),
+    "robustness.bpda.wrap_bpda": lambda: call(linear_net(), nn.ReLU, half),
+    "robustness.bpda.replace_modules": lambda: call(linear_net(), nn.ReLU, lambda module: nn.Tanh()),
+    "robustness.cifar.fast_autocast": lambda: call("cpu"),
+    "robustness.cifar.accuracy": lambda: call(linear_net(), whole(256, 4, 3, 2, 2).to(torch.uint8), labels()),
+    "robustness.closed_forms.flat_map": lambda: call(normal(2, 3, 4)),
+    "robustness.closed_forms.rounded_back": lambda: call(normal(2, 12), normal(2, 3, 4)),
+    "robustness.closed_forms.sap_probabilities": lambda: call(normal(2, 3, 4)),
+    "robustness.closed_forms.number_of_draws": lambda: call(0.5, 10),
+    "robustness.closed_forms.survival_probability": lambda: call(unit(2, 5), 4),
+    "robustness.closed_forms.single_draw_share": lambda: call(unit(2, 5), 4),
+    "robustness.closed_forms.expected_survivors": lambda: call(normal(2, 5), 4),
+    "robustness.closed_forms.sap_variance": lambda: call(normal(2, 5), 4),
+    "robustness.closed_forms.joint_survival": lambda: call(unit(2, 5), 4),
+    "robustness.closed_forms.pathwise_jacobian": lambda: call(normal(2, 5), 4),
+    "robustness.data.digits": lambda: call(10),
+    "robustness.data.class_counts": lambda: call(labels(), 3),
+    "robustness.data.balanced_counts": lambda: call(labels(), 3),
+    "robustness.data.as_unit_float": lambda: call(whole(256, 2, 3, 4, 4).to(torch.uint8)),
+    "robustness.data.random_crop_flip": lambda: call(unit(3, 1, 5, 5), g(), 2),
+    "robustness.digits.train_digits_cnn": lambda: call(digits_split(), 0, epochs=1, batch=6),
+    "robustness.evaluation.sample_softmax": lambda: call(linear_net(), images(), 2),
+    "robustness.evaluation.mc_predict": lambda: call(linear_net(), images(), 2),
+    "robustness.evaluation.robust_accuracies": lambda: call(linear_net(), images(), labels(), 2),
+    "robustness.evaluation.robust_accuracy": lambda: call(linear_net(), images(), labels(), 2),
+    "robustness.evaluation.gradient_alignment": lambda: call(normal(3, 4), normal(3, 4, name="other")),
+    "robustness.layers.SAPLayer": lambda: call(1.0, "mask", g()),
+    "robustness.layers.PoissonPruningLayer": lambda: call(2.0, "pathwise", g()),
+    "robustness.layers.MatchedDropout": lambda: call(1.0, "mask", g()),
+    "robustness.layers.Pruned": lambda: call(nn.ReLU(), pruning.SAPLayer(1.0, "mask", g())),
+    "robustness.layers.insert_pruning": lambda: call(linear_net(), nn.ReLU, lambda: pruning.SAPLayer(1.0)),
+    "robustness.layers.insert_sap": lambda: call(linear_net(), generator=g()),
+    "robustness.layers.insert_poisson_pruning": lambda: call(linear_net(), nn.Linear, generator=g()),
+    "robustness.layers.insert_dropout": lambda: call(linear_net(), generator=g()),
+    "robustness.layers.remove_pruning": lambda: call(pruned_net()),
+    "robustness.layers.pruning_layers": lambda: call(pruned_net()),
+    "robustness.layers.configure": lambda: call(pruned_net(), fraction=0.5),
+    "robustness.multinomial.multinomial_occupancy": lambda: call(unit(2, 5), 6, g()),
+    "robustness.multinomial.multinomial_counts": lambda: call(unit(2, 5), 6, g()),
+    "robustness.networks.activation": lambda: call(0.1),
+    "robustness.networks.initialise": lambda: call(linear_net(), g()),
+    "robustness.networks.digits_cnn": lambda: call(g()),
+    "robustness.networks.resnet20": lambda: call(g()),
+    "robustness.poisson_pruning.poisson_survival": lambda: call(unit(2, 5), 4.0),
+    "robustness.poisson_pruning.poisson_activation_pruning": lambda: call(normal(2, 5), 10.0, g()),
+    "robustness.sap.stochastic_activation_pruning": lambda: call(normal(2, 3, 4), 1.0, "pathwise", g()),
+    "robustness.sap.matched_dropout": lambda: call(normal(2, 5), 0.5, g()),
+    "robustness.sap.kept_share": lambda: call(normal(2, 5), 1.0),
+    # uncertainty
+    "uncertainty.conformal.exact_level": lambda: call(0.1),
+    "uncertainty.conformal.conformal_rank": lambda: call(9, 0.1),
+    "uncertainty.conformal.conformal_threshold": lambda: call(scores_in_unit(), 0.1),
+    "uncertainty.conformal.threshold_exceedance": lambda: call(scores_in_unit(), 9, 0.1),
+    "uncertainty.conformal.coverage_distribution": lambda: call(9, 0.1),
+    "uncertainty.monte_carlo.resplit": lambda: call(10, 4, rng()),
+    "uncertainty.monte_carlo.monte_carlo_size": lambda: call(
+        scores_in_unit(6), 3, 0.5, 4, rng(), all_scores=probabilities()
+    ),
+    "uncertainty.scores.absolute_residual": lambda: call(scores_in_unit(), scores_in_unit() + 1),
+    "uncertainty.scores.lp_residual": lambda: call(probabilities(), probabilities() + 1, 2.0),
+    "uncertainty.scores.lp_ball_volume": lambda: call(2, 2.0),
+    "uncertainty.scores.residual_cum_factor": lambda: call(2, 2.0),
+    "uncertainty.scores.zero_one": lambda: call(probabilities()),
+    "uncertainty.scores.lac": lambda: call(probabilities()),
+    "uncertainty.scores.aps": lambda: call(probabilities(), rng("u").random((6, 3))),
+    "uncertainty.scores.cqr": lambda: call(scores_in_unit(), scores_in_unit() - 0.1, scores_in_unit() + 0.2),
+    "uncertainty.scores.true_label": lambda: call(probabilities(4), np.array(LABELS)),
+    "uncertainty.scores.interval_size": lambda: call(scores_in_unit(), scores_in_unit() + 1.0, 0.5),
+    "uncertainty.scores.set_size": lambda: call(probabilities() > 0.3),
+    "uncertainty.scores.class_table": lambda: call(probabilities(), "aps", rng()),
+    "uncertainty.set_size.dkw_radius": lambda: call(10, 0.1),
+    "uncertainty.set_size.min_sample_for_interval": lambda: call(0.1, 0.1),
+    "uncertainty.set_size.staircase": lambda: call(scores_in_unit(), 9, 0.1, residual_cum_factor(), 0.0, 1.0, 0.1),
+    "uncertainty.set_size.expected_set_size_known": lambda: call(
+        scores_in_unit(), 9, 0.1, residual_cum_factor(), 0.0, 1.0
+    ),
+    "uncertainty.set_size.expected_set_size_discrete": lambda: call(
+        np.array([0.0, 1.0, 0.0]), np.array([0.0, 1.0]), np.array([1.0, 2.0]), 9, 0.1
+    ),
+    "uncertainty.set_size.expected_set_size_unknown": lambda: call(
+        scores_in_unit(6), probabilities(), 9, 0.1, np.ones(3)
+    ),
+    "uncertainty.set_size.estimate_classes": lambda: call("lac", scores_in_unit(6), probabilities(), 9, 0.1),
+    "uncertainty.set_size_exact.expected_set_size_exact": lambda: call(
+        uniform_cdf, 9, 0.1, residual_cum_factor(), 0.0, 1.0
+    ),
+    "uncertainty.uci.address": lambda: call("wine"),
+    "uncertainty.uci.synthetic_table": lambda: call("wine", 4, rng()),
+    # disentangling
+    "disentangling.dsprites.dsprites_polygon": lambda: call("heart"),
+    "disentangling.dsprites.dsprites_index": lambda: call(classes()),
+    "disentangling.dsprites.dsprites_classes": lambda: call(torch.tensor([3, 700_000])),
+    "disentangling.dsprites.as_classes": lambda: call(classes()),
+    "disentangling.dsprites.as_integers": lambda: call(torch.tensor([1, 2], dtype=torch.int32), "x"),
+    "disentangling.dsprites.render_sprite": lambda: call("heart", 0.7, 1.0, 0.3, 0.6),
+    "disentangling.dsprites.packed_dsprites": lambda: call(classes()),
+    "disentangling.dsprites.render_dsprites": lambda: call(classes()),
+    "disentangling.dsprites.unpack_images": lambda: call(whole(256, 2, 512).to(torch.uint8)),
+    "disentangling.dsprites.block_average": lambda: call(unit(2, 1, 4, 4), 2),
+    "disentangling.dsprites_data.DSprites": lambda: call(classes=sub_grid(0, [0, 1], 0, 3, 4)),
+    "disentangling.dsprites_data.sub_grid": lambda: call(0, [0, 1], 0, 3, 4),
+    "disentangling.dsprites_data.factor_values": lambda: call(classes()),
+    "disentangling.factor_channel.standardise": lambda: call(unit(5, 2)),
+    "disentangling.factor_channel.channel_posterior": lambda: call(torch.tensor([1.0, 0.5]), normal(4, 2)),
+    "disentangling.factor_channel.FactorChannel": lambda: call(2, 1.0),
+    "disentangling.factor_grid.as_sizes": lambda: call((2, 3)),
+    "disentangling.factor_grid.draw_factors": lambda: call((2, 3), 4, g()),
+    "disentangling.factor_grid.paired_factors": lambda: call((2, 3), torch.tensor([0, 1, 1, 0]), 4, g()),
+    "disentangling.factor_grid.FactorGrid": lambda: call((2, 3), unit(6, 2)),
+    "disentangling.known_factor.KnownFactorModel": lambda: call(
+        factor_channel.FactorChannel(2, 1.0), skipped(lambda: networks.MLPDecoder(4, 2, (6,)))
+    ),
+    "disentangling.known_factor.train_known_factor": lambda: call(
+        known_factor_model(), standard_factors(), pictures(), 2, c_max=1.0, rising=2, seed=0, batch=4
+    ),
+    "disentangling.known_factor.switch_on": lambda: call(purchases()),
+    "disentangling.layers.run_stack": lambda: call(
+        skipped(lambda: nn.ModuleList([layers.Halving(1, 2)])), unit(2, 1, 4, 4), relu_last=True
+    ),
+    "disentangling.layers.channels_last": lambda: call(unit(2, 3, 4, 4)),
+    "disentangling.layers.sum_of_patches": lambda: call(unit(2, 3, 4, 4), normal(3, 2, 4, 4), normal(2)),
+    "disentangling.linear_vae.linear_vaes": lambda: call([2.0, 1.0], [0.5], 3, 0),
+    "disentangling.many_vaes.he_vae": lambda: call(4, 2, (6,), g()),
+    "disentangling.many_vaes.train_many": lambda: call(
+        [many_vaes.Job(pictures(), 1.0, 0)], 2, latent_dim=2, hidden=(6,), batch=4
+    ),
+    "disentangling.metrics.kl_per_latent": lambda: call(unit(4, 3)),
+    "disentangling.metrics.active_units": lambda: call(unit(4, 3)),
+    "disentangling.metrics.latent_factor_correlation": lambda: call(
+        normal(12, 3), whole(3, 12, 2, name="classes"), "spearman"
+    ),
+    "disentangling.metrics.corr_gap": lambda: call(unit(3, 2)),
+    "disentangling.metrics.mutual_information": lambda: call(normal(12, 3), whole(3, 12, 2, name="classes"), 4),
+    "disentangling.metrics.mutual_information_gap": lambda: call(normal(12, 3), whole(3, 12, 2, name="classes"), 4),
+    "disentangling.metrics.beta_vae_score": lambda: call(half, grid(), n_pairs=4, n_train=20, n_eval=10, generator=g()),
+    "disentangling.metrics.linear_probe": lambda: call(normal(12, 2), unit(12, 2), torch.arange(12) < 8, 2),
+    "disentangling.networks.reparameterise": lambda: call(normal(3, 2), normal(3, 2, name="logvar"), g()),
+    "disentangling.networks.VAE": lambda: call(vae().encoder, vae().decoder),
+    "disentangling.networks.initialise": lambda: call(linear_net(), g()),
+    "disentangling.networks.burgess_vae": lambda: call(2, 1, 32, generator=g()),
+    "disentangling.networks.fc_vae": lambda: call(2, generator=g()),
+    "disentangling.networks.mlp_vae": lambda: call(4, 2, (6,), generator=g()),
+    "disentangling.objectives.gaussian_kl": lambda: call(normal(3, 2), normal(3, 2, name="logvar")),
+    "disentangling.objectives.kl_diag_gaussians": lambda: call(
+        *(normal(3, 2, name=name) for name in ("a", "b", "c", "d"))
+    ),
+    "disentangling.objectives.bernoulli_nll": lambda: call(normal(3, 4), unit(3, 4)),
+    "disentangling.objectives.pixel_entropy": lambda: call(unit(3, 4)),
+    "disentangling.objectives.squared_error": lambda: call(normal(3, 4), unit(3, 4)),
+    "disentangling.objectives.beta_vae_loss": lambda: call(unit(3), unit(3, 2), 2.0),
+    "disentangling.objectives.capacity_loss": lambda: call(unit(3), unit(3, 2), 1.0, 2.0),
+    "disentangling.objectives.capacity_schedule": lambda: call(3, 2.0, 10),
+    "disentangling.objectives.normalised_beta": lambda: call(4.0, 10, 4096),
+    "disentangling.peer_weights.load_interleaved": lambda: call(vae(), vae().state_dict()),
+    "disentangling.rate_distortion.gaussian_rate": lambda: call(np.array([2.0, 1.0]), np.array([0.5, 0.5])),
+    "disentangling.rate_distortion.reverse_water_filling": lambda: call(np.array([2.0, 1.0]), 1.0),
+    "disentangling.rate_distortion.linear_beta_vae_optimum": lambda: call(np.array([2.0, 1.0]), 1.5),
+    "disentangling.rate_distortion.shuffled_code_nll": lambda: call(unit(4, 5), [0.5, 1.0], torch.tensor([2, 0, 3, 1])),
+    "disentangling.rate_distortion.channel_information": lambda: call(4, 1.0),
+    "disentangling.sprites16.small_sprites": lambda: call(0, [0, 1], 0, stride=16),
+    "disentangling.stacked_known_factors.train_known_factor_stack": lambda: call(
+        [known_factor_model()], [0], standard_factors(), pictures(), 2, c_max=1.0, rising=2, batch=4
+    ),
+    "disentangling.stacked_vaes.train_stack": lambda: call(
+        [vae()], [0], pictures(), training.fixed_beta(1.0), 2, batch=4
+    ),
+    "disentangling.stacked_vaes.step_noise": lambda: call([0, 1], 3, unit(2, 4)),
+    "disentangling.stacked_vaes.WindowMeans": lambda: call(2, 4),
+    "disentangling.stacks.StackedLinears": lambda: call([vae().encoder.linears, vae().encoder.linears]),
+    "disentangling.training.fixed_beta": lambda: call(1.0),
+    "disentangling.training.annealed_capacity": lambda: call(1.0, 2.0, 10),
+    "disentangling.training.train_vae": lambda: call(
+        vae(), pictures(), 2, training.fixed_beta(1.0), seed=0, batch=4, window=1
+    ),
+    "disentangling.training.target": lambda: call(history(), 0.0, 2.0, 10),
+    "disentangling.training.on_target": lambda: call(history(), 0.0, 2.0, 10),
+    "disentangling.traversal.traversal_grid": lambda: call(half, normal(3), [0, 2], np.array([-1.0, 0.0, 1.0])),
+    "disentangling.traversal.latent_traversal": lambda: call(half, normal(3), 1, np.array([-1.0, 0.0, 1.0])),
+    # language models
+    "language_models.decoder.Cache": lambda: call(2),
+    "language_models.decoder.TinyDecoder": lambda: call(30, 8, 1, generator=g()),
+    "language_models.evaluation.answer_hits": lambda: call(tiny(), lines()),
+    "language_models.evaluation.retrieval_accuracy": lambda: call(tiny(), lines()),
+    "language_models.evaluation.token_nll": lambda: call(tiny(), tokens()),
+    "language_models.evaluation.perplexity_by_position": lambda: call(tiny(), tokens()),
+    "language_models.generation.generate": lambda: call(tiny(), tokens(), 2, temperature=1.0, generator=g()),
+    "language_models.grammar.sentences": lambda: call(2, g()),
+    "language_models.grammar.entropy_per_character": lambda: call(),
+    "language_models.grammar.encode": lambda: call("the dog."),
+    "language_models.grammar.decode": lambda: call(grammar.encode("the dog.")),
+    "language_models.grammar.random_windows": lambda: call(tokens()[0], 2, 3, g()),
+    "language_models.lines_task.lines_batch": lambda: call(2, 3, 1, n_keys=5, generator=g()),
+    "language_models.lines_task.lines_in": lambda: call(16, 2),
+    "language_models.lines_task.longchat_prompt": lambda: call(rng(), 3),
+    "language_models.lines_task.search_answer": lambda: call(record()["prompt"]),
+    "language_models.lines_task.parse_number": lambda: call("it is 42", "first"),
+    "language_models.lines_task.parse_lines_record": lambda: call(record()),
+    "language_models.lora.LoRALinear": lambda: call(skipped(lambda: nn.Linear(4, 4)), 2, 4.0, g()),
+    "language_models.lora.add_lora": lambda: call(tiny(), 2, 4.0, ["q_proj"], generator=g()),
+    "language_models.lora.merge_lora": lambda: call(adapted()),
+    "language_models.lora.lora_disabled": lambda: call(adapted()),
+    "language_models.qa_task.presence_accuracy": lambda: call(["in 2024"], ["2024"]),
+    "language_models.qa_task.alter_number": lambda: call(rng(), "1,500"),
+    "language_models.qa_task.alter_answer": lambda: call(rng(), "it was 42.", "42"),
+    "language_models.random_positions.random_positions": lambda: call(2, 4, g()),
+    "language_models.rope_scaling.scale_frequencies": lambda: call(theta(), "yarn", factor=4.0, orig_len=64),
+    "language_models.rotary.rope_frequencies": lambda: call(4),
+    "language_models.rotary.even_size": lambda: call(4),
+    "language_models.rotary.as_frequencies": lambda: call(theta()),
+    "language_models.rotary.as_positions": lambda: call(np.arange(4.0)),
+    "language_models.rotary.rotary_tables": lambda: call(np.arange(4.0), theta()),
+    "language_models.rotary.rotate": lambda: call(normal(2, 3, 4), *cos_sin()),
+    "language_models.rotary.apply_rotary": lambda: call(normal(2, 3, 4), np.arange(3.0), theta()),
+    "language_models.rotary.layout_permutation": lambda: call(4),
+    "language_models.training.lines_batches": lambda: call(
+        0, "train", batch=2, length=10, n_queries=1, n_keys=8, n_values=4
+    ),
+    "language_models.training.next_token_batches": lambda: call(tokens()[0], 0, "train", batch=2, length=3),
+    "language_models.training.train_decoder": lambda: call(
+        tiny(), lambda step: (tokens()[:, :-1], tokens()[:, 1:]), 2, seed=0, lr=1e-3
+    ),
+    "language_models.truncated_basis.scale_power_truncate": lambda: call(theta(), factor=2.0, exponent=0.5, turn_len=8),
+    "language_models.truncated_basis.truncate_frequencies": lambda: call(theta(), 0.5),
+    "language_models.truncated_basis.as_length": lambda: call(4.0, "length"),
+    "language_models.xpos.xpos_scales": lambda: call(4, np.arange(4.0)),
+    "language_models.xpos.apply_xpos": lambda: call(
+        normal(2, 3, 4), normal(2, 3, 4, name="k"), np.arange(3.0), theta()
+    ),
+    # what parts share
+    "seeding.stream": lambda: call(0, "a", 1),
+    "seeding.numpy_generator": lambda: call(0, "a"),
+    "seeding.generator": lambda: call(0, "a"),
+    "seeding.fresh": lambda: call(g()),
+    "seeding.global_seed": lambda: call(0, "a"),
+    "seeding.deterministic": lambda: call(1),
+    "training.one_cycle": lambda: call(10),
+    "training.ShuffledBatches": lambda: call(10, 3, 0),
+    "training.fit": lambda: call(
+        *(lambda net: (net, squares, lambda t: None, torch.optim.SGD(net.parameters(), lr=0.1)))(linear_net()),
+        2,
+        seed=0,
+    ),
+    "training.model_settings": lambda: call(linear_net()),
+    "calibration.bin_edges": lambda: call(scores_in_unit(), 4, "quantile"),
+    "calibration.reliability_curve": lambda: call(scores_in_unit(4), np.array([0.0, 1.0, 1.0, 0.0]), 3),
+    "calibration.expected_calibration_error": lambda: call(scores_in_unit(4), np.array([0.0, 1.0, 1.0, 0.0]), 3),
+    "calibration.top_label": lambda: call(probabilities()),
+    "calibration.ece_top_label": lambda: call(probabilities(4), np.array(LABELS)),
+    "calibration.ece_positive": lambda: call(scores_in_unit(4), np.array([0.0, 1.0, 1.0, 0.0])),
+    "calibration.brier_score": lambda: call(scores_in_unit(4), np.array([0.0, 1.0, 1.0, 0.0])),
+    "calibration.brier_decomposition": lambda: call(scores_in_unit(4), np.array([0.0, 1.0, 1.0, 0.0]), 3),
+    "calibration.bootstrap_ci": lambda: call(mean_of, scores_in_unit(), rng=rng(), resamples=5),
+    "statistics.mean_and_sd": lambda: call(scores_in_unit()),
+    "checks.as_array": lambda: call(scores_in_unit(), "x"),
+    "checks.as_finite_array": lambda: call(scores_in_unit(), "x"),
+    "checks.as_host_array": lambda: call(scores_in_unit(), "x"),
+    "checks.as_tensor": lambda: call(scores_in_unit(), "x"),
+    "checks.as_probabilities": lambda: call(scores_in_unit(), "x"),
+    "checks.as_generator": lambda: call(g()),
+    "checks.as_numpy_generator": lambda: call(rng()),
+    "checks.check_tensor": lambda: call(normal(3), "x"),
+    "checks.values_hidden": lambda: call(normal(3)),
+    "checks.in_transform": lambda: call(),
+    "checks.exact_decimal": lambda: call(0.1),
+    "checks.as_int": lambda: call(3, "x", minimum=1),
+    "checks.as_float": lambda: call(0.5, "x", minimum=0.0, maximum=math.inf),
+    "checks.as_probability": lambda: call(0.5, "x"),
+    "checks.one_of": lambda: call("a", "x", ("a", "b")),
+}
+
+MODULES: dict[str, Callable[[], tuple[nn.Module, tuple]]] = {
+    "robustness.bpda.BPDALayer": lambda: (bpda.BPDALayer(nn.Hardtanh(), torch.tanh), (normal(2, 3),)),
+    "robustness.layers.SAPLayer": lambda: (pruning.SAPLayer(1.0, "mask", g()), (normal(2, 9),)),
+    "robustness.layers.PoissonPruningLayer": lambda: (pruning.PoissonPruningLayer(2.0, "mask", g()), (normal(2, 9),)),
+    "robustness.layers.MatchedDropout": lambda: (pruning.MatchedDropout(1.0, "mask", g()), (normal(2, 9),)),
+    "robustness.layers.Pruned": lambda: (pruning.Pruned(nn.ReLU(), pruning.SAPLayer(1.0, "mask", g())), (unit(2, 9),)),
+    "robustness.networks.PreActivationBlock": lambda: (
+        skipped(lambda: robust_networks.PreActivationBlock(2, 4, 2, True, 0.1)), (normal(2, 2, 4, 4),),
+    ),
+    "robustness.networks.ResNet": lambda: (skipped(lambda: robust_networks.ResNet(1, 3)), (unit(2, 3, 8, 8),)),
+    "disentangling.factor_channel.FactorChannel": lambda: (
+        factor_channel.FactorChannel(2, 1.0), (normal(4, 2), g("noise")),
+    ),
+    "disentangling.known_factor.KnownFactorModel": lambda: (known_factor_model(), (normal(4, 2), g("noise"))),
+    "disentangling.layers.Halving": lambda: (skipped(lambda: layers.Halving(1, 2)), (unit(2, 1, 4, 4),)),
+    "disentangling.layers.Doubling": lambda: (skipped(lambda: layers.Doubling(1, 2)), (unit(2, 1, 4, 4),)),
+    "disentangling.networks.VAE": lambda: (vae(), (pictures(), g("noise"))),
+    "disentangling.networks.ConvEncoder": lambda: (
+        skipped(lambda: networks.ConvEncoder(2, size=8, channels=(3, 4), hidden=(5,))), (unit(2, 1, 8, 8),),
+    ),
+    "disentangling.networks.ConvDecoder": lambda: (
+        skipped(lambda: networks.ConvDecoder(2, size=8, channels=(3, 4), hidden=(5,))), (normal(2, 2),),
+    ),
+    "disentangling.networks.BurgessEncoder": lambda: (
+        skipped(lambda: networks.BurgessEncoder(1, 2, 32)), (unit(2, 1, 32, 32),),
+    ),
+    "disentangling.networks.BurgessDecoder": lambda: (skipped(lambda: networks.BurgessDecoder(1, 2, 32)), (normal(2, 2),)),
+    "disentangling.networks.MLPEncoder": lambda: (skipped(lambda: networks.MLPEncoder(4, 2, (5,))), (pictures(),)),
+    "disentangling.networks.MLPDecoder": lambda: (skipped(lambda: networks.MLPDecoder(4, 2, (5,))), (normal(2, 2),)),
+    "disentangling.networks.FullyConnectedEncoder": lambda: (
+        skipped(lambda: networks.FullyConnectedEncoder(2)), (unit(1, 1, 64, 64),),
+    ),
+    "disentangling.networks.FullyConnectedDecoder": lambda: (
+        skipped(lambda: networks.FullyConnectedDecoder(2)), (normal(1, 2),),
+    ),
+    "language_models.decoder.Attention": lambda: (
+        skipped(lambda: decoder.Attention(8, 2)), (normal(2, 3, 8), None, None, None, 0),
+    ),
+    "language_models.decoder.Block": lambda: (
+        skipped(lambda: decoder.Block(8, 2, 16)), (normal(2, 3, 8), None, None, None, 0),
+    ),
+    "language_models.decoder.TinyDecoder": lambda: (tiny(), (tokens(),)),
+    "language_models.lora.LoRALinear": lambda: (
+        weighted(lora.LoRALinear(skipped(lambda: nn.Linear(4, 4)), 2, 4.0, g())), (normal(3, 4),),
+    ),
+}  # fmt: skip
+
+DRAWS = "torch draws a new layer's weights from its global generator; the functions with a generator= put others in"
+EXCEPTIONS: dict[str, str] = {
+    "robustness.bpda.BPDALayer": "a module, in MODULES",
+    "robustness.cifar.train_resnet20": "minutes; what it is made of is walked, and the chapter's dry run trains it",
+    "robustness.cifar.train_adversarial": "minutes; as train_resnet20",
+    "robustness.data.cifar10": "reads a folder of images; test_places makes one",
+    "robustness.layers.PruningLayer": "abstract; its subclasses are walked",
+    "robustness.networks.PreActivationBlock": DRAWS,
+    "robustness.networks.ResNet": DRAWS,
+    "uncertainty.uci.load_uci": "reads a file; tests/uncertainty/test_uci.py makes one",
+    "disentangling.dsprites_file.load_dsprites_npz": "reads the published file of 737,280 images",
+    "disentangling.dsprites_file.fetch_dsprites": "needs a network",
+    "disentangling.layers.Halving": DRAWS,
+    "disentangling.layers.Doubling": DRAWS,
+    **{
+        f"disentangling.networks.{name}": DRAWS
+        for name in (
+            "ConvEncoder", "ConvDecoder", "BurgessEncoder", "BurgessDecoder", "MLPEncoder", "MLPDecoder",
+            "FullyConnectedEncoder", "FullyConnectedDecoder",
+        )
+    },
+    "language_models.decoder.Attention": "a part of TinyDecoder, whose weights are drawn there",
+    "language_models.decoder.Block": "a part of TinyDecoder, whose weights are drawn there",
+    "language_models.lines_task.read_longchat_jsonl": "reads a file; tests/language_models/test_lines_task.py makes one",
+    "training.save_checkpoint": "writes a file; test_checkpoints makes one",
+    "training.load_checkpoint": "reads a file; test_checkpoints makes one",
+    "training.load_weights": "reads a file; test_checkpoints makes one",
+    "runs.store.Store": "writes a file; tests/runs/test_store.py makes one",
+    "runs.fetch.cache_dir": "asks the environment; test_places changes it",
+    "runs.fetch.sha256_of": "reads a file; tests/runs/test_fetch.py makes one",
+    "runs.fetch.download": "needs a server; tests/runs/test_fetch.py runs one",
+}  # fmt: skip
