@@ -350,15 +350,15 @@ for beta in (0.5, 1.0, 4.0, 16.0):
     )
 
 # %% [markdown]
-# The channel closes one factor at a time, the least useful first: **pressure selects**. But the paper promises more, one latent *for each* factor and no mixtures. It names two pressures, and both are in the KL. Averaged over the pictures, (1) is a sum
+# The channel closes one factor at a time, the least useful first: **pressure selects**. But the paper promises more, one latent *for each* factor and no mixtures. It names two pressures, and we find both in the KL. Averaged over the pictures, (1) is a sum
 # of two parts, both at least zero:
 #
 # $$
 # \overline{D_{KL}} = \underbrace{I(x; z)}_{\text{what the code tells}} + \underbrace{D_{KL}\big(q(z)\,\|\,p(z)\big)}_{\text{codes of all pictures, against the prior}}. \tag{3}
 # $$
 #
-# The first is **redundancy reduction**: telling anything twice is paid twice. The second is **statistical independence**: the cloud $q(z)$ of all codes together should look like the prior $p(z)$, whose latents know
-# nothing of each other. Is that enough for alignment? No. Turn a standard normal cloud by any angle: it is the same cloud, and its latents are as independent as before.
+# The first is **redundancy reduction**: whatever the code tells is paid for, so only what helps the picture is told. The second is **statistical independence**: the cloud $q(z)$ of all codes together should look like the prior $p(z)$, whose latents know
+# nothing of each other, so a factor that two latents tell is paid for here. Is that enough for alignment? No. Turn a standard normal cloud by any angle: it is the same cloud, and its latents are as independent as before.
 #
 # What does change is the *noise*, for each latent has one width of its own. Let a small move $\Delta$ of latent $j$ cost $\frac12 g_j\Delta^2$ nats of picture. Then $\sigma_j^2 = \beta/g_j$ is best (set the derivative of $\frac12 g_j\sigma_j^2 - \beta\ln\sigma_j$ to
 # zero), and it uses $\frac12\ln g_j$ nats, up to a constant. Now turn two latents by $\theta$. Each meets a mixture of both costs, $g_1' = g_1\cos^2\theta + g_2\sin^2\theta$ and the reverse. The logarithm is concave, so
