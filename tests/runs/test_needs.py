@@ -230,7 +230,7 @@ def entries(slug):
 
 def dry_arguments(slug, name):
     """What the chapter's notebook hands to its full tier's function, in a dry run."""
-    if slug in ("conformal_set_size", "sap", "sap_erratum", "giraffe") or slug not in ENTRIES:
+    if slug in ("conformal_set_size", "sap", "sap_erratum", "giraffe", "early_visual_concepts") or slug not in ENTRIES:
         return [checkout.chapter_settings(slug).full(dry_run=True)]
     module = importlib.import_module(f"workings.chapters.{slug}.full")
     settings = module.FullSettings.here(dry_run=True)
