@@ -26,7 +26,15 @@ HTML = ROOT / "_build" / "html"
 SOURCE = ROOT / "_build" / "source"
 SCRATCH = ROOT / "_build" / "next"
 INPUTS = ["_config.yml", "_toc.yml", "pyproject.toml", "requirements/book.lock", "tools/build_book.py"]
-INPUTS += ["tools/maths.py", "tools/slim.py", "tools/share.py", "tools/front_page.py", "tools/cells.py", "tools/page_ends.py", "tools/search_data.py"]
+INPUTS += [
+    "tools/maths.py",
+    "tools/slim.py",
+    "tools/share.py",
+    "tools/front_page.py",
+    "tools/cells.py",
+    "tools/page_ends.py",
+    "tools/search_data.py",
+]
 GLOBS = [
     "book/**/*",
     "notebooks/**/*.ipynb",
@@ -96,7 +104,7 @@ def stage():
     for page in front_page.written_pages(SOURCE):
         with open(SOURCE / "book" / f"{page}.md", "a", encoding="utf-8") as file:
             file.write("\n" + front_page.page_stamp(page, made))
-    for notebook in front_page.notebooks():
+    for notebook in front_page.notebooks(ROOT):
         target = SOURCE / notebook.relative_to(ROOT)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(json.dumps(cells.arranged(front_page.with_stamp(notebook))), encoding="utf-8")

@@ -81,7 +81,9 @@ def what_was_read(slug, part):
     file = ROOT / "claims" / part / f"{slug}.yml"
     claims = yaml.safe_load(file.read_text(encoding="utf-8"))
     whole = claims.get("source") or claims.get("paper", {}).get("source")
-    single = [(claim["id"], claim.get("source") or (claim.get("paper") or {}).get("source")) for claim in claims["claims"]]
+    single = [
+        (claim["id"], claim.get("source") or (claim.get("paper") or {}).get("source")) for claim in claims["claims"]
+    ]
     single = [(name, text) for name, text in single if text]
     if not whole and not single:
         return ""
@@ -114,7 +116,9 @@ def with_ends(notebook, slug, part, number, front):
     text = "".join(first["source"])
     titled, count = re.subn(r"\A# .*", lambda _: f"# {title}\n\n{head(slug, part, number, front)}", text)
     if count != 1:
-        raise SystemExit(f"\nThe first cell of {slug} does not begin with a title, a line '# ...'. Correct notebooks/{part}/{slug}.py.\n")
+        raise SystemExit(
+            f"\nThe first cell of {slug} does not begin with a title, a line '# ...'. Correct notebooks/{part}/{slug}.py.\n"
+        )
     read = what_was_read(slug, part)
     titled += f"\n\n{read}" if read else ""
     cell = {"cell_type": "markdown", "id": "ends", "metadata": {}, "source": end(slug, part, title, notebook)}

@@ -95,7 +95,11 @@ def slim(folder, typesetter=None):
         fonts.mkdir(parents=True, exist_ok=True)
         for font in (typesetter.folder / FONTS).glob("*.woff"):
             shutil.copyfile(font, fonts / font.name)
-    _prune(folder / "_static", [*folder.rglob("*.html"), folder / joined, folder / "_static" / "searchtools.js"], keep=("search.js",))
+    _prune(
+        folder / "_static",
+        [*folder.rglob("*.html"), folder / joined, folder / "_static" / "searchtools.js"],
+        keep=("search.js",),
+    )
 
 
 def _prune(static, readers, keep=()):
