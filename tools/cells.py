@@ -145,7 +145,7 @@ def _hides(cell):
     if any("image/png" in output.get("data", {}) for output in cell["outputs"]):
         return "the plot's code"
     if "book.check(" in source:
-        return "how this is checked"
+        return "how this is checked" if cell["outputs"] else "how the full run is checked"
     if "workings-ledger" in page or "<table" in page:
         return "the table's code"
     drawn = re.search(r"\b(?:fig|ax|axes)\b|imshow|png_bytes", source)

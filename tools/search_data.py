@@ -8,7 +8,7 @@ ARTICLE = re.compile(r'<article class="bd-article".*?</article>', re.S)
 # Not text for a reader who searches: scripts, links of headings, figures of axes, formulas' hidden halves, stamps.
 DROPPED = re.compile(
     r"<(script|style|svg|mjx-assistive-mml|button)\b.*?</\1>|<a class=\"headerlink\".*?</a>"
-    r'|<aside class="wk-stamp".*?</aside>|<div class="wk-end">.*?</div>|<ul class="wk-offers".*?</ul>|<!--.*?-->',
+    r'|<p class="wk-(?:where|run)".*?</p>|<aside class="wk-stamp".*?</aside>|<div class="wk-end">.*?</div>|<ul class="wk-offers".*?</ul>|<!--.*?-->',
     re.S,
 )
 FORMULA = re.compile(r"<mjx-container.*?</mjx-container>", re.S)

@@ -93,7 +93,8 @@ def test_a_control_is_never_folded(arranged):
     ("cell", "name"),
     [
         (code("fig = 1", IMAGE, tags=["hide-input"]), "Show the plot's code"),
-        (code('book.check("a-1", 1)'), "Show how this is checked"),
+        (code('book.check("a-1", 1)', printed("a row")), "Show how this is checked"),
+        (code('if tier == "full":\n    book.check("a-1", 1)'), "Show how the full run is checked"),
         (code("def one(): ...", tags=["hide-input"]), "Show the helper's code"),
         (code("x = 1", tags=["hide-input"]), "Show the code"),
         (code("x = 1", tags=["hide-input"], code_prompt_show="Show the ten lines that fit"), "Show the ten lines that fit"),
