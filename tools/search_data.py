@@ -20,7 +20,7 @@ NOT_FOUND = ("search.html", "genindex.html")
 def words(text):
     """The plain text of a piece of HTML; a formula is left out, for nobody types one."""
     text = re.sub(r"<[^>]+>", " ", FORMULA.sub(" … ", DROPPED.sub(" ", text)))
-    return re.sub(r"\s+([.,;:!?)])", r"\1", re.sub(r"\s+", " ", html.unescape(text))).strip()
+    return re.sub(r"\s+([.,;:!?)])", r"\1", re.sub(r"\s+", " ", html.unescape(text)).replace("( ", "(")).strip()
 
 
 def sections(page):

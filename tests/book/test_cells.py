@@ -33,6 +33,16 @@ def arranged(monkeypatch):
     return lambda *given: cells.arranged({"cells": list(given)})["cells"]
 
 
+def table(rows):
+    html = f'<div class="workings-ledger"><table><thead><tr><th>a</th></tr></thead><tbody>{rows}</tbody></table></div>'
+    return {"output_type": "execute_result", "data": {"text/html": html}, "metadata": {}}
+
+
+def empty(output):
+    page = "".join(output.get("data", {}).get("text/html", ""))
+    return "workings-ledger" in page and "<tbody>" in page and not re.search(r"<tbody>\s*<tr", page)
+
+
 def walk(cells):
     """``(depth of folds, cell)`` of every code cell, and the summaries in order."""
     depth, found, names = 0, [], []
@@ -83,6 +93,17 @@ def test_an_answer_that_stands_in_its_own_cell_is_folded_where_it_is_tagged(arra
     assert [depth for depth, _ in found] == [1, 0] and names == ["Show the answer"]
 
 
+def test_tables_that_no_run_has_filled_are_one_fold_and_filled_ones_stay(arranged):
+    row = "<tr><td>1</td></tr>"
+    page = arranged(
+        text("## At full scale"), code("a", table(row), tags=["hide-input"]), code("b", table(""), tags=["hide-input"]),
+        code("c", table(""), tags=["hide-input"]), code('if tier == "full":\n    book.check("x", 1)', tags=["hide-input"]), text("## Next"),
+    )  # fmt: skip
+    found, names = walk(page)
+    assert [(depth, len(cell["outputs"])) for depth, cell in found] == [(0, 1), (1, 0), (1, 0), (1, 0)]
+    assert names == ["Show the code that fills tables and checks claims after a full run"]
+
+
 def test_a_control_is_never_folded(arranged):
     control = {"output_type": "execute_result", "data": {"text/html": '<figure class="wk-control">'}, "metadata": {}}
     page = arranged(text("> **Predict.** ?"), code("Control()", control, tags=["hide-input"]), text("<details>\n<summary>Show the answer</summary>\n\nSo.\n\n</details>"))  # fmt: skip
@@ -117,7 +138,9 @@ def test_in_every_chapter_no_output_gives_an_answer_away(arranged, path):
     page = arranged(*notebook["cells"])
     assert notebook["cells"] == given, "the notebook itself is left as it is"
     found, names = walk(page)
-    outputs = [output for cell in given if cell["cell_type"] == "code" for output in cell["outputs"]]
+    outputs = [
+        output for cell in given if cell["cell_type"] == "code" for output in cell["outputs"] if not empty(output)
+    ]
     assert [output for _, cell in found for output in cell["outputs"]] == outputs, (
         "nothing is lost, nothing changes place"
     )
