@@ -4,7 +4,7 @@ import html
 import json
 import re
 
-ARTICLE = re.compile(r'<article class="bd-article".*?</article>', re.S)
+ARTICLE = re.compile(r'<article class="bd-article".*</article>', re.S)
 # Not text for a reader who searches: scripts, links of headings, figures of axes, formulas' hidden halves, stamps.
 DROPPED = re.compile(
     r"<(script|style|svg|mjx-assistive-mml|button)\b.*?</\1>|<a class=\"headerlink\".*?</a>"

@@ -121,7 +121,7 @@ def chapter(chromium):
     contexts = []
 
     def opened(stem="conformal_set_size", **options):
-        context = chromium.new_context(viewport={"width": 1280, "height": 900}, **options)
+        context = chromium.new_context(**{"viewport": {"width": 1280, "height": 900}} | options)
         contexts.append(context)
         page = context.new_page()
         page.goto(next(path for path in CHAPTERS if path.stem == stem).as_uri(), wait_until="load")
