@@ -939,7 +939,7 @@ ledger.Grid(
 )  # fmt: skip
 
 # %% [markdown]
-# **What our record says.** The differences below are computed from the table: SAP-100 minus dense, means of passes, on the same images.
+# **What our record says.** The differences below are computed from the table: SAP-100 minus dense, means of passes, on the same images. (The 200 images were drawn at random from the whole test set; newer runs also record how many there are of each class.)
 
 
 # %%

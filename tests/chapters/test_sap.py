@@ -8,8 +8,9 @@ import torch
 
 from workings.chapters.sap import demo, full
 from workings.chapters.sap.settings import LAMBDAS, Settings
-from workings.robustness.data import Split, digits
+from workings.robustness.data import Split, balanced_counts, class_counts, digits
 from workings.robustness.networks import digits_cnn
+from workings.runs import checkout
 from workings.seeding import generator
 
 
@@ -91,3 +92,26 @@ def test_images_of_one_class_are_refused_before_anything_is_trained(tmp_path, mo
     monkeypatch.setattr(full, "_cifar", lambda *_: (same, same, "a folder in class order"))
     with pytest.raises(ValueError, match="30 of 30 images are of class 0"):
         full.run(Settings.full(dry_run=True))
+
+
+def recorded_rows():
+    for path in sorted((checkout.root() / "results" / "robustness").glob("*/full.json")):
+        for table in json.loads(path.read_text())["tables"].values():
+            yield from ((path.parent.name, row) for row in table)
+
+
+def test_every_recorded_row_is_of_a_mixture_of_classes():
+    """The rows say how many images there are of each class; counts that no random sample would give are refused."""
+    for slug, row in recorded_rows():
+        if "class_counts" in row:
+            counts = torch.tensor([int(count) for count in row["class_counts"].split()])
+            assert balanced_counts(torch.repeat_interleave(torch.arange(10), counts)) == counts.tolist()
+            assert counts.sum() == row["images"] and row["data"]
+        else:  # the one record that was made before: the next test draws its sample again
+            assert (slug, row["images"], row["data"]) == ("sap", 200, "CIFAR-10 (imagefolder)")
+
+
+def test_the_recorded_sample_of_sap_was_a_random_one():
+    """Its loader gave the 10,000 test images class by class, 1,000 each, and the run drew 200 of them by a named stream."""
+    order = torch.randperm(10_000, generator=generator(0, "sap", "test images"))[:200]
+    assert balanced_counts(order // 1000) == class_counts(order // 1000)

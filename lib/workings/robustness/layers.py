@@ -18,7 +18,7 @@ ACTIVATIONS = (nn.ReLU, nn.LeakyReLU)
 
 
 class PruningLayer(nn.Module):
-    """A random layer that is on in training *and* evaluation mode: this is no dropout.
+    """A random layer that is on in training *and* evaluation mode, unlike ``nn.Dropout``.
 
     ``fraction=None`` or ``enabled=False`` switches it off: the input comes back as the same tensor.
     ``generator`` is where it draws from (``None``: torch's global one); layers may share one.
