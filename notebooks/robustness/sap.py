@@ -501,7 +501,7 @@ attacked = (x + eps * moved).clamp(0, 1)
 same = fgsm(with_sap(networks[0], 0), x, y, eps, grad_samples=4)
 assert torch.allclose(attacked, same)  # agrees with the kernel
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Three small grey pictures side by side: a handwritten digit of 8 by 8 pixels, a pattern of black, white and grey pixels, and the digit with a faint version of the pattern on it, still readable as the same digit."}, "figure": {"caption": "One attack at radius 0.1 on SAP-100 with four masks. Left: the picture. Middle: the sign of the averaged gradient (white up, black down). Right: the attacked picture. Above: what the dense network says.", "name": "fig-sap-digit"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Three small grey pictures side by side: a handwritten digit of 8 by 8 pixels, a pattern of black and white pixels, and the digit with a faint version of the pattern on it, still readable as the same digit."}, "figure": {"caption": "One attack at radius 0.1 on SAP-100 with four masks. Left: the picture. Middle: the sign of the averaged gradient (white up, black down). Right: the attacked picture. Above: what the dense network says.", "name": "fig-sap-digit"}}
 says = [networks[0](z).argmax(1) for z in (x, attacked)]
 wrong = (says[0] == y) & (says[1] != y)
 chosen = int(wrong.double().argmax())

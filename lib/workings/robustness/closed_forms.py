@@ -71,7 +71,7 @@ def _check_probabilities(p: torch.Tensor) -> torch.Tensor:
     if not isinstance(p, torch.Tensor) or not p.dtype.is_floating_point:
         raise TypeError(f"p must be a floating-point torch tensor, got {getattr(p, 'dtype', type(p).__name__)}.")
     if p.numel():
-        low, high = (float(v) for v in p.aminmax())
+        low, high = (float(v) for v in p.detach().aminmax())
         if not (low >= 0.0 and high <= 1.0):
             raise ValueError(f"p must be in [0, 1], got values from {low} to {high}; normalise with sap_probabilities.")
     return p
