@@ -81,6 +81,16 @@ class MatchedDropout(PruningLayer):
         return matched_dropout(h, keep, self.generator)
 
 
+class TestTimeDropout(PruningLayer):
+    """Dropout that stays on at test time: each activation is kept with chance ``fraction`` and divided by it."""
+
+    __test__ = False  # not a test, whatever its name begins with
+
+    def prune(self, h: torch.Tensor) -> torch.Tensor:
+        """See :func:`~workings.robustness.sap.matched_dropout`; ``backward`` is always ``"mask"``."""
+        return matched_dropout(h, self.fraction, self.generator)
+
+
 class Pruned(nn.Sequential):
     """``pruning(layer(x))``: what :func:`insert_pruning` puts in the place of ``layer``."""
 
