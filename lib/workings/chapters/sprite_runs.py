@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from workings.checks import one_of
-from workings.disentangling.dsprites import block_average
 from workings.disentangling.dsprites_data import DSprites, factor_values
+from workings.disentangling.dsprites_renderer import block_average
 from workings.disentangling.metrics import (
     beta_vae_score,
     corr_gap,
