@@ -148,7 +148,7 @@ def test_factors_and_pictures_must_go_together():
 def test_the_model_gives_the_decoder_noisy_factors():
     net = KnownFactorModel(FactorChannel(2, 40.0), nn.Identity())
     f = torch.tensor([[1.0, -1.0]])
-    # 20 nats a factor leave noise of e^-20: the factors come through
+    # 20 nats per factor leave noise of e^-20: the factors come through
     torch.testing.assert_close(net(f, generator(0)), f)
     closed = KnownFactorModel(FactorChannel(2, 0.0), nn.Identity())
     assert torch.equal(closed(f, generator(1)), closed(-f, generator(1)))

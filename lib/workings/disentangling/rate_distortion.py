@@ -15,7 +15,6 @@ import torch
 from workings.checks import as_finite_array, as_float, as_int, check_tensor
 from workings.disentangling.factor_channel import standardise
 from workings.disentangling.objectives import pixel_entropy
-from workings.disentangling.objectives import pixel_entropy
 
 
 class WaterFilling(NamedTuple):

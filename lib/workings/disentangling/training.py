@@ -34,10 +34,10 @@ class Pictures(Protocol):
 
 
 class History(NamedTuple):
-    """Training as seen from its batches, one row a window of steps, on the CPU in float64.
+    """Training as seen from its batches, one row per window of steps, on the CPU in float64.
 
-    ``steps`` (T,) steps done at the end of the window; ``nll`` (T,) mean nats an image, with sampled
-    codes; ``kl`` (T, M) mean nats an image and latent.
+    ``steps`` (T,) steps done at the end of the window; ``nll`` (T,) mean nats per image, with sampled
+    codes; ``kl`` (T, M) mean nats per image and latent.
     """
 
     steps: torch.Tensor
@@ -105,7 +105,7 @@ def train_vae(
 ) -> History:
     """Train ``model`` in place on Bernoulli ``pictures`` (N, C, H, W) in [0, 1] and return what it recorded.
 
-    A step takes the next ``batch`` of a shuffled epoch, draws one code an image and minimises
+    A step takes the next ``batch`` of a shuffled epoch, draws one code per image and minimises
     ``objective(nll, kl, step)`` with ``nll`` (batch,) and ``kl`` (batch, M). ``optimiser`` defaults to Adam at
     5e-4. Everything random follows from ``seed``. With a ``checkpoint`` the run resumes from it, bit for bit
     on a CPU with the same threads; the history is kept beside it, in ``<checkpoint>.history.jsonl``, and starts

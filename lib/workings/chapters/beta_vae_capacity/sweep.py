@@ -21,7 +21,7 @@ def sweep_point(
 ) -> dict[str, float]:
     """What a VAE on squares has learnt when its target has risen from 1 to ``c_max`` nats, held with weight ``gamma``.
 
-    ``kl``: nats through the code; ``nll`` with sampled codes and ``nll_mean`` with posterior means, nats an image;
+    ``kl``: nats through the code; ``nll`` with sampled codes and ``nll_mean`` with posterior means, nats per image;
     ``on_target``: share of the training within half a nat of the target; ``corr``: the best |correlation| of a latent with scale,
     x and y, mean of the three; ``matched`` is 1 where each has a latent of its own above 0.9. About 4 s on one core.
     """
