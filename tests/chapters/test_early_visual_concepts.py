@@ -27,11 +27,11 @@ from workings.chapters.early_visual_concepts.demo import (
     unfamiliar_pictures,
 )
 from workings.chapters.early_visual_concepts.settings import HOLD_OUT_BETAS, SAMPLINGS, Settings
-from workings.disentangling.dsprites import render_dsprites
 from workings.disentangling.dsprites_data import DSprites, factor_values, sub_grid
-from workings.disentangling.many_vaes import Job, _rate, he_vae, train_many
+from workings.disentangling.dsprites_renderer import render_dsprites
+from workings.disentangling.ensembles import Job, flat_then_linear, train_many
 from workings.disentangling.metrics import linear_probe
-from workings.disentangling.networks import VAE, mlp_vae
+from workings.disentangling.networks import VAE, he_vae, mlp_vae
 from workings.disentangling.objectives import bernoulli_nll, gaussian_kl, pixel_entropy
 from workings.disentangling.sprites16 import small_sprites
 from workings.seeding import generator
@@ -122,8 +122,8 @@ def test_the_start_keeps_the_variance_that_a_relu_network_needs():
 
 
 def test_the_rate_is_flat_and_then_falls_to_a_twentieth():
-    assert _rate(0.0) == _rate(0.7) == 1.0
-    assert _rate(0.85) == pytest.approx(0.525) and _rate(1.0) == pytest.approx(0.05)
+    assert flat_then_linear(0.0) == flat_then_linear(0.7) == 1.0
+    assert flat_then_linear(0.85) == pytest.approx(0.525) and flat_then_linear(1.0) == pytest.approx(0.05)
 
 
 @pytest.mark.parametrize(

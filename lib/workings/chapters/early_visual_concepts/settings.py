@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from workings.disentangling.many_vaes import Job, he_vae, train_many
-from workings.disentangling.networks import VAE
+from workings.disentangling.ensembles import Job, train_many
+from workings.disentangling.networks import VAE, he_vae
 from workings.runs.needs import Needs
 from workings.runs.tiers import Tiered
 from workings.seeding import generator
