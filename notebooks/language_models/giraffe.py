@@ -848,8 +848,8 @@ for train, name in (("none", "without"), ("window L", "with")):
     hits, _ = over_seeds(rows, "accuracy", eval="RoPE", multiple=4)
     change = "flat within 5%" if abs(far / near - 1) < 0.05 else "not flat"
     print(
-        f"{name:7s} window: perplexity {near:.1f} within 64, then {change}; "
-        f"retrieval at 256: {hits:.1f}"
+        f"{name:7s} window: perplexity {near:.1f} within 64, then "
+        f"{change}; retrieval at 256: {hits:.1f}"
     )
 
 # %%
