@@ -320,15 +320,8 @@ def wavelengths(name):
 
 
 fig, ax = plt.subplots(figsize=(4.6, 3.9))
-shown = (
-    "RoPE",
-    "linear 4",
-    "NTK 4",
-    "by-parts 4",
-    "power 0.5",
-    "truncated",
-)
-for name in shown:
+shown = "RoPE,linear 4,NTK 4,by-parts 4,power 0.5,truncated"
+for name in shown.split(","):
     ax.plot(
         range(16),
         wavelengths(name),
@@ -601,6 +594,7 @@ def frame(scale):
     return Frame(png_bytes(fig), alt_text(scale, name))
 
 
+# %% tags=["hide-input"]
 def alt_text(scale, name):
     """The same in words."""
     level = {
@@ -608,10 +602,10 @@ def alt_text(scale, name):
         for m in settings.multiples
     }
     far = longest_length(level, 0.85) * L
-    return f"Scale {scale}: wavelengths times {scale}; accuracy above 0.85 up to {far} tokens."
+    times = f"Scale {scale}: wavelengths times {scale}; accuracy "
+    return times + f"above 0.85 up to {far} tokens."
 
 
-# %% tags=["hide-input"]
 scales = (1, 2, 4, 6, 8, 16)
 Control(
     "gir-scale",
@@ -796,14 +790,10 @@ windowed = study.over_models(
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Two panels. Top: perplexity by position from 0 to 256. After the first 16 characters the windowed model stays flat near 1.5 at every position; unchanged RoPE is equal to it up to 64 and then climbs above 2. Bottom: retrieval accuracy of the windowed model against length falls from one at 64 to below 0.2 at 512, on top of unchanged RoPE; linear 4 stays near one to 256."}, "figure": {"caption": "The windowed control, without any fine-tuning. Top: with the window perplexity stays flat at every position, without it it rises. Bottom: neither finds an answer from beyond 64 tokens. Mean over three seeds; bars and bands are standard deviations.", "name": "fig-gir-window"}}
 fig, (top, bottom) = plt.subplots(2, 1, figsize=(4.6, 5.6))
 places = (np.arange(16) + 0.5) * L / 4
+green = dict(color=COLOURS["green"], linestyle="--", marker="D")
 styles = {
     ("none", "RoPE"): dict(label="RoPE", **looks["RoPE"]),
-    ("window L", "RoPE"): dict(
-        color=COLOURS["green"],
-        linestyle="--",
-        marker="D",
-        label="RoPE, window of 64",
-    ),
+    ("window L", "RoPE"): dict(label="RoPE, window of 64", **green),
 }
 for (train, name), style in styles.items():
     nll = [
@@ -966,9 +956,7 @@ cells = study.over_models(
 layout_rows = [row for cell in cells for row in cell["rows"]]
 layout_curves = [row for cell in cells for row in cell["curves"]]
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Two panels. Top: training loss over 40 steps; the two curves in the weights' own layout stay near zero, the two in the other layout start near 5 and come down to between 2 and 3. Bottom: bars of accuracy before and after fine-tuning; own layout near one in all cases, other layout below 0.3 before and below 0.5 after, alike for RoPE and xPos."}, "figure": {"caption": "Fine-tuning at the trained length in the weights' own layout and in the other. Loss: mean over three seeds. Bars: mean and standard deviation.", "name": "fig-gir-xpos"}}
-fig, (top, bottom) = plt.subplots(2, 1, figsize=(4.6, 5.6))
-fills = {"before": "", "after": "//"}
+# %% tags=["hide-input"]
 shades = dict(
     zip(study.LAYOUT_CASES, ("ink", "red", "blue", "orange"), strict=True)
 )
@@ -977,6 +965,10 @@ names = {
     cell: f"{cell[0]},\n{'own' if cell[1] == 'half' else 'other'}"
     for cell in shades
 }
+
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Two panels. Top: training loss over 40 steps; the two curves in the weights' own layout stay near zero, the two in the other layout start near 5 and come down to between 2 and 3. Bottom: bars of accuracy before and after fine-tuning; own layout near one in all cases, other layout below 0.3 before and below 0.5 after, alike for RoPE and xPos."}, "figure": {"caption": "Fine-tuning at the trained length in the weights' own layout and in the other. Loss: mean over three seeds. Bars: mean and standard deviation.", "name": "fig-gir-xpos"}}
+fig, (top, bottom) = plt.subplots(2, 1, figsize=(4.6, 5.6))
+fills = {"before": "", "after": "//"}
 for place, cell in enumerate(study.LAYOUT_CASES):
     kind, layout = cell
     wanted = dict(kind=kind, layout=layout)
