@@ -987,19 +987,12 @@ for place, cell in enumerate(study.LAYOUT_CASES):
             place + 0.4 * shift - 0.2, value, 0.38, yerr=spread, hatch=fill, edgecolor="white",
             color=COLOURS[shades[cell]],
         )  # fmt: skip
-top.set(
-    xlabel="fine-tuning step",
-    ylabel="loss (nats)",
-    title="Loss",
-    ylim=(0, None),
-)
+top.set(xlabel="fine-tuning step", ylabel="loss (nats)")
+top.set(title="Loss", ylim=(0, None))
 top.legend(loc="upper right")
 bottom.set_xticks(range(4), list(names.values()))
-bottom.set(
-    ylabel="accuracy at 64",
-    ylim=(0, 1.1),
-    title="Before, and after (hatched)",
-)
+bottom.set(ylabel="accuracy at 64", ylim=(0, 1.1))
+bottom.set(title="Before, and after (hatched)")
 plt.show()
 
 # %% [markdown]
