@@ -2,7 +2,7 @@
 // On a narrow screen the large picture is wider than the window and is moved with a finger.
 (() => {
   "use strict";
-  const pictures = document.querySelectorAll(".bd-article .cell_output figure img, .bd-article .wk-control .wk-frames");
+  const pictures = document.querySelectorAll(".bd-article .cell_output figure:not(.wk-control) img, .bd-article .wk-control .wk-frames");
   if (!pictures.length || !window.HTMLDialogElement) return;
   let dialog;
 
@@ -26,7 +26,7 @@
   };
 
   for (const at of pictures) {
-    const box = at.closest("figure").matches(".wk-control") ? at : at.closest("figure");
+    const box = at.matches(".wk-frames") ? at : at.closest("figure");
     const picture = () => [...box.querySelectorAll("img")].find((one) => one.offsetParent) || box.querySelector("img");
     const button = document.createElement("button");
     button.type = "button";

@@ -23,7 +23,7 @@
       if (!(all || top) || (place > 0 && !terms.some((_, i) => inHeading[i] + inText[i]))) return;
       const exact = heading.toLowerCase() === asked.trim().toLowerCase();
       const score = terms.reduce((sum, _, i) =>
-        sum + (kernels ? 4 : 12) * Math.min(1, inHeading[i]) + (place ? 2 : 12) * Math.min(1, inTitle[i]) + (6 * inText[i]) / (inText[i] + 3), exact ? 60 : 0)
+        sum + (kernels ? 4 : 12) * Math.min(1, inHeading[i]) + (place ? 2 : 12) * Math.min(1, inTitle[i]) + (6 * inText[i]) / (inText[i] + 3), exact ? (kernels ? 60 : 10) : 0)
         // A chapter teaches what a list or a table only names; its top stands for all of it.
         + (page.startsWith("notebooks/") ? 3 + (place ? 0 : (14 * whole) / (whole + 8)) : 0) - (/bibliography|benchmarks|ledger/.test(page) ? 4 : 0);
       const shows = top && !inText.some(Boolean) ? sections.find(([, , other]) => count(other).some(Boolean))[2] : text;

@@ -54,7 +54,7 @@ def test_a_card_shows_the_verdicts_of_the_ledger_by_kind_and_the_minutes_of_the_
         minutes = re.search(r"It takes</strong> (\d+) minutes to read", chapter)[1]
         assert f"{minutes} minutes to read" in card and re.search(r"\d+ seconds to run", card)
         picture = re.search(r'src="([^"]+)"', card)[1]
-        assert (FRONT.parent / picture).stat().st_size < 60_000
+        assert (FRONT.parent / picture).stat().st_size < 90_000
         assert len(re.search(r'alt="([^"]+)"', card)[1]) > 60, "a blind reader gets no picture"
 
 
