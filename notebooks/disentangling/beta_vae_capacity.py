@@ -351,7 +351,7 @@ for gamma in (0.9, 1.2):
 # the 16 positions as the decoder sees them:
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Three rows of sixteen bell curves along the code z. At 0.5 nats they are wide and lie on top of each other; at 2 nats each overlaps its neighbours; at 4 nats they are nearly separate spikes."}, "figure": {"caption": "Where the code of each of 16 positions may land, at three rates. What overlaps, the decoder cannot tell apart.", "name": "fig-cap-overlap"}}
-fig, axes = plt.subplots(3, 1, figsize=(4.6, 3.6), sharex=True)
+fig, axes = plt.subplots(3, 1, figsize=(4.6, 2.8), sharex=True)
 place = (np.arange(16) - 7.5) / np.std(np.arange(16))
 z = np.linspace(-3, 3, 600)
 for ax, rate in zip(axes, (0.5, 2.0, 4.0), strict=True):
@@ -520,31 +520,29 @@ assert np.allclose(moving, kernel.moving)  # agrees with the kernel
 for row_of in zip(FACTORS, alone, moving, strict=True):
     print("{:11s} alone {:.3f}   moving {:.2f}".format(*row_of))
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Two stacked panels of nats per factor against capacity: broad pale lines measured, thin lines predicted. In the upper panel, with the variances of factors alone, the predicted lines of x, y, scale and shape run near the measured ones a little to their left, and orientation begins at about 12 nats, where the measured line waits until about 16. In the lower panel, with the variances of moving factors, all predicted lines start before 4 nats."}, "figure": {"caption": "Water-filling laid over the staircase. Broad: measured, mean of three seeds. Thin: formula (2) with the variances of the sprite factors, above of each factor alone, below of each as it moves.", "name": "fig-cap-predicted"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Nats per factor against capacity: broad pale lines measured, thin lines predicted. The predicted lines of x, y, scale and shape run near the measured ones; scale and shape start earlier than measured, and orientation begins at about 12 nats, where the measured line waits until about 16."}, "figure": {"caption": "Water-filling laid over the staircase. Broad: measured, mean of three seeds. Thin: formula (2) with the variances of each sprite factor alone.", "name": "fig-cap-predicted"}}
 measured = torch.stack([run.rates for run in known["learned"]]).mean(0)
 capacity = known["learned"][0].capacity
-fig, axes = plt.subplots(2, 1, figsize=(4.6, 5.4), sharex=True)
 line = np.linspace(0, settings.factor_c_max, 201)
-predicted = {}
-for ax, (what, v) in zip(
-    axes, (("alone", alone), ("moving", moving)), strict=True
-):
-    filled = np.array([reverse_water_filling(v, c).rates for c in line])
-    predicted[what] = [
-        line[(filled[:, k] > 0.3).argmax()] for k in range(5)
-    ]
-    for k, name in enumerate(FACTORS):
-        ax.plot(
-            capacity,
-            measured[:, k],
-            color=looks[name]["color"],
-            lw=4,
-            alpha=0.3,
-        )
-        ax.plot(line, filled[:, k], lw=1.4, label=name, **looks[name])
-    ax.set(ylabel="rate (nats)", title=f"variances of each factor {what}")
-axes[0].legend(fontsize=8)
-axes[1].set_xlabel("capacity C (nats)")
+filled = {
+    what: np.array([reverse_water_filling(v, c).rates for c in line])
+    for what, v in (("alone", alone), ("moving", moving))
+}
+predicted = {
+    what: [line[(rates[:, k] > 0.3).argmax()] for k in range(5)]
+    for what, rates in filled.items()
+}
+fig, ax = plt.subplots(figsize=(4.6, 3.2))
+for k, name in enumerate(FACTORS):
+    colour = looks[name]["color"]
+    ax.plot(capacity, measured[:, k], "-", color=colour, lw=4, alpha=0.3)
+    ax.plot(line, filled["alone"][:, k], lw=1.4, label=name, **looks[name])
+ax.set(
+    xlabel="capacity C (nats)",
+    ylabel="rate (nats)",
+    title="Foreseen from the variances alone",
+)
+ax.legend(fontsize=8)
 plt.show()
 
 # %%
@@ -1070,7 +1068,7 @@ ledger.Grid(
 # **What our record says**, in one figure (two processor cores, 32 x 32 pixels; every row is above):
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Two stacked panels. Upper: nats of five factors against capacity from 0 to 25, three seeds: x and y rise from the start, scale from about 4 nats, shape from 8, orientation from 16. Lower: NLL against KL of seventeen networks. Those of gamma 25 and of fixed beta lie between 25 and 39; those of gamma 250 and 1000, and the hasty ones, lie at about 142 whatever their KL."}, "figure": {"caption": "The recorded run. Above: the staircase of the known factors with the convolutional decoder, three seeds. Below: NLL with sampled codes against KL, one marker per network.", "name": "fig-cap-record"}}
-fig, axes = plt.subplots(2, 1, figsize=(4.6, 5.8))
+fig, axes = plt.subplots(2, 1, figsize=(4.6, 5.0))
 for name in FACTORS:
     for seed in sorted({row["seed"] for row in curves}):
         mine = [row for row in curves if row["seed"] == seed]
