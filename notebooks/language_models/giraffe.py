@@ -1103,7 +1103,10 @@ if curves:
 if tier == "full":
     for row in tables["values"]:
         sd, runs = row["sd"], range(row["seeds"])
-        book.check(row["claim"], row["value"], spread=sd, seeds=runs)
+        why = row["too_small"]
+        book.check(
+            row["claim"], row["value"], spread=sd, seeds=runs, too_small=why
+        )
 
 # %% [markdown]
 # ## The ledger

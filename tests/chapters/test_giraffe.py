@@ -104,6 +104,21 @@ def test_the_window_claim_needs_flat_perplexity_and_lost_retrieval(near, far, at
     assert values.window_holds(text, curves(**{"window L>RoPE": ([1.0, 0.5, at_4, 0.1],)})) is holds
 
 
+@pytest.mark.parametrize(("truncated", "told"), [(0.97, False), (0.98, True)])
+def test_methods_that_are_right_nearly_always_are_not_ranked(truncated, told):
+    rows = curves(
+        **{
+            "linear 4>linear 4": ([1.0, 1.0, 0.99, 0.6],),
+            "truncated>truncated": ([1.0, 1.0, truncated, 0.6],),
+            "power 0.5>power 0.5": ([0.9, 0.9, 0.7, 0.4],),
+            "randomised>linear 4": ([0.9, 0.9, 0.9, 0.8],),
+        }
+    )
+    found = values.cannot_tell(rows)
+    assert ("gir-4" in found) is told and ("gir-12" in found) is told
+    assert "gir-5" not in found and "gir-2" in found
+
+
 def test_a_run_whose_models_did_not_learn_decides_nothing(finished):
     settings, folder, tables = finished
     store = Store(folder / "cells.jsonl", settings)

@@ -188,7 +188,9 @@ def test_one_entry_gives_every_table_of_the_full_tier(tmp_path, monkeypatch):
     assert {name for name, rows in tables.items() if rows} == {
         "lines", "distances", "layouts", "characters", "language model", "real text", "values", "note",
     }  # fmt: skip
-    assert len(tables["note"]) == 3 and all(set(row) == {"claim", "value", "sd", "seeds"} for row in tables["values"])
+    assert len(tables["note"]) == 3 and all(
+        set(row) == {"claim", "value", "sd", "seeds", "too_small"} for row in tables["values"]
+    )
     for rows in tables.values():  # a flat table that the ledger can keep
         assert len({tuple(row) for row in rows}) == 1
     shown = full_tables.grids(tables)

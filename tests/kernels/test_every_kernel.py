@@ -160,9 +160,10 @@ CALLS_A_NETWORK = {
 
 def refused_or(name: str, arguments: Any, check: Any) -> None:
     """The call is refused with a sentence, or its result passes ``check``. Any other error is bare, and fails."""
+    refusals = (*REFUSALS, RuntimeError, IndexError) if name in CALLS_A_NETWORK else REFUSALS
     try:
         result = run(name, arguments)
-    except (*REFUSALS, *((RuntimeError, IndexError) if name in CALLS_A_NETWORK else ())) as error:
+    except refusals as error:
         assert str(error), f"{name} refuses without a word"
         return
     assert check(result), f"{name} accepts it and gives {result!r:.200}"

@@ -20,7 +20,7 @@ def run(settings: Settings, data_root: str | Path | None = None, model_root: str
 
     ``lines``, ``distances``, ``layouts`` and ``characters`` are of the models from scratch; ``language model`` and ``real
     text`` of models that others trained, empty where they or their data are missing. ``values`` holds what the claims
-    compare (``claim``, ``value``, ``sd`` and the number of ``seeds``), ``note`` a message on each part. ``model_root`` is a
+    compare (``claim``, ``value``, ``sd``, the number of ``seeds`` and ``too_small``, why the run cannot settle it), ``note`` a message on each part. ``model_root`` is a
     folder with a language model, ``data_root`` one with ``<n>_lines.jsonl`` and ``*.txt``.
     """
     language = LLMSettings.here(dry_run=settings.dry_run)
@@ -29,6 +29,8 @@ def run(settings: Settings, data_root: str | Path | None = None, model_root: str
     texts = text_table(TextSettings.here(dry_run=settings.dry_run), model_root, data_root)
     tables["language model"], tables["real text"] = found.rows, texts.rows
     values = llm_claim_values(found.rows, language)
-    tables["values"] += [{"claim": name, "value": value, "sd": None, "seeds": 1} for name, value in values.items()]
+    tables["values"] += [
+        {"claim": name, "value": value, "sd": None, "seeds": 1, "too_small": None} for name, value in values.items()
+    ]
     tables["note"] += [{"message": found.message}, {"message": texts.message}]
     return tables

@@ -20,6 +20,7 @@ from workings.chapters.giraffe.settings import RANDOMISED, Settings
 from workings.chapters.giraffe.values import (
     LEARNT,
     base_accuracy,
+    cannot_tell,
     layout_values,
     over_seeds,
     retrieval_values,
@@ -145,7 +146,7 @@ def _rows_of(base: study.TrainedModel, job: tuple[str, int, str], settings: Sett
 def claim_values(
     rows: dict[str, list[dict[str, Any]]], settings: Settings
 ) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
-    """Rows ``claim``, ``value``, ``sd``, ``seeds`` of the claims that this run decides, and a note: none where the models did not learn.
+    """Rows ``claim``, ``value``, ``sd``, ``seeds``, ``too_small``, and a note; no rows where the models did not learn.
 
     A run decides only if the trained models answer at least :data:`~workings.chapters.giraffe.values.LEARNT` of their
     questions at L. A dry run hands all over, to go through every door.
@@ -157,8 +158,13 @@ def claim_values(
     text = with_spans(rows["characters"], near=(0.5, 1.0), far=(3.0, 4.0))
     values = {**retrieval_values(rows["lines"], settings), **layout_values(rows["layouts"])}
     seeds = len(settings.seeds)
-    table = [{"claim": name, "value": value, "sd": sd, "seeds": seeds} for name, (value, sd) in values.items()]
-    table.append({"claim": "gir-9", "value": window_holds(text, rows["lines"]), "sd": None, "seeds": seeds})
+    open_for = cannot_tell(rows["lines"])
+    table = [
+        {"claim": name, "value": value, "sd": sd, "seeds": seeds, "too_small": open_for.get(name)}
+        for name, (value, sd) in values.items()
+    ]
+    holds = window_holds(text, rows["lines"])
+    table.append({"claim": "gir-9", "value": holds, "sd": None, "seeds": seeds, "too_small": None})
     return table, [{"message": f"{said}."}]
 
 

@@ -13,6 +13,7 @@ import torch
 from workings.chapters.giraffe.settings import RANDOMISED, Settings
 from workings.statistics import mean_and_sd
 
+EASY = 0.98  # two methods above this share of right answers are not told apart
 LEARNT = 0.9  # a full run decides nothing when the trained model answers fewer of its questions at L
 Rows = Iterable[Mapping[str, Any]]
 Values = dict[str, tuple[float, float]]
@@ -79,6 +80,33 @@ def retrieval_values(rows: Sequence[Mapping[str, Any]], settings: Settings) -> V
         "gir-12": lead,
     }  # fmt: skip
     return _of(makers)
+
+
+def cannot_tell(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Claim -> why these rows cannot settle it, whatever the values are.
+
+    gir-2 asks where a model goes blind, and in this task half of the lines at 8L stand within 4L. gir-4, gir-5 and gir-12
+    compare methods: where both of those compared answer at least :data:`EASY` of their questions, no lead can show.
+    """
+
+    def easy(*names: str, multiples: Sequence[int]) -> bool:
+        read = {name: "linear 4" if name == RANDOMISED else name for name in names}
+        try:
+            return all(
+                over_seeds(rows, "accuracy", train=name, eval=read[name], multiple=m)[0] >= EASY
+                for name in names
+                for m in multiples
+            )
+        except LookupError:
+            return False
+
+    said = f"both answer at least {EASY:.0%} of the questions: the task is too easy to rank them"
+    found = {"gir-2": "half of the lines at 8L stand within 4L, so this task cannot show a limit at 4L"}
+    found |= {"gir-4": said} if easy("linear 4", "truncated", multiples=(4,)) else {}
+    found |= {"gir-5": said} if easy("linear 4", "power 0.5", multiples=(1,)) else {}
+    others = ("power 0.5", "truncated", RANDOMISED)
+    found |= {"gir-12": said} if any(easy("linear 4", name, multiples=(1, 2, 4)) for name in others) else {}
+    return found
 
 
 def layout_values(rows: Sequence[Mapping[str, Any]]) -> Values:
