@@ -31,11 +31,13 @@ from workings.ledger.verdicts import (
     outcome,
 )
 
-_INTRODUCTION = f"""# The ledger
+_INTRODUCTION = """# The ledger
 
-Every chapter tests claims. What counts as reproduced is written down in the chapter's claims file, which also says when, and
-what was known then; a run records what it measured; the verdict is computed from the two. Open a claim to see all of it.
+Every claim that a chapter tests, and a verdict that is computed from what was asked and what runs measured. Open a claim to see
+both, where the paper's number was read, and when the criterion was set.
+"""
 
+_WORDS = f"""```{{dropdown}} What the words mean
 Four kinds of claims are counted apart: those **of the paper**; **identities**, which hold by construction or by a proof, so that a
 run checks our code; **comparisons with the authors' code**, where we ran both programs; and **this collection's own** claims.
 
@@ -50,6 +52,7 @@ run checks our code; **comparisons with the authors' code**, where we ran both p
 or as near as its row says. A number after ± is the standard deviation over the recorded seeds or splits; for the mean of
 many generated samples it is the standard error. "As required" and "outside" stand where the value itself would differ
 between machines and only its side of the criterion is stable.
+```
 """
 
 _BENCH_INTRODUCTION = """# Benchmarks
@@ -73,7 +76,7 @@ def ledger_markdown(claims: Path | None = None, results: Path | None = None) -> 
     entries = [_Entry(chapter, claim, *_recorded(chapter, results)) for chapter in chapters for claim in chapter.claims]
     if not entries:
         return f"{_INTRODUCTION}\nNo chapter has claims yet.\n"
-    pieces = [_INTRODUCTION, _counts(entries)]
+    pieces = [_INTRODUCTION, _counts(entries), _WORDS]
     for part in PARTS:
         of_part = [entry for entry in entries if entry.chapter.part == part]
         pieces += [f"## {part.replace('_', ' ').capitalize()}\n"] if of_part else []
@@ -147,25 +150,19 @@ def _tier(plan: Any, result: Result | None) -> str:
 
 
 def _counts(entries: list[_Entry]) -> str:
-    """How often each verdict was reached: one line for each kind in the whole book, then one for each chapter and kind."""
+    """How often each verdict was reached: the kinds side by side, one line for the whole book and one for each chapter."""
     found = Counter((entry.chapter.title, entry.claim.kind, entry.verdict) for entry in entries)
     titles = list(dict.fromkeys(entry.chapter.title for entry in entries))
     rows = []
-    for title in [None, *titles]:
-        shown = title or "All chapters"
+    for name, among in [("All chapters", titles), *((title, [title]) for title in titles)]:
+        cells = []
         for kind in KINDS:
-            numbers = [
-                sum(
-                    n
-                    for (where, what, said), n in found.items()
-                    if what == kind and said == word and title in (None, where)
-                )
-                for word in SYMBOLS
-            ]
-            if any(numbers):
-                rows.append((shown, KINDS[kind], *(str(number or "") or "·" for number in numbers)))
-                shown = ""
-    return f"## Counts\n\n{_table(('Chapter', 'Kind', *(with_symbol(word) for word in SYMBOLS)), rows)}"
+            numbers = {word: sum(found[title, kind, word] for title in among) for word in SYMBOLS}
+            cells.append(", ".join(f"{SYMBOLS[word]} {number}" for word, number in numbers.items() if number) or " ")
+        rows.append((name, *cells))
+    legend = " · ".join(with_symbol(word) for word in SYMBOLS)
+    head = ("Chapter", *(name[:1].upper() + name[1:] for name in KINDS.values()))
+    return f"## Counts\n\n{_escape(legend)}\n\n{_table(head, rows)}"
 
 
 def bench_markdown(results: Path | None = None) -> str:

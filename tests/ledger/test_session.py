@@ -254,7 +254,7 @@ def test_a_run_that_is_too_small_or_withdrawn_settles_nothing_whatever_it_gave()
     for value in (0.5, 2.0):
         small = Result(value, too_small="two seeds of three")
         assert outcome(CRITERION, small) == OPEN
-        assert decide(a_claim(D, N), small, None) == (UNDECIDED, "the demo settles nothing: two seeds of three")
+        assert decide(a_claim(D, N), small, None) == (UNDECIDED, "the demo settles nothing, because two seeds of three")
         withdrawn = replace(CRITERION, withdrawn={"monday": "all of one class"})
         assert outcome(withdrawn, Result(value, run="monday")) == OPEN
         assert outcome(withdrawn, Result(value, run="tuesday")) == outcome(CRITERION, Result(value))
@@ -328,6 +328,7 @@ def test_a_card_says_what_was_asked_what_came_out_what_is_missing_and_why(house)
 def test_a_card_names_the_kind_of_a_claim_that_is_not_the_papers(house):
     row = ledger.open("toy", **house).check("toy-1", 0.0)
     assert card(row)["Claim"] == "toy-1 (identity): An identity."
+    assert card(row)["The source says"] == "Identity; the statement is read in the paper's abstract."
     assert "Apart from the paper's scale" not in card(row)
     row = ledger.open("toy", **house).check("toy-3", True)
     assert card(row)["Here, at tier demo"] == "Not measured: needs real data."
@@ -351,7 +352,7 @@ def test_a_run_that_cannot_tell_says_so_and_records_why(house):
     small = book.check("toy-2", 9.0, too_small="one seed of three")
     assert small.verdict == UNDECIDED
     assert card(small)["Came out here, at tier demo"] == "9.0 sd: undecided."
-    assert "the demo settles nothing: one seed of three" in card(small)["Verdict over both tiers"]
+    assert "the demo settles nothing, because one seed of three" in card(small)["Verdict over both tiers"]
     book.close()
     row = ledger.load_results("toy", "demo", **house).rows["toy-2"]
     assert (row.too_small, row.error) == ("one seed of three", None)

@@ -4,16 +4,16 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from html.parser import HTMLParser
 
 import pytest
 from markdown_it import MarkdownIt
 
 import ledger_page
-from workings import ledger, paths
+from workings import PARTS, ledger, paths
 from workings.ledger import claims
 from workings.ledger.criteria import KINDS
-from workings.ledger.display import with_symbol
 from workings.ledger.results import ResultsError
 from workings.ledger.verdicts import SYMBOLS
 from workings.runs import provenance
@@ -131,25 +131,21 @@ def test_counts_come_first_for_each_kind_and_chapter_apart(house):
     book.close()
     text = ledger_page.ledger_markdown(**house)
     (table,) = tables(text)
-    assert table[0] == ["Chapter", "Kind", *map(with_symbol, SYMBOLS)]
-    rows = [["claims of the paper", "·", "1", "·", "·", "·"], ["identities", "1", "·", "·", "·", "·"]]
-    assert table[1:] == [["All chapters", *rows[0]], ["", *rows[1]], ["A toy", *rows[0]], ["", *rows[1]]]
-    assert text.index("## Counts") < text.index("<details")
+    assert table[0] == ["Chapter", *(name.capitalize() for name in KINDS.values())]
+    assert table[1:] == [["All chapters", "≈ 1", "✓ 1", "", ""], ["A toy", "≈ 1", "✓ 1", "", ""]]
+    assert text.index("## Counts") < text.index("What the words mean") < text.index("<details")
 
 
 def test_the_counts_of_the_book_are_those_of_its_chapters():
-    table = tables(ledger_page.ledger_markdown())[0]
-    whole = {}
+    whole = {kind: Counter() for kind in KINDS}
     for chapter in claims.load_all():
         for kind, words in ledger.counts_of(chapter.slug).items():
-            whole.setdefault(KINDS[kind], dict.fromkeys(SYMBOLS, 0))
-            for word, number in words.items():
-                whole[KINDS[kind]][word] += number
-    first = next(n for n, row in enumerate(table[2:], start=2) if row[0])
-    shown = {
-        row[1]: dict(zip(SYMBOLS, (int(n.replace("·", "0")) for n in row[2:]), strict=True)) for row in table[1:first]
-    }
-    assert shown == whole
+            whole[kind].update(words)
+    table = tables(ledger_page.ledger_markdown())[0]
+    symbols = {symbol: word for word, symbol in SYMBOLS.items()}
+    pairs = [[one.split() for one in cell.split(", ") if one] for cell in table[1][1:]]
+    assert [{symbols[symbol]: int(n) for symbol, n in one} for one in pairs] == [dict(whole[kind]) for kind in KINDS]
+    assert [row[0] for row in table[2:]] == [c.title for part in PARTS for c in claims.load_all() if c.part == part]
 
 
 def test_recorded_runs_appear_with_verdict_spread_and_circumstances(house, monkeypatch):

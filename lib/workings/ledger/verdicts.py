@@ -116,9 +116,9 @@ def _decide(claim: Claim, demo: Result | None, full: Result | None) -> tuple[str
     if there == MET:
         return REPRODUCED, "the full run met its criterion"
     if there == OPEN:
-        return UNDECIDED, f"the full run settles nothing: {open_because(claim.full, full)}"
+        return UNDECIDED, f"the full run settles nothing, because {open_because(claim.full, full)}"
     if here == OPEN:
-        return UNDECIDED, f"the demo settles nothing: {open_because(claim.demo, demo)}"
+        return UNDECIDED, f"the demo settles nothing, because {open_because(claim.demo, demo)}"
     if here == FAILED and larger_planned:
         return UNDECIDED, "the demo did not meet its criterion, but only a full run would decide, and none is recorded"
     if here == FAILED:
