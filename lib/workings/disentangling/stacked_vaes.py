@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import torch
 
-from workings.checks import as_int
+from workings.checks import as_int, check_tensor
 from workings.disentangling.networks import VAE
 from workings.disentangling.objectives import bernoulli_nll, gaussian_kl
 from workings.disentangling.stacks import StackedLinears
@@ -86,6 +86,7 @@ def train_stack(
 
 def step_noise(seeds: Sequence[int], step: int, like: torch.Tensor) -> torch.Tensor:
     """The noise of :func:`workings.training.fit` at ``step``, for each of S seeds, of the shape of ``like`` (S, ...)."""
+    check_tensor(like, "like")
     streams = (generator(seed, "fit", "loss", step) for seed in seeds)
     return torch.stack([torch.randn(like.shape[1:], generator=stream, dtype=like.dtype) for stream in streams])
 
