@@ -1,6 +1,6 @@
 # Workings. `make help` lists what there is; every target is safe to repeat.
 .DEFAULT_GOAL := help
-.PHONY: help book pdf test check refresh serve bench new links lighthouse colab lock lint mutants clean need-python env-book env-full env-peers
+.PHONY: help book pdf test check refresh serve bench new links lighthouse colab lock release lint mutants clean need-python env-book env-full env-peers
 
 # The first Python that is new enough; say PYTHON=... to choose another.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
@@ -50,6 +50,9 @@ colab: need-python  ## run every notebook as on Colab: this Python, the set-up c
 
 lock: env-full  ## resolve requirements/*.in again and write the locks and environment.yml
 	@$(FULL) tools/lock.py
+
+release: env-full  ## commit and tag a version that the pages' links lead to (VERSION=0.2.0)
+	@$(FULL) tools/contribute.py release $(VERSION)
 
 lint: env-full  ## ruff, for style and for mistakes; import-linter, for who may import whom
 	@$(FULL) -m ruff check . && $(FULL) -m ruff format --check --quiet . || \

@@ -29,8 +29,8 @@ from timing import interleaved, ratio
 from torch import nn
 from torch.nn import functional as F
 
-from workings.disentangling.dsprites import packed_dsprites, unpack_images
 from workings.disentangling.dsprites_data import DSprites, sub_grid
+from workings.disentangling.dsprites_renderer import packed_dsprites, unpack_images
 from workings.disentangling.factor_grid import FactorGrid
 from workings.disentangling.metrics import beta_vae_score
 from workings.disentangling.networks import burgess_vae

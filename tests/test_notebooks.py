@@ -9,9 +9,11 @@ import jupytext
 import nbformat
 import pytest
 
+import inputs
 import stamp
 from refresh import WIDGET_VIEW, read_script
 from workings.runs import checkout
+from workings.runs import stored as storing
 
 SCRIPTS = checkout.notebook_scripts()
 WITHOUT_FRAMES, WITH_FRAMES = 800_000, 1_400_000
@@ -49,8 +51,21 @@ def test_there_is_at_least_one_notebook():
 
 
 def test_every_notebook_has_a_script():
-    stored = {path.with_suffix("") for path in (checkout.root() / "notebooks").glob("*/*.ipynb")}
-    assert stored == {path.with_suffix("") for path in SCRIPTS}
+    stray = [path.as_posix() for path in inputs.strays(checkout.root())]
+    assert not stray, f"{', '.join(stray)}: no chapter of _toc.yml; delete it, or begin a chapter with `make new`"
+    assert all(path.with_suffix(".ipynb").is_file() for path in SCRIPTS), (
+        "make refresh makes the notebook of a new script"
+    )
+
+
+def test_nothing_has_touched_the_notebook_since_it_was_stored(script):
+    notebook = storing.read(script.with_suffix(".ipynb"))
+    remedy = f"run: make refresh NOTEBOOK={script.stem}"
+    wrong = storing.fault(notebook)
+    assert wrong is None, f"{wrong}; {remedy}"
+    if "stored_as" not in notebook["metadata"].get(storing.KEY, {}):
+        pytest.xfail(f"stored before notebooks were sealed; {remedy}")
+    assert storing.untouched(notebook), remedy
 
 
 def test_every_code_cell_was_executed_in_order(notebook):

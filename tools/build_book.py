@@ -43,8 +43,9 @@ INPUTS += [
     "tools/share.py",
     "tools/front_page.py",
     "tools/cells.py",
+    "tools/page_ends.py",
+    "tools/search_data.py",
 ]
-INPUTS += ["tools/page_ends.py", "tools/search_data.py"]
 TEXTS = {".md", ".py", ".yml", ".json", ".ipynb", ".css", ".js", ".svg", ".bib", ".toml", ".lock"}
 GLOBS = [
     "book/**/*",

@@ -9,6 +9,8 @@ import re
 PREDICT = re.compile(r"\*\*Predict\b")
 FOLD = re.compile(r"<details[^>]*>\s*<summary>.*?</summary>\s*", re.S)
 END = re.compile(r"\s*</details>\s*\Z")
+EMPTY = re.compile(r"<table(?!.*<tbody>\s*<tr).*</table>", re.S)
+WAITING = "Show the code that fills tables and checks claims after a full run"
 PLUMBING = "Set-up: installing, settings, imports"
 ANSWER = "Show the answer"
 METHOD = "# agrees with the kernel"  # such a cell is the method itself: never folded
@@ -18,7 +20,7 @@ def arranged(notebook):
     """``notebook``, the content of an ``.ipynb`` file, as its page shows it: new cells, the given ones unchanged."""
     cells = [dict(cell, source="".join(cell["source"])) for cell in notebook["cells"]]
     cells = _plumbing(cells)
-    cells = _answers(cells)
+    cells = _waiting(_answers(cells))
     return notebook | {"cells": [_named(cell) if cell["cell_type"] == "code" else cell for cell in cells]}
 
 
@@ -103,6 +105,33 @@ def _answers(cells):
     return out
 
 
+def _waiting(cells):
+    """Put what a full run has yet to fill into one fold: a page shows what exists, not empty tables one below the other."""
+    out, run = [], []
+    for cell in [*cells, None]:
+        if cell and cell["cell_type"] == "code" and (_is_empty(cell) or (run and _shows_nothing(cell))):
+            run.append(_tagged(cell | {"outputs": []}, without=("hide-input",)))
+            continue
+        if run:
+            out.append(_markdown(f"waiting-{len(out)}", f'<details class="wk-quiet">\n<summary>{WAITING}</summary>\n'))
+            out += [*run, _markdown(f"waiting-{len(out)}-end", "</details>\n")]
+            run = []
+        out += [cell] if cell else []
+    return out
+
+
+def _is_empty(cell):
+    """Whether a cell shows a table of the ledger without a row, and nothing else."""
+    found = [output.get("data", {}).get("text/html") for output in cell["outputs"]]
+    return bool(found) and all(
+        one and "workings-ledger" in "".join(one) and EMPTY.search("".join(one)) for one in found
+    )
+
+
+def _shows_nothing(cell):
+    return not cell["outputs"] and ("hide-input" in _tags(cell) or 'if tier == "full"' in cell["source"])
+
+
 def _parted(run):
     """The code of ``run`` that stays open, and what goes into the fold: outputs, and cells whose code is folded anyway."""
     shown, hidden = [], []
@@ -145,7 +174,7 @@ def _hides(cell):
     if any("image/png" in output.get("data", {}) for output in cell["outputs"]):
         return "the plot's code"
     if "book.check(" in source:
-        return "how this is checked"
+        return "how this is checked" if cell["outputs"] else "how the full run is checked"
     if "workings-ledger" in page or "<table" in page:
         return "the table's code"
     drawn = re.search(r"\b(?:fig|ax|axes)\b|imshow|png_bytes", source)

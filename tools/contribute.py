@@ -1,10 +1,11 @@
-"""Contributors' commands: execute notebooks again, begin a chapter, check the claims, move the address.
+"""Contributors' commands: execute notebooks again, begin a chapter, check the claims, move the address, release.
 
 python tools/contribute.py refresh [SLUG] [--force]
 python tools/contribute.py new PART SLUG
 python tools/contribute.py claims
 python tools/contribute.py stamp
 python tools/contribute.py address [URL]
+python tools/contribute.py release [VERSION]
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ import sys
 
 import new
 import refresh
+import release
 import stamp
 from workings.ledger import claims
-from workings.runs import checkout
+from workings.runs import checkout, provenance
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -32,11 +34,15 @@ def build_parser() -> argparse.ArgumentParser:
     commands.add_parser("stamp", help="bring badges and set-up cells in line with pyproject.toml")
     address = commands.add_parser("address", help="show the repository's address, or change it everywhere")
     address.add_argument("new", nargs="?")
+    out = commands.add_parser("release", help="commit and tag a version, which the links of its pages lead to")
+    out.add_argument("version", nargs="?", help="such as 0.2.0 (default: the one in pyproject.toml)")
     return parser
 
 
 def dispatch(args: argparse.Namespace) -> None:
     if args.command == "refresh":
+        if (trouble := provenance.why_no_commit(checkout.root())) is not None:
+            print(f"contribute: {trouble}", file=sys.stderr)
         for slug, seconds in refresh.refresh(args.slug or None, force=args.force):
             print(f"{slug}: " + ("up to date" if seconds is None else f"executed and stored ({seconds:.1f} s)"))
     elif args.command == "new":
@@ -53,6 +59,9 @@ def dispatch(args: argparse.Namespace) -> None:
         if args.new:
             print(f"{len(stamp.set_address(args.new))} file(s) changed")
         print(checkout.address())
+    elif args.command == "release":
+        tag = release.release(args.version or None)
+        print(f"{tag} is made here. Publish it: git push origin HEAD {tag}")
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -188,9 +188,9 @@ def _toc():
     return [Path(file).name for file in _files(ROOT) if file.startswith("notebooks/")]
 
 
-def notebooks():
+def notebooks(root=ROOT):
     """The notebooks of the table of contents."""
-    return [ROOT / f"{file}.ipynb" for file in _files(ROOT) if file.startswith("notebooks/")]
+    return [root / f"{file}.ipynb" for file in _files(root) if file.startswith("notebooks/")]
 
 
 def _files(root):

@@ -85,11 +85,12 @@ def causes(log):
     wrong = [line for line in lines if "WARNING" in line or re.search(r"\bERROR\b", line)]
     if wrong:
         return wrong[:20]
-    raised = [
-        line.strip()
-        for line in lines
-        if re.match(r"\s*(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Exit|Interrupt)\b\s*(?::|$)", line)
-    ]
-    own = [line for line in raised if "look above" not in line.lower()]
-    kept = list(dict.fromkeys(own or raised))
-    return kept[:5] or [line for line in lines if line.strip()][-20:]
+    raised, place = [], ""
+    for line in lines:
+        frame = re.match(r'\s*File "([^"]+)", line (\d+)', line)
+        if frame:
+            place = f" ({frame[1]}:{frame[2]})"
+        elif re.match(r"(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Exit|Interrupt)\s*:\s*\S", line.strip()):
+            raised.append(line.strip() + place)
+            place = ""
+    return list(dict.fromkeys(raised))[:5] or [line for line in lines if line.strip()][-20:]

@@ -165,6 +165,10 @@ def _said(text):
     for paragraph in filter(str.strip, re.split(r"\n\s*\n", text)):
         if all(line.startswith("    ") for line in paragraph.splitlines()):
             out.append(f"<pre>{html.escape(paragraph)}</pre>\n")
-        else:
-            out.append(f"<p>{_inline(paragraph)}</p>\n")
+            continue
+        lead, *items = re.split(r"(?m)^- ", "\n" + paragraph if paragraph.startswith("- ") else paragraph)
+        if lead.strip():
+            out.append(f"<p>{_inline(lead.strip())}</p>\n")
+        if items:
+            out.append(f"<ul>{''.join(f'<li>{_inline(one.strip())}</li>' for one in items)}</ul>\n")
     return "".join(out)

@@ -24,9 +24,9 @@ ROOMS = {
     "parts": ", ".join(PARTS) + ": kernels only",
     "ledger": "claims, results, criteria, verdicts, display",
     "show": "figures and controls",
-    "runs": "tiers, needs, store, sweep, fetch, progress, parallel, notebook, provenance",
+    "runs": "tiers, needs, store, sweep, fetch, locks, progress, parallel, notebook, isolation, imports, stored, provenance",
     "shared": ", ".join(SHARED) + ": science that parts share",
-    "ground": "paths (where claims and results stand) and checks (of arguments)",
+    "ground": "paths (where claims, results and runs stand) and checks (of arguments)",
 }
 
 

@@ -4,11 +4,11 @@ import html
 import json
 import re
 
-ARTICLE = re.compile(r'<article class="bd-article".*?</article>', re.S)
+ARTICLE = re.compile(r'<article class="bd-article".*</article>', re.S)
 # Not text for a reader who searches: scripts, links of headings, figures of axes, formulas' hidden halves, stamps.
 DROPPED = re.compile(
     r"<(script|style|svg|mjx-assistive-mml|button)\b.*?</\1>|<a class=\"headerlink\".*?</a>"
-    r'|<aside class="wk-stamp".*?</aside>|<div class="wk-end">.*?</div>|<ul class="wk-offers".*?</ul>|<!--.*?-->',
+    r'|<p class="wk-(?:where|run)".*?</p>|<aside class="wk-stamp".*?</aside>|<div class="wk-end">.*?</div>|<ul class="wk-offers".*?</ul>|<!--.*?-->',
     re.S,
 )
 FORMULA = re.compile(r"<mjx-container.*?</mjx-container>", re.S)
@@ -20,7 +20,7 @@ NOT_FOUND = ("search.html", "genindex.html")
 def words(text):
     """The plain text of a piece of HTML; a formula is left out, for nobody types one."""
     text = re.sub(r"<[^>]+>", " ", FORMULA.sub(" … ", DROPPED.sub(" ", text)))
-    return re.sub(r"\s+([.,;:!?)])", r"\1", re.sub(r"\s+", " ", html.unescape(text))).strip()
+    return re.sub(r"\s+([.,;:!?)])", r"\1", re.sub(r"\s+", " ", html.unescape(text)).replace("( ", "(")).strip()
 
 
 def sections(page):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from workings.runs import checkout
+import refresh
+from workings.runs import checkout, stored
 
 COLAB = re.compile(r"https://colab\.research\.google\.com/github/[\w.-]+/[\w.-]+/blob/[\w.-]+/")
 INSTALL = re.compile(r"git\+https://[\w./-]+@[\w.-]+")
@@ -44,15 +45,24 @@ def stamped_files() -> list[Path]:
 
 
 def stamp() -> list[Path]:
-    """Bring every file in line with pyproject.toml; returns the files that changed."""
+    """Bring every file in line with pyproject.toml; returns the files that changed.
+
+    An address decides no output. So a notebook that was up to date before is sealed as up to date afterwards.
+    """
     address, tag = checkout.address(), checkout.tag()
+    fresh = [script for script in checkout.notebook_scripts() if refresh.up_to_date(script)]
     changed = []
     for path in stamped_files():
-        before = path.read_text()
+        before = path.read_text(encoding="utf-8")
         after = stamped(before, address, tag)
         if after != before:
-            path.write_text(after)
+            path.write_text(after, encoding="utf-8")
             changed.append(path)
+    for script in fresh:
+        if script in changed:
+            notebook = script.with_suffix(".ipynb")
+            sealed = stored.seal(stored.read(notebook), refresh.fingerprint(script))
+            notebook.write_text(sealed, encoding="utf-8")
     return changed
 
 

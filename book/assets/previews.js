@@ -85,7 +85,8 @@
     if (!touched) return place(link);
     tip.removeAttribute("style");
     tip.classList.add("wk-note");
-    const on = make("a", link.matches(".wk-cite") ? "Open the paper" : "Go there");
+    const places = { "wk-cite": "Open the paper", "wk-term": "Open the glossary", "wk-sym": "Open the notation" };
+    const on = make("a", places[[...link.classList].find((name) => name in places)] || "Go there");
     on.href = link.href;
     tip.append(on);
   };

@@ -14,17 +14,20 @@
   const count = (text) => at.map((one) => (text.match(one) || []).length);
   const found = [];
   for (const [page, title, sections] of window.workingsSections) {
-    const inTitle = count(title);
+    const inTitle = count(title), kernels = page.endsWith("kernels.html");
+    const whole = sections.reduce((sum, [, , text]) => sum + count(text).reduce((a, b) => a + b, 0), 0);
     sections.forEach(([id, heading, text], place) => {
       const inHeading = count(heading), inText = count(text);
       const all = terms.every((_, i) => inTitle[i] + inHeading[i] + inText[i]);
-      if (!all || (place > 0 && !terms.some((_, i) => inHeading[i] + inText[i]))) return;
+      const top = place === 0 && page.startsWith("notebooks/") && whole > 5 * terms.length;
+      if (!(all || top) || (place > 0 && !terms.some((_, i) => inHeading[i] + inText[i]))) return;
       const exact = heading.toLowerCase() === asked.trim().toLowerCase();
       const score = terms.reduce((sum, _, i) =>
-        sum + 12 * Math.min(1, inHeading[i]) + (place ? 2 : 12) * Math.min(1, inTitle[i]) + (6 * inText[i]) / (inText[i] + 3), exact ? 20 : 0)
-        // a chapter teaches what a list or a table only names
-        + (page.startsWith("notebooks/") ? 3 : 0) - (/bibliography|benchmarks|ledger/.test(page) ? 4 : 0);
-      found.push({ page, title, id: place ? id : "", heading, text, score });
+        sum + (kernels ? 4 : 12) * Math.min(1, inHeading[i]) + (place ? 2 : 12) * Math.min(1, inTitle[i]) + (6 * inText[i]) / (inText[i] + 3), exact ? 60 : 0)
+        // A chapter teaches what a list or a table only names; its top stands for all of it.
+        + (page.startsWith("notebooks/") ? 3 + (place ? 0 : (14 * whole) / (whole + 8)) : 0) - (/bibliography|benchmarks|ledger/.test(page) ? 4 : 0);
+      const shows = top && !inText.some(Boolean) ? sections.find(([, , other]) => count(other).some(Boolean))[2] : text;
+      found.push({ page, title, id: place ? id : "", heading, text: shows, score });
     });
   }
   found.sort((a, b) => b.score - a.score);
@@ -33,7 +36,7 @@
     const node = document.createElement("span"), any = new RegExp(at.map((one) => `${one.source}[\\p{L}\\p{N}]*`).join("|"), "giu");
     let from = 0;
     for (const hit of text.matchAll(any)) {
-      node.append(text.slice(from, hit.index), make("mark", hit[0]));
+      node.append(text.slice(from, hit.index), make("mark", hit[0], "wk-mark"));
       from = hit.index + hit[0].length;
     }
     node.append(text.slice(from));

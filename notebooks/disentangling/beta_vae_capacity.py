@@ -24,12 +24,12 @@
 # open the line slowly. This chapter derives their picture from one formula, watches the order appear in an experiment without a loose end, and
 # then asks how much of it survives in a real model. Part of it does not.
 #
-# - **You need** the chapter {doc}`on early visual concepts <early_visual_concepts>`, or another first meeting with the VAE and its KL term.
+# - **You need** the chapter [on early visual concepts](early_visual_concepts.ipynb), or another first meeting with the VAE and its KL term.
 # - **It takes** 45 minutes to read and one to two minutes to run.
 # - **Afterwards you can** say which factor a model will encode next, steer the capacity of a VAE, and tell nats that are spent from nats that are used.
 #
 # The paper was not at hand. What we say of its figures comes from page-referenced notes and from people who quote it in public, and is marked so. All
-# measured numbers are ours.
+# measured numbers are ours. At the first use of a method the page writes it out and checks that the library does the same; after that it calls the library.
 
 # %% tags=["hide-input"]
 # Set-up: installs the package where it is missing (as on Colab); elsewhere it only reports.
@@ -72,26 +72,28 @@ data_root = None  # folder with the published dSprites file, if you have it
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from torch.nn import functional as F
 
 from workings import ledger
 from workings.chapters.beta_vae_capacity import full as full_tier
 from workings.chapters.beta_vae_capacity.demo import (
-    blob_data,
-    blob_vaes,
+    blob_runs,
+    evaluate,
     factor_data,
-    factor_purchases,
+    known_factor_runs,
     latent_maps,
-    measure,
-    pixel_entropy,
+    sprite_variances,
+    square_start,
     square_vaes,
     squares,
     tiled,
 )
 from workings.chapters.beta_vae_capacity.settings import FACTORS, Settings
 from workings.disentangling.dsprites_data import factor_values
-from workings.disentangling.known_factor import switch_on
+from workings.disentangling.factor_channel import FactorChannel
+from workings.disentangling.known_factor import onset_capacity
 from workings.disentangling.linear_vae import linear_vaes
-from workings.disentangling.objectives import capacity_loss
+from workings.disentangling.objectives import capacity_loss, pixel_entropy
 from workings.disentangling.rate_distortion import (
     channel_information,
     gaussian_rate,
@@ -100,12 +102,18 @@ from workings.disentangling.rate_distortion import (
     shuffled_code_nll,
 )
 from workings.disentangling.sprites16 import small_sprites
-from workings.disentangling.training import on_target, target
+from workings.disentangling.training import (
+    annealed_capacity,
+    on_target,
+    target,
+    train_vae,
+)
 from workings.disentangling.traversal import traversal_grid
 from workings.runs.progress import progress
 from workings.seeding import generator
 from workings.show.controls import Axis, Control, Frame
 from workings.show.figures import COLOURS, png_bytes, use_style
+from workings.training import ShuffledBatches
 
 use_style()
 torch.set_num_threads(
@@ -184,9 +192,22 @@ print(f"nats to get from 4 to 0.54: {gaussian_rate(4.0, 0.54):.2f}")
 # **By hand.** $v = (16, 4, 1)$ and $C = 2$. Suppose that two are served: $\frac12 \ln\frac{16}{\theta} + \frac12 \ln\frac{4}{\theta} = 2$, so $\theta = 8\,e^{-2} = 1.083$. That is
 # above 1, so the third really gets nothing. Then $R = (1.347, 0.653, 0)$.
 
+
 # %%
-rates, theta = reverse_water_filling((16, 4, 1), 2.0)
+def fill(variances, capacity):
+    low, high = 1e-9, max(variances)
+    for _ in range(100):  # halve the interval that holds the level
+        level = (low * high) ** 0.5
+        rates = np.maximum(0, np.log(np.array(variances) / level) / 2)
+        enough = rates.sum() > capacity
+        low, high = (level, high) if enough else (low, level)
+    return rates, level
+
+
+rates, theta = fill((16, 4, 1), 2.0)
 print("rates", rates.round(4), " water level", round(theta, 4))
+kernel = reverse_water_filling((16, 4, 1), 2.0)
+assert np.allclose(rates, kernel.rates)  # agrees with the kernel
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Three panels for 0.5, 2 and 4 nats. Each shows three bars of falling height, the variances on a logarithmic scale, and a dashed water level. At 0.5 nats only the first bar stands above the level, at 2 nats two do, at 4 nats all three; what stands above the level is filled."}, "figure": {"caption": "Reverse water-filling with variances 16, 4 and 1. Lower the water level until the filled lengths (half the logarithm of variance over level) add up to the capacity.", "name": "fig-cap-water"}}
 variances = np.array([16.0, 4.0, 1.0])
@@ -261,7 +282,7 @@ trained = [
     for s in progress(seeds, "linear VAEs")
 ]
 worst = max(float(np.abs(kl.numpy() - expected).max()) for kl in trained)
-print(f"largest distance from the formula below 0.01 nats: {worst < 0.01}")
+print(f"largest distance from the formula: {worst:.2f} nats")
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "KL of three latents against beta on a logarithmic axis. Three falling lines from the formula reach zero at beta 16, 4 and 1; the markers of three trained linear VAEs lie on them."}, "figure": {"caption": "Linear beta-VAEs on Gaussian data with variances 16, 4 and 1. Lines: formula (4). Markers: trained, three seeds on top of each other. Read from right to left: as a nat becomes cheaper, one latent after another switches on.", "name": "fig-cap-linear"}}
 fig, ax = plt.subplots(figsize=(4.6, 2.9))
@@ -296,7 +317,7 @@ plt.show()
 # \min\; \mathbb E\,[-\log p(x|z)] + \gamma\,\big|\,\overline{\mathrm{KL}} - C(t)\,\big|, \tag{5}
 # $$
 #
-# where $C(t)$ rises linearly from near 0 to $C_{max}$, $\gamma$ is large, and the bar is the mean over the batch, taken *before* the absolute value. A batch of two pictures, worth 5 and 15 nats, meets $C = 10$:
+# where $C(t)$ rises linearly from near 0 to $C_{max}$ and then stays there for the rest of the training, $\gamma$ is a weight that is large enough (how large, in a moment), and the bar is the mean over the batch, taken *before* the absolute value. A batch of two pictures, worth 5 and 15 nats, meets $C = 10$:
 
 # %%
 kl = torch.tensor([[5.0], [15.0]])
@@ -311,6 +332,17 @@ print(
 # %% [markdown]
 # (One public library takes the second. It is another objective: it wants every picture to cost the same.) The gradient of the penalty is $\pm\gamma$ times that of the KL. So $\gamma$ is a price that
 # changes sign at the target, and below the target **the model is paid to spend**. Remember this sentence.
+#
+# How large must $\gamma$ be? At the target one more nat saves $\theta$, the water level there. If $\gamma < \theta(C)$, the model does better to overspend and to pay the penalty. So $\gamma$ must exceed the water level at $C$. With our variances and $C = 2$ that is 1.083:
+
+# %%
+for gamma in (0.9, 1.2):
+    spent = linear_beta_vae_optimum(variances, gamma).kl.sum()
+    verdict = "overspends" if spent > 2 else "stops at the target"
+    print(f"gamma {gamma}: worth {spent:.2f} nats, so it {verdict}")
+
+# %% [markdown]
+# The level falls as $C$ rises, so the start of the schedule is where $\gamma$ must be largest. Above the level its size makes no difference to the optimum of (5). It does to the training, as we shall see.
 #
 # ## Why neighbours must look alike
 #
@@ -349,6 +381,26 @@ row = small_sprites(0, 5, 0)
 row = row.images[
     row.classes[:, 4] == 16
 ]  # the largest square, 16 places along x
+pixels = row.flatten(1).double()
+
+
+# %%
+def best_decoder_nll(order, rate):
+    f = (order - 7.5) / 21.25**0.5  # the 16 code points, standardised
+    z = torch.linspace(-8, 8, 4001, dtype=torch.float64)
+    noise = np.exp(-2 * rate)  # variance; the rest is signal
+    log_p = -((z[:, None] - (1 - noise) ** 0.5 * f) ** 2) / (2 * noise)
+    answer = (torch.softmax(log_p, dim=1) @ pixels).clamp(0, 1)
+    density = log_p.exp().mean(dim=1) / (2 * np.pi * noise) ** 0.5
+    return (density * pixel_entropy(answer)).sum() * (z[1] - z[0])
+
+
+order = torch.randperm(16, generator=generator(0, "shuffle"))
+mine = best_decoder_nll(order, 1.5)
+kernel = shuffled_code_nll(row, [1.5], order)[0]
+assert abs(mine - kernel) < 1e-5  # agrees with the kernel
+
+# %%
 nats = np.linspace(0.05, 4.5, 24)
 ordered = shuffled_code_nll(row, nats, torch.arange(16))
 orders = [
@@ -357,14 +409,15 @@ orders = [
 mixed = torch.stack(
     [shuffled_code_nll(row, nats, order) for order in orders]
 )
-costs = (mixed - ordered) / (ordered[0] - ordered[-1])
-print(f"in order is better at every rate: {bool((costs > -1e-9).all())}")
-for rate in (0.5, 1.5, 2.0, 4.0):
+least = float((mixed - ordered).min())
+print(f"least loss at any of the 24 rates: {abs(least):.1f} nats")
+for rate in (0.5, 1.0, 1.5, 2.0, 3.0, 4.0):
     lost = np.mean(
         [np.interp(rate, nats, curve - ordered) for curve in mixed]
     )
+    whole = np.interp(rate, nats, ordered)
     print(
-        f"{rate:g} nats: the shuffled code loses {lost:.0f} nats of picture"
+        f"{rate:g} nats: {whole:2.0f} in order, shuffled {lost:2.0f} more"
     )
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "NLL against nats for the code in order and for five shuffled codes. The ordered curve falls fast at once; the shuffled curves fall slowly and stay more than ten nats above it between 0.5 and 2 nats; all meet before 3.5 nats."}, "figure": {"caption": "The same information, the same KL, the best decoder: only the order of the code points differs. Between 0.5 and 3 nats the order is worth many nats of reconstruction; with 4 nats, where codes no longer overlap, it is worth nothing.", "name": "fig-cap-shuffle"}}
@@ -387,22 +440,38 @@ plt.show()
 #
 # </details>
 #
-# ## Centrepiece: give it the factors
+# ## Give it the factors
 #
 # Now your prediction from the beginning. We give the model the true factors, each through a noisy channel like the one above, and let it learn two things only: a decoder, and how to split $C$ nats among the five channels. (The paper's Figure 3 does this too. There the total is held to $C$
-# by the penalty (5); here by construction, $R = C\,\mathrm{softmax}(a)$ with five learned numbers $a$ that start equal, so there is nothing to enforce.) $C$ rises from 0 to 20 nats. As a baseline, the same with the nats split equally.
+# by the penalty (5); here by construction, $R = C\,\mathrm{softmax}(a)$ with five learned numbers $a$ that start equal, so there is nothing to enforce.) $C$ rises from 0 to 20 nats. As a baseline, the same with the nats split equally. The channel, with the split as it is at the start:
 
 # %%
-bought = factor_purchases(data, settings)
-starts = np.array(
-    [switch_on(run) for run in bought["learned"]]
-)  # (seeds, factors)
-floor = pixel_entropy(data.images)  # grey pixels: no model can do better
+split = torch.zeros(5, requires_grad=True)  # the five numbers a
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Nats for each of five factors against total capacity from 0 to 20, three seeds each. The curves of x and y rise together from the start. Scale has a small bump near 1 nat, falls back and rises from about 3 nats, shape steeply from about 8, and orientation stays at zero until after 15 and then rises steeply."}, "figure": {"caption": "The staircase. Nats that the model buys of each factor as the capacity rises; three seeds each, which differ little.", "name": "fig-cap-staircase"}}
+
+def send(f, capacity, noise):
+    rates = capacity * torch.softmax(split, dim=0)
+    signal = (1 - torch.exp(-2 * rates)).sqrt() * f
+    return signal + torch.exp(-rates) * noise
+
+
+f = data.factors[:64]  # (pictures, factors), each standardised
+noise = torch.randn(f.shape, generator=generator(0, "noise"))
+kernel = FactorChannel(5, capacity=3.0)(f, generator(0, "noise"))
+assert torch.allclose(send(f, 3.0, noise), kernel)  # agrees with the kernel
+
+# %% [markdown]
+# Training is Adam on the NLL of a decoder of these five noisy numbers, whose gradient flows into `split` too. $C$ rises over nine tenths of the 1,600 steps and then stays at 20.
+
+# %%
+known = known_factor_runs(data, settings)
+onsets = np.array([onset_capacity(run) for run in known["learned"]])
+floor = float(pixel_entropy(data.images.double()).mean())  # grey pixels
+
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Nats for each of five factors against total capacity from 0 to 20, three seeds each. The curves of x and y rise together from the start. Scale has a small bump near 1 nat, falls back and rises from about 3 nats, shape steeply from about 8, and orientation stays at zero until after 15 and then rises steeply."}, "figure": {"caption": "The staircase. Nats that each factor gets as the capacity rises; three seeds each, which differ little. The vertical strokes at 20 nats are the last tenth of the training: C stays there while the split still moves.", "name": "fig-cap-staircase"}}
 fig, ax = plt.subplots(figsize=(4.6, 3.6))
 for k, name in enumerate(FACTORS):
-    for i, run in enumerate(bought["learned"]):
+    for i, run in enumerate(known["learned"]):
         ax.plot(
             run.capacity,
             run.rates[:, k],
@@ -419,30 +488,86 @@ ax.legend()
 plt.show()
 
 # %%
-bounds = dict(
-    zip(FACTORS, ((0, 3), (0, 3), (3, 6), (6, 10), (13, 20)), strict=True)
-)
-for k, (name, (low, high)) in enumerate(bounds.items()):
-    inside = ((starts[:, k] > low) & (starts[:, k] < high)).all() or dry_run
-    print(
-        f"{name:11s} passes 0.3 nats for good between {low} and {high} nats: {bool(inside)}"
-    )
+print("capacity from where a factor stays above 0.3 nats, three seeds")
+for name, places in zip(FACTORS, onsets.T, strict=True):
+    print(f"{name:11s}", *(f"{place:5.1f}" for place in places + 1e-3))
 
 # %% [markdown]
 # <a id="cap-2"></a>
 
 # %%
-in_order = all(full_tier.in_order(run) for run in bought["learned"])
+in_order = all(full_tier.in_order(run) for run in known["learned"])
 book.check("cap-2", in_order, seeds=seeds, at="demo")
 
 # %% [markdown]
 # At two nats most goes to x and y. (The split starts even and takes until about 2.5 nats to sort itself out; in that time scale rises for a moment, and falls back. So "passes" means: stays above from there on.) The order is the one that is reported of the paper, found again from three random starts.
 #
+# ### Does the formula foresee it?
+#
+# Formula (2) wants the variances $v_k$ of the factors, and the grid of pictures has them. But which variance? *Alone*: tell only factor $k$, take the mean of all pictures that have this value, and see how much it varies. *Moving*: hold the other four, and see how much the picture varies as $k$ moves. Were the picture a sum of five independent parts, as in (2), the two would agree.
+
+# %%
+alone, moving = [], []
+for k in (3, 4, 1, 0, 2):  # the axes of x, y, scale, shape, orientation
+    others = [axis for axis in range(5) if axis != k]
+    told = data.grid.mean(dim=others)  # (values of the factor, pixels)
+    alone.append(told.var(dim=0, unbiased=False).sum().item())
+    spread = data.grid.var(dim=k, unbiased=False).sum(dim=-1)
+    moving.append(spread.mean().item())
+kernel = sprite_variances(data)
+assert np.allclose(alone, kernel.alone, rtol=1e-4)
+assert np.allclose(moving, kernel.moving)  # agrees with the kernel
+for row_of in zip(FACTORS, alone, moving, strict=True):
+    print("{:11s} alone {:.3f}   moving {:.2f}".format(*row_of))
+
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Two stacked panels of nats per factor against capacity: broad pale lines measured, thin lines predicted. In the upper panel, with the variances of factors alone, the predicted lines of x, y, scale and shape run near the measured ones a little to their left, and orientation begins at about 12 nats, where the measured line waits until about 16. In the lower panel, with the variances of moving factors, all predicted lines start before 4 nats."}, "figure": {"caption": "Water-filling laid over the staircase. Broad: measured, mean of three seeds. Thin: formula (2) with the variances of the sprite factors, above of each factor alone, below of each as it moves.", "name": "fig-cap-predicted"}}
+measured = torch.stack([run.rates for run in known["learned"]]).mean(0)
+capacity = known["learned"][0].capacity
+fig, axes = plt.subplots(2, 1, figsize=(4.6, 5.4), sharex=True)
+line = np.linspace(0, settings.factor_c_max, 201)
+predicted = {}
+for ax, (what, v) in zip(
+    axes, (("alone", alone), ("moving", moving)), strict=True
+):
+    filled = np.array([reverse_water_filling(v, c).rates for c in line])
+    predicted[what] = [
+        line[(filled[:, k] > 0.3).argmax()] for k in range(5)
+    ]
+    for k, name in enumerate(FACTORS):
+        ax.plot(
+            capacity,
+            measured[:, k],
+            color=looks[name]["color"],
+            lw=4,
+            alpha=0.3,
+        )
+        ax.plot(line, filled[:, k], lw=1.4, label=name, **looks[name])
+    ax.set(ylabel="rate (nats)", title=f"variances of each factor {what}")
+axes[0].legend(fontsize=8)
+axes[1].set_xlabel("capacity C (nats)")
+plt.show()
+
+# %%
+print("capacity at which a factor passes 0.3 nats")
+for k, name in enumerate(FACTORS):
+    print(
+        f"{name:11s} measured {onsets[:, k].mean() + 1e-3:4.1f},"
+        f" alone {predicted['alone'][k]:4.1f},"
+        f" moving {predicted['moving'][k]:4.1f}"
+    )
+
+# %% [markdown]
+# Both variances give the measured order. The variances *alone* also give the shape of the staircase, though every step too early: orientation at 12 nats, measured 17. The variances *moving* put scale, shape and orientation within 1.4 nats of each other, which is wrong. We looked at both before we chose what to write here, so this is a description and not a test.
+#
+# Why too early, and why orientation most? Formula (1) says that the *first* half nat of a factor is the best: it takes away 63% of the error. That holds for a number that enters the picture in a straight line. An angle does not. Told roughly, it leaves a mean picture that hardly depends on it (0.002 of the 0.82 that the picture moves); it must be known rather precisely before anything can be drawn from it. So the formula explains the order, and the timing only roughly.
+#
+# ### Look at it
+#
 # Move the slider. Above are the nats; below, four pictures and what one noisy message at this capacity makes of each. Watch a haze become a place, the place get a size, and the size a shape.
 
 # %% tags=["hide-input"]
 shown = [0, 1, 2, 5]
-kept = bought["learned"][0].kept
+kept = known["learned"][0].kept
 
 
 def frame(model, capacity):
@@ -462,7 +587,8 @@ def frame(model, capacity):
     ax.set_yticks((7.5, 24.5), ("picture", "received"))
     ax.grid(False)
     served = [n for n, r in zip(FACTORS, rates, strict=True) if r > 0.6]
-    alt = f"{capacity:g} nats: {', '.join(served) or 'no factor'} above 0.6 nats; below, four sprites and what is received."
+    alt = f"{capacity:g} nats: {', '.join(served) or 'no factor'} above "
+    alt += "0.6 nats; below, four sprites and what is received."
     return Frame(png_bytes(fig), alt)
 
 
@@ -477,7 +603,7 @@ Control(
         )
     ],
     [frame(m, c) for m, c in zip(kept, settings.factor_stops, strict=True)],
-    caption="Known factors through a channel of rising capacity, first seed.",
+    caption="Known factors, a channel of rising capacity, first seed.",
 )
 
 # %% [markdown]
@@ -488,30 +614,30 @@ Control(
 # %%
 mean_nll = {
     kind: torch.stack([run.nll for run in runs]).mean(0)
-    for kind, runs in bought.items()
+    for kind, runs in known.items()
 }
-capacity = bought["learned"][0].capacity
+capacity = known["learned"][0].capacity
 
 
 def gain(at):
-    """Nats of NLL by which the learned split beats the equal one at a capacity."""
+    """Nats of NLL by which the learned split beats the equal one."""
     i = int((capacity - at).abs().argmin())
     return float(mean_nll["equal"][i] - mean_nll["learned"][i])
 
 
-print(
-    f"at 4 nats the learned split is over 3 nats better: {gain(4) > 3 or dry_run}"
-)
-print(f"at 17 nats it is less than 0.5 nats better: {gain(17) < 0.5}")
+for at in (4, 17):
+    print(
+        f"at {at:2d} nats the learned split is {gain(at):.0f} nats better"
+    )
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "NLL above its floor against capacity, logarithmic vertical axis. The learned split falls much faster than the equal split up to about 12 nats; then the two curves draw together and meet near 17 nats."}, "figure": {"caption": "What the nats bought: NLL above the entropy of the grey pixels (which no model can go below), three seeds each. Learned split against equal split.", "name": "fig-cap-equal"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "NLL above its floor against capacity, logarithmic vertical axis. The learned split falls much faster than the equal split up to about 12 nats; then the two curves draw together and meet near 17 nats."}, "figure": {"caption": "What the nats are worth: NLL above the entropy of the grey pixels (which no model can go below), three seeds each. Learned split against equal split.", "name": "fig-cap-equal"}}
 fig, ax = plt.subplots(figsize=(4.6, 3.0))
 kinds = {
     "learned": dict(color=COLOURS["blue"]),
     "equal": dict(color=COLOURS["orange"], linestyle="--"),
 }
 for kind, look in kinds.items():
-    for i, run in enumerate(bought[kind]):
+    for i, run in enumerate(known[kind]):
         label = f"{kind} split" if i == 0 else None
         ax.plot(run.capacity, run.nll - floor, lw=1.6, label=label, **look)
 ax.set(
@@ -526,42 +652,87 @@ ax.legend()
 plt.show()
 
 # %% [markdown]
-# While nats are scarce the learned split is far ahead. But look at the right end. Near 17 nats the equal split, which by then gives orientation more than 3 nats, is *as good*. The learned split has hardly begun to buy orientation. So the last step of the
-# staircase stands where it does partly because learning is late, not because nothing is to be gained before: to pay, orientation must be known rather precisely, and the first half nat of it buys almost nothing. Read the order, not the position of the last step.
+# While nats are scarce the learned split is far ahead. But look at the right end. Near 17 nats the equal split, which by then gives orientation more than 3 nats, is *as good*. The learned split has hardly begun to give orientation anything. So the last step of the
+# staircase stands where it does partly because learning is late: a split that gives orientation nothing gets no signal that it would pay. Read the order, not the position of the last step.
+#
+# The curve also measures the water level: its slope is what one more nat saves.
+
+# %%
+slope = -np.gradient(mean_nll["learned"].numpy(), capacity.numpy())
+for at in (1, 2, 4, 8, 12):
+    i = int((capacity - at).abs().argmin())
+    print(f"level near {at:2d} nats: {slope[i - 1 : i + 2].mean():4.1f}")
+
+# %% [markdown]
+# (The first number is too high, since the decoder is still learning there.) In the next section a target rises from 1 to 12 nats with $\gamma = 10$. By this table that is enough from about 2 nats on, and not at the very start.
 #
 # A second caution. x takes 16 values here, and $\ln 16 = 2.8$ nats name one of them. At the end the model pays over 5. Nats in this chapter are what is *paid*, an upper bound on what is *told*, and the gap is exactly computable:
 
 # %%
 for rate in (1.0, 2.8, 5.0):
     told = channel_information(16, rate)
-    print(
-        f"{rate:.1f} nats paid for 16 equally likely places: {told:.2f} told"
-    )
+    print(f"{rate:.1f} nats paid for one of 16 places: {told:.2f} told")
 
 # %% [markdown]
 # ## Now without the factors
 #
-# A real VAE gets pictures only. Ours is a small fully connected network with five latents; it sees the squares of the set (six sizes, ten angles, 256 places). The target rises from 1 to 12 nats over 1,280 of 1,600 steps, with $\gamma = 10$. Beside it: fixed $\beta = 4$ and
-# $\beta = 1$, for 900 steps, and the same schedule with $\gamma = 1000$, which is quoted from the paper's supplement (there with two hundred times the steps, and pictures with sixteen times the pixels). Three seeds of each, all shown.
+# A real VAE gets pictures only. Ours is a small fully connected network with five latents; it sees the squares of the set (six sizes, ten angles, 256 places). The target rises from 1 to 12 nats over 1,280 of 1,600 steps, with $\gamma = 10$. Here are the pictures, a start, and its first step by equation (5):
 
 # %%
 images = squares(settings)
 factors = factor_values(images.classes)[:, [3, 4, 1]]  # x, y, scale
+pixels = images.images.double()
+model, twin = (square_start(0, settings).double() for _ in range(2))
+adam, twin_adam = (
+    torch.optim.Adam(net.parameters(), lr=2e-3) for net in (model, twin)
+)
+x = pixels[ShuffledBatches(len(pixels), 64, seed=0)(0)]
+stream = generator(0, "fit", "loss", 0)  # the noise of the first step
+
+# %%
+mu, logvar = model.encode(x)
+noise = torch.randn(mu.shape, generator=stream, dtype=x.dtype)
+logits = model.decode(mu + torch.exp(logvar / 2) * noise)
+nll = F.binary_cross_entropy_with_logits(logits, x, reduction="none")
+nll = nll.sum(dim=(1, 2, 3)).mean()  # over pixels, then the batch
+kl = ((mu**2 + logvar.exp() - logvar - 1) / 2).sum(dim=1).mean()
+loss = nll + 10 * (kl - 1).abs()  # (5) with gamma = 10 and C(0) = 1
+loss.backward()
+adam.step()
+rule = annealed_capacity(gamma=10, c_max=12, n_steps=1280, c_min=1)
+train_vae(twin, pixels, 1, rule, seed=0, optimiser=twin_adam)
+theirs = twin.state_dict()
+same = [torch.allclose(v, theirs[k]) for k, v in model.state_dict().items()]
+assert all(same)  # agrees with the kernel
+
+# %% [markdown]
+# Beside it, from the same starts and with as many steps: fixed $\beta = 4$ and
+# $\beta = 1$, and the same schedule with $\gamma = 1000$, which is quoted from the paper's supplement (there with two hundred times the steps, and pictures with sixteen times the pixels). Three seeds of each, all shown.
+
+# %%
 fitted = square_vaes(images.images, settings)
 read = {
-    name: [measure(f.model, images.images, factors, f.seed) for f in runs]
+    name: [evaluate(f.model, images.images, factors, f.seed) for f in runs]
     for name, runs in fitted.items()
 }
 plan = (settings.c_min, settings.c_max, settings.vae_rising)
-for name in ("annealed", "heavy"):
-    kept_to = [on_target(f.history, *plan) for f in fitted[name]]
-    met = min(kept_to) >= 0.95 or dry_run
-    print(f"{name}: KL within 0.5 nats of the target, all seeds: {met}")
+annealed, dear = (
+    f"gamma = {g:g}" for g in (settings.gamma, settings.paper_gamma)
+)
+for name in (annealed, dear):
+    share = min(on_target(f.history, *plan) for f in fitted[name])
+    print(f"{name}: within 0.5 nats of the target {share:.0%} of the time")
+for name, runs in read.items():
+    spent = np.mean([float(m.kl.sum()) for m in runs])
+    print(f"{name:12s} ends at {spent:4.1f} nats")
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Three stacked panels, one a seed: nats of each of five latents against the target capacity from 1 to 12. In every panel two latents end above four nats, a third a little below and two near zero. On the way there the panels differ: in the first the latent that ends third is high at the beginning, falls and comes back; in the second the latents rise one after another; in the last three rise almost together."}, "figure": {"caption": "The annealed VAE: nats in each latent (sorted by their final value) against the target, one panel a seed. Nothing told the model that there are factors.", "name": "fig-cap-latents"}}
+# %% [markdown]
+# (The share is the least of the three seeds, counted after the first tenth of the training, on means over windows of 40 steps.) The last two lines measure the water level once more: a fixed price stops where a nat is worth just that, so the level of these pictures is 4 at the first number and 1 at the second.
+
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Three stacked panels, one per seed: nats of each of five latents against the target capacity from 1 to 12. In every panel two latents end above four nats, a third a little below and two near zero. On the way there the panels differ: in the first the latent that ends third is high at the beginning, falls and comes back; in the second the latents rise one after another; in the last three rise almost together."}, "figure": {"caption": "The annealed VAE: nats in each latent (sorted by their final value) against the target, one panel per seed. Nothing told the model that there are factors.", "name": "fig-cap-latents"}}
 fig, axes = plt.subplots(3, 1, figsize=(4.6, 5.4), sharex=True, sharey=True)
 for ax, fit, found in zip(
-    axes, fitted["annealed"], read["annealed"], strict=True
+    axes, fitted[annealed], read[annealed], strict=True
 ):
     goal = target(fit.history, *plan)
     for rank, latent in enumerate(found.kl.argsort(descending=True)):
@@ -575,7 +746,7 @@ plt.show()
 # In the end two latents carry most, a third somewhat less, and two nothing. But this is no clean staircase, and the seeds get there differently: in one the latent that ends third leads at first and gives way, in another the latents come one at a time, in the last nearly together. What do they mean?
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Two rows of three small heat maps with numbers between 0 and 1: annealed VAE and beta 4, three seeds each, three latents by x, y and scale. Annealed, seed 0: x and y are spread over two latents with numbers between 0.55 and 0.75; seeds 1 and 2 have one cell above 0.9 for x and one for y. Beta 4: in all seeds x and y are spread, with numbers between 0.45 and 0.85. Scale is matched weakly everywhere, only by the third latent."}, "figure": {"caption": "Absolute correlation of the three busiest latents with x, y and scale. A clean code has one dark cell in each column.", "name": "fig-cap-corr"}}
-names = ("annealed", "beta = 4")
+names = (annealed, "beta = 4")
 fig, axes = plt.subplots(2, 3, figsize=(4.6, 3.9), sharex=True, sharey=True)
 for axrow, name in zip(axes, names, strict=True):
     for ax, found, seed in zip(axrow, read[name], seeds, strict=True):
@@ -608,8 +779,8 @@ plt.show()
 
 # %%
 good = [
-    on_target(f.history, *plan) >= 0.95 and m.matched()
-    for f, m in zip(fitted["annealed"], read["annealed"], strict=True)
+    on_target(f.history, *plan) >= 0.95 and m.one_latent_each()
+    for f, m in zip(fitted[annealed], read[annealed], strict=True)
 ]
 book.check("cap-3", sum(good), seeds=seeds, at="demo", digits=0)
 
@@ -619,8 +790,8 @@ book.check("cap-3", sum(good), seeds=seeds, at="demo", digits=0)
 # What a latent does is easiest seen by moving it. Rows are the three busiest latents of the first seed; columns move one of them from -2 to 2 while the others stay at the code of one square near the middle; the three blocks are the model as it was at 4, 8 and 12 nats.
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Nine rows of seven small pictures in three blocks. At 4 nats the first two rows show a soft blob that moves, in the second fading out on the way, and the third changes little but its brightness. At 8 and 12 nats the square is sharp, the first two rows move it along slanted paths, and in the third row it grows from darkness to full size."}, "figure": {"caption": "Traversals of the annealed model, first seed. The third latent is weak at 4 nats and at work at 12; the first two keep their directions while the picture sharpens.", "name": "fig-cap-traversals"}}
-fit = fitted["annealed"][0]
-top = read["annealed"][0].kl.argsort(descending=True)[:3].tolist()
+fit = fitted[annealed][0]
+top = read[annealed][0].kl.argsort(descending=True)[:3].tolist()
 ideal = torch.tensor(
     [0.5, 0.5, 0.9]
 )  # x, y, scale of the square to start from
@@ -648,14 +819,13 @@ plt.show()
 #
 # Put every model in one plane: nats spent, and what is left to explain.
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "NLL above the floor on a logarithmic axis against KL from 0 to 13. The three annealed trajectories fall from the upper left to the lower right, above the points of beta 4, near 3 nats, and of beta 1, near 6 nats, and end lowest of all at 12 nats. The three trajectories with gamma 1000 reach 12 nats too, far above the others."}, "figure": {"caption": "Reconstruction against capacity. Lines: during annealing, three seeds each. Markers: models trained with a fixed beta. The line with the large gamma pays the same nats and learns little from them.", "name": "fig-cap-plane"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "NLL above the floor on a logarithmic axis against KL from 0 to 13. The three annealed trajectories fall from the upper left to the lower right, above the points of beta 4, near 3 nats, and of beta 1, near 6 nats, and end lowest of all at 12 nats. The three trajectories with gamma 1000 reach 12 nats too, far above the others."}, "figure": {"caption": "Reconstruction against capacity. Lines: during annealing, three seeds each. Markers: models trained with a fixed beta. The lines with gamma 1000 pay the same nats and learn little from them.", "name": "fig-cap-plane"}}
 fig, ax = plt.subplots(figsize=(4.6, 3.5))
-floor = pixel_entropy(images.images)
-curves = {"annealed": ("blue", "-"), "heavy": ("red", ":")}
+floor = float(pixel_entropy(pixels).mean())
+curves = {annealed: ("blue", "-"), dear: ("red", ":")}
 for name, (colour, dash) in curves.items():
-    gamma = settings.gamma if name == "annealed" else settings.heavy_gamma
     for i, f in enumerate(fitted[name]):
-        label = f"annealed, gamma {gamma:g}" if i == 0 else None
+        label = f"annealed, {name}" if i == 0 else None
         ax.plot(
             f.history.kl.sum(1),
             f.history.nll - floor,
@@ -679,7 +849,7 @@ ax.set(
 )
 ax.set_yticks((3, 5, 10, 20, 50), ("3", "5", "10", "20", "50"), minor=False)
 ax.yaxis.set_minor_formatter("")
-ax.set(ylim=(0.7, 70), title="What the nats buy")
+ax.set(ylim=(0.7, 70), title="What the nats are worth")
 ax.legend(loc="lower left")
 plt.show()
 
@@ -689,22 +859,31 @@ plt.show()
 # 1. *Annealing does not beat a fixed price at the same KL.* Its lines pass well above the points of $\beta = 4$ and $\beta = 1$. By formula (4) amount and price lead to the same *optimum*, so all should lie on one curve; but a model whose target moves is
 #    not at its optimum: when the line passes 3 nats the decoder has had few steps. What you gain is the right to walk on.
 # 2. *It does walk on.* At 12 nats the pictures are far better than those of $\beta = 4$, which stopped near 3.
-# 3. *Nats can be burnt.* With $\gamma = 1000$ the target is met as exactly, and the reconstruction is poor. Below the target the model is paid $\gamma = 1000$ for every nat, whether or not it tells the decoder anything;
-#    so the latents fill with nats that buy little. A KL on target says that the bill was paid, not that anything was bought.
+# 3. *Nats can be wasted.* With $\gamma = 1000$ the target is met as exactly, and the reconstruction is poor. Below the target the model is paid $\gamma = 1000$ for every nat, whether or not it tells the decoder anything;
+#    so the latents fill with nats that are worth little. Reaching the target KL does not mean that the decoder uses the code.
 #
 # The claim that annealing keeps the alignment of $\beta = 4$ *and* loses its blur:
 #
 # <a id="cap-4"></a>
 
+
 # %%
-mean = lambda name, value: float(np.mean([value(m) for m in read[name]]))
-alignment = lambda m: float(m.corr.max(0).values.mean())
+def mean_of(name, value):
+    return float(np.mean([value(m) for m in read[name]]))
+
+
+def alignment(m):
+    return float(m.corr.max(0).values.mean())
+
+
 fixed = "beta = 4"
-sharper = mean(fixed, lambda m: m.nll) - mean("annealed", lambda m: m.nll)
-loss = mean(fixed, alignment) - mean("annealed", alignment)
-print(f"annealed NLL more than 2 nats below beta 4: {sharper > 2}")
-print(f"its mean best |corr| less than 0.05 below: {loss < 0.05}")
-book.check("cap-4", sharper > 2 and loss < 0.05, seeds=seeds, at="demo")
+sharper = mean_of(fixed, lambda m: m.nll) - mean_of(
+    annealed, lambda m: m.nll
+)
+lost = mean_of(fixed, alignment) - mean_of(annealed, alignment)
+print(f"annealed NLL below that of beta 4 by {sharper:.0f} nats")
+print(f"its mean best |corr| lower by {round(lost, 1) + 0.0:.1f}")
+book.check("cap-4", sharper > 2 and lost < 0.05, seeds=seeds, at="demo")
 
 # %% [markdown]
 # Met, but cheaply: here $\beta = 4$ had no aligned axes to lose, and it had 900 steps where the annealed models had 1,600.
@@ -725,63 +904,42 @@ for variances_now in ((4.0, 4.0, 1.0), (4.0, 3.0, 1.0)):
         turns.append(np.degrees(np.arctan2(y, x)))
     aligned = sum(min(t, 90 - t) < 1 for t in turns)
     print(
-        f"variances {variances_now}: {aligned} of 5 seeds within 1 degree of an axis"
+        f"variances {variances_now}: {aligned} of 5 seeds",
+        "within 1 degree of an axis",
     )
 
 # %% [markdown]
-# In dSprites, x and y *are* equal: the same range, the same effect on the picture, bought at the same moment. The staircase tells position from size. It cannot tell x from y. Whatever does, if anything, is outside the formula: the shape of the range (a square, not a disc), or a network whose layers prefer the axes of the image.
+# In dSprites, x and y *are* equal: the same range, the same effect on the picture, switched on at the same capacity. The staircase tells position from size. It cannot tell x from y. Whatever does, if anything, is outside the formula: the shape of the range (a square, not a disc), or a network whose layers prefer the axes of the image.
 #
 # The paper's own illustration is the smallest one: pictures of one Gaussian blob, two factors (Figure 2; by the notes, $\beta = 1$ spreads them over four latents, with jumps, and $\beta = 150$ uses two). Ours at 16 x 16, where 4 is already a large $\beta$, with ten seeds. (The weights start wider than
-# above, as in the {doc}`chapter before <early_visual_concepts>`: a choice made after a trial run, in which the narrow start showed less of a difference.) And once more at $\beta = 4$ with y confined to a third of its range, so that the two variances differ.
+# above, as in the [chapter before](early_visual_concepts.ipynb): a choice made after a trial run, in which the narrow start showed less of a difference.) And once more at $\beta = 4$ with y confined to a third of its range, so that the two variances differ.
 
 # %%
-sets = {
-    "wide": blob_data(settings),
-    "narrow": blob_data(settings, height=0.33),
-}
-plans = [
-    ("wide", settings.betas[0]),
-    ("wide", settings.betas[1]),
-    ("narrow", settings.betas[1]),
-]
-blobs = {
-    (kind, beta): blob_vaes(
-        sets[kind][0],
-        beta,
-        settings.blob_seeds[: 5 if kind == "narrow" else None],
-        settings,
+blobs = blob_runs(settings)
+for name in ("low", "high"):
+    run = blobs[name]
+    used = [int((m.kl > 0.1).sum()) for m in run.evaluations]
+    print(
+        f"beta {run.beta:g}: {np.mean(used):.0f} latents in use, on average"
     )
-    for kind, beta in plans
-}
-blob_read = {
-    key: [
-        measure(model, *sets[key[0]], seed)
-        for seed, model in enumerate(models)
-    ]
-    for key, models in blobs.items()
-}
-used = [
-    np.mean([int((m.kl > 0.1).sum()) for m in blob_read[key]])
-    for key in plans[:2]
-]
-print(
-    f"latents in use, mean: over 3 at beta 1: {used[0] > 3}, under 2.5 at beta 4: {used[1] < 2.5}"
-)
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "A grid of small colour maps in three blocks of two rows. For beta 1 the maps of the two busiest latents over the position of the blob are curved or folded. For beta 4 they are even gradients, some along the axes and some slanted, seed by seed. With a narrow range of y the first row is a clean left-right gradient for all five seeds and the second row is blank."}, "figure": {"caption": "Mean of the two busiest latents as the blob moves over the picture (x to the right, y down), first five seeds side by side; one colour scale. Aligned latents would be stripes along an axis. A blank map is a latent that is not used.", "name": "fig-cap-maps"}}
 fig, axes = plt.subplots(3, 1, figsize=(4.6, 6.3))
 colours = plt.get_cmap("cividis", 12)
-for ax, (kind, beta) in zip(axes, plans, strict=True):
-    height = 0.33 if kind == "narrow" else 1.0
+for ax, (name, run) in zip(axes, blobs.items(), strict=True):
     maps = [
-        latent_maps(model, height=height)[:2]
-        for model in blobs[kind, beta][:5]
+        latent_maps(model, height=run.height)[:2]
+        for model in run.models[:5]
     ]
     ax.imshow(
         tiled(torch.stack(maps, 1)), cmap=colours, vmin=-2.4, vmax=2.4
     )
     ax.set_yticks((11.5, 36.5), ("1", "2"))
-    ax.set(xticks=[], ylabel="latent", title=f"beta = {beta:g}, {kind}")
+    ax.set(
+        xticks=[],
+        ylabel="latent",
+        title=f"beta = {run.beta:g}" + ", y narrow" * (name == "narrow"),
+    )
     ax.grid(False)
 axes[-1].set_xlabel("seeds 0 to 4")
 plt.show()
@@ -790,43 +948,33 @@ plt.show()
 # <a id="cap-1"></a>
 
 # %%
-named = {
-    key: sum(m.matched() for m in runs) for key, runs in blob_read.items()
+aligned = {
+    name: sum(m.one_latent_each() for m in run.evaluations)
+    for name, run in blobs.items()
 }
-value = (
-    named["wide", settings.betas[1]]
-    if named["wide", settings.betas[0]] <= 2
-    else 0
-)
-print("at beta 1 two seeds at most:", named["wide", settings.betas[0]] <= 2)
+print("with own latents for x and y, of ten seeds:", end=" ")
+print(f"{aligned['low']} at beta 1, {aligned['high']} at beta 4")
+value = aligned["high"] if aligned["low"] <= 2 else 0
 book.check("cap-1", value, seeds=settings.blob_seeds, at="demo", digits=0)
 
 # %%
 for least in (0.9, 0.98):
-    luck = (
-        4 * np.arccos(least) / np.pi
-    )  # both sides of two axes 90 degrees apart
-    ours = np.mean(
-        [m.matched(least) for m in blob_read["wide", settings.betas[1]]]
-    )
-    print(
-        f"|corr| above {least}: by luck {luck:.0%}; over half of ours: {ours > 0.5}"
-    )
+    luck = 4 * np.arccos(least) / np.pi  # both sides of two axes
+    ours = [m.one_latent_each(least) for m in blobs["high"].evaluations]
+    share = f"by luck {luck:.0%}, ours {np.mean(ours):.0%}"
+    print(f"|corr| above {least}: {share}")
 
 # %%
 first = [
-    float(m.corr[m.kl.argmax(), 0])
-    for m in blob_read["narrow", settings.betas[1]]
+    float(m.corr[m.kl.argmax(), 0]) for m in blobs["narrow"].evaluations
 ]
 on_x = sum(c > 0.95 for c in first)
-print(
-    f"narrow: the busiest latent follows x, |corr| above 0.95, in {on_x} of {len(first)} seeds"
-)
+print(f"y narrow: the busiest latent is x in {on_x} of {len(first)} seeds")
 
 # %% [markdown]
 # **Nearly, and then not.** The large $\beta$ gets by with about two latents where $\beta = 1$ spreads the position over more than three, with folds, and most of its seeds pass. But some of $\beta = 1$ pass as well, one more than the criterion allows and that one barely, so the ledger says no. A yes would have settled little:
 # a |corr| of 0.9 is a turn of up to 26 degrees, and of two straight directions turned at random 57% pass. Ask for 0.98, and few of our ten do. The maps say the same: two directions, some along the axes and some aslant. With y in a third of its range, so that the two factors have *different*
-# variances, the first latent is x in every seed (and y, below the water, is not bought at all). That is what (4) predicts, and it tells in advance where such a method can name the axes and where it cannot.
+# variances, the first latent is x in every seed (and y, below the water, gets nothing). That is what (4) predicts, and it tells in advance where such a method can name the axes and where it cannot.
 #
 # ### A public run
 #
@@ -839,14 +987,14 @@ print(
 # | annealed, $\gamma = 100$, to 25 nats | 25.0 | **79.1** | 79.3 | 4 | 0.89, **0.99, 0.99** |
 #
 # Alignment: yes, the best of the three. Sharp pictures: **no**, by far the worst of the three at the KL of the first. 21.6 of its 25 nats sit in three latents (7.7, 7.5 and 6.4) that follow x, y and scale, and a fourth holds 3.4. Position and size are known far more exactly than the pixels can show: sampling the code costs it nothing. Nats are wasted here too, though otherwise than
-# on our red line of {numref}`fig-cap-plane`: the decoder can read them, they are finer than it needs. One seed, and not the paper's $\gamma$.
+# on our red line in the plane of nats and NLL above: the decoder can read them, they are finer than it needs. One seed, and not the paper's $\gamma$.
 #
 # ## What this does and does not show
 #
 # - **Shown:** for linear models, price and amount are the same walk, exactly; and factors come in the order of their variances.
-# - **Shown:** scarce nats put a code in order; plentiful ones do not.
-# - **Shown:** given the factors, the order of purchase is position, scale, shape, orientation, and it pays while nats are scarce.
-# - **Not shown:** that annealing aligns latents with factors. In our small models it did so for x and y in some seeds and not in others, and formula (4) says why it need not. (In the recorded run below it did at $\gamma = 25$, and at $\beta = 4$ as well.)
+# - **Shown, for one row of 16 pictures:** while nats are scarce, a code in order costs less than a shuffled one; when they are plentiful, it costs the same. (That an ordered code is cheaper is not yet that training finds it.)
+# - **Shown:** given the factors, the order is position, scale, shape, orientation, and the learned split is better than an equal one while nats are scarce. The variances of the factors foresee the order, and the capacities only roughly.
+# - **Not shown:** that annealing aligns latents with factors. In our small models it did so for x and y in some seeds and not in others, and formula (4) says why it need not. (In the recorded run below it did in three of three seeds at $\gamma = 25$; at $\beta = 4$ in one of three.)
 # - **Not shown:** that a KL on target means a better picture. It depends on $\gamma$ and on how slowly the target rises.
 #
 # ## At full scale
@@ -863,34 +1011,23 @@ print(
 
 # %%
 if tier == "full":
-    torch.set_num_threads(
-        1
-        if dry_run
-        else int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1))
-    )
+    cores = int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1))
+    torch.set_num_threads(1 if dry_run else cores)
     sizes = full_tier.FullSettings.here(dry_run=dry_run)
-    sprites = full_tier.load(sizes, data_root)
-    rows = full_tier.run_table(sizes, sprites)
-    starts, curves = full_tier.known_factor_table(sizes, sprites)
+    tables = full_tier.run(sizes, data_root)
     torch.set_num_threads(1)
-    for name, table in (
-        ("runs", rows),
-        ("known", starts),
-        ("curves", curves),
-    ):
+    for name, table in tables.items():
         book.attach(name, table)
-    for claim, value in full_tier.full_values(rows, starts).items():
-        book.check(
-            claim, value, seeds=sorted({row["seed"] for row in rows})
-        )
+    used = sorted({row["seed"] for row in tables["runs"]})
+    for claim, value in full_tier.claim_values(tables).items():
+        book.check(claim, value, seeds=used)
 else:
-    rows, starts, curves = (
-        ledger.attachment("beta_vae_capacity", "full", name) or []
+    tables = {
+        name: ledger.attachment("beta_vae_capacity", "full", name) or []
         for name in ("runs", "known", "curves")
-    )
-print(
-    f"{len(rows)} trained VAEs and {len(starts)} known-factor runs recorded"
-)
+    }
+rows, starts, curves = (tables[n] for n in ("runs", "known", "curves"))
+print(f"{len(rows)} VAEs and {len(starts)} known-factor runs recorded")
 
 # %% tags=["hide-input"]
 ledger.Grid(
@@ -927,23 +1064,82 @@ ledger.Grid(
 )
 
 # %% [markdown]
-# *C* is the target at the last step, and *on target* the share of the training, after its first tenth, in which the KL was within half a nat of it. *Sampled* and *mean*: decoded from a draw, and from the posterior mean. *score* is the beta-VAE metric, a linear classifier's accuracy, and *MIG* the mutual
-# information gap (both are in {doc}`the chapter before <early_visual_concepts>`); *scale*, *x*, *y* the largest |corr| of any latent, silent ones included.
+# *C* is the target at the last step, and *on target* the share of the training, after its first tenth, in which the KL, as a mean over windows of 50 steps, was within half a nat of the target; *KL* is that of the finished network on 3,000 pictures. *Sampled* and *mean*: decoded from a draw, and from the posterior mean. *score* is the beta-VAE metric, a linear classifier's accuracy, and *MIG* the mutual
+# information gap (both are in [the chapter before](early_visual_concepts.ipynb)); *scale*, *x*, *y* the largest |corr| of any latent, silent ones included.
 #
-# **What our record says** (two processor cores, 32 x 32 pixels; every row is above).
-#
-# - *The order of purchase holds.* Given the true factors, all three seeds buy x and y by 2 nats, scale at 4.5, shape at about 8 and orientation at about 16.
-# - *A large $\gamma$ leaves a dead decoder.* With $\gamma = 1000$ (three seeds) and $250$ the KL is on target, its nats lie spread over all ten latents, no latent follows any factor, and the NLL is 140 to 143 whether the code is sampled or not: the decoder ignores it. Such a run begins as a VAE with $\beta = 1000$, which shuts its code; then, as $C$ rises,
+# **What our record says**, in one figure (two processor cores, 32 x 32 pixels; every row is above):
+
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Two stacked panels. Upper: nats of five factors against capacity from 0 to 25, three seeds: x and y rise from the start, scale from about 4 nats, shape from 8, orientation from 16. Lower: NLL against KL of seventeen networks. Those of gamma 25 and of fixed beta lie between 25 and 39; those of gamma 250 and 1000, and the hasty ones, lie at about 142 whatever their KL."}, "figure": {"caption": "The recorded run. Above: the staircase of the known factors with the convolutional decoder, three seeds. Below: NLL with sampled codes against KL, one marker per network.", "name": "fig-cap-record"}}
+fig, axes = plt.subplots(2, 1, figsize=(4.6, 5.8))
+for name in FACTORS:
+    for seed in sorted({row["seed"] for row in curves}):
+        mine = [row for row in curves if row["seed"] == seed]
+        axes[0].plot(
+            [row["capacity"] for row in mine],
+            [row[name] for row in mine],
+            lw=1.4,
+            label=name if seed == 0 else None,
+            **looks[name],
+        )
+axes[0].set(xlabel="capacity C (nats)", ylabel="rate (nats)")
+axes[0].set_title("Known factors, 32 x 32 pixels")
+kinds = {
+    ("beta", 1.0): ("^", "ink"),
+    ("beta", 4.0): ("s", "ink"),
+    ("capacity", 25.0): ("o", "blue"),
+    ("capacity", 100.0): ("v", "orange"),
+    ("capacity", 250.0): ("D", "green"),
+    ("capacity", 1000.0): ("x", "red"),
+}
+for (rule, strength), (mark, colour) in kinds.items():
+    mine = [
+        r for r in rows if (r["rule"], r["strength"]) == (rule, strength)
+    ]
+    label = f"{'beta' if rule == 'beta' else 'gamma'} {strength:g}"
+    axes[1].plot(
+        [row["kl"] for row in mine],
+        [row["nll_sampled"] for row in mine],
+        mark,
+        color=COLOURS[colour],
+        fillstyle="none",
+        label=label,
+    )
+axes[1].set(xlabel="KL (nats)", ylabel="NLL (nats)", ylim=(0, 160))
+axes[1].set_title("Seventeen networks")
+for ax in axes:
+    ax.legend(fontsize=8)
+fig.tight_layout()
+plt.show()
+
+# %% tags=["hide-input"]
+recorded = {}
+for at in (1, 2, 5, 12):
+    falls = []
+    for seed in sorted({row["seed"] for row in curves}):
+        mine = [row for row in curves if row["seed"] == seed]
+        c, nll_of = (
+            np.array([row[key] for row in mine])
+            for key in ("capacity", "nll")
+        )
+        i = int(np.abs(c - at).argmin())
+        falls.append(-np.gradient(nll_of, c)[max(0, i - 1) : i + 2].mean())
+    recorded[at] = float(np.mean(falls)) if falls else float("nan")
+print("recorded water level, nats of NLL for one more nat:")
+print(", ".join(f"{v:.0f} at {c} nats" for c, v in recorded.items()))
+
+# %% [markdown]
+# - *The order holds.* Given the true factors, in all three seeds x and y pass 0.3 nats by 2 nats, scale at 4.5, shape at about 8 and orientation at about 16.
+# - *A large $\gamma$ leaves a decoder that ignores the code.* With $\gamma = 1000$ (three seeds) and $250$ the KL is on target, its nats lie spread over all ten latents, no latent follows any factor, and the NLL is 140 to 143 whether the code is sampled or not. Such a run begins as a VAE with $\beta = 1000$, which shuts its code; then, as $C$ rises,
 #   it must add nats at once, and is paid $\gamma$ for each, told or not. Within these 20,000 steps the decoder never finds a signal in them. Whether the remaining 280,000 steps would mend that, we do not know.
-# - *A small $\gamma$ aligns, and $\beta = 4$ comes close.* With $\gamma = 25$ all three seeds give x, y and scale a latent each (|corr| 0.99, 0.99 and 0.90), though the KL keeps within half a nat of the target only 88% of the time, and with sampled codes their NLL is above that of $\beta = 4$. Of the three seeds of
-#   $\beta = 4$, in fewer steps, one is above 0.9 on all three factors and the others have one factor at 0.87. So this network tends to give x and y a latent each, although formula (4) does not ask for it. Why, we did not test; its convolutions are a candidate.
-# - *The whole rise buys no new factor.* At 25 nats the same three latents hold everything, 8.9 nats for each direction and 7.2 for scale. The NLL with sampled codes falls from 39 (at 5 nats) to 25, which is about what $\beta = 1$ reaches for 9 nats. Sampling the code costs nothing: position is known far more exactly than a
-#   pixel can show. Shape and orientation were never bought. Over-exact position is what the public run showed too; but here the NLL is below that of $\beta = 4$, there it was far above.
+# - *A small $\gamma$ aligns, and $\beta = 4$ comes close.* With $\gamma = 25$ all three seeds give x, y and scale a latent each (|corr| 0.99, 0.99 and 0.90). Its KL keeps within half a nat of the target only 88% of the time: by the recorded water level it is too small to hold the KL down at the start. With sampled codes its NLL at 5 nats, 39, is above that of $\beta = 4$, 35 at 5.7 to 6.1 nats. Of the three seeds of
+#   $\beta = 4$, in fewer steps, one is above 0.9 on all three factors and each of the others has one factor at 0.87. So this network tends to give x and y a latent each, although formula (4) does not ask for it. Why, we did not test; its convolutions are a candidate.
+# - *The whole rise adds no factor.* At 25 nats the same three latents hold everything, 8.9 nats for each direction and 7.2 for scale. The NLL with sampled codes falls from 39 (at 5 nats) to 25.3; $\beta = 1$ has 26.9 to 29.1 at 8.4 to 9.5 nats, after a twelfth of the steps. Sampling the code costs nothing: position is known far more exactly than a
+#   pixel can show. Shape and orientation got nothing. Over-exact position is what the public run showed too; but here the NLL is below that of $\beta = 4$, there it was far above.
 # - *Haste* (25 nats in 3,000 steps) ends with the NLL of the large $\gamma$, at $\gamma = 100$ as well.
 #
-# So two claims fail in the ledger, and for one reason: both are read from the runs of $\gamma = 1000$ that reached 25 nats, as written down beforehand, and on two cores those are the two *hasty* ones, which learn next to nothing. (For cap-3 that is 0 of 2: three could not be reached, and a slow rise at that $\gamma$ was not tested.) Judged by the rule of cap-4, the long run of $\gamma = 25$
+# The full criteria of cap-3 and cap-4 are read from the runs of $\gamma = 1000$ that reached 25 nats, as written down beforehand, and on two cores those are the two *hasty* ones, whose decoders ignore the code (NLL 142; one latent still follows scale, with |corr| 0.75). Cap-3 asks for three of three seeds, and only two such runs exist (neither passes). So this record is too small to decide either claim, the ledger has withdrawn it for both, and a slow rise at that $\gamma$ was not tested. (One of the two ends at 26.3 nats although it was on target all the way: its means over 50 steps were, and a single step at this $\gamma$ can be off by more than a nat.) Judged by the rule of cap-4, the long run of $\gamma = 25$
 # would meet its first half (NLL 25 against 35 for $\beta = 4$) and narrowly miss the second (score 0.80, against a mean of 0.83 less 0.02); it is one seed, with twelve times the steps. What we varied: $\gamma$, the speed of the rise, and the size of the pictures, which is not the paper's. The NLLs of $\beta$ are those of 8,000 steps and would fall further.
-#
+
 # %% [markdown]
 # ## The ledger
 #
@@ -955,11 +1151,10 @@ book.table()
 # %% [markdown]
 # ## Take it home
 #
-# You have a VAE of your own. All you need from its training loop is the NLL of each picture (summed over pixels) and the KL of each picture and latent. The loss is one line, and three readings tell whether the nats are bought or burnt. Here both tensors are made up; put yours in their place.
+# You have a VAE of your own. All you need from its training loop is the NLL of each picture (summed over pixels) and the KL of each picture and latent. The loss is one line, and three readings tell whether the nats are used or wasted. Here both tensors are made up; put yours in their place.
 
 # %%
 from workings.disentangling.metrics import active_units, kl_per_latent
-from workings.disentangling.training import annealed_capacity
 
 your_nll = torch.full((64,), 9.0)  # (batch,), summed over pixels
 your_kl = torch.tensor([4.2, 4.0, 1.7, 0.02, 0.01]).repeat(
@@ -970,7 +1165,7 @@ step = 1200  # optimiser steps so far
 loss = annealed_capacity(gamma=10.0, c_max=12.0, n_steps=1600, c_min=1.0)
 print(f"loss to minimise: {loss(your_nll, your_kl, step):.2f}")
 print(
-    "nats a latent:",
+    "nats per latent:",
     kl_per_latent(your_kl).round(2),
     " active:",
     int(active_units(your_kl).sum()),
@@ -980,8 +1175,8 @@ print(
 # Before you believe the result:
 #
 # - Is the batch-mean KL within about a nat of $C$? (The first author's advice in public: $\gamma$ just large enough for that and not so large that training shakes; $C$ from 0 or 1; $C_{max}$ the KL of a low-$\beta$ model that reconstructs well.)
-# - Does the NLL fall while the KL rises? If it stands still, nats are burnt: lower $\gamma$, raise $C$ more slowly.
-# - Compare the NLL with posterior means and with sampled codes. If they are equal at a high NLL, the code is more exact than the picture needs.
+# - Does the NLL fall while the KL rises? If it stands still, nats are wasted: lower $\gamma$, raise $C$ more slowly.
+# - Compare the NLL with posterior means and with sampled codes. Equal and low: the code is more exact than the picture needs (25.3 and 25.3 in our record). Equal and high: the decoder ignores the code (142.6 and 142.6).
 # - Are two factors alike in variance? Then do not expect the latents to choose your axes.
 #
 # ## Exercises
@@ -999,7 +1194,7 @@ print(
 for capacity in (1.09, 1.11):
     rates, theta = reverse_water_filling((9.0, 1.0), capacity)
     print(
-        f"C = {capacity}: second factor on: {bool(rates[1] > 0)}, level {theta:.2f}"
+        f"C = {capacity}: the second gets {rates[1]:.2f} nats, level {theta:.2f}"
     )
 
 # %% [markdown]

@@ -447,13 +447,10 @@ assert torch.allclose(ours, theirs)  # agrees with the kernel
 # %%
 SAP_HALF = Defence(fraction=settings.fraction)
 probe = alignment_curves(nets[0], SAP_HALF, settings)
-for rule in BACKWARD_RULES:
-    ends = (float(probe.cosine[rule][k].mean()) for k in (0, -1))
-    print(
-        "{:9s} cosine {:.2f} with 1 mask, {:.2f} with 64".format(
-            rule, *ends
-        )
-    )
+most = settings.probe_eot_samples[-1]
+for rule, cosine in probe.cosine.items():
+    few, many = (float(cosine[k].mean()) for k in (0, -1))
+    print(f"{rule:9s} 1 mask: {few:.2f}   {most} masks: {many:.2f}")
 first = probe.cosine["identity"][0].mean()
 last = probe.cosine["pathwise"][-1].mean()
 

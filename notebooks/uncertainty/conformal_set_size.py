@@ -179,15 +179,6 @@ plt.show()
 #
 # > **Predict.** The band above came from one draw of 100 patients. Over other draws, does its width change by about
 # > 1%, 10%, or by half?
-#
-# <details>
-# <summary>Show the answer</summary>
-#
-# Nearest to 10%: one standard deviation is about 7% of the width, and an unlucky draw is off by a fifth. The threshold is
-# a single score, the tenth largest of 100, and which patient lands there is luck. (The lumps in the histogram are people:
-# each width is twice the residual of one patient. Our draws overlap, so fresh patients would vary somewhat more.)
-#
-# </details>
 
 # %%
 width_of = score.residual_cum_factor()  # a threshold r gives a width of 2r
@@ -221,6 +212,15 @@ ax.legend()
 plt.show()
 
 # %% [markdown]
+# <details>
+# <summary>Show the answer</summary>
+#
+# Nearest to 10%: one standard deviation is about 7% of the width, and an unlucky draw is off by a fifth. The threshold is
+# a single score, the tenth largest of 100, and which patient lands there is luck. (The lumps in the histogram are people:
+# each width is twice the residual of one patient. Our draws overlap, so fresh patients would vary somewhat more.)
+#
+# </details>
+#
 # The **expected set size** is the mean size over all calibration sets and all test points; the dashed line estimates it.
 # Resampling could do so because we had 300 scored patients and needed only 100. Usually you have one sample, and the
 # question is about a *different* one: what if I calibrate on 1,000? What if I ask for 95%? So we derive it.

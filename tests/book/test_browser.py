@@ -147,7 +147,7 @@ def test_search_finds_a_word_from_disk(open_page):
     page = open_page(browser.HTML / "search.html")
     page.goto((browser.HTML / "search.html").as_uri() + "?q=binomial")
     page.wait_for_selector("#search-results li", timeout=15_000)
-    assert "prediction sets" in page.locator("#search-results").inner_text()
+    assert "Conformal prediction: how big" in page.locator("#search-results").inner_text()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -166,3 +166,32 @@ def test_lighthouse_was_run_and_its_goals_were_met():
             assert page[category] >= goal, (name, category)
         assert page["fcp_slowed_ms"] < 1000 and page["cls"] <= 0.1, name
         assert (browser.HTML / page["page"]).is_file()
+
+
+def stored(tmp_path, background, dots):
+    """A figure as ``show/figures.py`` stores it, and the tag that the build writes for it."""
+    import matplotlib.pyplot as plt
+
+    from workings.show.figures import png_bytes, use_style
+
+    use_style()
+    figure, axes = plt.subplots()
+    axes.imshow([[0, 1], [1, 0]]) if background else axes.plot([0, 1])
+    if background:
+        figure.set_layout_engine("none")
+        axes.set(position=[0, 0, 1, 1], aspect="auto")
+    (tmp_path / "a.png").write_bytes(png_bytes(figure, dpi=dots))
+    page = str(tmp_path / "a.html")
+    return in_book_environment(
+        f'import pathlib; print(slim._sized(slim.IMAGE.search(\'<img alt="x" src="a.png">\'), pathlib.Path({page!r})))'
+    )
+
+
+@pytest.mark.parametrize("dots", [130, 260])
+def test_a_figure_is_as_wide_on_the_page_however_sharp_it_is(tmp_path, dots):
+    tag = stored(tmp_path, False, dots)
+    assert 'width="598" height="403"' in tag and 'class="wk-drawing"' in tag
+
+
+def test_a_picture_keeps_its_colours_in_the_dark(tmp_path):
+    assert "wk-drawing" not in stored(tmp_path, True, 260)

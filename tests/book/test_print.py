@@ -88,12 +88,20 @@ def test_paper_shows_answers_and_no_controls(chromium, path, script):
     page = chromium.new_page(viewport={"width": 700, "height": 1000}, java_script_enabled=script)
     page.goto(path.as_uri(), wait_until="load")
     page.emulate_media(media="print")
-    folds = page.locator("article details:not(.hide)")
+    folds = page.locator("article details:not(.hide, .wk-quiet)")
     assert folds.count() >= 4
     for i in range(folds.count()):
         assert folds.nth(i).locator("p").first.is_visible()
         assert folds.nth(i).bounding_box()["height"] > 30
-    for gone in (".wk-bar", ".wk-run", "details.above-input", ".bd-sidebar-primary", ".bd-header-article", ".copybtn"):
+    for gone in (
+        ".wk-bar",
+        ".wk-run",
+        "details.above-input",
+        "details.wk-quiet",
+        ".bd-sidebar-primary",
+        ".bd-header-article",
+        ".copybtn",
+    ):
         assert page.locator(f"{gone}:visible").count() == 0, gone
     for control in page.locator(".wk-control").all():
         assert control.locator("img:visible").count() == 1 and control.locator(".wk-paper").is_visible()

@@ -7,25 +7,29 @@ import numpy as np
 import pytest
 import torch
 
+from workings import ledger
 from workings.chapters.beta_vae_capacity import full as full_tier
 from workings.chapters.beta_vae_capacity.demo import (
     blob_data,
-    blob_images,
+    blob_runs,
     blob_vaes,
+    evaluate,
     factor_data,
-    factor_purchases,
+    known_factor_runs,
     latent_maps,
-    measure,
-    pixel_entropy,
+    sprite_variances,
     square_vaes,
     squares,
     tiled,
 )
 from workings.chapters.beta_vae_capacity.settings import FACTORS, Settings
+from workings.disentangling.blobs import blob_images
+from workings.disentangling.evaluation import Evaluation, evaluate_vae
 from workings.disentangling.linear_vae import linear_vaes
 from workings.disentangling.objectives import capacity_schedule
 from workings.disentangling.rate_distortion import (
     channel_information,
+    factor_variances,
     linear_beta_vae_optimum,
     reverse_water_filling,
     shuffled_code_nll,
@@ -33,9 +37,7 @@ from workings.disentangling.rate_distortion import (
 from workings.disentangling.training import History, on_target, target
 from workings.seeding import generator
 
-TINY = dataclasses.replace(
-    Settings.full(dry_run=True), seeds=(0, 1), vae_steps=20, beta_steps=6, blob_steps=6, blob_seeds=(0, 1)
-)
+TINY = dataclasses.replace(Settings.full(dry_run=True), seeds=(0, 1), vae_steps=20, blob_steps=6, blob_seeds=(0, 1))
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -125,11 +127,36 @@ def test_an_order_that_is_no_permutation_is_refused(order):
         shuffled_code_nll(one_hot(3), [1.0], torch.tensor(order))
 
 
-def test_pixel_entropy_is_the_least_value_of_the_nll():
-    grey = torch.full((3, 1, 2, 2), 0.25)
-    expected = -4 * (0.25 * math.log(0.25) + 0.75 * math.log(0.75))
-    assert pixel_entropy(grey) == pytest.approx(expected)
-    assert pixel_entropy(torch.tensor([[0.0, 1.0]])) == 0.0
+def test_variances_of_factors_that_add_up_are_the_same_both_ways():
+    first, second = torch.tensor([0.0, 3.0]), torch.tensor([-1.0, 0.0, 1.0])
+    pictures = torch.zeros(2, 3, 2)
+    pictures[..., 0] = first[:, None] + second  # both factors move the first pixel, and one the second
+    pictures[..., 1] = 2 * second
+    found = factor_variances(pictures.flatten(0, 1), (2, 3))
+    wanted = [9 / 4, 2 / 3 + 4 * 2 / 3]
+    np.testing.assert_allclose(found.alone, wanted, rtol=1e-6)
+    np.testing.assert_allclose(found.moving, wanted, rtol=1e-6)
+
+
+def test_variances_of_a_factor_that_works_only_together_with_another_differ():
+    signs = torch.tensor([1.0, -1.0])
+    found = factor_variances((signs[:, None] * signs).reshape(4, 1), (2, 2))  # the product: neither says anything alone
+    np.testing.assert_allclose(found.alone, 0.0, atol=1e-12)
+    np.testing.assert_allclose(found.moving, 1.0)
+    with pytest.raises(ValueError, match="all 6 combinations"):
+        factor_variances(torch.zeros(4, 1), (2, 3))
+
+
+def test_the_sprites_variances_lie_between_nothing_and_all_there_is():
+    data = factor_data(TINY)
+    found = sprite_variances(data)
+    total = float(data.grid.flatten(0, 4).double().var(dim=0, unbiased=False).sum())
+    assert (found.alone >= 0).all() and (found.alone <= found.moving + 1e-6).all() and (found.moving < total).all()
+    assert found.alone.sum() < total  # first-order effects never explain more than there is
+    # x and y of the sprites differ by nothing but the picture's orientation: a hundredth
+    np.testing.assert_allclose(found.alone[0], found.alone[1], rtol=0.02)
+    by_hand = torch.stack([data.grid[..., i, :].flatten(0, 3).mean(0) for i in range(16)])  # y is the last factor
+    assert found.alone[1] == pytest.approx(float(by_hand.double().var(0, unbiased=False).sum()), rel=1e-5)
 
 
 def test_the_five_columns_of_factors_are_what_their_names_say():
@@ -147,14 +174,14 @@ def test_the_five_columns_of_factors_are_what_their_names_say():
     assert len(data.values[:, FACTORS.index("orientation")].unique()) == 10
 
 
-def test_every_run_of_the_known_factors_is_there_and_keeps_models_at_the_stops():
+def test_every_known_factor_run_is_there_and_keeps_models_at_the_stops():
     settings = dataclasses.replace(TINY, factor_steps=200, factor_stops=(5.0, 20.0))
-    bought = factor_purchases(factor_data(settings), settings)
-    assert [len(bought[kind]) for kind in ("learned", "equal")] == [2, 2]
-    first, second = bought["learned"]
+    runs = known_factor_runs(factor_data(settings), settings)
+    assert [len(runs[kind]) for kind in ("learned", "equal")] == [2, 2]
+    first, second = runs["learned"]
     assert [round(float(m.channel.capacity)) for m in first.kept] == [5, 20] and len(second.kept) == 2
     assert not torch.equal(first.nll, second.nll)
-    assert torch.equal(bought["equal"][0].rates[:, 0], bought["equal"][0].rates[:, 4])
+    assert torch.equal(runs["equal"][0].rates[:, 0], runs["equal"][0].rates[:, 4])
 
 
 def history(kl: torch.Tensor, steps: torch.Tensor) -> History:
@@ -186,22 +213,24 @@ def test_all_kinds_of_square_vaes_are_there_and_the_annealed_ones_keep_copies():
     data = squares(TINY)
     assert data.images.shape == (300, 1, 16, 16) and (data.classes[:, 0] == 0).all()
     fitted = square_vaes(data.images, TINY)
-    assert list(fitted) == ["annealed", "heavy", "beta = 1", "beta = 4"]
+    assert list(fitted) == ["gamma = 10", "gamma = 1000", "beta = 1", "beta = 4"]
     assert all([f.seed for f in runs] == [0, 1] for runs in fitted.values())
+    ends = {int(f.history.steps[-1]) for runs in fitted.values() for f in runs}
+    assert ends == {TINY.vae_steps}  # the same budget for every kind
     weight = lambda model: model.encoder.linears[0].weight
-    for run in fitted["annealed"]:
+    for run in fitted["gamma = 10"]:
         assert len(run.kept) == len(TINY.vae_stops)
         assert torch.equal(weight(run.kept[-1]), weight(run.model))
         assert not torch.equal(weight(run.kept[0]), weight(run.model))
-    assert not torch.equal(weight(fitted["annealed"][0].model), weight(fitted["heavy"][0].model))
+    assert not torch.equal(weight(fitted["gamma = 10"][0].model), weight(fitted["gamma = 1000"][0].model))
 
 
-def test_measure_separates_what_is_spent_from_what_is_left():
+def test_an_evaluation_separates_what_is_spent_from_what_is_left():
     images = blob_images(torch.rand(256, 2, generator=generator(0, "blobs")))
     free, dear = (
         blob_vaes(images, beta, [0], dataclasses.replace(TINY, blob_steps=200, batch=64))[0] for beta in (0.0, 50.0)
     )
-    free, dear = (measure(model, images, torch.rand(256, 2, generator=generator(1, "f")), 0) for model in (free, dear))
+    free, dear = (evaluate(model, images, torch.rand(256, 2, generator=generator(1, "f")), 0) for model in (free, dear))
     assert free.nll_mean < dear.nll_mean and dear.kl.sum() < 0.5 < free.kl.sum()
 
 
@@ -213,13 +242,41 @@ def test_tiles_stand_in_their_rows_and_columns_with_gaps_between():
     assert np.isnan(sheet[2]).all() and np.isnan(sheet[:, 4]).all() and np.isnan(sheet).sum() == 14 + 2 * 4
 
 
-def test_matched_needs_a_latent_of_its_own_for_every_factor():
-    from workings.chapters.beta_vae_capacity.demo import Measured
+def test_one_latent_each_needs_a_latent_of_its_own_for_every_factor():
+    make = lambda corr: Evaluation(torch.zeros(3), 0.0, 0.0, torch.tensor(corr))
+    assert make([[0.95, 0.1], [0.2, 0.92], [0.0, 0.0]]).one_latent_each()
+    assert not make([[0.95, 0.93], [0.2, 0.1], [0.0, 0.0]]).one_latent_each()  # one latent for both
+    assert not make([[0.95, 0.1], [0.2, 0.89], [0.0, 0.0]]).one_latent_each()
+    assert make([[0.95, 0.1], [0.2, 0.89], [0.0, 0.0]]).one_latent_each(0.85)
 
-    make = lambda corr: Measured(torch.zeros(3), 0.0, 0.0, torch.tensor(corr))
-    assert make([[0.95, 0.1], [0.2, 0.92], [0.0, 0.0]]).matched()
-    assert not make([[0.95, 0.93], [0.2, 0.1], [0.0, 0.0]]).matched()  # one latent for both
-    assert not make([[0.95, 0.1], [0.2, 0.89], [0.0, 0.0]]).matched()
+
+def test_an_evaluation_wants_one_row_of_factors_per_image():
+    images, position = blob_data(TINY)
+    (model,) = blob_vaes(images, 1.0, [0], TINY)
+    with pytest.raises(ValueError, match="one row per image"):
+        evaluate_vae(model, images, position[:-1], generator(0))
+
+
+@pytest.mark.parametrize(
+    ("position", "width", "why"),
+    [
+        (torch.zeros(2), 1.5, r"\(N, 2\)"),
+        (torch.tensor([[0.5, 1.2]]), 1.5, r"\[0, 1\]"),
+        (torch.zeros(1, 2), 0.0, "width"),
+    ],
+)
+def test_blobs_that_cannot_be_drawn_are_refused(position, width, why):
+    with pytest.raises(ValueError, match=why):
+        blob_images(position, width)
+
+
+def test_the_blob_runs_are_those_of_their_seeds():
+    runs = blob_runs(TINY)
+    assert list(runs) == ["low", "high", "narrow"] and [r.beta for r in runs.values()] == [1.0, 4.0, 4.0]
+    assert all(len(r.models) == len(r.evaluations) == len(TINY.blob_seeds) for r in runs.values())
+    images, position = blob_data(TINY, runs["narrow"].height)
+    wanted = evaluate(runs["narrow"].models[1], images, position, TINY.blob_seeds[1])
+    assert torch.equal(runs["narrow"].evaluations[1].kl, wanted.kl)
 
 
 def test_a_blob_stands_where_its_position_says():
@@ -263,15 +320,23 @@ def test_the_full_tier_runs_dry_and_does_not_run_twice(tmp_path, monkeypatch):
     monkeypatch.setenv("WORKINGS_QUIET", "1")
     settings = full_tier.FullSettings.here(dry_run=True)
     settings = dataclasses.replace(settings, runs=settings.runs[:2], score_points=(20, 10))
-    sprites = full_tier.load(settings)
-    rows = full_tier.run_table(settings, sprites, tmp_path)
-    assert [row["strength"] for row in rows] == [1000.0, 4.0] and all(row["images"] == len(sprites) for row in rows)
+    monkeypatch.setenv("WORKINGS_RUNS", str(tmp_path))
+    tables = full_tier.run(settings)
+    rows = tables["runs"]
+    assert list(tables) == ["runs", "known", "curves"]
+    assert [row["strength"] for row in rows] == [1000.0, 4.0] and len({row["images"] for row in rows}) == 1
     assert all(isinstance(value, (str, int, float, bool, type(None))) for row in rows for value in row.values())
-    starts, curves = full_tier.known_factor_table(settings, sprites, tmp_path)
-    assert {row["seed"] for row in starts} == {0} and len(curves) == settings.factor_steps
+    assert {row["seed"] for row in tables["known"]} == {0} and len(tables["curves"]) == settings.factor_steps
     monkeypatch.setattr(full_tier, "train", None)  # a second training would be an error
-    assert full_tier.run_table(settings, sprites, tmp_path) == rows
-    assert full_tier.known_factor_table(settings, sprites, tmp_path) == (starts, curves)
+    assert full_tier.run(settings) == tables
+
+
+def test_the_recorded_runs_are_those_of_todays_settings():
+    """A store or a checkpoint of the record is found again: names of runs and columns are as they were."""
+    recorded = ledger.attachment("beta_vae_capacity", "full", "runs")
+    runs = full_tier.FullSettings.here(device="cpu").runs
+    keys = ("network", "rule", "strength", "steps", "seed", "size", "batch", "c_max", "rising", "learning_rate")
+    assert [tuple(row[key] for key in keys) for row in recorded] == [tuple(getattr(r, k) for k in keys) for r in runs]
 
 
 def test_full_settings_are_the_papers_with_a_gpu_and_say_less_without():
@@ -303,17 +368,18 @@ def full_row(rule, strength, **changes):
 
 def test_the_full_tiers_verdicts_follow_their_criteria():
     good, beta4 = full_row("capacity", 1000.0), full_row("beta", 4.0, nll_sampled=25.0)
-    starts = [{"ordered": True}, {"ordered": True}]
-    values = full_tier.full_values([good, good, beta4], starts)
+    known = [{"ordered": True}, {"ordered": True}]
+    values = full_tier.claim_values({"runs": [good, good, beta4], "known": known})
     assert values == {"cap-2": True, "cap-3": 2, "cap-4": True}
     for spoilt in (dict(on_target=0.9), dict(corr_pos_y=0.5), dict(own_latents=False)):
         row = full_row("capacity", 1000.0, **spoilt)
-        assert full_tier.full_values([good, row, beta4], starts)["cap-3"] == 1
+        assert full_tier.claim_values({"runs": [good, row, beta4], "known": known})["cap-3"] == 1
     for spoilt in (dict(nll_sampled=23.5), dict(score=0.7)):
         row = full_row("capacity", 1000.0, **spoilt)
-        assert full_tier.full_values([row, beta4], starts)["cap-4"] is False
-    assert full_tier.full_values([good, beta4], [{"ordered": False}])["cap-2"] is False
+        assert full_tier.claim_values({"runs": [row, beta4], "known": known})["cap-4"] is False
+    assert full_tier.claim_values({"runs": [good, beta4], "known": [{"ordered": False}]})["cap-2"] is False
+    values = full_tier.claim_values({"runs": [good, beta4], "known": known})
     unfinished = full_row("capacity", 1000.0, nll_sampled=0.0, c_end=5.0)  # shown, and decides nothing
-    assert full_tier.full_values([good, beta4, unfinished], starts) == full_tier.full_values([good, beta4], starts)
+    assert full_tier.claim_values({"runs": [good, beta4, unfinished], "known": known}) == values
     light = full_row("capacity", 100.0, nll_sampled=0.0)  # gamma 100 is shown and decides nothing
-    assert full_tier.full_values([good, beta4, light], starts) == full_tier.full_values([good, beta4], starts)
+    assert full_tier.claim_values({"runs": [good, beta4, light], "known": known}) == values

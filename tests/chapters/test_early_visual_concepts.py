@@ -27,11 +27,11 @@ from workings.chapters.early_visual_concepts.demo import (
     unfamiliar_pictures,
 )
 from workings.chapters.early_visual_concepts.settings import HOLD_OUT_BETAS, SAMPLINGS, Settings
-from workings.disentangling.dsprites import render_dsprites
 from workings.disentangling.dsprites_data import DSprites, factor_values, sub_grid
-from workings.disentangling.many_vaes import Job, _rate, he_vae, train_many
+from workings.disentangling.dsprites_renderer import render_dsprites
+from workings.disentangling.ensembles import Job, flat_then_linear, train_many
 from workings.disentangling.metrics import linear_probe
-from workings.disentangling.networks import VAE, mlp_vae
+from workings.disentangling.networks import VAE, he_vae, mlp_vae
 from workings.disentangling.objectives import bernoulli_nll, gaussian_kl, pixel_entropy
 from workings.disentangling.sprites16 import small_sprites
 from workings.seeding import generator
@@ -122,8 +122,8 @@ def test_the_start_keeps_the_variance_that_a_relu_network_needs():
 
 
 def test_the_rate_is_flat_and_then_falls_to_a_twentieth():
-    assert _rate(0.0) == _rate(0.7) == 1.0
-    assert _rate(0.85) == pytest.approx(0.525) and _rate(1.0) == pytest.approx(0.05)
+    assert flat_then_linear(0.0) == flat_then_linear(0.7) == 1.0
+    assert flat_then_linear(0.85) == pytest.approx(0.525) and flat_then_linear(1.0) == pytest.approx(0.05)
 
 
 @pytest.mark.parametrize(
@@ -323,27 +323,49 @@ def test_mean_and_spread_are_those_of_a_sample():
 def test_the_full_values_follow_from_the_tables():
     row = lambda beta, gap, score, **more: {"beta": beta, "gap": gap, "score": score, **more}
     main = [
-        row(4.0, 0.8, 0.9, followed=True, active=5),
-        row(4.0, 0.6, 0.7, followed=True, active=7),
-        row(1.0, 0.2, 0.9),
+        row(4.0, 0.8, 0.9, seed=0, nll_mean=40.0, followed=True, active=5),
+        row(4.0, 0.6, 0.7, seed=1, nll_mean=50.0, followed=True, active=7),
+        row(1.0, 0.2, 0.9, seed=0),
+        row(1.0, 0.2, 0.9, seed=1),
     ]
-    gaps = (("sparse", 1, 0.9), ("sparse", 8, 0.3), ("random", 8, 0.7))
-    strides = [row(4.0, g, 1.0, sampling=kind, stride=k) for kind, k, g in gaps]
+    gaps = (("sparse", 1, 0.9), ("sparse", 8, 0.3), ("random", 8, 0.7), ("block", 8, 0.1))
+    strides = [row(4.0, g, 1.0, sampling=s, stride=k, seed=0, gap_seen=g + 0.1 * (s == "block")) for s, k, g in gaps]
     held = [
-        {"kind": k, "held": h, "probe_held": p}
+        {"kind": k, "seed": 2, "held": h, "probe_held": p}
         for k, h, p in (("beta-VAE", 5, 1), ("VAE", 3, 2), ("autoencoder", 4, 3))
     ]
-    values = full.full_values({"main": main, "strides": strides, "corner": held})
+    found = full.full_values({"main": main, "strides": strides, "corner": held})
+    values = {name: one["value"] for name, one in found.items()}
     assert values["evc-1"] == 1 and values["evc-2"] == pytest.approx(0.5) and values["evc-6"] == pytest.approx(-0.1)
-    assert values["evc-3"] == pytest.approx(0.6) and values["evc-4"] == 1
+    assert found["evc-2"]["spread"] == pytest.approx(math.sqrt(0.02)) and found["evc-2"]["seeds"] == [0, 1]
+    assert values["evc-3"] == pytest.approx(0.6) and values["evc-4"] == 1 and values["evc-7"] == pytest.approx(-0.1)
+    assert all(one["too_small"] is None for one in found.values())  # 45 nats are below 46
     assert set(full.full_values({"main": main, "strides": [], "corner": []})) == {"evc-1", "evc-2", "evc-6"}
+    main[0]["nll_mean"] = 60.0
+    assert "55 nats" in full.full_values({"main": main, "strides": [], "corner": []})["evc-1"]["too_small"]
+
+
+@pytest.mark.parametrize(
+    ("best", "holds"), [((4, 4, 8), True), ((1, 4, 8), True), ((4, 4, 4), False), ((4, 1, 8), False)]
+)
+def test_sparser_data_need_more_pressure_when_the_best_beta_rises(best, holds):
+    strides = [
+        {"beta": float(beta), "gap": 0.5 if beta == top else 0.3, "gap_seen": 0.1, "seed": 0, "sampling": kind, "stride": k}
+        for k, top in zip((1, 2, 4), best, strict=True) for beta in (1, 4, 8) for kind in ("sparse", "block")
+    ]  # fmt: skip
+    main = [
+        {"beta": b, "seed": 0, "gap": 1, "score": 1, "nll_mean": 9, "followed": True, "active": 5} for b in (1.0, 4.0)
+    ]
+    assert full.best_betas(strides) == dict(zip((1, 2, 4), best, strict=True))
+    assert full.full_values({"main": main, "strides": strides, "corner": []})["evc-8"]["value"] is holds
 
 
 def test_both_full_tiers_run_what_the_chapter_says_that_it_needs():
-    for device, side in (("cpu", 18), ("cuda", 39)):
+    for device, side in (("cpu", 21), ("cuda", 75)):
         sizes = full.FullSettings.here(device=device)
         main = len(sizes.networks) * len(sizes.betas) * len(sizes.seeds)
-        samplings = (1 + len(SAMPLINGS) * len(sizes.strides)) * len(sizes.stride_betas) * len(sizes.side_seeds)
+        sparse, others = (1 + len(sizes.strides)) * len(sizes.stride_betas), 2 * len(sizes.strides)
+        samplings = (sparse + others) * len(sizes.side_seeds)
         assert (main, samplings + len(HOLD_OUT_BETAS) * len(sizes.side_seeds)) == (12, side)
         words = Settings.needs.shortened if device == "cpu" else Settings.needs.paper
         assert f"{sizes.steps:,} steps" in words and f"{side} " in words and f"{sizes.side_steps:,}" in words
@@ -365,6 +387,9 @@ def test_both_samplings_choose_equally_many_and_the_random_one_spreads_over_all_
     assert len(first[:, 3].unique()) == len(first[:, 4].unique()) == 16
     with pytest.raises(ValueError, match="sampling"):
         choose("dense", 5, 0)
+    if place == "full":
+        block = choose("block", 5, 0)
+        assert len(block) == 96 and set(block[:, 3].tolist()) == set(block[:, 4].tolist()) == {12, 14, 16, 18}
 
 
 def test_a_dry_run_of_the_full_tier_fills_every_table_and_goes_on_where_it_was_stopped(monkeypatch, tmp_path):
@@ -383,20 +408,21 @@ def test_a_dry_run_of_the_full_tier_fills_every_table_and_goes_on_where_it_was_s
 
     monkeypatch.setattr(full, "train", stopped)
     with pytest.raises(KeyboardInterrupt):
-        full.run(sizes)
+        full.all_tables(sizes)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.pt")}
     monkeypatch.setattr(full, "train", train)
-    tables = full.run(sizes)
-    assert {name: len(rows) for name, rows in tables.items()} == {"main": 1, "conv": 1, "strides": 3, "corner": 3}
+    tables = full.all_tables(sizes)
+    assert {name: len(rows) for name, rows in tables.items()} == {"main": 1, "conv": 1, "strides": 4, "corner": 3}
     assert len(before) == 3 and all(path.stat().st_mtime_ns == time for path, time in before.items())
     assert {row["data"] for rows in tables.values() for row in rows} == {"128 drawn"}
     assert {(row["sampling"], row["trained_on"]) for row in tables["strides"]} == {
         ("sparse", 128),
         ("sparse", 32),
         ("random", 32),
+        ("block", 32),
     }
     monkeypatch.setattr(full, "train", lambda *_, **__: pytest.fail("a measured training was begun again"))
-    assert tables == full.run(sizes)
+    assert tables == full.all_tables(sizes)
 
 
 def test_a_dry_run_has_sprites_of_every_factor_and_a_corner_to_hide():

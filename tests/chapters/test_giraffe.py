@@ -243,8 +243,8 @@ def test_a_finished_run_is_read_and_not_computed_again(finished, monkeypatch):
     def refuse(*_, **__):
         raise AssertionError("computed again")
 
-    monkeypatch.setattr(study, "lines_base", refuse)
-    monkeypatch.setattr(study, "character_base", refuse)
+    monkeypatch.setattr(study, "trained_lines_model", refuse)
+    monkeypatch.setattr(study, "trained_character_model", refuse)
     assert scratch.run_jobs(settings, Store(folder / "cells.jsonl", settings), folder) == tables
 
 
@@ -256,12 +256,12 @@ def test_an_interrupted_run_ends_with_the_same_tables(finished, tmp_path, monkey
         calls.append(1)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(study, "layout_cell", stop)
+    monkeypatch.setattr(study, "compare_layouts", stop)
     with pytest.raises(KeyboardInterrupt):
         scratch.run_jobs(settings, Store(tmp_path / "cells.jsonl", settings), tmp_path)
     half = len(Store(tmp_path / "cells.jsonl", settings))
     assert calls and 0 < half < len(scratch.all_jobs(settings))
-    monkeypatch.setattr(study, "layout_cell", real)
+    monkeypatch.setattr(study, "compare_layouts", real)
     assert scratch.run_jobs(settings, Store(tmp_path / "cells.jsonl", settings), tmp_path) == tables
 
 

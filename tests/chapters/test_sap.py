@@ -8,8 +8,9 @@ import torch
 
 from workings.chapters.sap import demo, full
 from workings.chapters.sap.settings import LAMBDAS, Settings
-from workings.robustness.data import Split, digits
+from workings.robustness.data import Split, balanced_counts, class_counts, digits
 from workings.robustness.networks import digits_cnn
+from workings.runs import checkout
 from workings.seeding import generator
 
 
@@ -81,6 +82,11 @@ def test_the_full_table_resumes_and_every_row_names_data_and_classes(tmp_path, m
     json.dumps(rows, allow_nan=False)
     assert [row["lambda"] for row in rows if row["defence"] == "dense" and row["gradient"] == "dense"] == list(LAMBDAS)
     assert full.find(rows, "SAP-100", "PGD identity", 8)["masks"] == 1
+    most, per_step = settings.most_eot_samples, settings.steps_eot_samples
+    assert [full.find(rows, "SAP-100", f"mask, {n}", 2)["masks"] for n in ("one", "many")] == [1, most]
+    assert full.find(rows, "dropout 0.1", "mask", 1)["masks"] == settings.full_eot_samples
+    iterated = [full.find(rows, "SAP-100", attack, 4) for attack in ("steps mask", "steps dense")]
+    assert [(row["masks"], row["steps"]) for row in iterated] == [(per_step, 4), (1, 4)]
     with pytest.raises(KeyError, match="no row"):
         full.find(rows, "nobody", "mask", 1)
 
@@ -91,3 +97,44 @@ def test_images_of_one_class_are_refused_before_anything_is_trained(tmp_path, mo
     monkeypatch.setattr(full, "_cifar", lambda *_: (same, same, "a folder in class order"))
     with pytest.raises(ValueError, match="30 of 30 images are of class 0"):
         full.run(Settings.full(dry_run=True))
+
+
+def recorded_rows():
+    for path in sorted((checkout.root() / "results" / "robustness").glob("*/full.json")):
+        for table in json.loads(path.read_text())["tables"].values():
+            yield from ((path.parent.name, row) for row in table)
+
+
+def test_every_recorded_row_is_of_a_mixture_of_classes():
+    """The rows say how many images there are of each class; counts that no random sample would give are refused."""
+    for slug, row in recorded_rows():
+        if "class_counts" in row:
+            counts = torch.tensor([int(count) for count in row["class_counts"].split()])
+            assert balanced_counts(torch.repeat_interleave(torch.arange(10), counts)) == counts.tolist()
+            assert counts.sum() == row["images"] and row["data"]
+        else:  # the one record that was made before: the next test draws its sample again
+            assert (slug, row["images"], row["data"]) == ("sap", 200, "CIFAR-10 (imagefolder)")
+
+
+def test_the_recorded_sample_of_sap_was_a_random_one():
+    """Its loader gave the 10,000 test images class by class, 1,000 each, and the run drew 200 of them by a named stream."""
+    order = torch.randperm(10_000, generator=generator(0, "sap", "test images"))[:200]
+    assert balanced_counts(order // 1000) == class_counts(order // 1000)
+
+
+@pytest.mark.parametrize(
+    "attack", ["mask", "identity", "dense", "mask, one", "PGD identity", "steps mask", "steps dense"]
+)
+def test_every_attack_of_the_full_tier_stays_in_its_ball(attack):
+    settings = Settings.full(dry_run=True)
+    x, y = images(4)
+    for lam, _, moved in full._attacked(net(), "SAP-100", attack, x, y, settings):
+        assert (moved - x).abs().max() <= lam / 255 + 1e-9 and moved.min() >= 0 and moved.max() <= 1
+
+
+def test_the_papers_iterated_attack_takes_one_grey_level_per_step():
+    x, y = images(4)
+    sizes = {lam: moved for lam, _, moved in full._attacked(net(), "dense", "steps", x, y, Settings.full(dry_run=True))}
+    assert list(sizes) == [1, 2, 4]
+    grad = demo.gradient(net(), x, y, 1)
+    assert torch.allclose(sizes[1], (x + grad.sign() / 255).clamp(0, 1))

@@ -13,20 +13,20 @@ import pytest
 import torch
 
 from workings.disentangling import dsprites_file as module
-from workings.disentangling.dsprites import (
-    N_IMAGES,
-    block_average,
-    dsprites_classes,
-    dsprites_index,
-    packed_dsprites,
-    render_dsprites,
-)
 from workings.disentangling.dsprites_data import (
     DSprites,
     factor_values,
     fetch_dsprites,
     load_dsprites_npz,
     sub_grid,
+)
+from workings.disentangling.dsprites_renderer import (
+    N_IMAGES,
+    block_average,
+    dsprites_classes,
+    dsprites_index,
+    packed_dsprites,
+    render_dsprites,
 )
 from workings.runs import fetch
 from workings.seeding import generator

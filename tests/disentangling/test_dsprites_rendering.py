@@ -10,7 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workings.disentangling.dsprites import (
+from workings.disentangling.dsprites_file import PIXELS_THAT_DIFFER
+from workings.disentangling.dsprites_renderer import (
     FACTOR_SIZES,
     N_IMAGES,
     SHAPES,
@@ -23,7 +24,6 @@ from workings.disentangling.dsprites import (
     render_sprite,
     unpack_images,
 )
-from workings.disentangling.dsprites_file import PIXELS_THAT_DIFFER
 from workings.seeding import generator
 
 # Published images: classes, row in the file, pixels on, first and last row, first and last column, CRC-32 of the bits.

@@ -1,4 +1,4 @@
-"""The known-factor experiment: rates that sum to the capacity, the order of purchase on data where it is known, resuming."""
+"""The known-factor experiment: rates that sum to the capacity, the order of the factors on data where it is known, resuming."""
 
 import math
 
@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from workings.disentangling.factor_channel import FactorChannel, standardise
-from workings.disentangling.known_factor import KnownFactorModel, Purchases, switch_on, train_known_factor
+from workings.disentangling.known_factor import KnownFactorModel, RateHistory, onset_capacity, train_known_factor
 from workings.disentangling.networks import MLPDecoder, initialise
 from workings.disentangling.objectives import capacity_schedule
 from workings.seeding import generator
@@ -27,36 +27,36 @@ def model(seed: int = 0, factors: int = 2) -> KnownFactorModel:
     return KnownFactorModel(FactorChannel(factors), decoder)
 
 
-def run(steps: int = 400, seed: int = 0, net: KnownFactorModel | None = None, **settings) -> Purchases:
+def run(steps: int = 400, seed: int = 0, net: KnownFactorModel | None = None, **settings) -> RateHistory:
     factors, pictures = striped()
     settings = {"c_max": 3.0, "rising": 360, "batch": 32, "learning_rate": 5e-3, "window": 20, **settings}
     return train_known_factor(model(seed) if net is None else net, factors, pictures, steps, seed=seed, **settings)
 
 
 def test_rates_sum_to_the_scheduled_capacity_in_every_window():
-    bought = run(100, rising=90, window=10)
+    found = run(100, rising=90, window=10)
     wanted = [sum(capacity_schedule(s, 3.0, 90) for s in range(a, a + 10)) / 10 for a in range(0, 100, 10)]
     # float32 softmax times capacity, ten steps averaged in float64: 1e-6 relative
-    torch.testing.assert_close(bought.capacity, torch.tensor(wanted, dtype=torch.float64), rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(bought.rates.sum(1), bought.capacity)
-    assert bought.rates.shape == (10, 2) and bought.nll.shape == (10,)
+    torch.testing.assert_close(found.capacity, torch.tensor(wanted, dtype=torch.float64), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(found.rates.sum(1), found.capacity)
+    assert found.rates.shape == (10, 2) and found.nll.shape == (10,)
 
 
-def test_the_factor_that_moves_more_pixels_is_bought_first():
+def test_the_factor_that_moves_more_pixels_gets_capacity_first():
     for seed in (0, 1):
-        bought = run(seed=seed)
-        first, second = switch_on(bought, 0.3)
+        found = run(seed=seed)
+        first, second = onset_capacity(found, 0.3)
         assert first < second
-        early = int((bought.capacity - 0.7).abs().argmin())
-        assert bought.rates[early, 0] > 2 * bought.rates[early, 1]
+        early = int((found.capacity - 0.7).abs().argmin())
+        assert found.rates[early, 0] > 2 * found.rates[early, 1]
 
 
 def test_the_order_follows_the_picture_and_not_the_column():
     factors, pictures = striped()
-    bought = train_known_factor(
+    found = train_known_factor(
         model(), factors.flip(1), pictures, 400, c_max=3.0, rising=360, seed=0, batch=32, learning_rate=5e-3, window=20
     )
-    first, second = switch_on(bought)
+    first, second = onset_capacity(found)
     assert second < first
 
 
@@ -68,10 +68,10 @@ def test_learned_rates_reconstruct_better_than_equal_ones_while_capacity_is_scar
 
 
 def test_without_capacity_nothing_is_learned_of_the_factors():
-    bought = run(200, c_max=0.0)
-    assert (bought.rates == 0).all()
+    found = run(200, c_max=0.0)
+    assert (found.rates == 0).all()
     # 12 + 2 pixels are fair coins to such a decoder: ln 2 each, and it cannot do better in the mean
-    assert bought.nll[-3:].mean() > 14 * math.log(2) * 0.97
+    assert found.nll[-3:].mean() > 14 * math.log(2) * 0.97
 
 
 def test_a_run_follows_from_its_seed():
@@ -82,9 +82,9 @@ def test_a_run_follows_from_its_seed():
 
 def test_kept_models_are_copies_at_the_steps_asked_for():
     net = model()
-    bought = run(100, rising=100, net=net, keep_at=[10, 50, 100])
-    assert [float(m.channel.capacity) for m in bought.kept] == pytest.approx([0.27, 1.47, 2.97])  # of step 9, 49, 99
-    weights = [m.decoder.linears[0].weight for m in bought.kept]
+    found = run(100, rising=100, net=net, keep_at=[10, 50, 100])
+    assert [float(m.channel.capacity) for m in found.kept] == pytest.approx([0.27, 1.47, 2.97])  # of step 9, 49, 99
+    weights = [m.decoder.linears[0].weight for m in found.kept]
     assert not torch.equal(weights[0], weights[1])
     assert torch.equal(weights[2], net.decoder.linears[0].weight) and weights[2] is not net.decoder.linears[0].weight
 
@@ -115,11 +115,11 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(tmp_path):
     assert torch.equal(whole.nll, again.nll) and torch.equal(whole.rates, again.rates)
 
 
-def test_switch_on_is_where_a_rate_stays_above_the_threshold():
+def test_onset_capacity_is_where_a_rate_stays_above_the_threshold():
     rates = torch.tensor([[0.0, 0.5, 0.0], [0.4, 0.1, 0.0], [0.6, 0.2, 0.1], [0.9, 0.4, 0.2]], dtype=torch.float64)
-    bought = Purchases(torch.tensor([0.5, 1.0, 2.0, 3.0], dtype=torch.float64), rates, torch.zeros(4), [])
-    assert switch_on(bought, 0.3) == [1.0, 3.0, math.inf]
-    assert switch_on(Purchases(bought.capacity, rates + 1, bought.nll, []), 0.3) == [0.5] * 3
+    found = RateHistory(torch.tensor([0.5, 1.0, 2.0, 3.0], dtype=torch.float64), rates, torch.zeros(4), [])
+    assert onset_capacity(found, 0.3) == [1.0, 3.0, math.inf]
+    assert onset_capacity(RateHistory(found.capacity, rates + 1, found.nll, []), 0.3) == [0.5] * 3
 
 
 @pytest.mark.parametrize(
@@ -141,14 +141,14 @@ def test_bad_settings_are_refused_before_training(change, message):
 
 def test_factors_and_pictures_must_go_together():
     factors, pictures = striped()
-    with pytest.raises(ValueError, match="a row a picture"):
+    with pytest.raises(ValueError, match="one row per picture"):
         train_known_factor(model(), factors[:-1], pictures, 2, c_max=1.0, rising=1, seed=0)
 
 
 def test_the_model_gives_the_decoder_noisy_factors():
     net = KnownFactorModel(FactorChannel(2, 40.0), nn.Identity())
     f = torch.tensor([[1.0, -1.0]])
-    # 20 nats a factor leave noise of e^-20: the factors come through
+    # 20 nats per factor leave noise of e^-20: the factors come through
     torch.testing.assert_close(net(f, generator(0)), f)
     closed = KnownFactorModel(FactorChannel(2, 0.0), nn.Identity())
     assert torch.equal(closed(f, generator(1)), closed(-f, generator(1)))

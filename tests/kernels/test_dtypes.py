@@ -7,7 +7,7 @@ from torch import nn
 
 from workings.calibration import bootstrap_ci, brier_score, expected_calibration_error
 from workings.checks import as_array, as_tensor
-from workings.disentangling.dsprites import render_dsprites
+from workings.disentangling.dsprites_renderer import render_dsprites
 from workings.disentangling.networks import BurgessEncoder
 from workings.disentangling.objectives import squared_error
 from workings.disentangling.rate_distortion import shuffled_code_nll

@@ -152,9 +152,9 @@ CALLS_A_NETWORK = {
     "robustness.evaluation.mc_predict",
     "robustness.evaluation.robust_accuracies",
     "robustness.evaluation.robust_accuracy",
-    "disentangling.many_vaes.train_many",
-    "disentangling.stacked_known_factors.train_known_factor_stack",
-    "disentangling.stacked_vaes.train_stack",
+    "disentangling.ensembles.train_many",
+    "disentangling.ensembles.train_known_factor_ensemble",
+    "disentangling.ensembles.train_vae_ensemble",
 }
 
 

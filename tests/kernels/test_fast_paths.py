@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from workings.disentangling.layers import Doubling, Halving, run_stack
+from workings.disentangling.layers import Downsample, Upsample, run_stack
 from workings.disentangling.networks import burgess_vae
 from workings.seeding import generator
 
@@ -29,10 +29,10 @@ def test_weights_that_live_elsewhere_are_brought_in_before_they_are_used():
         torch.testing.assert_close(found, wanted)
 
 
-@pytest.mark.parametrize("kind", [Halving, Doubling])
+@pytest.mark.parametrize("kind", [Downsample, Upsample])
 @pytest.mark.parametrize("way", ["forward", "_conv_forward", "pre-hook", "hook", "global hook"])
 def test_a_layer_that_does_more_than_its_class_is_called(kind, way):
-    if kind is Doubling and way == "_conv_forward":
+    if kind is Upsample and way == "_conv_forward":
         pytest.skip("transposed convolutions have no such method")
     with torch.no_grad():
         layers = nn.ModuleList([kind(1, 2), kind(2, 1)])

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from workings.disentangling.dsprites import as_classes, dsprites_classes, dsprites_index
 from workings.disentangling.dsprites_data import DSprites, sub_grid
+from workings.disentangling.dsprites_renderer import as_classes, dsprites_classes, dsprites_index
 from workings.disentangling.factor_grid import FactorGrid
 from workings.disentangling.traversal import traversal_grid
 from workings.language_models.grammar import decode, encode

@@ -236,8 +236,8 @@ def test_only_a_claim_of_a_paper_is_called_reproduced():
     ("value", "error", "spread", "seeds", "expected"),
     [
         (0.9, None, None, (), MET),
-        (0.9, 0.1, None, (), OPEN),  # one standard error away, and not more
-        (0.9, 0.0999, None, (), MET),
+        (0.75, 0.25, None, (), OPEN),  # exactly one standard error away
+        (0.75, 0.2499, None, (), MET),
         (1.1, 0.1001, None, (), OPEN),
         (1.1, None, 0.15, (0, 1), OPEN),  # 0.15 / sqrt(2) = 0.106
         (1.1, None, 0.15, (0, 1, 2), FAILED),  # 0.15 / sqrt(3) = 0.087

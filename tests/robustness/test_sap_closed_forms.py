@@ -253,3 +253,9 @@ def test_a_fraction_that_gives_no_draw_is_refused(fraction):
     with pytest.raises(ValueError, match="fraction"):
         number_of_draws(fraction, 64)
     assert number_of_draws(math.inf, 64) == math.inf
+
+
+def test_probabilities_that_are_being_differentiated_give_no_warning(recwarn):
+    p = torch.tensor([0.1, 0.5], dtype=torch.float64, requires_grad=True)
+    (slope,) = torch.autograd.grad(survival_probability(p, 3).sum(), p)
+    assert torch.allclose(slope, 3 * (1 - p.detach()) ** 2) and not list(recwarn)

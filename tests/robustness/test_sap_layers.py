@@ -14,6 +14,7 @@ from workings.robustness.layers import (
     PoissonPruningLayer,
     Pruned,
     SAPLayer,
+    TestTimeDropout,
     configure,
     insert_dropout,
     insert_poisson_pruning,
@@ -230,3 +231,11 @@ def test_any_pruning_layer_can_be_inserted():
     made = []
     net = insert_pruning(digits_net(), nn.ReLU, lambda: made.append(SAPLayer(0.5)) or made[-1])
     assert list(pruning_layers(net)) == made and len(made) == 4
+
+
+def test_test_time_dropout_keeps_the_same_share_whatever_the_activations():
+    h = torch.cat([torch.ones(1, 20_000), torch.rand(1, 20_000, generator=generator(0, "h")) ** 8 + 1e-3])
+    out = TestTimeDropout(0.9, generator=generator(1, "masks")).eval()(h)
+    kept = (out != 0).double().mean(1)
+    assert (kept - 0.9).abs().max() < 5 * (0.09 / 20_000) ** 0.5
+    torch.testing.assert_close(out[out != 0], (h / 0.9)[out != 0])

@@ -72,6 +72,22 @@ def test_without_git_there_is_no_commit(repository, monkeypatch):
     assert provenance.code_state(repository) == (None, None)
 
 
+def test_where_git_refuses_the_reason_and_the_remedy_are_told(repository, tmp_path_factory, monkeypatch):
+    assert provenance.why_no_commit(repository) is None
+    assert provenance.why_no_commit(tmp_path_factory.mktemp("plain")) is None  # a copy without its history
+    tools = tmp_path_factory.mktemp("tools")
+    (tools / "git").write_text(
+        "#!/bin/sh\necho \"fatal: detected dubious ownership in repository at '$2'\" >&2\nexit 128\n"
+    )
+    (tools / "git").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tools), prepend=":")
+    assert "belongs to another user" in provenance.why_no_commit(repository)
+    assert "git config --global --add safe.directory" in provenance.why_no_commit(repository)
+    assert provenance.code_state(repository) == (None, None)
+    monkeypatch.setenv("PATH", "")
+    assert provenance.why_no_commit(repository).startswith("git is not installed")
+
+
 @pytest.mark.parametrize(
     ("noted", "commit"),
     [

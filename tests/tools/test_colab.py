@@ -10,6 +10,7 @@ import sys
 import nbformat
 import pytest
 
+from refresh import read_script
 from workings.runs import checkout
 from workings.runs.imports import imported_files
 
@@ -88,7 +89,7 @@ def test_the_notebook_alone_sets_itself_up_and_runs(bare, source, tmp_path):
 
 # What Jupyter and Colab bring along, and names of packages that differ from those of their modules.
 THERE = {"IPython", "ipywidgets"}
-PACKAGES = {"sklearn": "scikit-learn", "yaml": "pyyaml"}
+PACKAGES = {"sklearn": "scikit-learn", "yaml": "pyyaml", "pydantic_core": "pydantic"}
 
 
 def top_level_imports(text):
@@ -109,19 +110,30 @@ def top_level_imports(text):
     return found - set(sys.stdlib_module_names) - {"workings"}
 
 
+# The package is missing until somebody runs a command, which is printed and not run.
+ABSENT = """
+import importlib.util, json, subprocess, sys, types
+installed = []
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "workings" and not installed:
+            raise ModuleNotFoundError(name, name=name)
+def run(command, **options):
+    installed.append(print(json.dumps(command)))
+    return types.SimpleNamespace(returncode=0)
+sys.meta_path.insert(0, Absent())
+find, subprocess.run = importlib.util.find_spec, run
+importlib.util.find_spec = lambda name, *rest: find(name, *rest) if installed else None
+"""
+
+
 @pytest.mark.parametrize("script", checkout.notebook_scripts(), ids=lambda path: path.stem)
 def test_every_setup_cell_asks_for_all_that_its_notebook_loads(script, tmp_path):
-    cells = nbformat.read(script.with_suffix(".ipynb"), as_version=4).cells
-    setup = next(cell.source for cell in cells if cell.cell_type == "code")
-    program = (
-        "import importlib.util, json, subprocess, sys\n"
-        "importlib.util.find_spec = lambda *_: None\n"
-        "subprocess.run = lambda command, check: print(json.dumps([command, check]))\n"
-    )
-    done = subprocess.run([sys.executable, "-c", program + setup], capture_output=True, text=True, cwd=tmp_path)
+    setup = next(cell.source for cell in read_script(script).cells if cell.cell_type == "code")
+    done = subprocess.run([sys.executable, "-c", ABSENT + setup], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    command, check = json.loads(done.stdout.splitlines()[0])
-    assert check and command[1:4] == ["-m", "pip", "install"]
+    command = json.loads(done.stdout.splitlines()[0])
+    assert command[1:4] == ["-m", "pip", "install"]
     asked = [word for word in command[4:] if not word.startswith("-")]
     assert asked[0] == f"git+{checkout.address()}@{checkout.tag()}"
     given = {re.split(r"[<>=!~ \[]", word)[0].lower() for word in [*checkout.project()["dependencies"], *asked[1:]]}
@@ -135,3 +147,68 @@ def test_the_setup_cell_does_nothing_where_the_package_is_present():
     program = "import subprocess; subprocess.run = None\n" + cell.source  # an attempt to install would now fail
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 0 and done.stdout.startswith("Environment: workings")
+
+
+# --- the template's set-up cell, which new chapters begin with -----------------------------------------------------
+
+TEMPLATE = re.search(
+    r"(?ms)^# Set-up: .*?^print\(environment_line\(\)\)$", (ROOT / "tools" / "template" / "notebook.py").read_text()
+)[0]
+LIBRARY = ROOT / "lib"
+# Prints the command instead of running it, and makes the package appear as pip would.
+PIP = """
+import json, subprocess, sys, types
+def run(command, **options):
+    print(json.dumps(command))
+    sys.path.insert(0, {library!r})
+    return types.SimpleNamespace(returncode={status})
+subprocess.run = run
+"""
+
+
+def set_up(cwd, *, path=(), status=0, isolated="-I"):
+    """What the cell prints and complains of in ``cwd``, with ``path`` where packages are looked for."""
+    begin = f"import sys; sys.path[:0] = {[str(p) for p in path]!r}\n" + PIP.format(library=str(LIBRARY), status=status)
+    clean = [
+        part for part in sys.path if part.endswith("site-packages")
+    ]  # what the library needs, not the library itself
+    begin += f"sys.path += {clean!r}\nsys.meta_path = [f for f in sys.meta_path if 'editable' not in repr(f).lower()]\n"
+    command = [sys.executable, isolated, "-S", "-c", begin + TEMPLATE]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=cwd)
+    installs = [line for line in done.stdout.splitlines() if line.startswith("[")]
+    return len(installs), done
+
+
+def test_a_folder_above_a_clone_is_not_taken_for_the_package(tmp_path):
+    (tmp_path / "workings" / "lib").mkdir(parents=True)  # as in Colab's folder after `git clone`
+    installs, done = set_up(tmp_path, path=[tmp_path])
+    assert installs == 1 and "Environment: workings" in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize(("version", "expected"), [("0.0.9", 1), ("99.0.0", 0)])
+def test_an_older_package_is_replaced_and_a_newer_one_is_taken(tmp_path, version, expected):
+    for name, text in {
+        "__init__": f"__version__ = {version!r}",
+        "runs/__init__": "",
+        "runs/provenance": "environment_line = lambda: 'Environment: workings stand-in'",
+    }.items():
+        (tmp_path / "site" / "workings" / name).with_suffix(".py").parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "site" / "workings" / name).with_suffix(".py").write_text(text)
+    installs, done = set_up(tmp_path, path=[tmp_path / "site"])
+    assert installs == expected and done.stdout.splitlines()[-1].startswith("Environment: workings"), done.stderr
+    assert ("stand-in" in done.stdout) == (not expected)
+
+
+def test_a_clones_own_package_comes_first_whatever_is_installed(tmp_path):
+    folder = tmp_path / "clone" / "notebooks" / "part"
+    folder.mkdir(parents=True)
+    (tmp_path / "clone" / "lib").symlink_to(LIBRARY)
+    installs, done = set_up(folder)
+    assert installs == 0 and done.stdout.startswith("Environment: workings"), done.stderr
+
+
+def test_where_pip_fails_the_remedy_is_named(tmp_path):
+    _, done = set_up(tmp_path, status=1)
+    last = done.stderr.strip().splitlines()[-1]
+    assert done.returncode == 1 and last.startswith("RuntimeError: Run this in a terminal, then restart: ")
+    assert f"-m pip install -q git+{checkout.address()}@{checkout.tag()}" in last

@@ -84,7 +84,7 @@ class Claims(HTMLParser):
             raise AssertionError(f"markup out of a claim's words: {tag}")
 
     def handle_endtag(self, tag):
-        self.tag = "summary" if tag == "span" else None
+        self.tag = "summary" if tag in ("span", "strong") else None
 
     def handle_data(self, data):
         if self.tag in ("strong", "span", "summary"):

@@ -3,9 +3,7 @@
 import json
 
 import refresh
-from workings.runs import checkout
-
-SCRIPT = checkout.notebook_scripts("conformal_set_size")[0]
+from workings.runs import checkout, stored
 
 
 def test_the_fingerprint_follows_script_library_claims_and_record(tmp_path, monkeypatch):
@@ -47,12 +45,29 @@ def test_a_notebook_that_was_never_executed_is_not_up_to_date(tmp_path):
     assert not refresh.up_to_date(script)
 
 
-def test_a_notebook_edited_by_hand_is_not_up_to_date(tmp_path, monkeypatch):
-    stored = SCRIPT.with_suffix(".ipynb").read_text()
-    script = tmp_path / SCRIPT.name
-    script.write_text(SCRIPT.read_text())
-    monkeypatch.setattr(refresh, "fingerprint", lambda _: json.loads(stored)["metadata"]["workings"]["made_from"])
-    script.with_suffix(".ipynb").write_text(stored)
+def test_a_notebook_is_up_to_date_until_it_or_its_inputs_are_touched(tmp_path, monkeypatch):
+    script = tmp_path / "story.py"
+    script.write_text("# %%\nx = 1\n")
+    monkeypatch.setattr(refresh, "fingerprint", lambda _: "inputs")
+    plain = {"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+    script.with_suffix(".ipynb").write_text(stored.seal(plain, "inputs"))
     assert refresh.up_to_date(script)
-    script.with_suffix(".ipynb").write_text(stored.replace("calibration", "kalibration", 1))
+    script.with_suffix(".ipynb").write_text(stored.seal(plain, "other inputs"))
     assert not refresh.up_to_date(script)
+    edited = json.loads(stored.seal(plain, "inputs"))
+    edited["metadata"]["vscode"] = {}
+    script.with_suffix(".ipynb").write_text(json.dumps(edited))
+    assert not refresh.up_to_date(script)
+    script.with_suffix(".ipynb").write_text("<<<<<<< HEAD\n")
+    assert not refresh.up_to_date(script)
+
+
+def test_another_systems_line_ends_change_no_fingerprint(tmp_path, monkeypatch):
+    script = tmp_path / "notebooks" / "p" / "s.py"
+    script.parent.mkdir(parents=True)
+    (tmp_path / "lib" / "workings").mkdir(parents=True)
+    monkeypatch.setattr(checkout, "root", lambda: tmp_path)
+    script.write_bytes(b"x = 1\ny = 2\n")
+    before = refresh.fingerprint(script)
+    script.write_bytes(b"x = 1\r\ny = 2\r\n")
+    assert refresh.fingerprint(script) == before

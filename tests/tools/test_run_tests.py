@@ -1,6 +1,8 @@
 """`make test` runs every stage whatever fails, sums up, and ends with the worst status."""
 
+import os
 import re
+import subprocess
 import sys
 
 import pytest
@@ -94,3 +96,20 @@ def test_continuous_integration_runs_exactly_the_readmes_test_command():
     (command,) = re.findall(r"(?m)^(make test)\b", (ROOT / "README.md").read_text())
     last = (ROOT / ".ci" / "run").read_text().strip().splitlines()[-1]
     assert last == command
+
+
+def test_the_makefile_names_a_python_to_the_set_up_only_where_somebody_named_it(tmp_path):
+    (tmp_path / "Makefile").write_text(
+        (ROOT / "Makefile").read_text() + "\nshow:\n\t@echo '[$(NAMED)]' \"[$$PYTHONPATH$$PYTHONSAFEPATH]\"\n"
+    )
+    plain = {name: value for name, value in os.environ.items() if name not in ("PYTHON", "MAKEFLAGS", "MAKELEVEL")}
+    for words, variables, expected in [
+        ([], {}, "[] []"),
+        (["PYTHON=python3"], {}, "[--this-python] []"),
+        ([], {"PYTHON": "python3"}, "[--this-python] []"),
+        ([], {"PYTHONPATH": "x", "PYTHONSAFEPATH": "1"}, "[] []"),
+    ]:
+        done = subprocess.run(
+            ["make", "-s", "show", *words], cwd=tmp_path, env=plain | variables, capture_output=True, text=True
+        )
+        assert done.stdout.strip() == expected, done.stderr

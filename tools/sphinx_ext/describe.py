@@ -49,7 +49,7 @@ def citation(config, address, title):
     said = {
         "citation_title": title,
         "citation_author": config.author,
-        "citation_inbook_title": config.project or config.html_title,
+        "citation_inbook_title": config.html_title,
         "citation_publication_date": re.search(r"\d{4}", config.copyright)[0],
         "citation_language": config.language,
         "citation_public_url": address,

@@ -24,15 +24,35 @@
 # - **Afterwards you can** put an interval around a mean, and say how often such an interval is right.
 
 # %% tags=["hide-input"]
-# Set-up: installs the package where it is missing (as on Colab); elsewhere it only reports.
-import importlib.util
+# Set-up: takes the package of this clone, or the installed one, or installs it.
+import importlib
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
-source = os.environ.get("WORKINGS_SOURCE", "git+https://github.com/workings-book/workings@v0.1.0")
-if importlib.util.find_spec("workings") is None:
-    subprocess.run([sys.executable, "-m", "pip", "install", "-q", source], check=True)
+packages = ["git+https://github.com/workings-book/workings@v0.1.0"]
+above = [folder / "lib" for folder in Path.cwd().parents]
+clone = [str(lib) for lib in above if (lib / "workings/runs").is_dir()][:1]
+sys.path[:0] = clone
+try:
+    import workings.runs
+
+    version = workings.__version__
+except ImportError:  # it is missing, or only a folder has its name
+    version = "0"
+number = lambda text: [int(word) for word in re.findall(r"\d+", text)[:3]]
+is_old = number(version) < number(packages[0].rpartition("@")[2])
+if is_old and not clone and "checkout" not in version:
+    packages[0] = os.environ.get("WORKINGS_SOURCE", packages[0])
+    pip = [sys.executable, "-m", "pip", "install", "-q", *packages]
+    if subprocess.run(pip).returncode:
+        line = " ".join(pip)
+        raise RuntimeError(f"Run this in a terminal, then restart: {line}")
+    for name in [n for n in sys.modules if n.split(".")[0] == "workings"]:
+        del sys.modules[name]
+    importlib.invalidate_caches()
 
 from workings.runs.provenance import environment_line
 
@@ -53,7 +73,7 @@ from workings.show.figures import COLOURS, png_bytes, use_style
 from workings.chapters.{{slug}}.demo import run_protocol
 from workings.chapters.{{slug}}.full import full_protocol
 from workings.chapters.{{slug}}.settings import Settings
-from workings.{{part}}.{{slug}} import interval
+from workings.{{part}}.{{slug}} import interval, mean_and_standard_error
 
 use_style()
 settings = Settings.for_tier(tier, dry_run=dry_run)
@@ -75,7 +95,36 @@ book = ledger.open("{{slug}}", tier=tier)
 # its 97.5% quantile, for $n - 1$ degrees of freedom.
 #
 # **By hand.** For the two values $1$ and $3$: $\bar x = 2$, and by (1) $\mathrm{se} = \sqrt{\frac12\cdot 2} = 1$.
-#
+
+# %%
+x = np.array([1.0, 3.0])
+n, mean = len(x), x.sum() / len(x)
+se = (((x - mean) ** 2).sum() / (n * (n - 1))) ** 0.5
+print(f"mean {mean:.0f}, standard error {se:.0f}")
+assert np.allclose(mean_and_standard_error(x), (mean, se))  # agrees with the kernel
+
+# %% [markdown]
+# The interval multiplies the standard error by $t$:
+
+# %%
+from scipy import stats
+
+x = np.random.default_rng(0).standard_normal(50)
+se = x.std(ddof=1) / 50**0.5
+half = stats.t.ppf(0.975, 49) * se
+print(f"{x.mean():.2f} ± {half:.2f}")
+assert np.allclose(interval(x), (x.mean(), half))  # agrees with the kernel
+
+# %% [markdown]
+# The kernel takes many samples at once, one per row:
+
+# %%
+many = np.random.default_rng(1).standard_normal((3, 50))
+one_by_one = [interval(sample) for sample in many]
+assert np.allclose(np.transpose(one_by_one), interval(many))  # agrees with the kernel
+print("three samples, one by one and at once: the same")
+
+# %% [markdown]
 # > **Predict.** In what share of samples does $\bar x \pm t\,\mathrm{se}$ hold $\mu$, for $n = 50$? And for $n = 2$?
 #
 # <details>
@@ -154,6 +203,23 @@ book.check("{{anchor}}-1", share, spread=(share * (1 - share) / settings.repeats
 book.table()
 
 # %% [markdown]
+# ## Take it home
+#
+# The lines below run by themselves, in an empty file; put your own values in the place of ours.
+
+# %%
+# pip install "git+https://github.com/workings-book/workings@v0.1.0"
+import numpy as np
+
+from workings.{{part}}.{{slug}} import interval
+
+your_values = np.array([4.1, 3.8, 4.4, 4.0, 3.9])
+middle, half_width = interval(your_values)
+print(f"{middle:.2f} ± {half_width:.2f}")
+
+# %% [markdown]
+# Before you believe the interval: do your values depend on each other, and is their source close to normal?
+#
 # ## Try it yourself
 #
 # **1.** What is the interval for the values $1$, $2$ and $3$? Student's $t$ with two degrees of freedom is $4.30$.

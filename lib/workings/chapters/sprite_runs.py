@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from workings.checks import one_of
-from workings.disentangling.dsprites import block_average
 from workings.disentangling.dsprites_data import DSprites, factor_values
+from workings.disentangling.dsprites_renderer import block_average
 from workings.disentangling.metrics import (
     beta_vae_score,
     corr_gap,
@@ -134,11 +134,11 @@ def measure(
 ) -> dict[str, Any]:  # fmt: skip
     """What the ledger reads of a trained ``run``, on ``n_images`` images drawn at random with replacement.
 
-    Nats an image: ``kl`` and ``kl_per_latent``; ``nll_mean`` with posterior means, ``nll_sampled`` with sampled codes.
+    Nats per image: ``kl`` and ``kl_per_latent``; ``nll_mean`` with posterior means, ``nll_sampled`` with sampled codes.
     ``corr`` is the largest |Pearson| over latents of scale, x and y, with ``latent`` which one it is and ``gap``
     to the second. ``score`` is the beta-VAE metric (64 pairs a point, ``n_train`` and ``n_eval`` points) and ``mig`` the mutual information gap over the five factors,
     with ``mig_per_factor``. Latents under ``active_above`` nats count as 0 in all of these: the mean of a collapsed latent
-    can follow a factor perfectly, a thousandth high. Adds the settings of the run.
+    can follow a factor perfectly at negligible amplitude. Adds the settings of the run.
     """
     noise = generator(run.seed, "sprite_runs", "measure")
     pictures = Sized(sprites, run.size)

@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterable
 import torch
 
 from workings.checks import as_int, as_tensor
-from workings.disentangling.dsprites import (
+from workings.disentangling.dsprites_file import fetch_dsprites as fetch_dsprites
+from workings.disentangling.dsprites_file import load_dsprites_npz as load_dsprites_npz
+from workings.disentangling.dsprites_renderer import (
     FACTOR_NAMES,
     FACTOR_SIZES,
     N_BYTES,
@@ -19,8 +21,6 @@ from workings.disentangling.dsprites import (
     packed_dsprites,
     unpack_images,
 )
-from workings.disentangling.dsprites_file import fetch_dsprites as fetch_dsprites
-from workings.disentangling.dsprites_file import load_dsprites_npz as load_dsprites_npz
 from workings.disentangling.factor_grid import draw_factors
 
 
@@ -150,7 +150,7 @@ def factor_values(classes: torch.Tensor) -> torch.Tensor:
     """Values (..., 5) float64 of factor classes (..., 5): shape 0, 1, 2; scale 0.5 + 0.1 k, in [0.5, 1];
     orientation 2 pi r / 39, in [0, 2 pi], both ends included; positions i / 31, in [0, 1].
 
-    Raises as :func:`workings.disentangling.dsprites.as_classes`.
+    Raises as :func:`workings.disentangling.dsprites_renderer.as_classes`.
     """
     shape, scale, turn, i, j = as_classes(classes).double().unbind(-1)
     return torch.stack([shape, 0.5 + 0.1 * scale, 2 * math.pi * turn / 39, i / 31, j / 31], dim=-1)

@@ -18,7 +18,14 @@ import numpy as np
 import torch
 
 from workings import paths
-from workings.disentangling.dsprites import FACTOR_SIZES, N_BYTES, N_IMAGES, SIZE, dsprites_classes, dsprites_index
+from workings.disentangling.dsprites_renderer import (
+    FACTOR_SIZES,
+    N_BYTES,
+    N_IMAGES,
+    SIZE,
+    dsprites_classes,
+    dsprites_index,
+)
 from workings.runs import fetch, locks
 
 FILE_NAME = "dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz"

@@ -57,7 +57,7 @@ def channel_posterior(rates: torch.Tensor, f: torch.Tensor) -> tuple[torch.Tenso
 
 
 class FactorChannel(nn.Module):
-    """K parallel Gaussian channels, one a factor, which share ``capacity`` nats: ``r = C softmax(a)``.
+    """K parallel Gaussian channels, one per factor, which share ``capacity`` nats: ``r = C softmax(a)``.
 
     ``z_k = sqrt(1 - e^(-2 r_k)) f_k + e^(-r_k) eps_k``. For a factor of mean 0 and variance 1, ``z_k`` has
     variance 1 and the KL to N(0, 1) has mean exactly ``r_k``. Only the logits ``a`` (K,) are learned;
@@ -77,14 +77,14 @@ class FactorChannel(nn.Module):
 
     @property
     def rates(self) -> torch.Tensor:
-        """Nats a factor, (K,), at least 0, sum ``capacity``; differentiable in ``logits``."""
+        """Nats per factor, (K,), at least 0, sum ``capacity``; differentiable in ``logits``."""
         return self.capacity * torch.softmax(self.logits, dim=0)
 
     def posterior(self, f: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean and log-variance of ``z`` given standardised factors ``f`` (B, K), each (B, K)."""
         check_tensor(f, "f")
         if f.ndim != 2 or f.shape[1] != self.n_factors:
-            raise ValueError(f"f must be (B, {self.n_factors}), got {tuple(f.shape)}; one column a factor.")
+            raise ValueError(f"f must be (B, {self.n_factors}), got {tuple(f.shape)}; one column per factor.")
         return channel_posterior(self.rates, f)
 
     def forward(self, f: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

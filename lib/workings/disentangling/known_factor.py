@@ -1,6 +1,6 @@
-"""The known-factor experiment: give a decoder the true factors through noise and see what it buys first.
+"""The known-factor experiment: give a decoder the true factors through noise and measure which gets capacity first.
 
-Burgess et al., arXiv 1804.03599, Figure 3, replace the encoder by one noisy channel a factor. Here the channel
+Burgess et al., arXiv 1804.03599, Figure 3, replace the encoder by one noisy channel per factor. Here the channel
 is :class:`FactorChannel`, whose rates sum to the capacity at every step, so nothing has to be enforced by a penalty.
 """
 
@@ -17,7 +17,7 @@ from torch import nn
 from workings.checks import as_float, as_int
 from workings.disentangling.factor_channel import FactorChannel
 from workings.disentangling.objectives import bernoulli_nll, capacity_schedule
-from workings.disentangling.training import Pictures, _Recorder
+from workings.disentangling.training import Pictures, WindowMeans
 from workings.training import ShuffledBatches, fit
 
 
@@ -34,10 +34,10 @@ class KnownFactorModel(nn.Module):
         return self.decoder(self.channel(f, generator))
 
 
-class Purchases(NamedTuple):
-    """What was bought during training, one row a window of steps, float64 on the CPU.
+class RateHistory(NamedTuple):
+    """How the rates grew during training, one row per window of steps, float64 on the CPU.
 
-    ``capacity`` (T,) nats in all; ``rates`` (T, K) nats a factor, with sum ``capacity``; ``nll`` (T,) nats an image.
+    ``capacity`` (T,) nats in all; ``rates`` (T, K) nats per factor, with sum ``capacity``; ``nll`` (T,) nats per image.
     Each is the mean over the window. ``kept``: copies of the model as it was at the steps asked for.
     """
 
@@ -65,7 +65,7 @@ def train_known_factor(
     checkpoint: str | Path | None = None,
     checkpoint_every: int = 1000,
     progress: bool = False,
-) -> Purchases:
+) -> RateHistory:
     """Train decoder and rates in place while the capacity rises from 0 to ``c_max`` nats over ``rising`` steps.
 
     Minimises the mean Bernoulli NLL of ``pictures`` (N, C, H, W) given their standardised ``factors`` (N, K); Adam at
@@ -79,7 +79,7 @@ def train_known_factor(
     """
     steps, window = as_int(steps, "steps", minimum=1), as_int(window, "window", minimum=1)
     if factors.ndim != 2 or len(factors) != len(pictures):
-        raise ValueError(f"factors must be ({len(pictures)}, K), a row a picture, got {tuple(factors.shape)}.")
+        raise ValueError(f"factors must be ({len(pictures)}, K), one row per picture, got {tuple(factors.shape)}.")
     kept_steps = [as_int(step, "a step of keep_at", minimum=1, maximum=steps) for step in keep_at]
     if kept_steps != sorted(set(kept_steps)):
         raise ValueError(f"keep_at must increase, got {kept_steps}.")
@@ -93,7 +93,7 @@ def train_known_factor(
         "steps": steps, "seed": seed, "batch": batch, "window": window, "c_max": float(c_max), "rising": rising,
         "learn_rates": learn_rates,
     }  # fmt: skip
-    recorder = _Recorder(window, steps, checkpoint, settings)
+    recorder = WindowMeans(window, steps, checkpoint, settings)
     kept: list[KnownFactorModel] = []
 
     def batches(step: int) -> tuple[int, torch.Tensor, torch.Tensor]:
@@ -123,21 +123,21 @@ def train_known_factor(
         progress=progress, settings=settings,
     )  # fmt: skip
     history = recorder.history()
-    return Purchases(history.kl.sum(dim=1), history.kl, history.nll, kept)
+    return RateHistory(history.kl.sum(dim=1), history.kl, history.nll, kept)
 
 
-def switch_on(purchases: Purchases, threshold: float = 0.3) -> list[float]:
+def onset_capacity(run: RateHistory, threshold: float = 0.3) -> list[float]:
     """Capacity in nats at which each factor's rate first exceeds ``threshold`` nats, for good; ``inf`` if it never does.
 
     "For good": from there to the end of training the rate stays above. A list of K floats.
     """
     threshold = as_float(threshold, "threshold", minimum=0.0)
-    if purchases.rates.dim() != 2 or purchases.capacity.shape != purchases.rates.shape[:1]:
-        shapes = f"{tuple(purchases.rates.shape)} and {tuple(purchases.capacity.shape)}"
+    if run.rates.dim() != 2 or run.capacity.shape != run.rates.shape[:1]:
+        shapes = f"{tuple(run.rates.shape)} and {tuple(run.capacity.shape)}"
         raise ValueError(f"rates must be (T, K) and capacity (T,), got {shapes}.")
-    below = purchases.rates <= threshold  # (T, K)
-    places = []
+    below = run.rates <= threshold  # (T, K)
+    onsets = []
     for column in below.T:
         last = int(column.nonzero()[-1]) if column.any() else -1
-        places.append(float(purchases.capacity[last + 1]) if last + 1 < len(column) else float("inf"))
-    return places
+        onsets.append(float(run.capacity[last + 1]) if last + 1 < len(column) else float("inf"))
+    return onsets

@@ -12,7 +12,7 @@ from workings.seeding import generator
 
 
 class LinearVAEs(NamedTuple):
-    """Trained linear VAEs, R of them: ``kl`` (R, K) mean nats a latent, largest first, and ``encoder`` (R, K, K).
+    """Trained linear VAEs, R of them: ``kl`` (R, K) mean nats per latent, largest first, and ``encoder`` (R, K, K).
 
     Row k of an encoder is the direction that latent k reads, in the order of ``kl``.
     """

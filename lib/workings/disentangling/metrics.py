@@ -1,6 +1,6 @@
 """How disentangled is a code? Active latents, correlations, mutual information and the beta-VAE score.
 
-Codes are (N, M), one row an observation and one column a latent; factors are (N, K) classes. Tensors on any
+Codes are (N, M), one row per observation and one column per latent; factors are (N, K) classes. Tensors on any
 device and numpy arrays are accepted; results are numpy arrays or floats, computed in float64.
 """
 

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from workings.checks import as_generator, as_int, check_tensor
-from workings.disentangling.layers import Doubling, Halving, run_stack
+from workings.disentangling.layers import Downsample, Upsample, run_stack
 from workings.seeding import fresh
 
 ImageSize = int | tuple[int, int, int]
@@ -84,7 +84,7 @@ class ConvEncoder(nn.Module):
     ):
         super().__init__()
         self.latent_dim, self.shape, side = _geometry(latent_dim, img_channels, size, channels)
-        self.convs = nn.ModuleList(Halving(a, b) for a, b in itertools.pairwise([self.shape[0], *channels]))
+        self.convs = nn.ModuleList(Downsample(a, b) for a, b in itertools.pairwise([self.shape[0], *channels]))
         self.fast = True
         self.linears = _linears([channels[-1] * side * side, *hidden, 2 * self.latent_dim])
 
@@ -115,7 +115,7 @@ class ConvDecoder(nn.Module):
         self.latent_dim, self.shape, side = _geometry(latent_dim, img_channels, size, channels)
         self.start = (channels[-1], side, side)
         self.linears = _linears([self.latent_dim, *reversed(hidden), math.prod(self.start)])
-        self.convs = nn.ModuleList(Doubling(a, b) for a, b in itertools.pairwise([*reversed(channels), self.shape[0]]))
+        self.convs = nn.ModuleList(Upsample(a, b) for a, b in itertools.pairwise([*reversed(channels), self.shape[0]]))
         self.fast = True
 
     def forward(self, z: torch.Tensor) -> torch.Tensor:
@@ -249,6 +249,18 @@ def mlp_vae(size: ImageSize, latent_dim: int, hidden: Sequence[int] = (256, 256)
     return _drawn(
         lambda: VAE(MLPEncoder(size, latent_dim, hidden), MLPDecoder(size, latent_dim, hidden[::-1])), generator
     )
+
+
+def he_vae(size: ImageSize, latent_dim: int, hidden: Sequence[int], source: torch.Generator) -> VAE:
+    """An :func:`mlp_vae` with weights of variance ``2 / inputs``, which keeps a ReLU network's signal from fading.
+
+    The library's own start has a sixth of that variance. He et al., arXiv 1502.01852.
+    """
+    model = mlp_vae(size, latent_dim, hidden, generator=source)
+    with torch.no_grad():
+        for linear in (*model.encoder.linears, *model.decoder.linears):
+            linear.weight.mul_(math.sqrt(6.0))
+    return model
 
 
 def _drawn(make: Callable[[], VAE], generator: torch.Generator) -> VAE:

@@ -13,7 +13,7 @@ from workings.checks import as_float, as_int, check_tensor, values_hidden
 
 
 def gaussian_kl(mu: torch.Tensor, logvar: torch.Tensor) -> torch.Tensor:
-    """KL of ``N(mu, exp(logvar))`` to ``N(0, 1)``, one value a latent: ``(mu^2 + e^logvar - logvar - 1) / 2``.
+    """KL of ``N(mu, exp(logvar))`` to ``N(0, 1)``, one value per latent: ``(mu^2 + e^logvar - logvar - 1) / 2``.
 
     ``mu`` and ``logvar`` (B, M) to (B, M) nats, each at least 0; zero iff ``mu = 0`` and ``logvar = 0``.
     Sum over the last axis for the KL of the whole code. Raises ``ValueError`` when the shapes differ.
@@ -26,7 +26,7 @@ def gaussian_kl(mu: torch.Tensor, logvar: torch.Tensor) -> torch.Tensor:
 def kl_diag_gaussians(
     mu1: torch.Tensor, logvar1: torch.Tensor, mu2: torch.Tensor, logvar2: torch.Tensor
 ) -> torch.Tensor:
-    """``KL(N(mu1, e^logvar1) || N(mu2, e^logvar2))``, one value a latent.
+    """``KL(N(mu1, e^logvar1) || N(mu2, e^logvar2))``, one value per latent.
 
     ``((mu1 - mu2)^2 e^-logvar2 + e^(logvar1 - logvar2) - (logvar1 - logvar2) - 1) / 2``, (B, M) each to
     (B, M) nats. Not symmetric. With ``mu2 = logvar2 = 0`` it is :func:`gaussian_kl`. Raises
@@ -40,7 +40,7 @@ def kl_diag_gaussians(
 
 
 def bernoulli_nll(logits: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    """``-log p(x)`` of independent Bernoulli pixels: ``sum_i softplus(l_i) - x_i l_i``, in nats an image.
+    """``-log p(x)`` of independent Bernoulli pixels: ``sum_i softplus(l_i) - x_i l_i``, in nats per image.
 
     ``logits`` and ``x`` (B, ...) to (B,). ``x`` in [0, 1]; for grey values between, this is the
     cross-entropy, whose smallest value is the entropy of ``x`` and not 0. Raises ``ValueError`` for
@@ -158,5 +158,5 @@ def _fit_together(nll: torch.Tensor, kl: torch.Tensor) -> None:
     if kl.ndim != 2 or nll.ndim != 1 or len(nll) != len(kl) or len(nll) == 0:
         raise ValueError(
             f"nll must be (B,) and kl (B, M) with B >= 1, got {tuple(nll.shape)} and {tuple(kl.shape)}; "
-            "pass one likelihood an image and one KL an image and latent, not yet averaged."
+            "pass one likelihood per image and one KL per image and latent, not yet averaged."
         )

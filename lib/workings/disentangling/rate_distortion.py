@@ -1,4 +1,4 @@
-"""Closed forms of the rate-distortion problem that a beta-VAE solves: which factors are bought first.
+"""Closed forms of the rate-distortion problem that a beta-VAE solves: which factors get capacity first.
 
 For independent Gaussian factors and squared error the answer is reverse water-filling; a linear
 beta-VAE walks along the same curve, with ``beta`` as the water level. Rates are in nats.
@@ -6,7 +6,7 @@ beta-VAE walks along the same curve, with ``beta`` as the water level. Rates are
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +14,7 @@ import torch
 
 from workings.checks import as_finite_array, as_float, as_int, check_tensor
 from workings.disentangling.factor_channel import standardise
+from workings.disentangling.objectives import pixel_entropy
 
 
 class WaterFilling(NamedTuple):
@@ -87,6 +88,36 @@ def linear_beta_vae_optimum(eigvals: Any, beta: float) -> LinearOptimum:
     return LinearOptimum(gaussian_rate(eigvals, beta), post_var, active)
 
 
+class FactorVariances(NamedTuple):
+    """Two variances per factor (K,), summed over pixels: of the mean picture when only the factor is known (``alone``),
+    and of the picture when only the factor moves (``moving``)."""
+
+    alone: np.ndarray
+    moving: np.ndarray
+
+
+def factor_variances(images: torch.Tensor, sizes: Sequence[int]) -> FactorVariances:
+    """How much each factor of a grid moves the picture; ``images`` (N, ...) in grid order, ``N = prod(sizes)``, last fastest.
+
+    ``alone``: ``sum_pixels Var_k E[x | f_k]``, the first-order effect. ``moving``: ``sum_pixels E Var[x | all but f_k]``,
+    the total effect. They agree iff the factors' effects add up; otherwise ``alone`` is smaller. All combinations are
+    equally likely, variances are the population's. Sobol's indices times the total variance.
+
+    Raises ``ValueError`` when the number of images is not the product of ``sizes``.
+    """
+    sizes = [as_int(size, "a size", minimum=1) for size in sizes]
+    if len(images) != np.prod(sizes):
+        raise ValueError(f"images must be all {np.prod(sizes)} combinations of sizes {sizes}, got {len(images)}.")
+    grid = images.flatten(1).unflatten(0, sizes)
+    alone, moving = [], []
+    for k in range(len(sizes)):
+        others = [axis for axis in range(len(sizes)) if axis != k]
+        given = grid.mean(dim=others) if others else grid
+        alone.append(float(given.double().var(dim=0, unbiased=False).sum()))
+        moving.append(float(grid.var(dim=k, unbiased=False).sum(dim=-1).double().mean()))
+    return FactorVariances(np.array(alone), np.array(moving))
+
+
 def _variances(values: np.ndarray, name: str) -> np.ndarray:
     if (values < 0.0).any():
         raise ValueError(f"{name} must be at least 0, got {values.min():g}; pass variances, not deviations.")
@@ -122,8 +153,7 @@ def shuffled_code_nll(pictures: torch.Tensor, rates: Iterable[float], order: tor
         z, share = _codes(rate)
         log_density = -((z[:, None] - share**0.5 * points) ** 2) / (2 * (1 - share))  # (Z, n), up to a constant
         density = log_density.exp().mean(1) / (2 * np.pi * (1 - share)) ** 0.5
-        mean = (torch.softmax(log_density, dim=1) @ flat).clamp(0, 1)  # (Z, pixels)
-        entropy = -(torch.xlogy(mean, mean) + torch.xlogy(1 - mean, 1 - mean)).sum(1)
+        entropy = pixel_entropy((torch.softmax(log_density, dim=1) @ flat).clamp(0, 1))  # (Z,), of the mean picture
         found.append(float((density * entropy).sum() * (z[1] - z[0])))
     return torch.tensor(found, dtype=torch.float64)
 

@@ -12,7 +12,8 @@ from typing import NamedTuple
 import torch
 
 from workings.checks import as_int
-from workings.disentangling.dsprites import (
+from workings.disentangling.dsprites_data import factor_values, sub_grid
+from workings.disentangling.dsprites_renderer import (
     FACTOR_NAMES,
     FACTOR_SIZES,
     SIZE,
@@ -20,7 +21,6 @@ from workings.disentangling.dsprites import (
     packed_dsprites,
     unpack_images,
 )
-from workings.disentangling.dsprites_data import factor_values, sub_grid
 from workings.disentangling.factor_grid import FactorGrid
 
 

@@ -34,10 +34,10 @@ class Pictures(Protocol):
 
 
 class History(NamedTuple):
-    """Training as seen from its batches, one row a window of steps, on the CPU in float64.
+    """Training as seen from its batches, one row per window of steps, on the CPU in float64.
 
-    ``steps`` (T,) steps done at the end of the window; ``nll`` (T,) mean nats an image, with sampled
-    codes; ``kl`` (T, M) mean nats an image and latent.
+    ``steps`` (T,) steps done at the end of the window; ``nll`` (T,) mean nats per image, with sampled
+    codes; ``kl`` (T, M) mean nats per image and latent.
     """
 
     steps: torch.Tensor
@@ -105,7 +105,7 @@ def train_vae(
 ) -> History:
     """Train ``model`` in place on Bernoulli ``pictures`` (N, C, H, W) in [0, 1] and return what it recorded.
 
-    A step takes the next ``batch`` of a shuffled epoch, draws one code an image and minimises
+    A step takes the next ``batch`` of a shuffled epoch, draws one code per image and minimises
     ``objective(nll, kl, step)`` with ``nll`` (batch,) and ``kl`` (batch, M). ``optimiser`` defaults to Adam at
     5e-4. Everything random follows from ``seed``. With a ``checkpoint`` the run resumes from it, bit for bit
     on a CPU with the same threads; the history is kept beside it, in ``<checkpoint>.history.jsonl``, and starts
@@ -121,7 +121,7 @@ def train_vae(
     order = ShuffledBatches(len(pictures), min(batch, len(pictures)), seed)
     take = pictures.__getitem__ if isinstance(pictures, torch.Tensor) else pictures.images
     settings = {"steps": steps, "seed": seed, "batch": batch, "window": window, **_named(objective)}
-    recorder = _Recorder(window, steps, checkpoint, settings)
+    recorder = WindowMeans(window, steps, checkpoint, settings)
 
     def batches(step: int) -> tuple[int, torch.Tensor]:
         return step, take(order(step))
@@ -143,24 +143,36 @@ def train_vae(
     return recorder.history()
 
 
-class _Recorder:
-    """Window means of NLL and KL; written beside the checkpoint, so that a resumed run has all of them."""
+class WindowMeans:
+    """Means of the NLL and of each latent's nats over windows of steps, of one training or of several side by side.
 
-    def __init__(self, window: int, steps: int, checkpoint: str | Path | None, settings: dict[str, int]):
-        self.window, self.steps = window, steps
+    ``add`` once and ``close`` once per step. With a ``checkpoint`` the means are written beside it as they are made, in
+    ``<checkpoint>.history.jsonl`` under ``settings``, so that a resumed run has all of them.
+    """
+
+    def __init__(
+        self,
+        window: int,
+        steps: int,
+        checkpoint: str | Path | None = None,
+        settings: dict | None = None,
+    ):
+        self.window, self.steps = as_int(window, "window", minimum=1), steps
         if checkpoint is not None and not Path(checkpoint).exists():  # its history belongs to a run that is gone
             Path(f"{checkpoint}.history.jsonl").unlink(missing_ok=True)
-        self.store = None if checkpoint is None else Store(Path(f"{checkpoint}.history.jsonl"), settings)
-        self.rows: dict[int, list[float]] = {}
+        self.store = None if checkpoint is None else Store(Path(f"{checkpoint}.history.jsonl"), settings or {})
+        self.rows: dict[int, list] = {}
         self.sum: torch.Tensor | None = None
         self.count = 0
 
     def add(self, nll: torch.Tensor, kl: torch.Tensor) -> None:
-        row = torch.cat([nll.detach().mean()[None], kl.detach().mean(dim=0)]).double()
+        """Count a step: ``nll`` (..., B) and ``kl`` (..., B, M) in nats; leading dimensions are trainings side by side."""
+        row = torch.cat([nll.detach().mean(dim=-1, keepdim=True), kl.detach().mean(dim=-2)], dim=-1).double()
         self.sum = row if self.sum is None else self.sum + row
         self.count += 1
 
-    def close(self, step: int, loss: torch.Tensor) -> None:
+    def close(self, step: int, loss: torch.Tensor | None = None) -> None:
+        """End ``step`` (from 0), and the window if it is its last; takes what ``fit`` gives to ``on_step``."""
         done = step + 1
         if done % self.window and done != self.steps:
             return
@@ -171,12 +183,17 @@ class _Recorder:
         elif not self.store.done(str(done)):
             self.store.put(str(done), row)
 
-    def history(self) -> History:
+    def table(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Steps done at the end of each window (T,), and the means (T, ..., 1 + M), NLL first, in float64."""
         ends = range(self.window, self.steps + self.window, self.window)
         steps = [min(end, self.steps) for end in ends]
         rows = [self.rows[s] if self.store is None else self.store.get(str(s)) for s in steps]
-        table = torch.tensor(rows, dtype=torch.float64)
-        return History(torch.tensor(steps), table[:, 0], table[:, 1:])
+        return torch.tensor(steps), torch.tensor(rows, dtype=torch.float64)
+
+    def history(self) -> History:
+        """The :class:`History` of a single training."""
+        steps, table = self.table()
+        return History(steps, table[:, 0], table[:, 1:])
 
 
 def target(history: History, c_min: float, c_max: float, rising: int) -> torch.Tensor:

@@ -13,7 +13,7 @@ Decoder = Callable[[torch.Tensor], torch.Tensor]
 
 
 def traversal_grid(decode: Decoder, z0: torch.Tensor, dims: Sequence[int], values: Any) -> torch.Tensor:
-    """One row a latent in ``dims``, one column a value: (len(dims), T, ...).
+    """One row per latent in ``dims``, one column per value: (len(dims), T, ...).
 
     Entry (d, t) is ``decode(z)`` for ``z = z0`` except ``z[dims[d]] = values[t]``. ``decode`` maps (B, M) to (B, ...) and
     is called once, without gradients, on all ``len(dims) * T`` codes, in the dtype and on the device of ``z0`` (M,),

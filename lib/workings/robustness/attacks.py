@@ -81,7 +81,7 @@ def eot_gradient(
     ``loss_fn(x)`` (or ``loss_fn(x, generator)`` when a generator is given) returns one loss per example
     (B,), drawing afresh on each call. Gradients are averaged, not logits or losses: the mean is
     that of ``d loss / dx``. The variance is the unbiased one of a single sample, entry by entry.
-    NaN entries of a sample count as 0 and are counted. Averaging removes noise, never a bias of the
+    NaN entries of a sample count as 0 and are counted. Averaging removes noise, not a bias of the
     backward rule. Athalye et al., arXiv 1707.07397.
     """
     samples = as_int(samples, "samples", minimum=1)
@@ -210,7 +210,7 @@ def pgd_linf(
     ``random_start`` begins at a uniform point of the ball, from ``generator``. NaN gradients count as 0.
     ``on_step(t, x')`` sees every iterate, from t = 1.
 
-    Nothing is stopped early on a success: one lucky pass of a random network proves nothing.
+    The attack does not stop when an image is misread: one lucky pass of a random network proves nothing.
     Raises ``ValueError`` for ``eps < 0``, ``step < 0`` or a reversed box.
     """
     _check_box(x, eps, clip)
@@ -248,7 +248,8 @@ def random_search_linf(
 ) -> torch.Tensor:
     """The best of ``tries`` random corners of the ball by ``score_fn(x', y)`` (B,), example by example; shape of ``x``.
 
-    No gradient is used: if it beats a gradient attack, the gradient was masked. ``x`` itself is the first try.
+    No gradient is used. If it beats an attack by gradients, those gradients are poor. ``x`` itself is the first try, and the draws come
+    from ``generator``. Raises ``ValueError`` for ``eps < 0``, ``tries < 0`` or a reversed box.
     """
     _check_box(x, eps, clip)
     with torch.no_grad():  # the scores of a trainable network would keep the graph of every try alive
@@ -300,7 +301,7 @@ def spsa_gradient(
 
     Simultaneous perturbation (SPSA): each of ``pairs`` pairs of passes evaluates the network at ``x + width u`` and
     ``x - width u`` with random signs ``u``, and ``g = mean of (L(x + width u) - L(x - width u)) u / (2 width)``. A random network
-    draws fresh masks in every pass. No backward rule enters, so ``g`` can judge all of them: its mean is the gradient of the
+    draws fresh masks in every pass. No backward rule enters, so ``g`` can serve as reference for all of them: its mean is the gradient of the
     expected loss up to terms of order ``width^2`` (third derivatives). ``u`` is drawn from ``generator`` on the device of ``x``;
     at most about ``chunk`` images go through the network at once. Points ``x +- width u`` may leave the box of pixels.
 

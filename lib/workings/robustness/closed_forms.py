@@ -1,6 +1,6 @@
 """What Stochastic Activation Pruning does to one map on average, in closed form.
 
-Notation of the paper and of this module: ``h`` (B, ...) activations, one example a row; ``a`` their
+Notation of the paper and of this module: ``h`` (B, ...) activations, one example per row; ``a`` their
 number in one example; ``p_j = |h_j| / sum_k |h_k|``; ``r`` draws with replacement; ``N`` the counts,
 Multinomial(r, p); ``q_j = P(N_j >= 1)``. Source of the method: Dhillon et al., ICLR 2018,
 arXiv 1803.01442, Section 3 and Algorithm 1; the moments follow from the multinomial law.
@@ -96,7 +96,7 @@ def _check_probabilities(p: torch.Tensor) -> torch.Tensor:
     if not isinstance(p, torch.Tensor) or not p.dtype.is_floating_point:
         raise TypeError(f"p must be a floating-point torch tensor, got {getattr(p, 'dtype', type(p).__name__)}.")
     if p.numel():
-        low, high = (float(v) for v in p.aminmax())
+        low, high = (float(v) for v in p.detach().aminmax())
         if not (low >= 0.0 and high <= 1.0):
             raise ValueError(f"p must be in [0, 1], got values from {low} to {high}; normalise with sap_probabilities.")
     return p

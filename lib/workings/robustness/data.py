@@ -1,4 +1,4 @@
-"""The part's images as tensors: scikit-learn's digits and CIFAR-10, and random crops of a whole batch at once."""
+"""Images as tensors: scikit-learn's digits and CIFAR-10, and random crops of a whole batch at once."""
 
 from __future__ import annotations
 

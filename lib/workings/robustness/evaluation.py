@@ -42,7 +42,7 @@ def mc_predict(model: nn.Module, x: torch.Tensor, samples: int) -> torch.Tensor:
 def robust_accuracies(model: nn.Module, x: torch.Tensor, y: torch.Tensor, samples: int) -> dict[str, Accuracy]:
     """Accuracy of a random network on ``x`` (B, ...) with labels ``y`` (B,), by every rule, from the same passes.
 
-    - ``"single"``: share of correct passes, mean over examples: what one query meets;
+    - ``"single"``: share of correct passes, mean over examples: the accuracy of one query;
     - ``"mean-softmax"``: the argmax of the mean softmax is right: the paper's prediction;
     - ``"all"``: right in every pass; ``"any"``: right in at least one.
 

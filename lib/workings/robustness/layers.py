@@ -18,7 +18,7 @@ ACTIVATIONS = (nn.ReLU, nn.LeakyReLU)
 
 
 class PruningLayer(nn.Module):
-    """A random layer that is on in training *and* evaluation mode: this is no dropout.
+    """A random layer that is on in training *and* evaluation mode, unlike ``nn.Dropout``.
 
     ``fraction=None`` or ``enabled=False`` switches it off: the input comes back as the same tensor.
     ``generator`` is where it draws from (``None``: torch's global one); layers may share one.
@@ -80,6 +80,16 @@ class MatchedDropout(PruningLayer):
         with torch.no_grad():
             keep = kept_share(h, self.fraction)
         return matched_dropout(h, keep, self.generator)
+
+
+class TestTimeDropout(PruningLayer):
+    """Dropout that stays on at test time: each activation is kept with chance ``fraction`` and divided by it."""
+
+    __test__ = False  # not a test, whatever its name begins with
+
+    def prune(self, h: torch.Tensor) -> torch.Tensor:
+        """See :func:`~workings.robustness.sap.matched_dropout`; ``backward`` is always ``"mask"``."""
+        return matched_dropout(h, self.fraction, self.generator)
 
 
 class Pruned(nn.Sequential):

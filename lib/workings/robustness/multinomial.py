@@ -2,7 +2,7 @@
 
 ``torch.multinomial(p, r, replacement=True)`` makes ``r`` searches in a table of ``a`` entries, lists
 every draw and stops at ``2**24`` categories. Pruning needs only the set of drawn neurons. Here that
-set costs one exponential variate a neuron, whatever ``r`` is.
+set costs one exponential variate per neuron, whatever ``r`` is.
 
 Why it is exact. Give neuron ``j`` its own Poisson process of rate ``p_j`` and watch all until time
 ``L``. The number of events ``N`` is Poisson(``L``), and given ``N = n`` the counts are
@@ -30,8 +30,8 @@ import torch
 
 from workings.checks import as_int
 
-_FEW = 256  # below this many draws a row, or an eighth of the categories, draw one by one
-_MARGIN = 2.0  # standard deviations of N kept below the budget
+_FEW = 256  # below this many draws per row, or an eighth of the categories, draw one by one
+_MARGIN = 2.0  # L stays this many standard deviations of N below the draws that are wanted
 _PIECE = 32.0
 _CPU_CELLS = 2**17  # float64 entries handled at a time: 1 MiB stays in the cache
 _GPU_CELLS = 2**26
@@ -44,7 +44,7 @@ def multinomial_occupancy(p: torch.Tensor, draws: int, generator: torch.Generato
     independent. An all-zero row has nothing drawn. The law is that of ``N >= 1`` for
     ``N ~ Multinomial(draws, p)``, dependence between categories included; see the module's proof.
     The result is on ``p``'s device; ``generator`` must be on the same device. Time and memory do
-    not grow with ``draws`` (but for about ``2 sqrt(draws)`` single draws a row).
+    not grow with ``draws`` (except for about ``2 sqrt(draws)`` single draws per row).
 
     Raises ``ValueError`` for weights that are negative or not finite, another shape, or ``draws < 0``.
     """
@@ -84,10 +84,10 @@ def _draw_rows(p: torch.Tensor, draws: int, generator: torch.Generator | None, c
         todo = (missing >= many).nonzero().squeeze(1)
         if len(todo) == 0:
             break
-        budget = missing[todo].double()
-        level = budget - _MARGIN * budget.sqrt()  # L
+        wanted = missing[todo].double()
+        level = wanted - _MARGIN * wanted.sqrt()  # L
         found, number = (_all_events if counts else _first_events)(p[todo].mul_(level[:, None]), generator)
-        kept = number <= budget
+        kept = number <= wanted
         drawn[todo[kept]] += found[kept]
         missing[todo[kept]] -= number[kept].long()
     return _draw_one_by_one(p, missing, drawn, generator)
@@ -126,7 +126,7 @@ def _poisson(mean: torch.Tensor, generator: torch.Generator | None) -> torch.Ten
 def _draw_one_by_one(
     p: torch.Tensor, missing: torch.Tensor, drawn: torch.Tensor, generator: torch.Generator | None
 ) -> torch.Tensor:
-    """Add ``missing`` (R,) inverse-CDF draws a row to ``drawn`` (R, a), in place."""
+    """Add ``missing`` (R,) inverse-CDF draws per row to ``drawn`` (R, a), in place."""
     categories, most = p.shape[1], int(missing.max())
     if most == 0:
         return drawn

@@ -63,8 +63,9 @@ def stochastic_activation_pruning(
 
     ``backward`` chooses what the backward pass multiplies an incoming gradient ``g`` with:
 
-    - ``"mask"``: ``g * m``, mask and scale as constants (the official operator; mean ``g``, noisy);
-    - ``"identity"``: ``g`` itself (straight-through, BPDA; no noise);
+    - ``"mask"``: ``g * m``, mask and scale as constants (the official operator; noisy, with mean ``g`` if ``g`` does not depend
+      on the mask);
+    - ``"identity"``: ``g`` itself (straight-through, BPDA; adds no noise of its own);
     - ``"pathwise"``: what automatic differentiation through ``1/q(p(h))`` gives for the drawn set
       (mean ``J^T g``, see :func:`~workings.robustness.closed_forms.pathwise_jacobian`; biased).
 
@@ -88,8 +89,8 @@ def matched_dropout(h: torch.Tensor, keep: float | torch.Tensor, generator: torc
     """Inverted dropout: each entry kept with probability ``keep`` and divided by it; shape and dtype of ``h``.
 
     ``keep`` in (0, 1] is one number or one per example (B,); :func:`kept_share` gives the share that
-    SAP keeps. The mask is a constant of the backward pass. The fair baseline for SAP: as much
-    pruning, blind to the size of the activations.
+    SAP keeps. The mask is a constant of the backward pass. The baseline for SAP: as many activations are kept, whatever
+    their size. Raises ``ValueError`` for another shape of ``keep`` or a value outside (0, 1].
     """
     flat = flat_map(h)
     share = torch.as_tensor(keep, dtype=flat.dtype, device=flat.device)

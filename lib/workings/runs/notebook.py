@@ -55,7 +55,13 @@ def run(
         try:
             with isolation.environment(**variables):
                 papermill.execute_notebook(
-                    source, target, parameters, cwd=script.parent, kernel_name="python3", progress_bar=True
+                    source,
+                    target,
+                    parameters,
+                    cwd=script.parent,
+                    kernel_name="python3",
+                    language="python",
+                    progress_bar=True,
                 )
         except papermill.PapermillExecutionError as error:
             if error.ename == OutOfMemory.__name__:

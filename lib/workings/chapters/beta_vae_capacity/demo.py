@@ -1,8 +1,4 @@
-"""The chapter `beta_vae_capacity`: its sizes and the experiments of its demo.
-
-Four of them, from exact to trained: a linear VAE in closed form, a code with its order shuffled, the
-known-factor channel, and small VAEs on squares and on blobs.
-"""
+"""The experiments of the demo of `beta_vae_capacity`: the known-factor channel, and small VAEs on squares and on blobs."""
 
 from __future__ import annotations
 
@@ -13,58 +9,69 @@ import numpy as np
 import torch
 
 from workings.chapters.beta_vae_capacity.settings import FACTORS, Settings
+from workings.disentangling.blobs import blob_images
 from workings.disentangling.dsprites_data import factor_values
+from workings.disentangling.ensembles import Fitted, Job, train_known_factor_ensemble, train_many, train_vae_ensemble
+from workings.disentangling.evaluation import Evaluation, evaluate_vae
 from workings.disentangling.factor_channel import FactorChannel, standardise
-from workings.disentangling.known_factor import KnownFactorModel, Purchases
-from workings.disentangling.many_vaes import Job, train_many
-from workings.disentangling.metrics import latent_factor_correlation
-from workings.disentangling.networks import VAE, MLPDecoder, initialise, mlp_vae, reparameterise
-from workings.disentangling.objectives import bernoulli_nll, gaussian_kl
+from workings.disentangling.known_factor import KnownFactorModel, RateHistory
+from workings.disentangling.networks import VAE, MLPDecoder, initialise, mlp_vae
+from workings.disentangling.objectives import gaussian_kl
+from workings.disentangling.rate_distortion import FactorVariances, factor_variances
 from workings.disentangling.sprites16 import SmallSprites, small_sprites
-from workings.disentangling.stacked_known_factors import train_known_factor_stack
-from workings.disentangling.stacked_vaes import Fitted, train_stack
 from workings.disentangling.training import annealed_capacity, fixed_beta
 from workings.runs.parallel import two_at_a_time
 from workings.seeding import generator
 
-_COLUMNS = [3, 4, 1, 0, 2]  # the same in the order of dSprites
+_COLUMNS = [3, 4, 1, 0, 2]  # FACTORS in the order of dSprites
 
 
 class FactorData(NamedTuple):
-    """Sprites for the known-factor channel: ``images`` (N, 1, 16, 16), ``factors`` (N, 5) standardised, ``values`` (N, 5)."""
+    """Sprites for the known-factor channel: ``images`` (N, 1, 16, 16), ``factors`` (N, 5) standardised, ``values`` (N, 5).
+
+    ``grid`` (3, 6, 10, 16, 16, 256) holds all pictures they are drawn from, by shape, scale, orientation, x and y.
+    """
 
     images: torch.Tensor
     factors: torch.Tensor
     values: torch.Tensor
+    grid: torch.Tensor
 
 
 def factor_data(settings: Settings) -> FactorData:
     """A random subset of the even sub-grid, all shapes; columns in the order of :data:`FACTORS`."""
-    data = _some(small_sprites(None, None, range(0, 40, 4)), settings.sprites, "sprites")
+    everything = small_sprites(None, None, range(0, 40, 4))
+    data = _random_subset(everything, settings.sprites, "sprites")
     values = factor_values(data.classes)[:, _COLUMNS]
-    return FactorData(data.images, standardise(values.float()), values)
+    grid = everything.images.flatten(1).unflatten(0, everything.grid().sizes)
+    return FactorData(data.images, standardise(values.float()), values, grid)
 
 
-def factor_purchases(data: FactorData, settings: Settings) -> dict[str, list[Purchases]]:
+def sprite_variances(data: FactorData) -> FactorVariances:
+    """The two variances of each factor over the whole grid, in the order of :data:`FACTORS`."""
+    found = factor_variances(data.grid.flatten(0, 4), data.grid.shape[:5])
+    return FactorVariances(found.alone[_COLUMNS], found.moving[_COLUMNS])
+
+
+def known_factor_runs(data: FactorData, settings: Settings) -> dict[str, list[RateHistory]]:
     """The known-factor experiment over the seeds, with learned rates ("learned") and, for comparison, equal ones ("equal").
 
     The learned runs keep models, one at each of ``settings.factor_stops``.
     """
-    stops = [_step_at(c, 0.0, settings.factor_c_max, settings.factor_rising) for c in settings.factor_stops]
 
-    def work(kind: str) -> list[Purchases]:
+    def work(kind: str) -> list[RateHistory]:
         decoders = [
             initialise(
                 MLPDecoder(16, len(FACTORS), (settings.factor_hidden,) * 2), generator(seed, "capacity", "decoder")
             )
             for seed in settings.seeds
         ]
-        return train_known_factor_stack(
+        return train_known_factor_ensemble(
             [KnownFactorModel(FactorChannel(len(FACTORS)), decoder) for decoder in decoders], settings.seeds,
             data.factors, data.images, settings.factor_steps, c_max=settings.factor_c_max,
             rising=settings.factor_rising, batch=settings.batch, learning_rate=settings.learning_rate,
             learn_rates=kind == "learned", window=_window(settings.factor_steps),
-            keep_at=stops if kind == "learned" else (),
+            keep_at=settings.factor_stop_steps if kind == "learned" else (),
         )  # fmt: skip
 
     kinds = ("learned", "equal")
@@ -73,75 +80,38 @@ def factor_purchases(data: FactorData, settings: Settings) -> dict[str, list[Pur
 
 def squares(settings: Settings) -> SmallSprites:
     """A random subset of the squares of the even sub-grid: six scales, ten orientations, 16 x 16 positions."""
-    return _some(small_sprites(0, None, range(0, 40, 4)), settings.squares, "squares")
+    return _random_subset(small_sprites(0, None, range(0, 40, 4)), settings.squares, "squares")
+
+
+def square_start(seed: int, settings: Settings) -> VAE:
+    """The untrained VAE for squares of ``seed``."""
+    return mlp_vae(16, settings.latents, (settings.vae_hidden,) * 2, generator=generator(seed, "capacity", "vae"))
 
 
 def square_vaes(images: torch.Tensor, settings: Settings) -> dict[str, list[Fitted]]:
-    """VAEs on squares, four kinds of training from the same starts, each over the seeds.
+    """VAEs on squares, four kinds of training from the same starts with the same number of steps, each over the seeds.
 
-    "annealed": the target rises from ``c_min`` to ``c_max`` nats, held with ``gamma``; "heavy": the same with
-    ``heavy_gamma``; "beta = 1" and so on: a fixed price of each of ``betas``. The annealed ones keep copies at ``vae_stops``.
+    "gamma = 10" and "gamma = 1000": the target rises from ``c_min`` to ``c_max`` nats, held with that weight (the names
+    follow the settings); the former keeps copies at ``vae_stops``. "beta = 1" and "beta = 4": a fixed weight.
     """
     annealed = lambda gamma: annealed_capacity(gamma, settings.c_max, settings.vae_rising, settings.c_min)
-    stops = [_step_at(c, settings.c_min, settings.c_max, settings.vae_rising) for c in settings.vae_stops[:-1]]
-    plans = {
-        "annealed": (annealed(settings.gamma), settings.vae_steps, [*stops, settings.vae_steps]),
-        "heavy": (annealed(settings.heavy_gamma), settings.vae_steps, []),
-    } | {f"beta = {beta:g}": (fixed_beta(beta), settings.beta_steps, []) for beta in settings.betas}
+    objectives = {f"gamma = {gamma:g}": annealed(gamma) for gamma in (settings.gamma, settings.paper_gamma)}
+    objectives |= {f"beta = {beta:g}": fixed_beta(beta) for beta in settings.betas}
 
     def work(name: str) -> list[Fitted]:
-        objective, steps, keep_at = plans[name]
-        models = [
-            mlp_vae(16, settings.latents, (settings.vae_hidden,) * 2, generator=generator(seed, "capacity", "vae"))
-            for seed in settings.seeds
-        ]
-        return train_stack(
-            models, settings.seeds, images, objective, steps, batch=settings.batch, window=_window(steps),
-            learning_rate=settings.learning_rate, keep_at=keep_at,
+        return train_vae_ensemble(
+            [square_start(seed, settings) for seed in settings.seeds], settings.seeds, images, objectives[name],
+            settings.vae_steps, batch=settings.batch, window=_window(settings.vae_steps),
+            learning_rate=settings.learning_rate,
+            keep_at=settings.vae_stop_steps if name == f"gamma = {settings.gamma:g}" else (),
         )  # fmt: skip
 
-    return dict(zip(plans, two_at_a_time(work, plans), strict=True))
+    return dict(zip(objectives, two_at_a_time(work, objectives), strict=True))
 
 
-class Measured(NamedTuple):
-    """Nats an image of a trained VAE: ``kl`` (M,) a latent, ``nll`` with sampled codes, ``nll_mean`` with posterior means.
-
-    ``corr`` (M, K): |Pearson| of every posterior mean with every factor given.
-    """
-
-    kl: torch.Tensor
-    nll: float
-    nll_mean: float
-    corr: torch.Tensor
-
-    def matched(self, least: float = 0.9) -> bool:
-        """Whether every factor has a latent of its own with |corr| above ``least``."""
-        best, latent = self.corr.max(dim=0)
-        return bool((best > least).all()) and len(set(latent.tolist())) == len(latent)
-
-
-@torch.no_grad()
-def measure(model: VAE, images: torch.Tensor, factors: torch.Tensor, seed: int) -> Measured:
-    """What the chapter reads of ``model`` on ``images`` (N, 1, H, W) with ``factors`` (N, K)."""
-    mu, logvar = model.encode(images)
-    z = reparameterise(mu, logvar, generator(seed, "capacity", "measure"))
-    nll, nll_mean = (float(bernoulli_nll(model.decode(code), images).mean()) for code in (z, mu))
-    corr = torch.as_tensor(latent_factor_correlation(mu, factors)).abs()
-    return Measured(gaussian_kl(mu, logvar).double().mean(dim=0), nll, nll_mean, corr)
-
-
-def pixel_entropy(images: torch.Tensor) -> float:
-    """Mean entropy of the pixels of grey ``images``, nats an image: the least value their NLL can take."""
-    x = images.double()
-    return -float((torch.xlogy(x, x) + torch.xlogy(1 - x, 1 - x)).sum() / len(x))
-
-
-def blob_images(position: torch.Tensor, width: float = 1.5) -> torch.Tensor:
-    """Gaussian blobs (N, 1, 16, 16) with peak 1 at ``position`` (N, 2), (x, y) in [0, 1], which stay 3 pixels off the rim."""
-    pixel = torch.arange(16) + 0.5
-    centre = 16 * (0.2 + 0.6 * position)
-    profile = torch.exp(-((pixel - centre[..., None]) ** 2) / (2 * width**2))  # (N, 2, 16)
-    return (profile[:, 1, :, None] * profile[:, 0, None, :])[:, None]
+def evaluate(model: VAE, images: torch.Tensor, factors: torch.Tensor, seed: int) -> Evaluation:
+    """:func:`evaluate_vae` with the noise of ``seed``."""
+    return evaluate_vae(model, images, factors, generator(seed, "capacity", "measure"))
 
 
 def blob_data(settings: Settings, height: float = 1.0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -157,6 +127,28 @@ def blob_vaes(images: torch.Tensor, beta: float, seeds: Sequence[int], settings:
         [Job(images, beta, seed) for seed in seeds], settings.blob_steps, latent_dim=settings.latents,
         hidden=(settings.blob_hidden,) * 2, batch=settings.batch, group=(len(seeds) + 1) // 2,
     )  # fmt: skip
+
+
+class BlobRuns(NamedTuple):
+    """VAEs on blobs of one kind: over which part of its range y moves (``height``), the ``models``, what they do."""
+
+    height: float
+    beta: float
+    models: list[VAE]
+    evaluations: list[Evaluation]
+
+
+def blob_runs(settings: Settings) -> dict[str, BlobRuns]:
+    """VAEs on blobs: "low" and "high" beta with y free, and "narrow", the high beta with y in a third of its range."""
+    low, high = settings.betas
+    found = {}
+    for name, beta, height in (("low", low, 1.0), ("high", high, 1.0), ("narrow", high, 0.33)):
+        seeds = settings.blob_seeds[: 5 if name == "narrow" else None]
+        images, position = blob_data(settings, height)
+        models = blob_vaes(images, beta, seeds, settings)
+        evaluations = [evaluate(model, images, position, seed) for seed, model in zip(seeds, models, strict=True)]
+        found[name] = BlobRuns(height, beta, models, evaluations)
+    return found
 
 
 @torch.no_grad()
@@ -179,16 +171,11 @@ def tiled(pictures: torch.Tensor, gap: int = 1) -> np.ndarray:
     return sheet
 
 
-def _some(data: SmallSprites, count: int, name: str) -> SmallSprites:
+def _random_subset(data: SmallSprites, count: int, name: str) -> SmallSprites:
     order = torch.randperm(len(data.images), generator=generator(0, "capacity", name))
     return data.select(order[:count])
 
 
-def _step_at(capacity: float, c_min: float, c_max: float, rising: int) -> int:
-    """The first step at which the target has reached ``capacity``."""
-    return max(1, int(np.ceil((capacity - c_min) / (c_max - c_min) * rising)))
-
-
 def _window(steps: int) -> int:
-    """About forty windows a run."""
+    """About forty windows per run."""
     return max(1, steps // 40)

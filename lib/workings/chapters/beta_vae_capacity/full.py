@@ -16,7 +16,7 @@ from workings.chapters.sprite_runs import Run, Sized, measure, train, trained
 from workings.disentangling.dsprites_data import DSprites, factor_values, sub_grid
 from workings.disentangling.dsprites_file import FILE_NAME, load_dsprites_npz
 from workings.disentangling.factor_channel import FactorChannel, standardise
-from workings.disentangling.known_factor import KnownFactorModel, Purchases, switch_on, train_known_factor
+from workings.disentangling.known_factor import KnownFactorModel, RateHistory, onset_capacity, train_known_factor
 from workings.disentangling.networks import BurgessDecoder, initialise
 from workings.disentangling.objectives import capacity_schedule
 from workings.disentangling.training import on_target
@@ -84,6 +84,17 @@ def _short_runs() -> tuple[Run, ...]:
 
 
 @Settings.needs.guard
+def run(settings: FullSettings, data_root: str | Path | None = None) -> dict[str, list[dict[str, Any]]]:
+    """The whole full tier: tables "runs" (one row per VAE), "known" (per known-factor run) and "curves" (per window).
+
+    ``data_root``: the folder of the published dSprites file; without it the sprites are drawn here.
+    """
+    sprites = load(settings, data_root)
+    runs = run_table(settings, sprites)
+    known, curves = known_factor_table(settings, sprites)
+    return {"runs": runs, "known": known, "curves": curves}
+
+
 def load(settings: FullSettings, data_root: str | Path | None = None) -> DSprites:
     """dSprites on the settings' device: the published file where ``data_root`` holds it, else drawn here."""
     if settings.grid is not None:
@@ -103,22 +114,21 @@ def _live() -> bool:
     return not os.environ.get("WORKINGS_QUIET")
 
 
-@Settings.needs.guard
 def run_table(settings: FullSettings, sprites: DSprites, place: Path | None = None) -> list[dict[str, Any]]:
-    """One flat row a run: its settings and what was measured. Trains what is missing, measures what is not stored."""
+    """One flat row per run: its settings and what was measured. Trains what is missing, measures what is not stored."""
     place = place or folder()
     points = dict(zip(("n_train", "n_eval"), settings.score_points, strict=True))
     store = Store(place / f"capacity-measured-{settings.images}-{len(sprites)}.jsonl", points)
-    for run in progress(settings.runs, "VAEs", total=len(settings.runs)):
-        if store.done(run.name):
+    for job in progress(settings.runs, "VAEs", total=len(settings.runs)):
+        if store.done(job.name):
             continue
-        history = train(run, sprites, place, device=settings.device, progress=_live())
-        found = measure(run, trained(run, place, settings.device), sprites, n_images=settings.images, **points)
-        kept = on_target(history, 0.0, run.c_max, run.rising) if run.rule == "capacity" else None
+        history = train(job, sprites, place, device=settings.device, progress=_live())
+        found = measure(job, trained(job, place, settings.device), sprites, n_images=settings.images, **points)
+        kept = on_target(history, 0.0, job.c_max, job.rising) if job.rule == "capacity" else None
         store.put(
-            run.name,
+            job.name,
             _flat(found)
-            | {"on_target": kept, "images": len(sprites), "device": settings.device, "c_end": _last_target(run)},
+            | {"on_target": kept, "images": len(sprites), "device": settings.device, "c_end": _last_target(job)},
         )
     return [store.get(run.name) for run in settings.runs]
 
@@ -140,31 +150,30 @@ def _flat(found: dict[str, Any]) -> dict[str, Any]:
     return row
 
 
-@Settings.needs.guard
 def known_factor_table(
     settings: FullSettings, sprites: DSprites, place: Path | None = None
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Two tables of the known-factor runs: a row a seed with the switch-on capacities, and a row a window with the rates."""
+    """Two tables of the known-factor runs: one row per seed with the onset capacities, one per window with the rates."""
     place = place or folder()
     values = factor_values(sprites.classes)[:, [3, 4, 1, 0, 2]]
     factors = standardise(values.float()).to(settings.device)
-    starts, curves = [], []
+    known, curves = [], []
     for seed in progress(settings.factor_seeds, "known factors", total=len(settings.factor_seeds)):
-        bought = _known_factor(settings, sprites, factors, seed, place)
+        run = _known_factor(settings, sprites, factors, seed, place)
         about = {"seed": seed, "size": settings.size, "steps": settings.factor_steps, "images": len(sprites)}
-        on = dict(zip(FACTORS, switch_on(bought), strict=True))
-        starts.append(
-            about | {f: (None if c == float("inf") else c) for f, c in on.items()} | {"ordered": in_order(bought)}
+        onsets = dict(zip(FACTORS, onset_capacity(run), strict=True))
+        known.append(
+            about | {f: (None if c == float("inf") else c) for f, c in onsets.items()} | {"ordered": in_order(run)}
         )
-        for capacity, rates, nll in zip(bought.capacity, bought.rates, bought.nll, strict=True):
+        for capacity, rates, nll in zip(run.capacity, run.rates, run.nll, strict=True):
             row = {"seed": seed, "capacity": float(capacity), "nll": float(nll)}
             curves.append(row | dict(zip(FACTORS, rates.tolist(), strict=True)))
-    return starts, curves
+    return known, curves
 
 
 def _known_factor(
     settings: FullSettings, sprites: DSprites, factors: torch.Tensor, seed: int, place: Path
-) -> Purchases:
+) -> RateHistory:
     """One known-factor training, resumed from or kept in ``place``; forty windows, checkpoints between them."""
     size, steps = settings.size, settings.factor_steps
     decoder = initialise(
@@ -180,15 +189,19 @@ def _known_factor(
     )  # fmt: skip
 
 
-def in_order(bought: Purchases) -> bool:
-    """Whether x and y were both switched on before scale, scale before shape, shape before orientation."""
-    x, y, scale, shape, orientation = switch_on(bought)
+def in_order(run: RateHistory) -> bool:
+    """Whether x and y both had their onset before scale, scale before shape, shape before orientation."""
+    x, y, scale, shape, orientation = onset_capacity(run)
     return max(x, y) < scale < shape < orientation
 
 
-def full_values(rows: list[dict[str, Any]], starts: list[dict[str, Any]]) -> dict[str, int | bool]:
-    """What the ledger's full tier reads of the two tables, by claim: of the annealed runs, those of gamma 1000 that
-    reached their last target (a run stopped at 5 of 25 nats is shown in the table and tests neither claim)."""
+def claim_values(tables: dict[str, list[dict[str, Any]]]) -> dict[str, int | bool]:
+    """What the ledger's full tier reads of the tables "runs" and "known", by claim.
+
+    Of the annealed runs it takes those of gamma 1000 that reached their last target; a run that stopped at 5 of 25 nats
+    is shown in the table and tests neither claim.
+    """
+    rows = tables["runs"]
     pick = lambda rule, strength: [row for row in rows if (row["rule"], row["strength"]) == (rule, strength)]
     annealed = [row for row in pick("capacity", 1000.0) if row["c_end"] == row["c_max"]]
     beta4 = pick("beta", 4.0)
@@ -197,4 +210,4 @@ def full_values(rows: list[dict[str, Any]], starts: list[dict[str, Any]]) -> dic
     mean = lambda group, key: sum(row[key] for row in group) / len(group)
     sharper = mean(beta4, "nll_sampled") - mean(annealed, "nll_sampled") > 2.0
     as_good = mean(annealed, "score") >= mean(beta4, "score") - 0.02
-    return {"cap-2": all(row["ordered"] for row in starts), "cap-3": sum(good), "cap-4": sharper and as_good}
+    return {"cap-2": all(row["ordered"] for row in tables["known"]), "cap-3": sum(good), "cap-4": sharper and as_good}

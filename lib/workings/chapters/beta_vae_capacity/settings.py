@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
 from workings.runs.needs import Needs
 from workings.runs.tiers import Tiered
 
-FACTORS = ("x", "y", "scale", "shape", "orientation")  # the order of this chapter: as they are bought
+FACTORS = ("x", "y", "scale", "shape", "orientation")  # the order of this chapter: that in which they get capacity
 
 
 @dataclass(frozen=True)
@@ -30,9 +31,8 @@ class Settings(Tiered):
     c_max: float = 12.0
     vae_steps: int = 1600
     vae_stops: tuple[float, ...] = (4.0, 8.0, 12.0)
-    beta_steps: int = 900
     betas: tuple[float, float] = (1.0, 4.0)
-    heavy_gamma: float = 1000.0
+    paper_gamma: float = 1000.0
     blobs: int = 4000
     blob_hidden: int = 64
     blob_steps: int = 1000
@@ -46,6 +46,17 @@ class Settings(Tiered):
         settings=("full.FullSettings",),
         lower={"factor_batch": "sprites of a known-factor step", "images": "sprites that a VAE is measured on"},
     )
+
+    @property
+    def factor_stop_steps(self) -> list[int]:
+        """The steps at which the known-factor channel's capacity has reached each of ``factor_stops``."""
+        return [_first_step(c, 0.0, self.factor_c_max, self.factor_rising) for c in self.factor_stops]
+
+    @property
+    def vae_stop_steps(self) -> list[int]:
+        """The steps at which the VAE's target has reached each of ``vae_stops``; the last is the end of training."""
+        steps = [_first_step(c, self.c_min, self.c_max, self.vae_rising) for c in self.vae_stops[:-1]]
+        return [*steps, self.vae_steps]
 
     @property
     def factor_rising(self) -> int:
@@ -66,7 +77,11 @@ class Settings(Tiered):
         """The demo's sizes; ``dry_run`` makes every training a few steps."""
         if dry_run:
             return cls(
-                sprites=300, factor_steps=60, squares=300, vae_steps=20, beta_steps=10, blobs=200,
-                blob_steps=5, batch=16,
+                sprites=300, factor_steps=60, squares=300, vae_steps=20, blobs=200, blob_steps=5, batch=16,
             )  # fmt: skip
         return cls()
+
+
+def _first_step(capacity: float, c_min: float, c_max: float, rising: int) -> int:
+    """The first step at which a target that rises from ``c_min`` to ``c_max`` over ``rising`` steps has reached ``capacity``."""
+    return max(1, math.ceil((capacity - c_min) / (c_max - c_min) * rising))

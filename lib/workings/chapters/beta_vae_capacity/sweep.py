@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import torch
 
-from workings.chapters.beta_vae_capacity.demo import measure, squares
+from workings.chapters.beta_vae_capacity.demo import squares
 from workings.chapters.beta_vae_capacity.settings import Settings
 from workings.checks import as_float, as_int
 from workings.disentangling.dsprites_data import factor_values
+from workings.disentangling.evaluation import evaluate_vae
 from workings.disentangling.networks import mlp_vae
 from workings.disentangling.training import annealed_capacity, on_target, train_vae
 from workings.seeding import generator
@@ -20,7 +21,7 @@ def sweep_point(
 ) -> dict[str, float]:
     """What a VAE on squares has learnt when its target has risen from 1 to ``c_max`` nats, held with weight ``gamma``.
 
-    ``kl``: nats through the code; ``nll`` with sampled codes and ``nll_mean`` with posterior means, nats an image;
+    ``kl``: nats through the code; ``nll`` with sampled codes and ``nll_mean`` with posterior means, nats per image;
     ``on_target``: share of the training within half a nat of the target; ``corr``: the best |correlation| of a latent with scale,
     x and y, mean of the three; ``matched`` is 1 where each has a latent of its own above 0.9. About 4 s on one core.
     """
@@ -39,12 +40,13 @@ def sweep_point(
         seed=seed, batch=settings.batch, window=max(1, settings.vae_steps // 40),
         optimiser=torch.optim.Adam(model.parameters(), lr=settings.learning_rate, fused=True),
     )  # fmt: skip
-    found = measure(model.eval(), data.images, factor_values(data.classes)[:, [1, 3, 4]], seed)
+    noise = generator(seed, "capacity", "measure")
+    found = evaluate_vae(model.eval(), data.images, factor_values(data.classes)[:, [1, 3, 4]], noise)
     return {
         "kl": float(found.kl.sum()),
         "nll": found.nll,
         "nll_mean": found.nll_mean,
         "on_target": on_target(history, *plan),
         "corr": float(found.corr.amax(dim=0).mean()),
-        "matched": float(found.matched()),
+        "matched": float(found.one_latent_each()),
     }

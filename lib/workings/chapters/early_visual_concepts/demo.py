@@ -15,10 +15,10 @@ import torch
 
 from workings.chapters.early_visual_concepts.settings import HOLD_OUT_BETAS, SAMPLINGS, Settings
 from workings.checks import as_int, one_of
-from workings.disentangling.dsprites import render_dsprites
 from workings.disentangling.dsprites_data import sub_grid
+from workings.disentangling.dsprites_renderer import render_dsprites
+from workings.disentangling.ensembles import Job
 from workings.disentangling.factor_grid import FactorGrid
-from workings.disentangling.many_vaes import Job
 from workings.disentangling.metrics import (
     active_units,
     beta_vae_score,

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from workings.disentangling.many_vaes import Job, he_vae, train_many
-from workings.disentangling.networks import VAE
+from workings.disentangling.ensembles import Job, train_many
+from workings.disentangling.networks import VAE, he_vae
 from workings.runs.needs import Needs
 from workings.runs.tiers import Tiered
 from workings.seeding import generator
@@ -41,9 +41,9 @@ class Settings(Tiered):
     n_eval: int = 300
     dry_run: bool = False
     needs: ClassVar[Needs] = Needs(
-        paper="twelve trainings of 300,000 steps on 737,280 sprites, fully connected and convolutional, and 39 trainings of 50,000 steps on parts of them",
+        paper="twelve trainings of 300,000 steps on 737,280 sprites, fully connected and convolutional, and 75 trainings of 50,000 steps on parts of them",
         gpu="one CUDA GPU with about 4 GB (an estimate: no run on a GPU is recorded)",
-        shortened="twelve trainings of 30,000 steps and 18 of 10,000",
+        shortened="twelve trainings of 30,000 steps and 21 of 10,000",
         settings=("full.FullSettings",),
         lower={"batch": "sprites of a training step", "n_images": "sprites that a network is measured on"},
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from workings.chapters.early_visual_concepts.demo import latent_statistics
 from workings.chapters.early_visual_concepts.settings import Settings
 from workings.checks import as_float, as_int
-from workings.disentangling.many_vaes import Job
+from workings.disentangling.ensembles import Job
 from workings.disentangling.sprites16 import small_sprites
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from workings.robustness.attacks import attack_gradient, fgsm_step, pgd_linf
 from workings.robustness.cifar import train_adversarial, train_resnet20
 from workings.robustness.data import Split, as_unit_float, balanced_counts, cifar10
 from workings.robustness.evaluation import sample_softmax
-from workings.robustness.layers import insert_dropout
+from workings.robustness.layers import ACTIVATIONS, TestTimeDropout, insert_dropout, insert_pruning
 from workings.robustness.networks import resnet20
 from workings.runs.progress import progress
 from workings.runs.store import Store
@@ -86,47 +86,70 @@ def _measure(samples: torch.Tensor, y: torch.Tensor) -> dict[str, float]:
 
 
 def _jobs(settings: Settings) -> list[tuple[str, str, str]]:
-    """(network, defence, gradient) of every measurement: the attacks by FGSM, then PGD, then the sweep over f."""
+    """(network, defence, attack) of every measurement; :func:`_attacked` says what the attacks are."""
     kinds = [("dense", "dense"), ("SAP-100", "mask"), ("SAP-100", "identity"), ("SAP-100", "dense")]
     jobs = [("", *kind) for kind in kinds]
+    jobs += [("", "SAP-100", "mask, one"), ("", "SAP-100", "mask, many"), ("", "dropout 0.1", "mask")]
     jobs += [("", "dense", "PGD"), ("", "SAP-100", "PGD identity")]
+    jobs += [("", "dense", "steps"), ("", "SAP-100", "steps mask"), ("", "SAP-100", "steps dense")]
     jobs += [("", f"SAP f={f:g}", "none") for f in (0.25, 0.5, 1.0, 2.0)] + [("", "dropout", "none")]
     if settings.adversarial:
         jobs += [("ADV", *kind) for kind in kinds[:2]]
     return jobs
 
 
+def _defended(model: nn.Module, defence: str, backward: str, device: torch.device) -> nn.Module:
+    """``model`` under ``defence``: "dense", "SAP-100", "SAP f=...", "dropout" (as many kept as by SAP-100) or "dropout 0.1"."""
+    masks = torch_generator(0, "dropout", device=device)
+    if defence == "dense":
+        return model
+    if defence == "dropout":
+        return insert_dropout(model, generator=masks)
+    if defence.startswith("dropout"):
+        keep = 1 - float(defence.split()[1])
+        return insert_pruning(model, ACTIVATIONS, lambda: TestTimeDropout(keep, "mask", masks))
+    return with_sap(model, 0, float(defence.partition("=")[2] or 1.0), backward)
+
+
+def _attacked(
+    model: nn.Module, defence: str, attack: str, x: torch.Tensor, y: torch.Tensor, settings: Settings
+) -> Iterator[tuple[int, int, torch.Tensor]]:
+    """(radius in 1/255, masks averaged per gradient, attacked images) for each radius of ``attack``.
+
+    "mask", "identity", "dense": one step with the gradient of the defence under that rule, or of the dense network; "mask, one"
+    and "mask, many" average other numbers of masks. "PGD": ``pgd_steps`` steps on the margin with path 2.5 radii, on SAP by the
+    identity rule with one mask. "steps": the paper's iterative attack, steps of 1/255 and ten masks, Section 4.5. "none": no attack.
+    """
+    if attack == "none":
+        yield 0, 0, x
+        return
+    kind, *rule = attack.replace(",", "").split()
+    if kind in ("PGD", "steps"):
+        backward = rule[0] if rule else "dense"
+        target = model if backward == "dense" else _defended(model, defence, backward, x.device)
+        samples = 1 if backward == "dense" or kind == "PGD" else settings.steps_eot_samples
+        for lam in (1, 2, 4, 8) if kind == "PGD" else (1, 2, 4):
+            eps = lam / 255
+            step, steps = (2.5 * eps / settings.pgd_steps, settings.pgd_steps) if kind == "PGD" else (1 / 255, lam)
+            climb = attack_gradient(target, "margin" if kind == "PGD" else "cross-entropy", samples)
+            yield lam, samples, pgd_linf(climb, x, y, eps, step, steps)
+        return
+    numbers = {"one": 1, "many": settings.most_eot_samples}
+    samples = 1 if kind == "dense" else numbers[rule[0]] if rule else settings.full_eot_samples
+    target = model if kind == "dense" else _defended(model, defence, kind, x.device)
+    grad = gradient(target, x, y, samples)
+    for lam in LAMBDAS if attack == "mask" or defence == "dense" else (1, 2, 4, 8):
+        yield lam, samples, fgsm_step(x, grad, lam / 255)
+
+
 def _run_job(model: nn.Module, defence: str, attack: str, test: Split, settings: Settings) -> list[dict[str, Any]]:
     """The rows of one measurement, one per radius."""
     x, y = as_unit_float(test.images), test.labels
-    eot_samples = 1 if defence == "dense" or attack == "dense" else settings.full_eot_samples
     mc_samples = 1 if defence == "dense" else settings.full_mc_samples
-    if defence == "dropout":
-        victim = insert_dropout(model, generator=torch_generator(0, "dropout", device=x.device))
-    elif defence == "dense":
-        victim = model
-    else:
-        victim = with_sap(model, 0, float(defence.partition("=")[2] or 1.0))
-    if attack == "none":
-        return [{"lambda": 0, "masks": 0, "passes": mc_samples, **_measure(sample_softmax(victim, x, mc_samples), y)}]
-    if attack.startswith("PGD"):
-        eps, eot_samples = 8 / 255, 1
-        target = model if defence == "dense" else with_sap(model, 0, backward="identity")
-        step = 2.5 * eps / settings.pgd_steps
-        adv = pgd_linf(attack_gradient(target, "margin", eot_samples), x, y, eps, step, settings.pgd_steps)
-        found = _measure(sample_softmax(victim, adv, mc_samples), y)
-        return [{"lambda": 8, "masks": eot_samples, "passes": mc_samples, **found}]
-    target = model if attack == "dense" else with_sap(model, 0, backward=attack)
-    grad = gradient(target, x, y, eot_samples)
-    radii = LAMBDAS if attack == "mask" or defence == "dense" else (1, 2, 4, 8)
+    victim = _defended(model, defence, "mask", x.device)
     return [
-        {
-            "lambda": lam,
-            "masks": eot_samples,
-            "passes": mc_samples,
-            **_measure(sample_softmax(victim, fgsm_step(x, grad, lam / 255), mc_samples), y),
-        }
-        for lam in radii
+        {"lambda": lam, "masks": masks, "passes": mc_samples, **_measure(sample_softmax(victim, z, mc_samples), y)}
+        for lam, masks, z in _attacked(model, defence, attack, x, y, settings)
     ]
 
 
@@ -156,7 +179,9 @@ def run(settings: Settings, data_root: str | Path | None = None) -> dict[str, li
             store.put(key, _run_job(models[network], defence, attack, test, settings))
         for row in store.get(key):
             error = float(np.sqrt(row["mean"] * (1 - row["mean"]) / len(test.labels)))
-            steps = settings.pgd_steps if attack.startswith("PGD") else 1
+            steps = (
+                settings.pgd_steps if attack.startswith("PGD") else row["lambda"] if attack.startswith("steps") else 1
+            )
             facts = dict(
                 images=len(test.labels),
                 steps=steps,

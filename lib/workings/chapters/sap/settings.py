@@ -33,6 +33,8 @@ class Settings(Tiered):
     full_images: int = 0
     full_eot_samples: int = 0
     full_mc_samples: int = 0
+    most_eot_samples: int = 0  # the largest number of masks that the attacker averages
+    steps_eot_samples: int = 0  # masks per step of the paper's iterative attack
     pgd_steps: int = 0
     adversarial: bool = False
     device: str = "cpu"
@@ -58,11 +60,27 @@ class Settings(Tiered):
                 prunings=2,
             )  # fmt: skip
             return cls(
-                **small, full_epochs=1, full_images=2, full_eot_samples=2, full_mc_samples=2, pgd_steps=2,
+                **small, full_epochs=1, full_images=2, full_eot_samples=2, full_mc_samples=2, most_eot_samples=3, steps_eot_samples=2, pgd_steps=2,
                 adversarial=True, dry_run=True,
             )  # fmt: skip
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         if device == "cpu":
-            return cls(full_epochs=20, full_images=200, full_eot_samples=20, full_mc_samples=10, pgd_steps=10)
-        sizes = dict(full_epochs=40, full_images=1000, full_eot_samples=100, full_mc_samples=100, pgd_steps=40)
+            return cls(
+                full_epochs=20,
+                full_images=200,
+                full_eot_samples=20,
+                full_mc_samples=10,
+                most_eot_samples=100,
+                steps_eot_samples=10,
+                pgd_steps=10,
+            )
+        sizes = dict(
+            full_epochs=40,
+            full_images=1000,
+            full_eot_samples=100,
+            full_mc_samples=100,
+            most_eot_samples=1000,
+            steps_eot_samples=10,
+            pgd_steps=40,
+        )
         return cls(**sizes, adversarial=True, device=device)

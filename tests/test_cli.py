@@ -1,0 +1,111 @@
+"""The command `workings`: what it says where it cannot do what was asked."""
+
+import subprocess
+import sys
+
+import pytest
+
+from workings import cli, paths
+from workings.runs import checkout, notebook
+
+# Makes a package look as if it were not installed.
+WITHOUT = """
+import importlib.abc, sys
+class Wall(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {missing!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Wall())
+import importlib.util
+find = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *rest: None if name.partition(".")[0] in {missing!r} else find(name, *rest)
+"""
+
+
+def without(missing, code, cwd=None):
+    program = WITHOUT.format(missing=tuple(missing)) + code
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=cwd)
+
+
+@pytest.mark.parametrize(
+    ("missing", "words", "extra"),
+    [
+        ("torch", ["needs", "sap"], "workings[torch]"),
+        ("papermill", ["run", "conformal_set_size", "--tier", "demo"], "workings[full]"),
+        ("jupytext", ["run", "conformal_set_size", "--tier", "demo"], "workings[full]"),
+        ("distributed", ["sweep", "conformal_set_size", "--grid", "seed=0"], "distributed"),
+    ],
+)
+def test_a_missing_package_is_named_with_what_brings_it(missing, words, extra, tmp_path, monkeypatch):
+    monkeypatch.setenv("WORKINGS_RESULTS", str(tmp_path))
+    monkeypatch.setenv("WORKINGS_RUNS", str(tmp_path))
+    done = without([missing], f"from workings import cli\nsys.exit(cli.main({words!r}))")
+    said = done.stderr.strip().splitlines()
+    assert done.returncode == 2 and len(said) == 1, done.stderr
+    assert missing in said[0].lower().replace("pytorch", "torch") and "pip install" in said[0] and extra in said[0]
+
+
+@pytest.mark.parametrize("module", ["robustness.sap", "disentangling.metrics", "language_models.rotary"])
+def test_a_part_without_torch_names_the_extra(module):
+    done = without(["torch"], f"import workings.{module}")
+    assert done.stderr.strip().splitlines()[-1].endswith("not installed: pip install 'workings[torch]'.")
+
+
+def test_the_conformal_part_needs_no_torch():
+    assert without(["torch"], "import workings.uncertainty.set_size").returncode == 0
+
+
+@pytest.fixture
+def installed(monkeypatch, tmp_path):
+    """As if this were the package of an environment, and the caller stood in an empty folder."""
+    monkeypatch.setattr(paths, "checkout_root", lambda: None)
+    monkeypatch.setattr(paths, "claims_root", lambda: checkout_claims)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+checkout_claims = checkout.root() / "claims"
+
+
+def test_an_installed_command_without_a_clone_says_to_clone(installed, capsys):
+    assert cli.main(["run", "conformal_set_size"]) == 2
+    assert "Clone the repository, run `make env-full`" in capsys.readouterr().err
+
+
+def test_an_installed_command_inside_a_clone_names_the_clones_own(installed, capsys, monkeypatch):
+    for name in ("lib/workings/runs", "claims", "notebooks/part"):
+        (installed / name).mkdir(parents=True)
+    monkeypatch.chdir(installed / "notebooks" / "part")
+    assert cli.main(["run", "conformal_set_size"]) == 2
+    assert "you stand in a clone that has" in (said := capsys.readouterr().err) and ".venv/" in said
+
+
+def test_needs_works_without_a_clone(installed, capsys):
+    assert cli.main(["needs", "conformal_set_size"]) == 0
+    assert capsys.readouterr().out.startswith("uncertainty/conformal_set_size\n    Full tier on the CPU")
+    assert cli.main(["needs", "conformal_set_sise"]) == 2
+    assert "did you mean 'conformal_set_size'" in capsys.readouterr().err
+
+
+def test_a_refused_history_is_told_before_a_run(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr("workings.runs.provenance.why_no_commit", lambda root: "git refuses.")
+    monkeypatch.setattr(notebook, "run", lambda *_, **__: tmp_path / "x.ipynb")
+    monkeypatch.setattr(notebook, "closing_line", lambda _: None)
+    assert cli.main(["run", "conformal_set_size", "--tier", "demo"]) == 0
+    assert capsys.readouterr().err == "workings: git refuses.\n"
+
+
+def test_the_runs_folder_is_one_for_all(monkeypatch, tmp_path):
+    monkeypatch.delenv("WORKINGS_RUNS", raising=False)
+    assert paths.runs_root() == checkout.root() / "runs"
+    monkeypatch.setenv("WORKINGS_RUNS", str(tmp_path))
+    assert paths.runs_root() == tmp_path
+    monkeypatch.delenv("WORKINGS_RUNS")
+    monkeypatch.setattr(paths, "checkout_root", lambda: None)
+    assert str(paths.runs_root()) == "runs"
+
+
+def test_help_speaks_to_readers_only():
+    said = cli.build_parser().format_help()
+    assert all(word in said for word in ("list", "run", "needs", "sweep"))
+    assert not any(word in said for word in ("refresh", "stamp", "address", "``"))
