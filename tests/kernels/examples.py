@@ -236,7 +236,7 @@ EXAMPLES: dict[str, Callable[[], Arguments]] = {
     "robustness.layers.SAPLayer": lambda: call(1.0, "mask", g()),
     "robustness.layers.PoissonPruningLayer": lambda: call(2.0, "pathwise", g()),
     "robustness.layers.MatchedDropout": lambda: call(1.0, "mask", g()),
-    "robustness.layers.TestTimeDropout": lambda: call(0.5, g()),
+    "robustness.layers.TestTimeDropout": lambda: call(0.5, "mask", g()),
     "robustness.layers.Pruned": lambda: call(nn.ReLU(), pruning.SAPLayer(1.0, "mask", g())),
     "robustness.layers.insert_pruning": lambda: call(linear_net(), nn.ReLU, lambda: pruning.SAPLayer(1.0)),
     "robustness.layers.insert_sap": lambda: call(linear_net(), generator=g()),
@@ -487,7 +487,7 @@ MODULES: dict[str, Callable[[], tuple[nn.Module, tuple]]] = {
     "robustness.layers.SAPLayer": lambda: (pruning.SAPLayer(1.0, "mask", g()), (normal(2, 9),)),
     "robustness.layers.PoissonPruningLayer": lambda: (pruning.PoissonPruningLayer(2.0, "mask", g()), (normal(2, 9),)),
     "robustness.layers.MatchedDropout": lambda: (pruning.MatchedDropout(1.0, "mask", g()), (normal(2, 9),)),
-    "robustness.layers.TestTimeDropout": lambda: (pruning.TestTimeDropout(0.5, g()), (normal(2, 9),)),
+    "robustness.layers.TestTimeDropout": lambda: (pruning.TestTimeDropout(0.5, "mask", g()), (normal(2, 9),)),
     "robustness.layers.Pruned": lambda: (pruning.Pruned(nn.ReLU(), pruning.SAPLayer(1.0, "mask", g())), (unit(2, 9),)),
     "robustness.networks.PreActivationBlock": lambda: (
         skipped(lambda: robust_networks.PreActivationBlock(2, 4, 2, True, 0.1)), (normal(2, 2, 4, 4),),
