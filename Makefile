@@ -1,6 +1,6 @@
 # Workings. `make help` lists what there is; every target is safe to repeat.
 .DEFAULT_GOAL := help
-.PHONY: help book pdf test check refresh serve bench new links lighthouse colab lock release lint clean need-python env-book env-full env-peers
+.PHONY: help book pdf test check refresh serve bench new links lighthouse colab lock release lint mutants clean need-python env-book env-full env-peers
 
 # The first Python that is new enough; say PYTHON=... to choose another.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
@@ -58,6 +58,10 @@ lint: env-full  ## ruff, for style and for mistakes; import-linter, for who may 
 	@$(FULL) -m ruff check . && $(FULL) -m ruff format --check --quiet . || \
 		{ printf '\nMost of it mends itself: .venv/bin/ruff check --fix . && .venv/bin/ruff format .\n\n'; exit 1; }
 	@said=$$(PYTHONPATH=lib $(dir $(FULL))lint-imports --no-cache) || { printf '%s\n' "$$said"; exit 1; }
+
+mutants: env-full  ## do its tests notice small changes of a kernel? MODULE=lib/workings/PART/FILE.py TESTS="tests/..."
+	@test -n "$(MODULE)" -a -n "$(TESTS)" || { echo 'Say which: make mutants MODULE=lib/workings/language_models/xpos.py TESTS="tests/language_models tests/kernels/test_formulas.py"'; exit 1; }
+	@$(FULL) tools/mutants.py $(MODULE) $(TESTS) $(ARGS)
 
 clean:  ## remove what was built (environments stay)
 	@rm -rf _build book/generated book/assets/vendor

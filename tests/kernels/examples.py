@@ -16,9 +16,9 @@ import torch
 from torch import nn
 
 from workings import seeding
-from workings.disentangling import factor_channel, factor_grid, layers, many_vaes, networks, training
+from workings.disentangling import ensembles, factor_channel, factor_grid, layers, networks, training
 from workings.disentangling.dsprites_data import sub_grid
-from workings.disentangling.known_factor import KnownFactorModel, Purchases
+from workings.disentangling.known_factor import KnownFactorModel, RateHistory
 from workings.language_models import decoder, grammar, lines_task, lora, rotary
 from workings.robustness import bpda, data
 from workings.robustness import layers as pruning
@@ -136,9 +136,9 @@ def history() -> training.History:
     return training.History(torch.tensor([5, 10]), unit(2).double(), unit(2, 3).double())
 
 
-def purchases() -> Purchases:
+def purchases() -> RateHistory:
     rates = torch.tensor([[0.1, 0.2], [0.5, 0.1], [0.9, 0.4]], dtype=torch.float64)
-    return Purchases(rates.sum(dim=1), rates, unit(3).double(), [])
+    return RateHistory(rates.sum(dim=1), rates, unit(3).double(), [])
 
 
 def grid() -> factor_grid.FactorGrid:
@@ -236,6 +236,7 @@ EXAMPLES: dict[str, Callable[[], Arguments]] = {
     "robustness.layers.SAPLayer": lambda: call(1.0, "mask", g()),
     "robustness.layers.PoissonPruningLayer": lambda: call(2.0, "pathwise", g()),
     "robustness.layers.MatchedDropout": lambda: call(1.0, "mask", g()),
+    "robustness.layers.TestTimeDropout": lambda: call(0.5, "mask", g()),
     "robustness.layers.Pruned": lambda: call(nn.ReLU(), pruning.SAPLayer(1.0, "mask", g())),
     "robustness.layers.insert_pruning": lambda: call(linear_net(), nn.ReLU, lambda: pruning.SAPLayer(1.0)),
     "robustness.layers.insert_sap": lambda: call(linear_net(), generator=g()),
@@ -296,16 +297,16 @@ EXAMPLES: dict[str, Callable[[], Arguments]] = {
     "uncertainty.uci.address": lambda: call("wine"),
     "uncertainty.uci.synthetic_table": lambda: call("wine", 4, rng()),
     # disentangling
-    "disentangling.dsprites.dsprites_polygon": lambda: call("heart"),
-    "disentangling.dsprites.dsprites_index": lambda: call(classes()),
-    "disentangling.dsprites.dsprites_classes": lambda: call(torch.tensor([3, 700_000])),
-    "disentangling.dsprites.as_classes": lambda: call(classes()),
-    "disentangling.dsprites.as_integers": lambda: call(torch.tensor([1, 2], dtype=torch.int32), "x"),
-    "disentangling.dsprites.render_sprite": lambda: call("heart", 0.7, 1.0, 0.3, 0.6),
-    "disentangling.dsprites.packed_dsprites": lambda: call(classes()),
-    "disentangling.dsprites.render_dsprites": lambda: call(classes()),
-    "disentangling.dsprites.unpack_images": lambda: call(whole(256, 2, 512).to(torch.uint8)),
-    "disentangling.dsprites.block_average": lambda: call(unit(2, 1, 4, 4), 2),
+    "disentangling.dsprites_renderer.dsprites_polygon": lambda: call("heart"),
+    "disentangling.dsprites_renderer.dsprites_index": lambda: call(classes()),
+    "disentangling.dsprites_renderer.dsprites_classes": lambda: call(torch.tensor([3, 700_000])),
+    "disentangling.dsprites_renderer.as_classes": lambda: call(classes()),
+    "disentangling.dsprites_renderer.as_integers": lambda: call(torch.tensor([1, 2], dtype=torch.int32), "x"),
+    "disentangling.dsprites_renderer.render_sprite": lambda: call("heart", 0.7, 1.0, 0.3, 0.6),
+    "disentangling.dsprites_renderer.packed_dsprites": lambda: call(classes()),
+    "disentangling.dsprites_renderer.render_dsprites": lambda: call(classes()),
+    "disentangling.dsprites_renderer.unpack_images": lambda: call(whole(256, 2, 512).to(torch.uint8)),
+    "disentangling.dsprites_renderer.block_average": lambda: call(unit(2, 1, 4, 4), 2),
     "disentangling.dsprites_data.DSprites": lambda: call(classes=sub_grid(0, [0, 1], 0, 3, 4)),
     "disentangling.dsprites_data.sub_grid": lambda: call(0, [0, 1], 0, 3, 4),
     "disentangling.dsprites_data.factor_values": lambda: call(classes()),
@@ -322,16 +323,16 @@ EXAMPLES: dict[str, Callable[[], Arguments]] = {
     "disentangling.known_factor.train_known_factor": lambda: call(
         known_factor_model(), standard_factors(), pictures(), 2, c_max=1.0, rising=2, seed=0, batch=4
     ),
-    "disentangling.known_factor.switch_on": lambda: call(purchases()),
+    "disentangling.known_factor.onset_capacity": lambda: call(purchases()),
     "disentangling.layers.run_stack": lambda: call(
-        skipped(lambda: nn.ModuleList([layers.Halving(1, 2)])), unit(2, 1, 4, 4), relu_last=True
+        skipped(lambda: nn.ModuleList([layers.Downsample(1, 2)])), unit(2, 1, 4, 4), relu_last=True
     ),
     "disentangling.layers.channels_last": lambda: call(unit(2, 3, 4, 4)),
     "disentangling.layers.sum_of_patches": lambda: call(unit(2, 3, 4, 4), normal(3, 2, 4, 4), normal(2)),
     "disentangling.linear_vae.linear_vaes": lambda: call([2.0, 1.0], [0.5], 3, 0),
-    "disentangling.many_vaes.he_vae": lambda: call(4, 2, (6,), g()),
-    "disentangling.many_vaes.train_many": lambda: call(
-        [many_vaes.Job(pictures(), 1.0, 0)], 2, latent_dim=2, hidden=(6,), batch=4
+    "disentangling.networks.he_vae": lambda: call(4, 2, (6,), g()),
+    "disentangling.ensembles.train_many": lambda: call(
+        [ensembles.Job(pictures(), 1.0, 0)], 2, latent_dim=2, hidden=(6,), batch=4
     ),
     "disentangling.metrics.kl_per_latent": lambda: call(unit(4, 3)),
     "disentangling.metrics.active_units": lambda: call(unit(4, 3)),
@@ -367,15 +368,19 @@ EXAMPLES: dict[str, Callable[[], Arguments]] = {
     "disentangling.rate_distortion.shuffled_code_nll": lambda: call(unit(4, 5), [0.5, 1.0], torch.tensor([2, 0, 3, 1])),
     "disentangling.rate_distortion.channel_information": lambda: call(4, 1.0),
     "disentangling.sprites16.small_sprites": lambda: call(0, [0, 1], 0, stride=16),
-    "disentangling.stacked_known_factors.train_known_factor_stack": lambda: call(
+    "disentangling.ensembles.train_known_factor_ensemble": lambda: call(
         [known_factor_model()], [0], standard_factors(), pictures(), 2, c_max=1.0, rising=2, batch=4
     ),
-    "disentangling.stacked_vaes.train_stack": lambda: call(
+    "disentangling.ensembles.train_vae_ensemble": lambda: call(
         [vae()], [0], pictures(), training.fixed_beta(1.0), 2, batch=4
     ),
-    "disentangling.stacked_vaes.step_noise": lambda: call([0, 1], 3, unit(2, 4)),
-    "disentangling.stacked_vaes.WindowMeans": lambda: call(2, 4),
-    "disentangling.stacks.StackedLinears": lambda: call([vae().encoder.linears, vae().encoder.linears]),
+    "disentangling.ensembles.VAEEnsemble": lambda: call([vae(), vae()]),
+    "disentangling.ensembles.flat_then_linear": lambda: call(0.8),
+    "disentangling.blobs.blob_images": lambda: call(unit(3, 2)),
+    "disentangling.evaluation.evaluate_vae": lambda: call(vae(), pictures(), standard_factors(), g()),
+    "disentangling.rate_distortion.factor_variances": lambda: call(unit(6, 4), (2, 3)),
+    "disentangling.training.WindowMeans": lambda: call(2, 4),
+    "disentangling.ensembles.LinearEnsemble": lambda: call([vae().encoder.linears, vae().encoder.linears]),
     "disentangling.training.fixed_beta": lambda: call(1.0),
     "disentangling.training.annealed_capacity": lambda: call(1.0, 2.0, 10),
     "disentangling.training.train_vae": lambda: call(
@@ -482,6 +487,7 @@ MODULES: dict[str, Callable[[], tuple[nn.Module, tuple]]] = {
     "robustness.layers.SAPLayer": lambda: (pruning.SAPLayer(1.0, "mask", g()), (normal(2, 9),)),
     "robustness.layers.PoissonPruningLayer": lambda: (pruning.PoissonPruningLayer(2.0, "mask", g()), (normal(2, 9),)),
     "robustness.layers.MatchedDropout": lambda: (pruning.MatchedDropout(1.0, "mask", g()), (normal(2, 9),)),
+    "robustness.layers.TestTimeDropout": lambda: (pruning.TestTimeDropout(0.5, "mask", g()), (normal(2, 9),)),
     "robustness.layers.Pruned": lambda: (pruning.Pruned(nn.ReLU(), pruning.SAPLayer(1.0, "mask", g())), (unit(2, 9),)),
     "robustness.networks.PreActivationBlock": lambda: (
         skipped(lambda: robust_networks.PreActivationBlock(2, 4, 2, True, 0.1)), (normal(2, 2, 4, 4),),
@@ -491,8 +497,8 @@ MODULES: dict[str, Callable[[], tuple[nn.Module, tuple]]] = {
         factor_channel.FactorChannel(2, 1.0), (normal(4, 2), g("noise")),
     ),
     "disentangling.known_factor.KnownFactorModel": lambda: (known_factor_model(), (normal(4, 2), g("noise"))),
-    "disentangling.layers.Halving": lambda: (skipped(lambda: layers.Halving(1, 2)), (unit(2, 1, 4, 4),)),
-    "disentangling.layers.Doubling": lambda: (skipped(lambda: layers.Doubling(1, 2)), (unit(2, 1, 4, 4),)),
+    "disentangling.layers.Downsample": lambda: (skipped(lambda: layers.Downsample(1, 2)), (unit(2, 1, 4, 4),)),
+    "disentangling.layers.Upsample": lambda: (skipped(lambda: layers.Upsample(1, 2)), (unit(2, 1, 4, 4),)),
     "disentangling.networks.VAE": lambda: (vae(), (pictures(), g("noise"))),
     "disentangling.networks.ConvEncoder": lambda: (
         skipped(lambda: networks.ConvEncoder(2, size=8, channels=(3, 4), hidden=(5,))), (unit(2, 1, 8, 8),),
@@ -536,8 +542,8 @@ EXCEPTIONS: dict[str, str] = {
     "uncertainty.uci.load_uci": "reads a file; tests/uncertainty/test_uci.py makes one",
     "disentangling.dsprites_file.load_dsprites_npz": "reads the published file of 737,280 images",
     "disentangling.dsprites_file.fetch_dsprites": "needs a network",
-    "disentangling.layers.Halving": DRAWS,
-    "disentangling.layers.Doubling": DRAWS,
+    "disentangling.layers.Downsample": DRAWS,
+    "disentangling.layers.Upsample": DRAWS,
     **{
         f"disentangling.networks.{name}": DRAWS
         for name in (

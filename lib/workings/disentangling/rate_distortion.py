@@ -105,6 +105,7 @@ def factor_variances(images: torch.Tensor, sizes: Sequence[int]) -> FactorVarian
 
     Raises ``ValueError`` when the number of images is not the product of ``sizes``.
     """
+    check_tensor(images, "images")
     sizes = [as_int(size, "a size", minimum=1) for size in sizes]
     if len(images) != np.prod(sizes):
         raise ValueError(f"images must be all {np.prod(sizes)} combinations of sizes {sizes}, got {len(images)}.")

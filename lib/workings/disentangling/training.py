@@ -214,6 +214,7 @@ def target(history: History, c_min: float, c_max: float, rising: int) -> torch.T
 
 def on_target(history: History, c_min: float, c_max: float, rising: int, within: float = 0.5) -> float:
     """Share of windows whose mean KL is less than ``within`` nats from the target, after the first tenth of training."""
-    away = (history.kl.sum(dim=1) - target(history, c_min, c_max, rising)).abs()
+    wanted = target(history, c_min, c_max, rising)
+    away = (history.kl.sum(dim=1) - wanted).abs()
     late = history.steps > 0.1 * history.steps[-1]
     return float((away[late] < within).double().mean())

@@ -1,0 +1,215 @@
+"""Change a kernel in small ways and see whether its tests notice.
+
+    python tools/mutants.py lib/workings/uncertainty/conformal.py tests/uncertainty/test_conformal_rank.py
+
+Each mutant is the module with one change: another operator, comparison or constant, two arguments swapped, a clamp, ``abs``
+or minus sign removed. It is written into a copy of the library in a temporary folder, and the tests given run against that copy
+until the first failure. A mutant that no test notices survives: either a test is missing, or the change makes no difference (the
+line in question is then listed all the same; look at it). Lines that only check arguments or word an error are left out: they
+have tests of their own, and their mutants say little about formulas. ``--sample N`` takes N mutants at random, ``--record``
+adds the score to results/mutants.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import copy
+import datetime
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import scipy.special
+import scipy.stats
+import torch
+
+LOADED = (np, scipy.special, scipy.stats, torch)  # before the forks, so that each of them need not
+ROOT = Path(__file__).resolve().parents[1]
+OPERATORS = {
+    ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.Pow: ast.Mult, ast.FloorDiv: ast.Mult,
+    ast.Mod: ast.FloorDiv, ast.MatMult: ast.Mult, ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd,
+}  # fmt: skip
+COMPARISONS = {
+    ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
+}  # fmt: skip
+CLAMPS = {
+    "clamp",
+    "clamp_",
+    "clip",
+    "abs",
+    "detach",
+    "contiguous",
+    "sign",
+    "neg_",
+    "neg",
+    "sqrt",
+    "square",
+    "log",
+    "exp",
+}
+CHECKS = ("as_", "check_", "one_of", "_check")
+
+
+class Mutant(NamedTuple):
+    """One change: ``line`` of the module, what stood there and what stands there now, and the whole new source."""
+
+    line: int
+    before: str
+    after: str
+    source: str
+
+
+def changes(node: ast.AST) -> Iterator[tuple[ast.AST, ast.AST]]:
+    """Each expression in ``node`` that can be changed, with what replaces it."""
+    if isinstance(node, ast.BinOp) and type(node.op) in OPERATORS:
+        yield node, ast.BinOp(node.left, OPERATORS[type(node.op)](), node.right)
+        if isinstance(node.op, (ast.Mult, ast.Div)):  # one factor lost: 1 / zeta in place of factor / zeta
+            yield node, node.left
+            left = ast.Constant(1) if isinstance(node.op, ast.Div) else None
+            yield node, ast.BinOp(left, node.op, node.right) if left else node.right
+    elif isinstance(node, ast.Compare) and len(node.ops) == 1 and type(node.ops[0]) in COMPARISONS:
+        yield node, ast.Compare(node.left, [COMPARISONS[type(node.ops[0])]()], node.comparators)
+    elif isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.USub, ast.Not)):
+        yield node, node.operand
+    elif isinstance(node, ast.Constant) and type(node.value) in (int, float):
+        yield node, ast.Constant(node.value + 1)
+    elif isinstance(node, ast.Call):
+        if isinstance(node.func, ast.Attribute) and node.func.attr in CLAMPS:
+            module = isinstance(node.func.value, ast.Name) and node.func.value.id in ("np", "torch", "math")
+            if not module or node.args:
+                yield node, node.args[0] if module else node.func.value
+        if len(node.args) >= 2 and not any(isinstance(a, ast.Starred) for a in node.args[:2]):
+            yield node, ast.Call(node.func, [node.args[1], node.args[0], *node.args[2:]], node.keywords)
+
+
+def formulas(tree: ast.Module) -> Iterator[ast.AST]:
+    """The nodes of function bodies, without docstrings, annotations, defaults, checks of arguments, and errors."""
+
+    def visit(node: ast.AST) -> Iterator[ast.AST]:
+        if isinstance(node, (ast.Raise, ast.Assert, ast.arguments, ast.JoinedStr, ast.Subscript, ast.AnnAssign)):
+            return
+        if isinstance(node, ast.If) and all(isinstance(child, ast.Raise) for child in node.body):
+            return
+        if isinstance(node, ast.Call):
+            name = ast.unparse(node.func).rpartition(".")[2]
+            if name.startswith(CHECKS):
+                return
+        yield node
+        for child in ast.iter_child_nodes(node):
+            yield from visit(child)
+
+    for function in ast.walk(tree):
+        if isinstance(function, (ast.FunctionDef, ast.Lambda)) and not getattr(function, "seen", False):
+            for inner in ast.walk(function):
+                inner.seen = True
+            body = function.body if isinstance(function.body, list) else [function.body]
+            for statement in body:
+                if not (isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)):
+                    yield from visit(statement)
+
+
+def mutants(source: str) -> list[Mutant]:
+    """Every mutant of a module's ``source``."""
+    found, seen = [], {ast.unparse(ast.parse(source))}
+    tree = ast.parse(source)
+    for node in list(formulas(tree)):
+        for old, new in changes(node):
+            made = copy.deepcopy(tree, {id(old): ast.copy_location(copy.deepcopy(new), old)})
+            text = ast.unparse(ast.fix_missing_locations(made))
+            if text not in seen:
+                seen.add(text)
+                found.append(Mutant(old.lineno, ast.unparse(old), ast.unparse(new), text))
+    return found
+
+
+def survives(mutant: str, module: Path, tests: list[str], lib: Path, timeout: int) -> bool:
+    """Whether ``tests`` pass with ``mutant`` in the place of ``module`` in the copied library ``lib``.
+
+    The tests run in a fork of this process, which has loaded the large libraries already.
+    """
+    target = lib / module.relative_to(ROOT / "lib")
+    kept = target.read_text()
+    target.write_text(mutant)
+    child = os.fork()
+    if child == 0:
+        signal.alarm(timeout)  # an endless loop ends here, and counts as noticed
+        silent = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(silent, 1)
+        os.dup2(silent, 2)
+        os.chdir(ROOT)
+        sys.dont_write_bytecode = True
+        os.environ["PYTHONPATH"] = os.pathsep.join([str(lib), str(ROOT / "tools")])
+        code = pytest.main(["-q", "-x", "-p", "no:cacheprovider", "-o", f"pythonpath={lib} tests tools", *tests])
+        os._exit(int(code))
+    _, status = os.waitpid(child, 0)
+    target.write_text(kept)
+    return status == 0
+
+
+def score(module: Path, tests: list[str], sample: int | None, seed: int, timeout: int) -> dict:
+    """Run the tests against mutants of ``module``; numbers, and the survivors in words."""
+    every = mutants(module.read_text())
+    chosen = every if sample is None or sample >= len(every) else random.Random(seed).sample(every, sample)
+    with tempfile.TemporaryDirectory() as folder:
+        lib = Path(folder) / "lib"
+        shutil.copytree(ROOT / "lib", lib, ignore=shutil.ignore_patterns("__pycache__"))
+        for name in ("claims", "pyproject.toml"):  # what makes it a checkout
+            source = ROOT / name
+            (shutil.copytree if source.is_dir() else shutil.copy)(source, Path(folder) / name)
+        plain = ast.unparse(ast.parse(module.read_text()))
+        if not survives(plain, module, tests, lib, timeout):
+            raise SystemExit(f"The tests fail on the module as it is: {' '.join(tests)}. Mend that first.")
+        left = [m for m in sorted(chosen, key=lambda m: m.line) if survives(m.source, module, tests, lib, timeout)]
+    return {
+        "tests": tests,
+        "mutants": len(every),
+        "run": len(chosen),
+        "noticed": len(chosen) - len(left),
+        "survivors": [f"line {m.line}: {m.before} -> {m.after}" for m in left],
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("module", type=Path, help="a kernel, such as lib/workings/uncertainty/conformal.py")
+    parser.add_argument("tests", nargs="+", help="test files, or what else pytest takes")
+    parser.add_argument("--sample", type=int, help="how many mutants, drawn at random (default: all)")
+    parser.add_argument("--seed", type=int, default=0, help="of the draw")
+    parser.add_argument(
+        "--timeout", type=int, default=600, help="seconds for one mutant, after which it counts as noticed"
+    )
+    parser.add_argument("--list", action="store_true", help="only list the mutants")
+    parser.add_argument("--record", action="store_true", help="add the score to results/mutants.json")
+    options = parser.parse_args()
+    torch.set_num_threads(1)  # threads do not survive a fork
+    module = options.module.resolve()
+    if options.list:
+        for m in mutants(module.read_text()):
+            print(f"line {m.line}: {m.before} -> {m.after}")
+        return
+    found = score(module, options.tests, options.sample, options.seed, options.timeout)
+    name = module.relative_to(ROOT).as_posix()
+    print(f"{name}: {found['noticed']} of {found['run']} mutants noticed ({found['mutants']} in all)")
+    for survivor in found["survivors"]:
+        print("  survives,", survivor)
+    if options.record:
+        file = ROOT / "results" / "mutants.json"
+        record = json.loads(file.read_text()) if file.is_file() else {}
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=ROOT).stdout.strip()
+        record[name] = {"commit": commit, "date": datetime.datetime.now(datetime.UTC).date().isoformat(), **found}
+        file.write_text(json.dumps(dict(sorted(record.items())), indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
