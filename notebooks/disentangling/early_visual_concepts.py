@@ -106,7 +106,7 @@ from workings.chapters.early_visual_concepts.settings import (
 )
 from workings.disentangling.dsprites import SHAPES, render_dsprites
 from workings.disentangling.dsprites_file import REFERENCE_CRC32
-from workings.disentangling.many_vaes import Job
+from workings.disentangling.ensembles import Job
 from workings.disentangling.metrics import (
     latent_factor_correlation,
     linear_probe,
