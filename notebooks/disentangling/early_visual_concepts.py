@@ -61,12 +61,10 @@ from workings.runs.provenance import environment_line
 print(environment_line())
 
 # %% tags=["parameters"]
-tier = (
-    "demo"  # "full" trains on all of dSprites at 64x64: see "At full scale"
-)
-dry_run = (
-    False  # with "full": a few steps on a few sprites, to see that it works
-)
+# "full" trains on all of dSprites at 64x64: see "At full scale"
+tier = "demo"
+# with "full": a few steps on a few sprites, to see that it works
+dry_run = False
 data_root = None  # folder with the published dSprites file, if you have it
 
 # %% tags=["hide-input"]
@@ -108,7 +106,7 @@ from workings.chapters.early_visual_concepts.settings import (
 )
 from workings.disentangling.dsprites import SHAPES, render_dsprites
 from workings.disentangling.dsprites_file import REFERENCE_CRC32
-from workings.disentangling.many_vaes import Job
+from workings.disentangling.ensembles import Job
 from workings.disentangling.metrics import (
     latent_factor_correlation,
     linear_probe,
