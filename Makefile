@@ -5,6 +5,10 @@
 # The first Python that is new enough; say PYTHON=... to choose another.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	if $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' >/dev/null 2>&1; then echo $$p; break; fi; done)
+# A Python that was named is used, also where another one has made the environment before.
+NAMED := $(if $(filter command environment,$(firstword $(origin PYTHON))),--this-python)
+# These would make Python look in other places than the project's environments.
+unexport PYTHONPATH PYTHONSAFEPATH PYTHONHOME PYTHONSTARTUP
 FULL := .venv/bin/python
 BOOK := .venv-book/bin/python
 
@@ -14,18 +18,11 @@ help:  ## this list
 book: env-book  ## set up the book's tools and compile the book into _build/html
 	@PYTHONPATH=lib $(BOOK) tools/build_book.py
 
-test: env-full book  ## set up everything and run every test
-	@OMP_NUM_THREADS=1 $(FULL) -m pytest -n 2 --dist loadscope tests $(ARGS)
-	@OMP_NUM_THREADS=1 $(FULL) -m pytest --nbval --nbval-current-env --nbval-sanitize-with tests/nbval.cfg \
-		--nbval-cell-timeout 240 notebooks $(ARGS)
+test: env-full  ## set up everything and run every test, in three stages summed up at the end
+	@$(FULL) tools/run_tests.py $(ARGS)
 
 check: env-full lint  ## the tests that a change of one chapter needs (NOTEBOOK=slug); `make test` has all
-	@ls notebooks/*/"$(NOTEBOOK)".py >/dev/null 2>&1 || { echo "Say which chapter: make check NOTEBOOK=conformal_set_size"; exit 1; }
-	@OMP_NUM_THREADS=1 $(FULL) -m pytest -q -n 2 --dist loadscope tests/test_notebooks.py tests/test_dependencies.py \
-		tests/ledger/test_claims.py $(wildcard tests/chapters/test_$(NOTEBOOK)*.py) \
-		$(patsubst notebooks/%,tests/%,$(dir $(wildcard notebooks/*/$(NOTEBOOK).py))) $(ARGS)
-	@OMP_NUM_THREADS=1 $(FULL) -m pytest -q --nbval --nbval-current-env --nbval-sanitize-with tests/nbval.cfg \
-		--nbval-cell-timeout 240 notebooks/*/$(NOTEBOOK).ipynb $(ARGS)
+	@$(FULL) tools/run_tests.py --chapter "$(NOTEBOOK)" $(ARGS)
 
 refresh: env-full  ## re-execute and re-pair what changed (NOTEBOOK=slug for one, ARGS=--force for all)
 	@$(FULL) tools/contribute.py refresh $(NOTEBOOK) $(ARGS)
@@ -34,7 +31,7 @@ pdf: book  ## print the whole book as _build/workings.pdf (needs an installed Ch
 	@$(BOOK) tools/make_pdf.py
 
 serve: book  ## serve the book at http://localhost:8000
-	@$(BOOK) -m http.server --bind 127.0.0.1 --directory _build/html $(or $(PORT),8000)
+	@$(BOOK) tools/serve.py $(or $(PORT),8000)
 
 bench: env-peers  ## time the kernels beside the libraries a reader would pick instead
 	@PYTHONWARNINGS=ignore OMP_NUM_THREADS=1 .venv-peers/bin/python benchmarks/run.py $(ARGS)
@@ -66,8 +63,8 @@ need-python:
 	@test -n "$(PYTHON)" || { printf '\nWorkings needs Python 3.11, 3.12 or 3.13 and found none on the PATH.\nInstall one (python.org, your package manager, or conda), then run the same command again,\nor name it: make book PYTHON=/path/to/python3.11\n\n'; exit 1; }
 
 env-book: need-python
-	@$(PYTHON) tools/env.py book
+	@$(PYTHON) tools/env.py book $(NAMED)
 env-full: need-python
-	@$(PYTHON) tools/env.py full
+	@$(PYTHON) tools/env.py full $(NAMED)
 env-peers: need-python
-	@$(PYTHON) tools/env.py peers
+	@$(PYTHON) tools/env.py peers $(NAMED)

@@ -14,8 +14,9 @@ from refresh import WIDGET_VIEW, read_script
 from workings.runs import checkout
 
 SCRIPTS = checkout.notebook_scripts()
-WITHOUT_FRAMES, WITH_FRAMES = 500_000, 1_200_000
+WITHOUT_FRAMES, WITH_FRAMES = 800_000, 1_400_000
 ABSOLUTE = re.compile(r"(?<![\w.:/])/(?:root|home|work|tmp|usr|opt|Users|content|mnt|var)/[\w.-]+|[A-Z]:\\\\\w+")
+AGREES = "# agrees with the kernel"
 COLAB_TARGET = re.compile(r"https://colab\.research\.google\.com/github/(\S+?)/blob/(\S+?)/(notebooks/\S+?\.ipynb)")
 
 
@@ -121,6 +122,46 @@ def test_cells_are_short_and_the_sizes_come_from_settings(notebook):
     assert max(lengths) <= 30, "a cell over 30 lines is a kernel that has not been written yet"
     tagged = [cell for cell in code_cells(notebook) if "parameters" in cell.metadata.get("tags", [])]
     assert len(tagged) == 1 and 'tier = "demo"' in tagged[0].source
+
+
+def shown(notebook):
+    """Sources of the cells that a reader sees without opening a fold; the parameters cell is not the reader's."""
+    hidden = {"hide-input", "hide-cell", "remove-input", "remove-cell", "parameters"}
+    return [cell.source for cell in code_cells(notebook) if not hidden & set(cell.metadata.get("tags", []))]
+
+
+def test_the_method_stands_on_the_page_and_agrees_with_the_kernel(notebook):
+    cells = [source for source in shown(notebook) if AGREES in source]
+    assert len(cells) >= 3, f"{len(cells)} visible cells write a method and assert that the kernel agrees ({AGREES})"
+    for source in cells:
+        tree = ast.parse(source)
+        asserted = {
+            n
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Assert)
+            for n in range(node.lineno, node.end_lineno + 1)
+        }
+        marked = [n for n, line in enumerate(source.splitlines(), start=1) if AGREES in line]
+        assert asserted.issuperset(marked), f"no assertion where the cell that begins {source[:60]!r} claims agreement"
+        assert written_lines(source) <= 15, f"{written_lines(source)} lines in the cell that begins {source[:60]!r}"
+
+
+def written_lines(source):
+    """Lines of a cell that say something: no import, no empty line."""
+    return own_lines(source) - sum(not line.strip() for line in source.splitlines())
+
+
+def test_visible_code_fits_its_column(notebook):
+    for source in shown(notebook):
+        assert written_lines(source) <= 20, f"a visible cell of {written_lines(source)} lines: {source[:60]!r}"
+        wide = [line for line in source.splitlines() if len(line) > 76]
+        assert not wide, f"cut off at the column's edge: {wide[0]!r}"
+
+
+def test_no_role_of_the_book_shows_raw_outside_it(notebook):
+    for cell in notebook.cells:
+        raw = re.search(r"\{(numref|doc|ref|cite|term|eq)\}`", cell.source) if cell.cell_type == "markdown" else None
+        assert not raw, f"{raw[0]} shows as such on Colab and GitHub; write a plain link, or 'the figure below'"
 
 
 def test_nbval_is_switched_off_only_with_a_reason(notebook):

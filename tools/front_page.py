@@ -9,11 +9,12 @@ from pathlib import Path
 import yaml
 
 import ledger_page
-from workings.ledger import verdicts_of
+import page_ends
+from workings.ledger import counts_of
 from workings.ledger.claims import load_all
-from workings.ledger.display import with_symbol
+from workings.ledger.criteria import KINDS
 from workings.ledger.results import load_results
-from workings.ledger.verdicts import SYMBOLS
+from workings.ledger.verdicts import SYMBOLS, WORDS
 
 ROOT = Path(__file__).resolve().parent.parent
 MINUTES = re.compile(r"\*\*It takes\*\* (\d+) minutes to read")
@@ -22,11 +23,12 @@ ABOUT_RUNS = {
     "index": "each chapter ends with its own",
     "generated/ledger": "each chapter's are under the table of its part",
 }
+HERO = "conformal_set_size"  # whose figure stands on the first screen
 HELP = "Correct book/front.yml or the chapter, then run `make book` again."
 
 
 def write(folder, pictures):
-    """Write ``questions.md`` and ``cards.md`` into ``folder``, one card a chapter by part, and their pictures into ``pictures``."""
+    """Write ``hero.md``, ``questions.md`` and ``cards.md`` into ``folder``, one card a chapter by part, and pictures into ``pictures``."""
     entries = yaml.safe_load((ROOT / "book" / "front.yml").read_text(encoding="utf-8"))
     chapters = {chapter.slug: chapter for chapter in load_all()}
     order = [slug for slug in _toc() if slug in chapters]
@@ -41,10 +43,11 @@ def write(folder, pictures):
         for part, cards in parts.items()
     ]
     questions = "".join(
-        f'<li><a href="{_page(chapters[slug])}">{html.escape(entries[slug]["question"])}</a> '
+        f'<li><a href="{_page(chapters[slug])}">{html.escape(entries[slug]["title"])}</a> '
         f"<span>{_name(chapters[slug].part)}</span></li>\n"
         for slug in order
     )
+    (folder / "hero.md").write_text(_hero(chapters[HERO], entries[HERO], pictures), encoding="utf-8")
     (folder / "questions.md").write_text(f'<ul class="wk-questions">\n{questions}</ul>\n', encoding="utf-8")
     (folder / "cards.md").write_text("\n".join(pieces), encoding="utf-8")
 
@@ -76,7 +79,7 @@ def page_stamp(page, compiled):
         items.append(f"<li><strong>{name}:</strong> {html.escape(ledger_page.run_text(newest))}.</li>")
     elif page not in RECORDS:
         items.append("<li><strong>Runs:</strong> none is behind this page.</li>")
-    return _stamp(items)
+    return page_ends.offers(f"book/{page}", page.rpartition("/")[2].replace("-", " ")) + "\n" + _stamp(items)
 
 
 def _stamp(items):
@@ -109,10 +112,25 @@ def site_markdown():
 
 
 def with_stamp(notebook):
-    """The notebook's JSON with the stamp as one more cell; the notebook itself is left as it is."""
+    """The notebook's content with what a page says around it, the stamp last; the notebook itself is left as it is."""
     content = json.loads(notebook.read_text(encoding="utf-8"))
+    front = yaml.safe_load((ROOT / "book" / "front.yml").read_text(encoding="utf-8"))
+    number = _toc().index(notebook.stem) + 1
+    content = page_ends.with_ends(content, notebook.stem, notebook.parent.name, number, front)
     content["cells"].append({"cell_type": "markdown", "id": "stamp", "metadata": {}, "source": stamp(notebook.stem)})
-    return json.dumps(content)
+    return content
+
+
+def _hero(chapter, entry, pictures):
+    """What the book is, beside one of its figures."""
+    notebook = json.loads((ROOT / "notebooks" / chapter.part / f"{chapter.slug}.ipynb").read_text(encoding="utf-8"))
+    source, alt = _figure(notebook, entry["figure"], pictures / f"{chapter.slug}.png")
+    return (
+        '<div class="wk-hero"><div><p><strong>Machine-learning papers, taken apart, derived again and run again.</strong></p>'
+        "<p>Each chapter asks one paper's question, derives its method by hand, runs its claims again in front of you, and says "
+        "what held up.</p></div>"
+        f'<figure><a href="{_page(chapter)}"><img class="wk-drawing" src="{source}" alt="{html.escape(alt)}"></a></figure></div>\n'
+    )
 
 
 def _card(chapter, entry, pictures):
@@ -123,23 +141,26 @@ def _card(chapter, entry, pictures):
     seconds = next(reversed(demo.runs.values()))["wall_s"] if demo and demo.runs else None
     facts = [f"{minutes[1]} minutes to read"] if minutes else []
     facts += [f"{10 * round(seconds / 10) or 10} seconds to run"] if seconds else []
-    count = dict.fromkeys(SYMBOLS, 0)
-    for found in verdicts_of(chapter.slug).values():
-        count[found] += 1
-    chips = "".join(
-        f'<li class="wk-{word.replace(", ", "-").replace(" ", "-")}">{html.escape(with_symbol(word))}: {number}</li>'
-        for word, number in count.items()
-        if number
-    )
+    lists = "".join(_verdicts(kind, words) for kind, words in counts_of(chapter.slug).items())
     said = re.search(r"\b(19|20)\d\d\b", chapter.paper.venue)
     venue = chapter.paper.venue if said else f"{chapter.paper.venue} {chapter.paper.year}"
     paper = f"<cite>{html.escape(chapter.title)}</cite>, {html.escape(venue)}"
     return (
         f'<article class="wk-card"><img src="{source}" alt="{html.escape(alt)}">'
-        f'<h4><a href="{_page(chapter)}">{html.escape(entry["question"])}</a></h4><p>{html.escape(entry["says"])}</p>'
+        f'<h4><a href="{_page(chapter)}">{html.escape(entry["title"])}</a></h4><p>{html.escape(entry["says"])}</p>'
         f'<p class="wk-facts">{paper}. {", ".join(facts)}.</p>'
-        f'<ul class="wk-verdicts" aria-label="Verdicts on the claims of the paper">{chips}</ul></article>\n'
+        f"{lists}</article>\n"
     )
+
+
+def _verdicts(kind, words):
+    """One line of a card: how often each verdict was reached for one kind of claim; the kinds are never added up."""
+    name = html.escape(KINDS[kind])
+    chips = "".join(
+        f'<li class="wk-{word.replace(", ", "-").replace(" ", "-")}">{html.escape(f"{SYMBOLS[word]} {WORDS[kind].get(word, word)}")}: {number}</li>'
+        for word, number in words.items()
+    )
+    return f'<ul class="wk-verdicts" aria-label="Verdicts: {name}"><li>{name[:1].upper()}{name[1:]}</li>{chips}</ul>'
 
 
 def _page(chapter):
@@ -165,6 +186,11 @@ def written_pages(root=ROOT):
 
 def _toc():
     return [Path(file).name for file in _files(ROOT) if file.startswith("notebooks/")]
+
+
+def notebooks():
+    """The notebooks of the table of contents."""
+    return [ROOT / f"{file}.ipynb" for file in _files(ROOT) if file.startswith("notebooks/")]
 
 
 def _files(root):

@@ -1,38 +1,55 @@
 """The book's ledger page and benchmark page, made from claims and recorded results when the book is built.
 
-Needs PyYAML and nothing else. Both functions return MyST Markdown.
+Needs PyYAML and pydantic, and nothing else. Both functions return MyST Markdown.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable
+from html import escape
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from workings import PARTS, paths
 from workings.ledger.claims import load_all
-from workings.ledger.criteria import Chapter, Claim, Criterion
-from workings.ledger.display import tier_text, value_text, with_symbol
+from workings.ledger.criteria import KINDS, Chapter, Claim, Criterion
+from workings.ledger.display import KINDS_OF_ONE, sentence, source_text, value_text, with_symbol
 from workings.ledger.results import Result, Results, ResultsError, check_table, is_number, load_results, read_json
 from workings.ledger.rounding import significant
-from workings.ledger.verdicts import NOT_REPRODUCED, NOT_RUN, REPRODUCED, SMALLER, verdict
+from workings.ledger.verdicts import (
+    NOT_REPRODUCED,
+    NOT_RUN,
+    REPRODUCED,
+    SMALLER,
+    SYMBOLS,
+    UNDECIDED,
+    decide,
+    open_because,
+    outcome,
+)
 
 _INTRODUCTION = f"""# The ledger
 
-Every chapter tests the claims of its paper. What counts as reproduced is written down before the recorded run, in
-the chapter's claims file, which also says what was set after a trial; a run records what it measured; the verdict is computed from the two.
+Every chapter tests claims. What counts as reproduced is written down in the chapter's claims file, which also says when, and
+what was known then; a run records what it measured; the verdict is computed from the two. Open a claim to see all of it.
 
-- **{with_symbol(REPRODUCED)}**: a run met a criterion that decides the claim.
+Four kinds of claims are counted apart: those **of the paper**; **identities**, which hold by construction or by a proof, so that a
+run checks our code; **comparisons with the authors' code**, where we ran both programs; and **this collection's own** claims.
+
+- **{with_symbol(REPRODUCED)}** (an identity *holds*, a program *agrees*): a run met a criterion that decides the claim.
 - **{with_symbol(SMALLER)}**: a run met its criterion, but at a scale, or on data, that makes it only a hint.
 - **{with_symbol(NOT_REPRODUCED)}**: a run that could have met the criterion did not.
+- **{with_symbol(UNDECIDED)}**: the run was too small, could not have come out otherwise, or lies within one standard error of the line;
+  a demo failed where only a full run would decide; or nobody here read what the paper says.
 - **{with_symbol(NOT_RUN)}**: nothing has been measured yet.
 
 *Demo* runs in the notebook on two processor cores in a minute or two. *Full* is the experiment at the paper's scale
 or as near as its row says. A number after ± is the standard deviation over the recorded seeds or splits; for the mean of
 many generated samples it is the standard error. "As required" and "outside" stand where the value itself would differ
-between machines and only its side of the criterion is stable. Each id leads to the cell that measured it.
+between machines and only its side of the criterion is stable.
 """
 
 _BENCH_INTRODUCTION = """# Benchmarks
@@ -47,20 +64,108 @@ _BENCH_REMEDY = "`make bench` writes this file; do not edit it. Restore it from 
 
 
 def ledger_markdown(claims: Path | None = None, results: Path | None = None) -> str:
-    """The ledger page: what the verdicts mean, one table a part with one line a claim, and the runs' circumstances.
+    """The ledger page: what the verdicts mean, how often each was reached, and one line per claim that opens.
 
-    Ids link to the anchors ``<a id="css-1"></a>`` in the notebooks. Raises ``ClaimsError`` or ``ResultsError`` for a
-    malformed file.
+    A claim's line has its id as anchor and leads to the cell that measures it. Raises ``ClaimsError`` or ``ResultsError``
+    for a malformed file.
     """
-    chapters = load_all(claims)
-    pieces = [_INTRODUCTION]
+    chapters = sorted(load_all(claims), key=lambda chapter: PARTS.index(chapter.part))
+    entries = [_Entry(chapter, claim, *_recorded(chapter, results)) for chapter in chapters for claim in chapter.claims]
+    if not entries:
+        return f"{_INTRODUCTION}\nNo chapter has claims yet.\n"
+    pieces = [_INTRODUCTION, _counts(entries)]
     for part in PARTS:
-        of_part = [chapter for chapter in chapters if chapter.part == part]
-        if of_part:
-            pieces.append(_part_section(part, of_part, results))
-    if len(pieces) == 1:
-        pieces.append("No chapter has claims yet.\n")
+        of_part = [entry for entry in entries if entry.chapter.part == part]
+        pieces += [f"## {part.replace('_', ' ').capitalize()}\n"] if of_part else []
+        for _, same in groupby(of_part, key=lambda entry: entry.chapter.slug):
+            of_chapter = list(same)
+            chapter, demo, full = of_chapter[0].chapter, of_chapter[0].demo, of_chapter[0].full
+            pieces.append(f"### {_escape(chapter.title)}\n")
+            pieces.append("\n".join(entry.html() for entry in of_chapter) + "\n")
+            pieces.append(_circumstances(chapter, demo, full))
     return "\n".join(pieces)
+
+
+def _recorded(chapter: Chapter, results: Path | None) -> tuple[Results | None, Results | None]:
+    return load_results(chapter, "demo", results), load_results(chapter, "full", results)
+
+
+class _Entry:
+    """One claim with what was recorded for it."""
+
+    def __init__(self, chapter: Chapter, claim: Claim, demo: Results | None, full: Results | None):
+        self.chapter, self.claim, self.demo, self.full = chapter, claim, demo, full
+        self.results = [None if tier is None else tier.rows.get(claim.id) for tier in (demo, full)]
+        self.verdict, self.why = decide(claim, *self.results)
+
+    def html(self) -> str:
+        """A line that opens. Raw HTML without an empty line, so that no word of a claim can turn into markup."""
+        claim, word = self.claim, with_symbol(self.verdict, self.claim)
+        names = [("Verdict", f"{word}: {self.why}.")]
+        for tier, plan, result in zip(("Demo", "Full"), (claim.demo, claim.full), self.results, strict=True):
+            names.append((tier, _tier(plan, result)))
+        names += [("Where", sentence(claim.where)), ("The source says", sentence(source_text(claim)))]
+        plans = {
+            tier: plan for tier, plan in (("Demo", claim.demo), ("Full", claim.full)) if isinstance(plan, Criterion)
+        }
+        names.append(("Criteria set", " ".join(f"{tier}: {sentence(plan.set)}" for tier, plan in plans.items())))
+        lines = "".join(f"<dt>{name}</dt><dd>{escape(words)}</dd>" for name, words in names)
+        kind = "" if claim.kind == "paper" else f' <span class="wk-kind">({KINDS_OF_ONE[claim.kind]})</span>'
+        return (
+            f'<details class="wk-claim" id="{claim.id}" data-part="{self.chapter.part}" data-kind="{claim.kind}" '
+            f'data-verdict="{self.verdict}"><summary><strong>{claim.id}</strong>{kind} <span class="wk-said">{escape(claim.claim)}</span> '
+            f'<span class="wk-verdict">{escape(word)}</span></summary>\n<dl>{lines}</dl>\n'
+            f'<p><a href="{self._link()}">{"The cell that measures it" if "#" in self._link() else "The chapter"}</a></p></details>'
+        )
+
+    def _link(self) -> str:
+        """The address, from book/generated/, of the claim's anchor in its chapter, or of the chapter where it has none yet."""
+        root = paths.checkout_root()
+        script = None if root is None else root / "notebooks" / self.chapter.part / f"{self.chapter.slug}.py"
+        waits = (
+            script is not None
+            and script.is_file()
+            and f'id="{self.claim.id}"' not in script.read_text(encoding="utf-8")
+        )
+        return f"../../notebooks/{self.chapter.part}/{self.chapter.slug}.html{'' if waits else f'#{self.claim.id}'}"
+
+
+def _tier(plan: Any, result: Result | None) -> str:
+    """One tier in sentences: what came out, what was asked, and what separates it from the paper's scale."""
+    if not isinstance(plan, Criterion):
+        return sentence(f"not planned: {plan.not_planned}")
+    asked = plan.text() if plan.compare != "holds" else plan.unit or "it holds"
+    said = outcome(plan, result)
+    came = "not run" if said is None else f"{value_text(plan, result, unit=False)}: {said}"
+    because = open_because(plan, result) if said is not None else None
+    words = [sentence(came + (f", because {because}" if because else "")), sentence(f"asked: {asked}")]
+    if result is not None and result.criterion not in (None, plan.text()):
+        words.append(sentence(f"when it ran, the criterion was: {result.criterion}"))
+    if plan.indicative:
+        words.append(sentence(f"only a hint: {plan.indicative}"))
+    return " ".join(words)
+
+
+def _counts(entries: list[_Entry]) -> str:
+    """How often each verdict was reached: one line for each kind in the whole book, then one for each chapter and kind."""
+    found = Counter((entry.chapter.title, entry.claim.kind, entry.verdict) for entry in entries)
+    titles = list(dict.fromkeys(entry.chapter.title for entry in entries))
+    rows = []
+    for title in [None, *titles]:
+        shown = title or "All chapters"
+        for kind in KINDS:
+            numbers = [
+                sum(
+                    n
+                    for (where, what, said), n in found.items()
+                    if what == kind and said == word and title in (None, where)
+                )
+                for word in SYMBOLS
+            ]
+            if any(numbers):
+                rows.append((shown, KINDS[kind], *(str(number or "") or "·" for number in numbers)))
+                shown = ""
+    return f"## Counts\n\n{_table(('Chapter', 'Kind', *(with_symbol(word) for word in SYMBOLS)), rows)}"
 
 
 def bench_markdown(results: Path | None = None) -> str:
@@ -89,37 +194,6 @@ def bench_markdown(results: Path | None = None) -> str:
             pieces.append(_table(("Peer", "Theirs", "Ratio", "Repeats", "Note"), rows))
     pieces.append(_dropdown("Circumstances", _flat(bench["circumstances"])))
     return "\n".join([_BENCH_INTRODUCTION, *pieces])
-
-
-def _part_section(part: str, chapters: list[Chapter], results: Path | None) -> str:
-    rows, circumstances = [], []
-    for chapter in chapters:
-        demo, full = (load_results(chapter, tier, results) for tier in ("demo", "full"))
-        rows += [_claim_row(part, chapter.slug, claim, demo, full) for claim in chapter.claims]
-        circumstances.append(_circumstances(chapter, demo, full))
-    head = ("Id", "Verdict", "Claim", "Demo", "Full", "Paper or source")
-    title = part.replace("_", " ").capitalize()
-    return "\n".join([f"## {title}\n", _table(head, rows), *circumstances])
-
-
-def _claim_row(part: str, slug: str, claim: Claim, demo: Results | None, full: Results | None) -> tuple[str, ...]:
-    found = [None if results is None else results.rows.get(claim.id) for results in (demo, full)]
-    cells = [_tier_cell(plan, result) for plan, result in zip((claim.demo, claim.full), found, strict=True)]
-    page = f"../../notebooks/{part}/{slug}.html"  # from book/generated/
-    link = _Raw(f'<a href="{page}#{claim.id}">{claim.id}</a>')
-    return (link, with_symbol(verdict(claim, *found)), claim.claim, *cells, claim.paper.text())
-
-
-def _tier_cell(plan: Any, result: Result | None) -> str:
-    if not isinstance(plan, Criterion) or result is None:
-        text = tier_text(plan, result)
-    else:
-        text = value_text(plan, result, unit=False)
-    if isinstance(plan, Criterion):
-        text = f"{text} ({plan.text()})"
-        if result is not None and result.criterion not in (None, plan.text()):
-            text += f"; when it ran, the criterion was: {result.criterion}"
-    return text
 
 
 def _circumstances(chapter: Chapter, demo: Results | None, full: Results | None) -> str:

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import ast
 import hashlib
-import os
+import json
 import time
 from pathlib import Path
 
-from workings.runs import checkout
+from workings import paths
+from workings.runs import checkout, isolation, stored
+from workings.runs.imports import imported_files
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
-# What a stored output must not depend on: threads, progress bars, a user's matplotlib settings.
-ENVIRONMENT = {
-    "OMP_NUM_THREADS": "1",
-    "WORKINGS_QUIET": "1",
-    "PYTHONHASHSEED": "0",
-    "MPLBACKEND": "module://matplotlib_inline.backend_inline",
-}
+# What a stored output must not depend on, besides a user's own settings: threads, progress bars, the order of sets.
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "WORKINGS_QUIET": "1", "PYTHONHASHSEED": "0"}
 
 
 def read_script(script: Path):
@@ -45,52 +41,21 @@ def execute(script: Path, *, record: bool) -> tuple[object, float]:
     from nbclient import NotebookClient
 
     notebook = read_script(script)
-    os.environ.update(ENVIRONMENT)
-    os.environ["WORKINGS_RECORD"] = "1" if record else "0"
     began = time.monotonic()
-    client = NotebookClient(
-        notebook,
-        timeout=600,
-        kernel_name="python3",
-        store_widget_state=False,
-        coalesce_streams=True,  # one output for each stream, however the kernel cut it
-        extra_arguments=["--log-level=ERROR"],  # the kernel's own remarks on its connection are not the reader's
-        record_timing=False,
-        resources={"metadata": {"path": str(script.parent)}},
-    )
-    client.execute()
+    with isolation.environment(**ENVIRONMENT, WORKINGS_RECORD="1" if record else "0"):
+        client = NotebookClient(
+            notebook,
+            timeout=None,  # a busy machine may take its time
+            kernel_name="python3",
+            store_widget_state=False,
+            coalesce_streams=True,  # one output for each stream, however the kernel cut it
+            extra_arguments=["--log-level=ERROR"],  # the kernel's own remarks on its connection are not the reader's
+            record_timing=False,
+            resources={"metadata": {"path": str(script.parent)}},
+        )
+        client.execute()
     tidy(notebook)
     return notebook, time.monotonic() - began
-
-
-def imported_names(path: Path, library: Path) -> set[str]:
-    """Dotted names of everything ``path`` imports; relative imports are resolved where it stands in ``library``."""
-    package = ("workings", *path.relative_to(library).parts[:-1]) if path.is_relative_to(library) else ()
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            base = ".".join(package[: len(package) - node.level + 1]) if node.level else ""
-            module = ".".join(filter(None, [base, node.module]))
-            names |= {module, *(f"{module}.{alias.name}" for alias in node.names)}
-    return names
-
-
-def imported_files(script: Path, library: Path) -> set[Path]:
-    """The files of ``workings`` that ``script`` imports, directly or through one another."""
-    found: set[Path] = set()
-    waiting = [script]
-    while waiting:
-        for name in imported_names(waiting.pop(), library):
-            if name.split(".")[0] != "workings":
-                continue
-            place = library.joinpath(*name.split(".")[1:])
-            for candidate in (place.with_suffix(".py"), place / "__init__.py"):
-                if candidate.is_file() and candidate not in found:
-                    found.add(candidate)
-                    waiting.append(candidate)
-    return found
 
 
 def fingerprint(script: Path) -> str:
@@ -104,22 +69,20 @@ def fingerprint(script: Path) -> str:
     digest = hashlib.sha256()
     for path in [script, *sorted(imported_files(script, root / "lib" / "workings")), *others]:
         digest.update(path.relative_to(root).as_posix().encode() + b"\0")
-        digest.update(path.read_bytes() if path.is_file() else b"absent")
+        digest.update(path.read_bytes().replace(b"\r\n", b"\n") if path.is_file() else b"absent")
     return digest.hexdigest()
 
 
 def up_to_date(script: Path) -> bool:
-    """Whether the stored notebook was executed from exactly what stands here now."""
-    import nbformat
-
+    """Whether the stored notebook was executed from exactly what stands here now, and nothing has touched it since."""
     target = script.with_suffix(".ipynb")
     if not target.is_file():
         return False
-    stored = nbformat.read(target, as_version=4)
-    if stored.metadata.get("workings", {}).get("made_from") != fingerprint(script):
+    try:
+        found = stored.read(target)
+    except ValueError:
         return False
-    sources = lambda notebook: [cell.source for cell in notebook.cells]
-    return sources(stored) == sources(read_script(script))  # else someone has edited the notebook itself
+    return stored.made_from(found) == fingerprint(script) and stored.untouched(found)
 
 
 def refresh(slug: str | None = None, *, record: bool = True, force: bool = False) -> list[tuple[str, float | None]]:
@@ -136,11 +99,8 @@ def refresh(slug: str | None = None, *, record: bool = True, force: bool = False
             continue
         made_from = fingerprint(script)
         notebook, seconds = execute(script, record=record)
-        notebook.metadata["workings"] = {"made_from": made_from}
         nbformat.validate(notebook)
-        target = script.with_suffix(".ipynb")
-        scratch = target.with_suffix(".ipynb.part")
-        nbformat.write(notebook, scratch)
-        os.replace(scratch, target)
+        plain = json.loads(nbformat.writes(notebook))
+        paths.write_atomically(script.with_suffix(".ipynb"), stored.seal(plain, made_from))
         done.append((script.stem, seconds))
     return done

@@ -11,6 +11,7 @@ import html
 import posixpath
 import re
 import shutil
+import zlib
 
 import tinycss2
 
@@ -33,6 +34,8 @@ CITATION_ROLE = re.compile(
     r' role="doc-biblioentry"|(?<=<div) role="list"(?= class="citation-list")'
 )  # no list of items
 PLAIN_TOKEN = re.compile(r'<span class="(?:n|p|w)">([^<]*)</span>')  # code in the colour that all code has
+DRAWING = 0.6  # share of white paper
+PIXELS_AN_INCH = 130  # as in lib/workings/show/figures.py
 VIEWPORT = re.compile(r'<meta name="viewport"[^>]*/?>')
 # Scripts that the book never uses: a live kernel in the page, tabs, the icons (drawn here), MathJax (typeset here).
 UNUSED = ("fontawesome.js", "sphinx-thebe.js", "design-tabs.js", "tex-chtml.js")
@@ -92,10 +95,14 @@ def slim(folder, typesetter=None):
         fonts.mkdir(parents=True, exist_ok=True)
         for font in (typesetter.folder / FONTS).glob("*.woff"):
             shutil.copyfile(font, fonts / font.name)
-    _prune(folder / "_static", [*folder.rglob("*.html"), folder / joined, folder / "_static" / "searchtools.js"])
+    _prune(
+        folder / "_static",
+        [*folder.rglob("*.html"), folder / joined, folder / "_static" / "searchtools.js"],
+        keep=("search.js",),
+    )
 
 
-def _prune(static, readers):
+def _prune(static, readers, keep=()):
     """Delete the static files whose names stand in none of ``readers``, but for the fonts that style sheets name in parts."""
     named = "".join(
         path.read_text(encoding="utf-8") for path in readers if static not in path.parents or path.suffix == ".js"
@@ -104,7 +111,7 @@ def _prune(static, readers):
         if path.is_dir():
             if not any(path.iterdir()):
                 path.rmdir()
-        elif path.name not in named:
+        elif path.name not in named and path.name not in keep:
             path.unlink()
 
 
@@ -234,7 +241,7 @@ def _tight(css):
 def _words_of_scripts(folder, scripts):
     """What the scripts that are not libraries may set, and what the libraries do set."""
     words = DYNAMIC | DYNAMIC_ATTRIBUTES
-    for script in [*scripts, "_static/searchtools.js"]:
+    for script in [*scripts, "_static/search.js"]:
         if not script.endswith(LIBRARIES):
             words |= _spoken((folder / script).read_text(encoding="utf-8"))
     return words
@@ -337,10 +344,43 @@ def _to_file(found, folder, page):
 def _sized(found, page):
     """A picture with its width and height, so that nothing moves when it arrives, and loaded when it comes near."""
     tag, picture = found[0], page.parent / found["src"]
+    if "class=" not in tag and picture.is_file() and _is_drawing(picture.read_bytes()):
+        tag = tag.replace("<img", '<img class="wk-drawing"', 1)
     if not re.search(r"\b(width|height)=", tag) and picture.is_file():
-        width, height = (int.from_bytes(picture.read_bytes()[i : i + 4], "big") for i in (16, 20))
+        width, height = _pixels(picture.read_bytes())
         tag = tag.replace("<img", f'<img width="{width}" height="{height}"', 1)
     return tag if "loading=" in tag else tag.replace("<img", '<img loading="lazy" decoding="async"', 1)
+
+
+def _pixels(png):
+    """How large a page shows a picture: its dots, or fewer where it says how many it has an inch (see show/figures.py)."""
+    width, height = (int.from_bytes(png[i : i + 4], "big") for i in (16, 20))
+    at = png.find(b"pHYs", 0, 4000)  # stands before the picture's data
+    if at > 0 and png[at + 12] == 1:  # dots a metre
+        inch = 0.0254 * int.from_bytes(png[at + 4 : at + 8], "big")
+        width, height = (round(PIXELS_AN_INCH * side / inch) for side in (width, height))
+    return width, height
+
+
+def _is_drawing(png):
+    """Whether a picture is lines on white paper, mostly: then its lightness may be turned round in the dark.
+
+    Photographs, sprites and heat maps keep theirs. Read from the palette, which the pictures of the book have.
+    """
+    width = int.from_bytes(png[16:20], "big")
+    at, chunks = 8, {}
+    while at < len(png):
+        size, name = int.from_bytes(png[at : at + 4], "big"), png[at + 4 : at + 8]
+        chunks[name] = chunks.get(name, b"") + png[at + 8 : at + 8 + size]
+        at += size + 12
+    if png[24] != 8 or b"PLTE" not in chunks:
+        return False
+    colours, dots = chunks[b"PLTE"], zlib.decompress(chunks[b"IDAT"])
+    if any(dots[:: width + 1]):  # rows that are written as differences
+        return False
+    white = [i for i in range(len(colours) // 3) if min(colours[3 * i : 3 * i + 3]) >= 250]
+    ground = sum(dots.count(i) for i in white) - (len(dots) // (width + 1) if 0 in white else 0)
+    return ground >= DRAWING * len(dots)
 
 
 def _root(page, folder):

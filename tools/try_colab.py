@@ -20,8 +20,8 @@ def main():
     subprocess.run([*pip, "nbval"], check=True)
     with tempfile.TemporaryDirectory() as folder:
         shutil.copy(ROOT / "tests" / "nbval.cfg", folder)
-        for notebook in sorted((ROOT / "notebooks").glob("*/*.ipynb")):
-            shutil.copy(notebook, folder)
+        for script in sorted((ROOT / "notebooks").glob("*/[a-z]*.py")):  # a notebook without a script is no chapter
+            shutil.copy(script.with_suffix(".ipynb"), folder)
         command = [
             sys.executable,
             "-m",

@@ -1,6 +1,7 @@
 // Previews of terms, symbols, equations, figures and citations: rest the pointer on such a link, or
 // reach it by keyboard. What is on this page is copied; the rest comes from previews-data.js, which
-// is loaded at the first need. A touch follows the link. Without this script links are plain links.
+// is loaded at the first need. A touch opens the same as a note at the foot of the window, with a link to go on.
+// Without this script links are plain links.
 (() => {
   "use strict";
   const home = document.documentElement.dataset.content_root;
@@ -40,9 +41,9 @@
     const part = goal && goal.closest("figure, div.math");
     if (!part) return null;
     const copy = part.cloneNode(true);
-    copy.querySelectorAll(".headerlink").forEach((node) => node.remove());
+    copy.querySelectorAll(".headerlink, .wk-enlarge").forEach((node) => node.remove());
     for (const node of [copy, ...copy.querySelectorAll("*")])
-      for (const name of ["id", "tabindex", "href"]) node.removeAttribute(name);
+      for (const name of ["id", "tabindex", "href", "loading"]) node.removeAttribute(name);
     return copy;
   };
 
@@ -53,17 +54,20 @@
     owner.removeAttribute("aria-describedby");
     owner = null;
     tip.remove();
+    tip.classList.remove("wk-note");
   };
 
   const place = (link) => {
     const box = link.getClientRects()[0], frame = tip.offsetParent.getBoundingClientRect();
     const size = tip.getBoundingClientRect(), edge = document.documentElement.clientWidth - size.width - 12;
+    // Below the link, or above it, or wherever it fits into the window.
     const above = box.bottom + size.height + 8 > innerHeight && box.top > size.height + 8;
+    const top = above ? box.top - size.height - 6 : Math.min(box.bottom + 6, innerHeight - size.height - 8);
     tip.style.left = Math.max(12, Math.min(box.left, edge)) - frame.left + "px";
-    tip.style.top = (above ? box.top - size.height - 6 : box.bottom + 6) - frame.top + "px";
+    tip.style.top = Math.max(8, top) - frame.top + "px";
   };
 
-  const show = async (link) => {
+  const show = async (link, touched) => {
     if (owner === link) return;
     hide();
     wanted = link;
@@ -78,7 +82,12 @@
     link.closest("main, article").append(tip);
     owner = link;
     link.setAttribute("aria-describedby", "wk-tip");
-    place(link);
+    if (!touched) return place(link);
+    tip.removeAttribute("style");
+    tip.classList.add("wk-note");
+    const on = make("a", link.matches(".wk-cite") ? "Open the paper" : "Go there");
+    on.href = link.href;
+    tip.append(on);
   };
 
   const soon = (job, delay) => {
@@ -94,11 +103,23 @@
     else if (owner && owner !== document.activeElement) soon(hide, 250);
     else clearTimeout(timer);
   });
+  let finger = false;
+  addEventListener("pointerdown", (event) => (finger = event.pointerType === "touch"), true);
+  addEventListener("click", (event) => {
+    const link = event.target.closest(LINKS);
+    if (!finger || (tip && tip.contains(event.target))) return;
+    if (!link || link === owner) return void (link || hide()); // a second touch of the same link follows it
+    if (link.matches(SAID) || copied(link)) {
+      event.preventDefault();
+      show(link, true);
+    } else hide();
+  });
   addEventListener("focusin", (event) => {
+    if (finger) return;
     if (event.target.matches(LINKS) && event.target.matches(":focus-visible")) show(event.target);
     else hide();
   });
-  addEventListener("focusout", hide);
+  addEventListener("focusout", () => finger || hide());
   addEventListener("keydown", (event) => event.key === "Escape" && hide());
 
   // Paper is white and cannot be unfolded: light colours and open answers while printing.

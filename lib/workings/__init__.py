@@ -11,4 +11,15 @@ try:
 except _metadata.PackageNotFoundError:  # used from a checkout that was never installed
     __version__ = "0.0.0+checkout"
 
+TIERS = ("demo", "full")
 PARTS = ("robustness", "uncertainty", "few_shot", "disentangling", "language_models")
+
+
+def require_torch(part: str) -> None:
+    """Raise ``ModuleNotFoundError`` that names the remedy where PyTorch, which ``part`` is written in, is not installed."""
+    from importlib.util import find_spec
+
+    if find_spec("torch") is None:
+        raise ModuleNotFoundError(
+            f"workings.{part} needs PyTorch, which is not installed: pip install 'workings[torch]'.", name="torch"
+        )

@@ -12,7 +12,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from workings.checks import as_finite_array, as_int, as_probability, one_of
+from workings.checks import (
+    as_finite_array,
+    as_host_array,
+    as_int,
+    as_numpy_generator,
+    as_probabilities,
+    as_probability,
+    one_of,
+)
 
 
 class ReliabilityCurve(NamedTuple):
@@ -43,12 +51,7 @@ class Interval(NamedTuple):
 
 
 def _confidences(conf: Any, name: str = "conf") -> np.ndarray:
-    conf = as_finite_array(conf, name, ndim=1)
-    if conf.min() < 0.0 or conf.max() > 1.0:
-        raise ValueError(
-            f"{name} must be in [0, 1], got {conf.min():g} to {conf.max():g}; pass probabilities, not logits."
-        )
-    return conf
+    return as_probabilities(conf, name, ndim=1)
 
 
 def _outcomes(correct: Any, size: int, name: str = "correct") -> np.ndarray:
@@ -134,13 +137,13 @@ def top_label(p: Any) -> tuple[np.ndarray, np.ndarray]:
     ``p`` (n,) is the probability of "yes": confidence ``max(p, 1 - p)``, decision 1 where ``p >= 0.5``. ``p`` (n, K)
     holds class probabilities: the largest and its (first) index.
     """
-    p = as_finite_array(p, "p", ndim=(1, 2))
+    given, p = p, as_finite_array(p, "p", ndim=(1, 2))
     if p.ndim == 1:
-        p = _confidences(p, "p")
+        p = _confidences(given, "p")
         return np.maximum(p, 1.0 - p), (p >= 0.5).astype(np.int64)
     if p.shape[1] < 2:
         raise ValueError(f"p must have at least 2 classes, got shape {p.shape}; for 'yes' alone pass a flat array.")
-    if p.min() < 0.0 or np.abs(p.sum(axis=1) - 1.0).max() > 1e-3:
+    if p.min() < -1e-6 or np.abs(p.sum(axis=1) - 1.0).max() > 1e-3:
         raise ValueError("each row of p must be class probabilities: not negative, summing to 1 (apply a softmax).")
     return np.minimum(p.max(axis=1), 1.0), p.argmax(axis=1)
 
@@ -216,7 +219,10 @@ def bootstrap_ci(
     resamples = as_int(resamples, "resamples", minimum=1)
     if not columns:
         raise ValueError("bootstrap_ci needs at least one column of data, for instance bootstrap_ci(metric, p, y).")
-    arrays = [np.asarray(c.detach().cpu() if hasattr(c, "detach") else c) for c in columns]
+    arrays = [as_host_array(c, "a column") for c in columns]
+    if any(a.ndim == 0 for a in arrays):
+        raise ValueError("each column must hold one entry per case, got a single number.")
+    as_numpy_generator(rng, "rng")
     size = len(arrays[0])
     lengths = [len(a) for a in arrays] + ([len(by)] if by is not None else [])
     if size == 0 or any(n != size for n in lengths):
@@ -224,7 +230,7 @@ def bootstrap_ci(
     if by is None:
         groups = None
     else:
-        _, label = np.unique(np.asarray(by), return_inverse=True)
+        _, label = np.unique(as_host_array(by, "by"), return_inverse=True)
         order = np.argsort(label, kind="stable")
         groups = np.split(order, np.cumsum(np.bincount(label))[:-1])
         if len(groups) < 2:

@@ -1,17 +1,26 @@
 """Argument checks shared by every kernel.
 
 Each check returns the value it accepted (converted where that is its job) or raises an error that
-says what was given, what is allowed and what to do. Nothing here imports torch: a tensor is
-recognised by its ``detach`` method.
+says what was given, what is allowed and what to do. Torch is imported only by what makes or asks for
+torch objects: elsewhere a tensor is recognised by its ``detach`` method.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 import operator
-from typing import Any
+import sys
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+
+# What a probability may miss [0, 1] by: a few roundings of the type that it was computed in.
+_ROUNDING = {"torch.bfloat16": 1.6e-2, "torch.float16": 2e-3, "float16": 2e-3}
 
 
 def as_array(x: Any, name: str, *, ndim: int | tuple[int, ...] | None = None) -> np.ndarray:
@@ -19,10 +28,13 @@ def as_array(x: Any, name: str, *, ndim: int | tuple[int, ...] | None = None) ->
 
     Torch tensors on any device are copied to the host. ``ndim`` is the number (or the allowed
     numbers) of dimensions. Raises ``ValueError`` for an empty array, a NaN or a wrong shape and
-    ``TypeError`` for something that is not numeric.
+    ``TypeError`` for something that is not numeric, or not a plain number each: masked entries, complex
+    numbers, dates.
     """
-    if hasattr(x, "detach"):
-        x = x.detach().cpu().numpy()
+    x = as_host_array(x, name)
+    if x.dtype.kind in "cmM":
+        what = "complex numbers" if x.dtype.kind == "c" else "dates or durations"
+        raise TypeError(f"{name} must be real numbers, got {what} ({x.dtype}); convert them to what is meant first.")
     try:
         array = np.asarray(x, dtype=np.float64)
     except (TypeError, ValueError) as error:
@@ -47,6 +59,140 @@ def as_finite_array(x: Any, name: str, *, ndim: int | tuple[int, ...] | None = N
         where = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
         raise ValueError(f"{name} contains an infinite value (first at index {where}); every entry must be finite.")
     return array
+
+
+def as_host_array(x: Any, name: str) -> np.ndarray:
+    """``x`` as a numpy array of its own dtype (bfloat16 as float32), on the host, without a graph.
+
+    Raises ``TypeError`` for a masked array, whose mask numpy would drop without a word, and for a sparse tensor.
+    """
+    if isinstance(x, np.ma.MaskedArray):
+        raise TypeError(
+            f"{name} is a masked array, and its mask would be ignored; pass name.compressed(), or fill the masked "
+            "entries with what they should count as."
+        )
+    if hasattr(x, "detach"):
+        x = x.detach()
+        if str(x.layout) != "torch.strided":
+            raise TypeError(f"{name} must be a dense tensor, got the layout {x.layout}; call .to_dense() first.")
+        x = x.cpu().resolve_conj().resolve_neg()
+        if str(x.dtype) == "torch.bfloat16" or "float8" in str(x.dtype):
+            x = x.float()
+        return x.numpy()
+    try:
+        return np.asarray(x)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name} must be an array of numbers, got {type(x).__name__}: {error}.") from None
+
+
+def as_tensor(x: Any, name: str) -> torch.Tensor:
+    """``x`` as a torch tensor: a tensor as it is, all else by way of numpy, whatever its strides.
+
+    Raises ``TypeError`` for a masked array and for what has no numeric dtype.
+    """
+    import torch
+
+    if isinstance(x, torch.Tensor):
+        return x
+    if isinstance(x, (list, tuple)) and any(isinstance(item, torch.Tensor) for item in x):
+        return torch.as_tensor(x)
+    array = as_host_array(x, name)
+    if not array.flags.writeable or any(stride < 0 for stride in array.strides):
+        array = array.copy()
+    try:
+        return torch.as_tensor(array)
+    except TypeError as error:
+        raise TypeError(f"{name} must be an array of numbers, got {type(x).__name__}: {error}.") from None
+
+
+def as_probabilities(x: Any, name: str, *, ndim: int | tuple[int, ...] | None = None) -> np.ndarray:
+    """Like :func:`as_finite_array`, for entries in [0, 1].
+
+    What misses the interval by rounding (1e-6, and more for 16-bit numbers) is put on its end. Raises
+    ``ValueError`` for what is further away.
+    """
+    slack = _ROUNDING.get(str(getattr(x, "dtype", "")), 1e-6)
+    array = as_finite_array(x, name, ndim=ndim)
+    if array.min() < -slack or array.max() > 1.0 + slack:
+        raise ValueError(
+            f"{name} must be in [0, 1], got {array.min():.9g} to {array.max():.9g}; pass probabilities, not logits."
+        )
+    return np.clip(array, 0.0, 1.0)
+
+
+def as_generator(value: Any, name: str = "generator") -> torch.Generator:
+    """``value`` if it is a ``torch.Generator``, else ``TypeError``."""
+    import torch
+
+    if not isinstance(value, torch.Generator):
+        raise TypeError(
+            f"{name} must be a torch.Generator, got {type(value).__name__}; "
+            "use workings.seeding.generator(seed, 'a name')."
+        )
+    return value
+
+
+def as_numpy_generator(value: Any, name: str = "generator") -> np.random.Generator:
+    """``value`` if it is a ``numpy.random.Generator``, else ``TypeError``."""
+    if not isinstance(value, np.random.Generator):
+        raise TypeError(
+            f"{name} must be a numpy.random.Generator, got {type(value).__name__}; use numpy.random.default_rng(seed)."
+        )
+    return value
+
+
+def check_tensor(x: Any, name: str, *, floating: bool = True) -> torch.Tensor:
+    """``x`` if it is a torch tensor, of floating-point numbers unless ``floating=False``; else ``TypeError``."""
+    import torch
+
+    if not isinstance(x, torch.Tensor):
+        raise TypeError(f"{name} must be a torch tensor, got {type(x).__name__}; use torch.as_tensor.")
+    if floating and not x.is_floating_point():
+        raise TypeError(f"{name} must be floating point, got {x.dtype}; convert it, for instance with .float().")
+    return x
+
+
+def values_hidden(*tensors: Any) -> bool:
+    """Whether the values of one of ``tensors`` cannot be looked at: ``torch.func.vmap`` is running over it."""
+    batched = getattr(getattr(sys.modules.get("torch"), "_C", None), "_functorch", None)
+    return batched is not None and any(_is_batched(batched, tensor) for tensor in tensors)
+
+
+def _is_batched(functorch: Any, tensor: Any) -> bool:
+    if not hasattr(tensor, "detach"):
+        return False
+    while functorch.is_functorch_wrapped_tensor(tensor):
+        if functorch.is_batchedtensor(tensor):
+            return True
+        tensor = functorch.get_unwrapped(tensor)
+    return False
+
+
+def in_transform() -> bool:
+    """Whether a function transform (``torch.func``'s vmap, grad, jvp, ...) is running."""
+    functorch = getattr(getattr(sys.modules.get("torch"), "_C", None), "_functorch", None)
+    return functorch is not None and functorch.peek_interpreter_stack() is not None
+
+
+@functools.lru_cache(maxsize=1024)
+def exact_decimal(value: float) -> Fraction:
+    """The decimal number that a float stands for, as an exact fraction.
+
+    A float whose shortest text has at most 10 digits is that text: 0.1 is one tenth. A longer text that is within
+    rounding of a decimal of at most 12 digits is that decimal: ``1 - 0.9`` is one tenth too. So is a float32 number
+    within rounding of a decimal of at most 6 digits, such as ``torch.tensor(0.7).item()``. Anything else is its
+    shortest text, such as 0.3333333333333333.
+    """
+    text = repr(float(value))
+    exact = Fraction(text)
+    if sum(c.isdigit() for c in text.split("e")[0].lstrip("-0.")) <= 10:
+        return exact
+    single = math.isfinite(value) and float(np.float32(value)) == value
+    for digits, slack in ((6, 2.0**-22 if single else 0.0), (12, 2.0**-51)):
+        near = Fraction(round(exact, digits))
+        if near and abs(near - exact) <= Fraction(slack) * max(abs(near), 1):
+            return near
+    return Fraction(np.format_float_positional(np.float32(value))) if single else exact
 
 
 def as_int(value: Any, name: str, *, minimum: int | None = None, maximum: int | None = None) -> int:

@@ -1,15 +1,26 @@
-"""The command ``workings``: the chapters, their runs and their sweeps. Contributors' commands are `tools/contribute.py`."""
+"""The command ``workings``: the chapters, what they need, their runs and their sweeps.
+
+``list``, ``needs`` and ``sweep`` work wherever the package is installed; ``run`` executes a notebook and works in a clone.
+"""
 
 from __future__ import annotations
 
 import argparse
 import sys
 
+# What an optional package comes with, for the message when it is missing.
+_EXTRAS = {"torch": "torch", "torchvision": "torch", "distributed": "sweep", "dask": "sweep"}
+_EXTRAS |= dict.fromkeys(("papermill", "jupytext", "ipykernel", "nbclient", "nbformat"), "full")
+_EXTRAS |= dict.fromkeys(("quantile_forest", "transformers", "peft", "datasets"), "full")
 _TOOK = {"wall_s": "s", "peak_memory_mib": "MiB", "peak_gpu_memory_mib": "MiB of GPU memory"}
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="workings", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="workings",
+        description=(__doc__ or "").replace("``", ""),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="the chapters, their tiers and their verdicts")
     run = commands.add_parser("run", help="run a chapter at a tier and record what it measured")
@@ -29,25 +40,27 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _list() -> None:
-    from collections import Counter
-
     from workings import ledger
     from workings.ledger import claims
+    from workings.ledger.criteria import KINDS
+    from workings.ledger.verdicts import WORDS
 
     for chapter in claims.load_all():
-        counts = Counter(ledger.verdicts_of(chapter.slug).values())
-        summary = ", ".join(f"{count} {word}" for word, count in sorted(counts.items()))
-        print(f"{chapter.part}/{chapter.slug}: {chapter.title}\n    {len(chapter.claims)} claims: {summary}")
+        print(f"{chapter.part}/{chapter.slug}: {chapter.title}")
+        for kind, words in ledger.counts_of(chapter.slug).items():
+            said = "; ".join(f"{WORDS[kind].get(word, word)}: {count}" for word, count in words.items())
+            print(f"    {KINDS[kind]} ({sum(words.values())}): {said}")
 
 
 def _needs(slug: str | None) -> None:
-    from workings import ledger
-    from workings.runs import checkout, notebook
+    from workings import ledger, paths
+    from workings.runs import notebook
 
-    for script in checkout.notebook_scripts(slug):
-        needs = notebook.needs(script.stem)
-        print(f"{script.parent.name}/{script.stem}\n    {needs.statement() if needs else 'It does not say.'}")
-        recorded = ledger.load_results(script.stem, "full")
+    chapters = paths.list_chapters() if slug is None else [paths.ChapterName(paths.find_part(slug), slug)]
+    for chapter in chapters:
+        needs = notebook.needs(chapter.slug)
+        print(f"{chapter.part}/{chapter.slug}\n    {needs.statement() if needs else 'It does not say.'}")
+        recorded = ledger.load_results(chapter.slug, "full")
         for run in [] if recorded is None else recorded.runs.values():
             machine = run.get("hardware", {})
             took = [f"{run[key]:.0f} {unit}" for key, unit in _TOOK.items() if run.get(key) is not None]
@@ -79,15 +92,19 @@ def dispatch(args: argparse.Namespace) -> None:
     if args.command == "list":
         _list()
     elif args.command == "run":
-        from workings.runs import notebook
+        from workings import paths
+        from workings.runs import checkout, notebook, provenance
 
-        needs = notebook.needs(args.slug) if args.tier == "full" else None
+        (script,) = checkout.notebook_scripts(args.slug)
+        if (trouble := provenance.why_no_commit(checkout.root())) is not None:
+            print(f"workings: {trouble}", file=sys.stderr)
+        needs = notebook.needs(script.stem) if args.tier == "full" else None
         if needs is not None:
             print(needs.statement(dry_run=args.dry_run), flush=True)
-        target = notebook.run(args.slug, args.tier, dry_run=args.dry_run, data_root=args.data)
+        target = notebook.run(script.stem, args.tier, dry_run=args.dry_run, data_root=args.data)
         if closing := notebook.closing_line(target):
             print(closing)
-        print(f"Executed notebook: {target.name} in {target.parent.name}/ under runs/.")
+        print(f"Executed notebook: {paths.shown(target)}")
     elif args.command == "needs":
         _needs(args.slug)
     elif args.command == "sweep":
@@ -98,6 +115,15 @@ def main(argv: list[str] | None = None) -> int:
     """Run one command; mistakes of the caller end with status 2 and one clear line."""
     try:
         dispatch(build_parser().parse_args(argv))
+    except ModuleNotFoundError as error:
+        extra = _EXTRAS.get((error.name or "").partition(".")[0])
+        if extra is None:
+            raise
+        print(
+            f"workings: this needs {error.name}, which is not installed: pip install 'workings[{extra}]'.",
+            file=sys.stderr,
+        )
+        return 2
     except (ValueError, FileNotFoundError, RuntimeError) as error:
         print(f"workings: {error}", file=sys.stderr)
         return 2

@@ -47,7 +47,7 @@ def results_root() -> Path:
     """The folder that recorded results are read from; it need not exist yet."""
     override = os.environ.get("WORKINGS_RESULTS")
     if override:
-        return Path(override)
+        return Path(override).expanduser()
     root = checkout_root()
     return _PACKAGE / "_results" if root is None else root / "results"
 
@@ -61,6 +61,18 @@ def writable_results_root() -> Path:
     if os.environ.get("WORKINGS_RESULTS") or checkout_root() is not None:
         return results_root()
     return Path("results")
+
+
+def runs_root() -> Path:
+    """The folder in which long runs keep what they have computed; it need not exist yet.
+
+    ``WORKINGS_RUNS``, else the checkout's ``runs/``, else ``runs/`` in the working folder.
+    """
+    override = os.environ.get("WORKINGS_RUNS")
+    if override:
+        return Path(override).expanduser()
+    root = checkout_root()
+    return Path("runs") if root is None else root / "runs"
 
 
 def list_chapters(claims: Path | None = None) -> list[ChapterName]:

@@ -65,6 +65,23 @@ def generator(seed: int, *names: str | int, device: str | torch.device = "cpu") 
 torch_generator = generator
 
 
+def fresh(source: torch.Generator | None) -> torch.Generator | None:
+    """``source``, for a draw that the backward pass must find again; ``RuntimeError`` where it cannot.
+
+    Activation checkpointing (``torch.utils.checkpoint``) runs a layer a second time in the backward pass and puts only
+    torch's global generator back first: from a generator of one's own the second run would draw other numbers.
+    """
+    import torch
+
+    if source is not None and torch._C._current_graph_task_id() != -1:
+        raise RuntimeError(
+            "a layer that draws from its own generator is being run again in a backward pass (activation "
+            "checkpointing): it would draw other numbers than in the forward pass, and the gradient would be wrong. "
+            "Leave the layer out of the checkpointed part, or give it generator=None: torch's global generator is put back."
+        )
+    return source
+
+
 @contextlib.contextmanager
 def global_seed(seed: int, *names: str | int) -> Iterator[None]:
     """Within the block torch's global CPU generator is at the start of the stream ``names`` under ``seed``.

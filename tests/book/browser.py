@@ -46,4 +46,14 @@ def pages() -> list[Path]:
 
 PAGES = pages()
 CHAPTERS = [page for page in PAGES if "notebooks" in page.parts]
+PATIENCE = 120_000  # milliseconds; when to give up, never how long a thing may take
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+
+
+def until(page, condition: str, argument=None) -> None:
+    """Wait until the JavaScript ``condition`` holds on ``page``, however slow the machine is.
+
+    A test that waits for a condition cannot lose a race; one that waits for a while can. The condition is no async
+    function: a promise would count as true.
+    """
+    page.wait_for_function(condition, arg=argument, timeout=PATIENCE)

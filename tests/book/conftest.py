@@ -22,6 +22,7 @@ def open_page(chromium):
     def opened(path, viewport=browser.DESKTOP, scheme="light", **options):
         context = chromium.new_context(viewport=viewport, color_scheme=scheme, **options)
         contexts.append(context)
+        context.set_default_timeout(browser.PATIENCE)
         page = context.new_page()
         page.faults = []
         page.on("console", lambda m: page.faults.append(m.text) if m.type == "error" else None)

@@ -12,8 +12,9 @@ import book.browser as browser
 from book.browser import CHAPTERS, DESKTOP, PHONE
 from workings import ledger
 from workings.ledger.claims import load_all
-from workings.ledger.display import with_symbol
+from workings.ledger.criteria import KINDS
 from workings.ledger.results import load_results
+from workings.ledger.verdicts import SYMBOLS, WORDS
 from workings.runs import checkout, provenance
 
 pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("default")]
@@ -39,10 +40,16 @@ def test_the_front_page_has_one_card_a_chapter_of_the_book_and_none_for_chapters
     assert [slug for slug in slugs if f"/{slug}.html" in questions] == slugs
 
 
-def test_a_card_shows_the_verdicts_of_the_ledger_and_the_minutes_of_the_chapter():
+def test_a_card_shows_the_verdicts_of_the_ledger_by_kind_and_the_minutes_of_the_chapter():
     for slug, card in cards().items():
-        shown = {unescape(word): int(n) for word, n in re.findall(r"<li class=\"wk-[\w-]+\">([^<]*): (\d+)</li>", card)}
-        assert shown == {with_symbol(word): n for word, n in Counter(ledger.verdicts_of(slug).values()).items()}
+        shown = {}
+        for kind, chips in re.findall(r'<ul class="wk-verdicts" aria-label="Verdicts: ([^"]*)">(.*?)</ul>', card):
+            found = re.findall(r"<li class=\"wk-[\w-]+\">([^<]*): (\d+)</li>", chips)
+            shown[unescape(kind)] = {unescape(word): int(number) for word, number in found}
+        assert shown == {
+            KINDS[kind]: {f"{SYMBOLS[word]} {WORDS[kind].get(word, word)}": number for word, number in words.items()}
+            for kind, words in ledger.counts_of(slug).items()
+        }
         chapter = next(page for page in CHAPTERS if page.stem == slug).read_text()
         minutes = re.search(r"It takes</strong> (\d+) minutes to read", chapter)[1]
         assert f"{minutes} minutes to read" in card and re.search(r"\d+ seconds to run", card)
@@ -125,46 +132,68 @@ def test_a_page_made_from_a_record_names_the_record_s_newest_run(name):
         assert said in stamp
 
 
-def test_the_ledger_is_filtered_by_part_and_verdict_without_a_kernel(open_page):
-    found = [(chapter.part, word) for chapter in load_all() for word in ledger.verdicts_of(chapter.slug).values()]
+def claims_found():
+    """``(part, kind, verdict)`` of every claim of the book."""
+    return [
+        (chapter.part, claim.kind, ledger.verdicts_of(chapter.slug)[claim.id])
+        for chapter in load_all()
+        for claim in chapter.claims
+    ]
+
+
+def test_the_ledger_is_filtered_by_part_kind_and_verdict_without_a_kernel(open_page):
+    found = claims_found()
     page = open_page(LEDGER)
-    shown = lambda: page.locator("#the-ledger tbody tr:visible").count()
+    shown = lambda: page.locator("#the-ledger details.wk-claim:visible").count()
     page.add_style_tag(content="* { content-visibility: visible !important; }")
     assert shown() == len(found)
-    page.locator("select[name=verdict]").select_option("not reproduced")
-    assert shown() == sum(word == "not reproduced" for _, word in found) > 0
-    page.locator("select[name=part]").select_option("uncertainty")
-    assert shown() == sum(one == ("uncertainty", "not reproduced") for one in found)
-    assert page.locator(".wk-filter output").inner_text() == f"{shown()} of {len(found)} claims"
-    assert "part=uncertainty" in page.url and "verdict=not+reproduced" in page.url
+    (part, kind, verdict), _ = Counter(found).most_common(1)[0]
+    for name, value, place in (("verdict", verdict, 2), ("part", part, 0), ("kind", kind, 1)):
+        page.locator(f"select[name={name}]").select_option(value)
+        found = [one for one in found if one[place] == value]
+        assert shown() == len(found) > 0
+    everything = len(claims_found())
+    assert page.locator(".wk-filter output").inner_text() == f"{shown()} of {everything} claims"
+    assert f"part={part}" in page.url and f"kind={kind}" in page.url
     again = open_page(LEDGER)
     again.goto(page.url)
     assert again.locator(".wk-filter output").inner_text() == page.locator(".wk-filter output").inner_text()
     again.goto(LEDGER.as_uri() + "#verdict=nonsense")
-    assert again.locator(".wk-filter output").inner_text() == f"{len(found)} of {len(found)} claims"
+    assert again.locator(".wk-filter output").inner_text() == f"{everything} of {everything} claims"
 
 
-def test_without_script_the_ledger_shows_every_claim(open_page):
+def test_without_script_and_on_paper_the_ledger_shows_every_claim(open_page):
     page = open_page(LEDGER, DESKTOP, java_script_enabled=False)
     page.emulate_media(media="print")
-    assert page.locator("#the-ledger tbody tr:visible").count() == sum(len(c.claims) for c in load_all())
+    assert page.locator("#the-ledger details.wk-claim:visible").count() == len(claims_found())
+    assert page.locator("#the-ledger details.wk-claim dl:visible").count() == len(claims_found()), "unfolded on paper"
 
 
-def test_on_a_phone_the_ledgers_claims_are_cards_that_fit_and_say_what_each_line_is(open_page):
-    page = open_page(LEDGER, PHONE)
-    wide = "[...document.querySelectorAll('#the-ledger table')].filter(t => t.scrollWidth > 390).length"
-    assert page.evaluate(wide) == 0
-    names = page.evaluate(
-        "[...document.querySelector('#the-ledger tbody tr').cells].map(c => getComputedStyle(c, '::before').content)"
-    )
-    head = page.locator("#the-ledger table thead").first.locator("th").all_text_contents()
-    assert names[:3] == ["none"] * 3 and names[3:] == [f'"{name}: "' for name in head[3:]]
-    page.select_option("select[name=verdict]", "not run")
-    hidden = page.locator("#the-ledger tbody tr[hidden]")
-    assert hidden.count() > 10 and not any(row.is_visible() for row in hidden.all())
-    desk = open_page(LEDGER)
-    assert desk.locator("#the-ledger thead").first.bounding_box()["height"] > 20
-    assert desk.evaluate("getComputedStyle(document.querySelector('#the-ledger td')).display") == "table-cell"
+def test_an_address_that_ends_in_a_claim_opens_it(open_page):
+    name = load_all()[-1].claims[-1].id
+    page = open_page(LEDGER)
+    assert not page.locator(f"#{name} dl").is_visible()
+    page.goto(f"{LEDGER.as_uri()}#{name}")
+    page.locator(f"#{name} dl").wait_for(state="visible")
+    assert page.locator("#the-ledger details.wk-claim[open]").count() == 1
+
+
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_the_ledger_begins_with_counts_and_has_one_line_per_claim(open_page, size):
+    page = open_page(LEDGER, size)
+    page.add_style_tag(content="* { content-visibility: visible !important; }")
+    first = page.locator("#the-ledger table").first.bounding_box()
+    lines = page.locator("#the-ledger details.wk-claim")
+    assert first["y"] < lines.first.bounding_box()["y"]
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    heights = [box["height"] for box in map(lambda one: one.bounding_box(), lines.all())]
+    most = (
+        130 if size is DESKTOP else 280
+    )  # a claim is a sentence or two: three or four lines of text, eight on a phone
+    assert max(heights) < most, max(heights)
+    lines.first.locator("summary").click()
+    assert lines.first.locator("dl").is_visible()
+    assert lines.first.locator("dl").bounding_box()["width"] <= size["width"]
 
 
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
@@ -173,19 +202,17 @@ def test_on_a_phone_the_ledgers_of_a_chapter_are_cards_that_fit_and_say_what_eac
     page.add_style_tag(content="* { content-visibility: visible !important; }")
     tables = page.locator('.workings-ledger[aria-label^="Ledger"]')
     assert tables.count() >= 3
-    for label, name, unnamed in (("Ledger, ", "Here: ", 1), ("Ledger of", "Demo: ", 3)):
-        one = page.locator(f'.workings-ledger[aria-label^="{label}"]').first
-        head = one.locator("thead th").all_text_contents()
-        cells = "e => [...e.querySelector('tbody tr').cells].map(c => getComputedStyle(c, '::before').content)"
-        said = one.evaluate(cells)
-        assert said[:unnamed] == ["none"] * unnamed and f'"{name}"' in said and len(said) == len(head)
-        for column, words in zip(head[unnamed:], said[unnamed:], strict=True):
-            short = column.split(",")[0].removesuffix(" here")
-            assert words in (f'"{column}: "', f'"{short}: "'), (column, words)
-    wide = "es => es.filter(e => e.querySelector('tbody tr') && e.scrollWidth > e.clientWidth + 1).length"
+    one = page.locator('.workings-ledger[aria-label^="Ledger of"]').first
+    head = one.locator("thead th").all_text_contents()
+    cells = "e => [...e.querySelector('tbody tr').cells].map(c => getComputedStyle(c, '::before').content)"
+    said = one.evaluate(cells)
+    assert said[:3] == ["none"] * 3 and '"Demo: "' in said and len(said) == len(head)
+    for column, words in zip(head[3:], said[3:], strict=True):
+        assert words == f'"{column.removesuffix(" here")}: "', (column, words)
+    wide = "es => es.filter(e => e.querySelector('tbody tr, dl') && e.scrollWidth > e.clientWidth + 1).length"
     assert tables.evaluate_all(wide) == 0
     desk = open_page(path)
     assert (
-        desk.evaluate("""getComputedStyle(document.querySelector('[aria-label^="Ledger"] td')).display""")
+        desk.evaluate("""getComputedStyle(document.querySelector('[aria-label^="Ledger of"] td')).display""")
         == "table-cell"
     )

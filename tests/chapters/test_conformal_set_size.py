@@ -5,7 +5,7 @@ import pytest
 
 from workings.chapters.conformal_set_size import full as chapter
 from workings.chapters.conformal_set_size.demo import interval_ends
-from workings.chapters.conformal_set_size.full import run_protocol, summarise
+from workings.chapters.conformal_set_size.full import over_seeds, run, run_protocol, summarise
 from workings.chapters.conformal_set_size.settings import Settings
 from workings.runs.store import Store
 from workings.uncertainty.set_size import estimate_classes
@@ -61,6 +61,29 @@ def test_every_score_runs_through_the_protocol(tmp_path):
     assert [(row["data"], row["score"]) for row in table] == list(chapter.ROWS)
     for row in table:
         assert row["lower"] <= row["point"] <= row["upper"] and row["runs"] == 6
+
+
+def test_means_and_standard_errors_over_seeds_by_hand():
+    rows = [
+        {"data": "a", "score": "l1", "seed": seed, "point": point, "size": 2.0, "abs_error": 0.1, "runs": 4}
+        for seed, point in enumerate((1.0, 2.0, 3.0, 6.0))
+    ]
+    (row,) = over_seeds(rows)
+    assert row["point"] == 3.0 and row["size"] == 2.0 and row["runs"] == 16 and row["seeds"] == 4
+    assert row["point_se"] == pytest.approx(np.sqrt(14 / 3) / 2)  # squares 4, 1, 0, 9 over n - 1, over the root of 4
+    assert over_seeds(rows[:1])[0]["point_se"] is None
+
+
+def test_the_full_tier_runs_every_seed_and_keeps_each_by_itself(tmp_path, monkeypatch):
+    pytest.importorskip("quantile_forest")
+    monkeypatch.setenv("WORKINGS_RUNS", str(tmp_path))
+    tables = run(DRY)
+    assert len(tables["protocol"]) == len(chapter.ROWS) and len(tables["seeds"]) == 2 * len(chapter.ROWS)
+    assert {row["seed"] for row in tables["seeds"]} == set(DRY.seeds)
+    first, second = (tables["seeds"][i] for i in (0, len(chapter.ROWS)))
+    assert first["point"] != second["point"], "another seed is another draw"
+    assert tables["protocol"][0]["point"] == pytest.approx((first["point"] + second["point"]) / 2)
+    assert run(DRY) == tables, "what is stored is not computed again"
 
 
 def test_an_interrupted_run_goes_on_and_ends_the_same(tmp_path):

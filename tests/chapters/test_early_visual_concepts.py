@@ -7,31 +7,32 @@ import numpy as np
 import pytest
 import torch
 
+from workings.chapters import sprite_runs
 from workings.chapters.early_visual_concepts import full as full
 from workings.chapters.early_visual_concepts.demo import (
-    Report,
+    LatentStatistics,
     _hold_out_row,
+    chosen_squares,
+    disentanglement_scores,
     excess_nats,
     hand_made_codes,
-    held_out,
-    hold_out,
-    judge,
+    held_out_block,
+    hold_out_errors,
+    latent_statistics,
     overlap_curve,
-    pixel_entropy,
     principal_components,
-    report,
-    strange_pictures,
-    stride_sweep,
+    sampling_statistics,
     train_betas,
     traversals,
+    unfamiliar_pictures,
 )
-from workings.chapters.early_visual_concepts.settings import KINDS, Settings
+from workings.chapters.early_visual_concepts.settings import HOLD_OUT_BETAS, SAMPLINGS, Settings
 from workings.disentangling.dsprites import render_dsprites
-from workings.disentangling.dsprites_data import factor_values
+from workings.disentangling.dsprites_data import DSprites, factor_values, sub_grid
 from workings.disentangling.many_vaes import Job, _rate, he_vae, train_many
 from workings.disentangling.metrics import linear_probe
-from workings.disentangling.networks import VAE
-from workings.disentangling.objectives import bernoulli_nll, gaussian_kl
+from workings.disentangling.networks import VAE, mlp_vae
+from workings.disentangling.objectives import bernoulli_nll, gaussian_kl, pixel_entropy
 from workings.disentangling.sprites16 import small_sprites
 from workings.seeding import generator
 from workings.statistics import mean_and_sd
@@ -167,34 +168,36 @@ def test_the_excess_of_a_perfect_picture_is_zero_and_of_a_grey_one_is_what_it_lo
     assert torch.allclose(excess_nats(grey, x), expected)
 
 
-def known_report(sprites, mu, sd):
-    """The report of a network with posterior means ``mu`` and widths ``sd`` and half-grey pictures."""
+def known_statistics(sprites, mu, sd):
+    """The statistics of a network with posterior means ``mu`` and widths ``sd`` and half-grey pictures."""
     logvar = 2 * torch.log(torch.as_tensor(sd)).expand_as(mu)
-    return report(Known(mu, logvar, torch.zeros_like(sprites.images)), sprites)
+    return latent_statistics(Known(mu, logvar, torch.zeros_like(sprites.images)), sprites)
 
 
 def test_one_latent_each_is_recognised_and_a_rotation_is_not(sprites):
     codes = hand_made_codes(sprites.values)
-    good = known_report(sprites, codes["one latent each"].float(), 0.1)
-    assert good.one_latent_each and good.active.all() and good.gap == pytest.approx(1.0, abs=1e-5)
-    turned = known_report(sprites, codes["rotated"].float(), 0.1)
-    assert not turned.one_latent_each and turned.best[1] == pytest.approx(math.sqrt(0.5), abs=1e-5)
-    assert not known_report(sprites, codes["scale missing"].float(), torch.tensor([1.0, 0.1, 0.1])).one_latent_each
+    good = known_statistics(sprites, codes["one latent each"].float(), 0.1)
+    assert good.one_latent_per_factor and good.active.all() and good.gap == pytest.approx(1.0, abs=1e-5)
+    turned = known_statistics(sprites, codes["rotated"].float(), 0.1)
+    assert not turned.one_latent_per_factor and turned.best_corr[1] == pytest.approx(math.sqrt(0.5), abs=1e-5)
+    assert not known_statistics(
+        sprites, codes["scale missing"].float(), torch.tensor([1.0, 0.1, 0.1])
+    ).one_latent_per_factor
 
 
 def test_a_collapsed_latent_that_whispers_a_factor_does_not_count(sprites):
     mu = hand_made_codes(sprites.values)["one latent each"].float() * torch.tensor([0.001, 1.0, 1.0])
-    found = known_report(sprites, mu, torch.tensor([1.0, 0.1, 0.1]))
+    found = known_statistics(sprites, mu, torch.tensor([1.0, 0.1, 0.1]))
     assert found.active.tolist() == [False, True, True]
-    assert found.best[0] < 1e-12 and found.best[1] > 0.99 and not found.one_latent_each
+    assert found.best_corr[0] < 1e-12 and found.best_corr[1] > 0.99 and not found.one_latent_per_factor
 
 
 def test_a_spare_active_latent_or_a_shared_one_fails_the_claim():
     kl, eye = np.ones(4), np.eye(4)[:, :3]
-    assert Report(kl * [1, 1, 1, 0], np.array([1, 1, 1, 0], bool), eye, 0.0, 0.0).one_latent_each
-    assert not Report(kl, np.ones(4, bool), eye, 0.0, 0.0).one_latent_each
+    assert LatentStatistics(kl * [1, 1, 1, 0], np.array([1, 1, 1, 0], bool), eye, 0.0, 0.0).one_latent_per_factor
+    assert not LatentStatistics(kl, np.ones(4, bool), eye, 0.0, 0.0).one_latent_per_factor
     both = np.array([[1, 0.95, 0], [0, 0, 0], [0, 0, 1], [0, 0, 0]])
-    assert not Report(kl, np.array([1, 1, 1, 0], bool), both, 0.0, 0.0).one_latent_each
+    assert not LatentStatistics(kl, np.array([1, 1, 1, 0], bool), both, 0.0, 0.0).one_latent_per_factor
 
 
 def test_overlap_of_the_smallest_square_falls_by_a_tenth_a_pixel():
@@ -208,12 +211,12 @@ def test_overlap_of_the_smallest_square_falls_by_a_tenth_a_pixel():
 def test_the_score_of_a_rotated_position_code_is_two_thirds_and_a_missing_factor_costs_nothing(sprites):
     settings = replace(Settings.demo(), n_train=600, n_eval=900)
     codes = hand_made_codes(sprites.values)
-    judged = {name: judge(z, sprites, settings) for name, z in codes.items()}
-    assert judged["one latent each"] == {"score": 1.0, "mig": pytest.approx(1.0), "gap": pytest.approx(1.0)}
+    scores = {name: disentanglement_scores(z, sprites, settings) for name, z in codes.items()}
+    assert scores["one latent each"] == {"score": 1.0, "mig": pytest.approx(1.0), "gap": pytest.approx(1.0)}
     # 1/3 (scale) + 2/3 x 1/2; standard error sqrt(0.22 / 900) = 0.016, four of them 0.063.
-    assert judged["rotated"]["score"] == pytest.approx(2 / 3, abs=0.065)
-    assert judged["scale missing"]["score"] == 1.0 and judged["scale missing"]["mig"] == pytest.approx(2 / 3)
-    assert judged["constant"]["score"] == pytest.approx(1 / 3, abs=0.065) and judged["constant"]["mig"] == 0.0
+    assert scores["rotated"]["score"] == pytest.approx(2 / 3, abs=0.065)
+    assert scores["scale missing"]["score"] == 1.0 and scores["scale missing"]["mig"] == pytest.approx(2 / 3)
+    assert scores["constant"]["score"] == pytest.approx(1 / 3, abs=0.065) and scores["constant"]["mig"] == 0.0
 
 
 def test_principal_components_are_uncorrelated_and_sorted(sprites):
@@ -224,7 +227,7 @@ def test_principal_components_are_uncorrelated_and_sorted(sprites):
 
 def test_the_linear_probe_reads_a_linear_code_exactly_and_a_square_only_at_degree_two(sprites):
     values = sprites.values
-    seen = ~held_out(values)
+    seen = ~held_out_block(values)
     mixed = values @ torch.tensor([[1.0, 2.0, 0.0], [0.0, 1.0, 3.0], [1.0, 0.0, 1.0]], dtype=torch.float64)
     assert linear_probe(mixed, values, seen).max() < 1e-6
     squares = values**2
@@ -252,8 +255,8 @@ def test_the_held_out_probe_reads_no_latent_that_carries_nothing(sprites, noisy,
         def decode(self, codes):
             return torch.zeros(len(codes), 1, 16, 16)
 
-    row = _hold_out_row(Whisperer(), sprites, held_out(sprites.values), noisy)
-    for name in ("probe", "probe2"):
+    row = _hold_out_row(Whisperer(), sprites, held_out_block(sprites.values), noisy)
+    for name in ("probe", "quadratic_probe"):
         assert (row[f"{name}_seen"] < 0.01, row[f"{name}_held"] < 0.01) == (reads, reads)
 
 
@@ -264,7 +267,7 @@ def test_a_probe_of_nothing_errs_by_one_standard_deviation(sprites):
 
 
 def test_the_held_out_block_is_the_large_lower_right_eighth(sprites):
-    held = held_out(sprites.values)
+    held = held_out_block(sprites.values)
     assert held.sum() == 3 * 8 * 8
     block = sprites.values[held]
     assert block.min(dim=0).values.tolist() == pytest.approx([0.8, 16 / 31, 16 / 31])
@@ -275,16 +278,19 @@ def test_the_held_out_block_is_the_large_lower_right_eighth(sprites):
 
 def test_the_demo_experiments_run_and_have_one_entry_for_each_seed(sprites):
     settings = replace(
-        Settings.full(dry_run=True), steps=3, hold_out_steps=3, hidden=(8,), latents=4, betas=(0.05, 1.0, 4.0),
-        stride_betas=(1.0, 4.0),
+        Settings.full(dry_run=True), steps=3, hold_out_steps=3, hidden=(8,), latents=4, betas=(0.05, 1.0, 4.0, 8.0),
+        strides=(1, 5),
     )  # fmt: skip
     models = train_betas(sprites, settings)
     assert set(models) == {(b, s) for b in settings.betas for s in settings.seeds}
-    sweep = stride_sweep(models, sprites, settings)
-    assert set(sweep) == {(b, k) for b in (1.0, 4.0) for k in (1, 3, 5)} and all(len(r) == 2 for r in sweep.values())
-    corner = hold_out(sprites, settings)
-    assert tuple(corner) == KINDS and all(len(rows) == 2 for rows in corner.values())
-    assert all(row["held"] > 0 and row["probe_held"] > 0 for rows in corner.values() for row in rows)
+    samplings = sampling_statistics(models, sprites, settings)
+    both = {(kind, k, 4.0) for kind in SAMPLINGS for k in (1, 5)}
+    assert set(samplings) == both | {("sparse", 1, 8.0), ("sparse", 5, 8.0)}
+    assert all(len(one) == 2 for one in samplings.values())
+    held_out = hold_out_errors(sprites, settings)
+    assert tuple(held_out) == tuple(HOLD_OUT_BETAS) and all(len(rows) == 2 for rows in held_out.values())
+    assert all(row["excess_held"] > 0 and row["probe_held"] > 0 for rows in held_out.values() for row in rows)
+    assert settings.trainings == len(models) + 2 * 2 + 2 + 3 * 2
     moved = traversals(models[4.0, 0], sprites, [0, 3], [-1.0, 0.0, 1.0])
     assert moved.shape == (2, 3, 16, 16) and not torch.equal(moved[0, 0], moved[0, 2])
 
@@ -292,18 +298,19 @@ def test_the_demo_experiments_run_and_have_one_entry_for_each_seed(sprites):
 def test_pressure_closes_latents(sprites):
     settings = replace(Settings.demo(), steps=250)
     free, shut = (
-        report(m, sprites) for m in settings.train([Job(sprites.images, 0.05, 0), Job(sprites.images, 50.0, 0)])
+        latent_statistics(m, sprites)
+        for m in settings.train([Job(sprites.images, 0.05, 0), Job(sprites.images, 50.0, 0)])
     )
     assert free.active.sum() >= 4 and shut.active.sum() == 0
     assert free.excess < shut.excess
 
 
-def test_strange_pictures_are_what_their_names_say(sprites):
-    strange = strange_pictures(sprites)
-    assert all(p.shape == (1, 1, 16, 16) and p.min() >= 0 and p.max() <= 1 for p in strange.values())
-    assert strange["nothing"].sum() == 0
+def test_unfamiliar_pictures_are_what_their_names_say(sprites):
+    unfamiliar = unfamiliar_pictures(sprites)
+    assert all(p.shape == (1, 1, 16, 16) and p.min() >= 0 and p.max() <= 1 for p in unfamiliar.values())
+    assert unfamiliar["nothing"].sum() == 0
     one = sprites.grid().observations(torch.tensor([[1, 1, 8]])).sum()
-    assert strange["two, apart"].sum() == pytest.approx(2 * one.item(), rel=0.2)
+    assert unfamiliar["two, apart"].sum() == pytest.approx(2 * one.item(), rel=0.2)
 
 
 def test_mean_and_spread_are_those_of_a_sample():
@@ -320,28 +327,82 @@ def test_the_full_values_follow_from_the_tables():
         row(4.0, 0.6, 0.7, followed=True, active=7),
         row(1.0, 0.2, 0.9),
     ]
-    strides = [row(4.0, g, 1.0, stride=k) for k, g in ((1, 0.9), (8, 0.3))]
+    gaps = (("sparse", 1, 0.9), ("sparse", 8, 0.3), ("random", 8, 0.7))
+    strides = [row(4.0, g, 1.0, sampling=kind, stride=k) for kind, k, g in gaps]
     held = [
         {"kind": k, "held": h, "probe_held": p}
         for k, h, p in (("beta-VAE", 5, 1), ("VAE", 3, 2), ("autoencoder", 4, 3))
     ]
-    values = full.full_values(main, strides, held)
+    values = full.full_values({"main": main, "strides": strides, "corner": held})
     assert values["evc-1"] == 1 and values["evc-2"] == pytest.approx(0.5) and values["evc-6"] == pytest.approx(-0.1)
     assert values["evc-3"] == pytest.approx(0.6) and values["evc-4"] == 1
-    assert set(full.full_values(main, [], [])) == {"evc-1", "evc-2", "evc-6"}
+    assert set(full.full_values({"main": main, "strides": [], "corner": []})) == {"evc-1", "evc-2", "evc-6"}
 
 
-def test_without_a_gpu_the_full_tier_is_the_main_runs_only():
-    cpu, gpu = full.FullSettings.here(device="cpu"), full.FullSettings.here(device="cuda")
-    assert (cpu.steps, cpu.strides, cpu.hold_out) == (2000, (), False)
-    assert gpu.steps == 300_000 and gpu.strides and gpu.hold_out and cpu.seeds == gpu.seeds == (0, 1, 2)
-    assert cpu.run(4.0, 1, cpu.steps).name == "fc64-beta4-2000-lr0.01-b64-seed1"
+def test_both_full_tiers_run_what_the_chapter_says_that_it_needs():
+    for device, side in (("cpu", 18), ("cuda", 39)):
+        sizes = full.FullSettings.here(device=device)
+        main = len(sizes.networks) * len(sizes.betas) * len(sizes.seeds)
+        samplings = (1 + len(SAMPLINGS) * len(sizes.strides)) * len(sizes.stride_betas) * len(sizes.side_seeds)
+        assert (main, samplings + len(HOLD_OUT_BETAS) * len(sizes.side_seeds)) == (12, side)
+        words = Settings.needs.shortened if device == "cpu" else Settings.needs.paper
+        assert f"{sizes.steps:,} steps" in words and f"{side} " in words and f"{sizes.side_steps:,}" in words
+    runs = [sizes.run(network, 4.0, 1, 2000) for network in sizes.networks]
+    assert [run.name for run in runs] == ["fc64-beta4-2000-lr0.01-b64-seed1", "burgess64-beta4-2000-lr0.0005-b64-seed1"]
+
+
+@pytest.mark.parametrize("place", ["demo", "full"])
+def test_both_samplings_choose_equally_many_and_the_random_one_spreads_over_all_positions(sprites, place):
+    if place == "demo":
+        choose = lambda *way: chosen_squares(sprites, *way).classes
+    else:
+        large = DSprites(classes=sub_grid(0, None, 0, range(0, 32, 2), range(0, 32, 2)))
+        choose = lambda kind, stride, seed: full.chosen(large, kind, 2 * stride, seed).classes
+    sparse, first, second = choose("sparse", 5, 0), choose("random", 5, 0), choose("random", 5, 1)
+    assert len(sparse) == len(first) == len(second) == 96 and len(first.unique(dim=0)) == 96
+    assert set(sparse[:, 3].tolist()) == {0, 10, 20, 30} and not torch.equal(first, second)
+    # 96 of 1,536 without replacement: one of 16 columns (96 pictures) is missed with a chance of about 0.0015.
+    assert len(first[:, 3].unique()) == len(first[:, 4].unique()) == 16
+    with pytest.raises(ValueError, match="sampling"):
+        choose("dense", 5, 0)
+
+
+def test_a_dry_run_of_the_full_tier_fills_every_table_and_goes_on_where_it_was_stopped(monkeypatch, tmp_path):
+    monkeypatch.setenv("WORKINGS_RUNS", str(tmp_path))
+    monkeypatch.setenv("WORKINGS_QUIET", "1")
+    small = lambda *, generator: mlp_vae(64, 10, (8,), generator=generator)  # in place of 14 million weights
+    monkeypatch.setattr(sprite_runs, "fc_vae", small)
+    sizes = replace(full.FullSettings.here(dry_run=True, device="cpu"), seeds=(0,), betas=(4.0,))
+    calls, train = [], full.train
+
+    def stopped(*args, **options):
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        calls.append(args[0].name)
+        return train(*args, **options)
+
+    monkeypatch.setattr(full, "train", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        full.run(sizes)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.pt")}
+    monkeypatch.setattr(full, "train", train)
+    tables = full.run(sizes)
+    assert {name: len(rows) for name, rows in tables.items()} == {"main": 1, "conv": 1, "strides": 3, "corner": 3}
+    assert len(before) == 3 and all(path.stat().st_mtime_ns == time for path, time in before.items())
+    assert {row["data"] for rows in tables.values() for row in rows} == {"128 drawn"}
+    assert {(row["sampling"], row["trained_on"]) for row in tables["strides"]} == {
+        ("sparse", 128),
+        ("sparse", 32),
+        ("random", 32),
+    }
+    monkeypatch.setattr(full, "train", lambda *_, **__: pytest.fail("a measured training was begun again"))
+    assert tables == full.run(sizes)
 
 
 def test_a_dry_run_has_sprites_of_every_factor_and_a_corner_to_hide():
     sprites, source = full.load_sprites(full.FullSettings.here(dry_run=True, device="cpu"))
     assert sprites.sizes == (2, 2, 2, 4, 4) and source == "128 drawn"
-    held = held_out(factor_values(sprites.classes)[:, [1, 3, 4]])
+    held = held_out_block(factor_values(sprites.classes)[:, [1, 3, 4]])
     part = full.some(sprites, ~held)
     assert 0 < held.sum() < 64 and len(part) == 128 - held.sum()
     assert torch.equal(part.images(torch.tensor([3])), sprites.images(torch.nonzero(~held)[3]))

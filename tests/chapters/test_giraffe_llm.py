@@ -7,7 +7,7 @@ import json
 import pytest
 import torch
 
-from workings.chapters.giraffe import llm as llm
+from workings.chapters.giraffe import llm
 from workings.chapters.giraffe import llm_tune as tune
 from workings.chapters.giraffe.llm import LLMSettings, NotHere
 from workings.language_models.lines_task import parse_number
@@ -34,36 +34,36 @@ def test_our_linear_frequencies_are_the_library_s_own_linear_scaling(opened):
     config.rope_parameters = {"rope_type": "linear", "rope_theta": 10_000.0, "factor": 4.0}
     theirs = transformers.LlamaForCausalLM(config).eval()
     theirs.load_state_dict(opened.model.state_dict())
-    llm.change_model(opened, "linear 4", DRY)
+    llm.set_scaling(opened, "linear 4", DRY)
     assert torch.allclose(logits(opened.model), logits(theirs), atol=1e-6)  # float32, two layers of 32
-    llm.change_model(opened, "RoPE", DRY)
+    llm.set_scaling(opened, "RoPE", DRY)
     assert not torch.allclose(logits(opened.model), logits(theirs), atol=1e-4)
 
 
 def test_a_change_starts_from_the_model_s_own_frequencies_every_time(opened):
-    llm.change_model(opened, "RoPE", DRY)
+    llm.set_scaling(opened, "RoPE", DRY)
     before = logits(opened.model)
     for name in ("linear 4", "YaRN 4", "truncated"):
-        llm.change_model(opened, name, DRY)
-    llm.change_model(opened, "RoPE", DRY)
+        llm.set_scaling(opened, name, DRY)
+    llm.set_scaling(opened, "RoPE", DRY)
     assert torch.equal(logits(opened.model), before)
 
 
 def test_the_attention_factor_of_yarn_reaches_the_model(opened):
-    llm.change_model(opened, "YaRN 4", DRY)
+    llm.set_scaling(opened, "YaRN 4", DRY)
     (rotary,) = llm.rotary_modules(opened.model)
     assert rotary.attention_scaling == pytest.approx(0.1 * torch.tensor(4.0).log().item() + 1)
-    llm.change_model(opened, "RoPE", DRY)
+    llm.set_scaling(opened, "RoPE", DRY)
     assert rotary.attention_scaling == 1.0
 
 
 def test_dynamic_frequencies_follow_the_length(opened):
-    llm.change_model(opened, "dynamic NTK", DRY, seq_len=DRY.trained_length)
+    llm.set_scaling(opened, "dynamic NTK", DRY, seq_len=DRY.trained_length)
     (rotary,) = llm.rotary_modules(opened.model)
     assert torch.allclose(rotary.inv_freq.double(), opened.theta)
-    llm.change_model(opened, "dynamic NTK", DRY, seq_len=4 * DRY.trained_length)
+    llm.set_scaling(opened, "dynamic NTK", DRY, seq_len=4 * DRY.trained_length)
     assert float(rotary.inv_freq[-1]) == pytest.approx(float(opened.theta[-1]) / 4, rel=1e-5)
-    llm.change_model(opened, "RoPE", DRY)
+    llm.set_scaling(opened, "RoPE", DRY)
 
 
 def test_frequencies_of_the_wrong_size_or_a_model_without_any_are_refused(opened):
@@ -111,14 +111,14 @@ def test_the_answers_are_counted_as_the_paper_counts_them(opened, tmp_path, monk
         return [f"It is {expected[t]}, not 5." if i % 2 == 0 else f"5, not {expected[t]}" for i, t in enumerate(texts)]
 
     monkeypatch.setattr(llm, "answers", half_right)
-    rows = llm.retrieval_rows(opened, ["RoPE"], table, DRY, Store(tmp_path / "a.jsonl", DRY))
+    rows = llm.longchat_rows(opened, ["RoPE"], table, DRY, Store(tmp_path / "a.jsonl", DRY))
     assert [row["accuracy"] for row in rows] == [2 / 3, 2 / 3]  # places 0 and 2 of three
     assert [row["lines"] for row in rows] == [1, 2] and rows[0]["tokens"] < rows[1]["tokens"]
 
 
 def test_a_length_that_does_not_fit_is_left_out_and_marked(opened, tmp_path, monkeypatch):
     monkeypatch.setattr(llm, "free_memory", lambda device: 1000)
-    rows = llm.retrieval_rows(opened, ["RoPE"], llm.cases_of(DRY), DRY, Store(tmp_path / "a.jsonl", DRY))
+    rows = llm.longchat_rows(opened, ["RoPE"], llm.cases_of(DRY), DRY, Store(tmp_path / "a.jsonl", DRY))
     assert [row["accuracy"] for row in rows] == [None, None] and rows[0]["cases"] == 0
 
 
@@ -182,7 +182,7 @@ def test_everything_runs_end_to_end_and_is_not_computed_twice(tmp_path, monkeypa
 
 def test_an_adapter_changes_the_model_and_leaves_when_it_is_told(opened, tmp_path):
     pytest.importorskip("peft")
-    llm.change_model(opened, "linear 4", DRY)
+    llm.set_scaling(opened, "linear 4", DRY)
     before = logits(opened.model)
     pieces = tune.text_pieces(opened, DRY)
     settings = dataclasses.replace(DRY, tune_lr=1e-2)
@@ -194,7 +194,7 @@ def test_an_adapter_changes_the_model_and_leaves_when_it_is_told(opened, tmp_pat
     read = tune.tuned_model(opened, "linear 4", "linear 4", pieces, settings, tmp_path)  # from the saved adapter
     assert torch.allclose(logits(read.model), again, atol=1e-6)
     read.model.unload()
-    llm.change_model(opened, "RoPE", DRY)
+    llm.set_scaling(opened, "RoPE", DRY)
 
 
 def test_pieces_of_a_document_overlap_by_half(opened, tmp_path):
@@ -227,11 +227,15 @@ def test_claims_are_computed_from_what_was_run_and_only_from_that():
     def row(train, name, lines, accuracy):
         return {"train": train, "eval": name, "lines": lines, "accuracy": accuracy, "cases": 50}
 
-    rows = [row("none", "RoPE", n, 0.0) for n in settings.lines]
-    assert tune.claim_values(rows, settings) == {"gir-11": 0.0}
+    rows = [row("none", "RoPE", n, 0.8 if n < 100 else 0.0) for n in settings.lines]
+    assert tune.llm_claim_values(rows, settings) == {"gir-11": 0.0}
+    blind = [row("none", "RoPE", n, 0.4 if n < 100 else 0.0) for n in settings.lines]
+    assert tune.llm_claim_values(blind, settings) == {}, (
+        "a model that cannot read a short list says nothing about a long one"
+    )
     rows += [row("none", "linear 4", n, 0.2) for n in settings.lines]
     rows += [row("linear 4", "linear 4", n, 0.5 if n < 400 else 0.0) for n in settings.lines]
     rows += [row(tune.ON_TASK, "linear 4", n, 0.8 if n < 400 else 0.1) for n in settings.lines]
-    found = tune.claim_values(rows, settings)
+    found = tune.llm_claim_values(rows, settings)
     assert found["gir-8"] == pytest.approx(2.5) and found["gir-7"] == pytest.approx(0.3 - 0.1)
-    assert tune.claim_values([], settings) == {}
+    assert tune.llm_claim_values([], settings) == {}

@@ -19,6 +19,7 @@ from workings.disentangling.objectives import (
     gaussian_kl,
     kl_diag_gaussians,
     normalised_beta,
+    pixel_entropy,
     squared_error,
 )
 from workings.seeding import generator
@@ -267,3 +268,37 @@ def test_bad_types_are_refused_with_a_reason():
         capacity_schedule(0.5, 25.0, 10)
     with pytest.raises(TypeError, match="n_steps"):
         capacity_schedule(0, 25.0, 1e5)
+
+
+# entropy of pixels ----------------------------------------------------------------------------------------------
+
+
+def test_the_pixel_entropy_is_the_smallest_nll_and_reached_at_the_pixels_own_log_odds():
+    x = torch.rand(5, 3, 4, generator=generator(0, "pixels"), dtype=torch.float64)
+    least = pixel_entropy(x)
+    assert least.shape == (5,) and torch.allclose(bernoulli_nll(torch.logit(x), x), least)
+    for shift in (-0.1, 0.1):  # the NLL is strictly convex in every logit
+        assert (bernoulli_nll(torch.logit(x) + shift, x) > least).all()
+
+
+def test_black_and_white_pixels_have_no_entropy_and_half_grey_ones_the_most():
+    assert torch.equal(pixel_entropy(torch.tensor([[0.0, 1.0], [1.0, 1.0]])), torch.zeros(2))
+    half = torch.full((1, 7), 0.5, dtype=torch.float64)
+    assert (
+        pixel_entropy(half).item() == pytest.approx(7 * math.log(2))
+        and (pixel_entropy(half - 0.01) < pixel_entropy(half)).all()
+    )
+
+
+@pytest.mark.parametrize(
+    ("x", "error"),
+    [
+        (torch.tensor([[1.5]]), ValueError),
+        (torch.tensor([[-0.1]]), ValueError),
+        (torch.tensor([[1]]), TypeError),
+        (torch.tensor([[float("nan")]]), ValueError),
+    ],
+)
+def test_pixels_outside_their_range_have_no_entropy(x, error):
+    with pytest.raises(error, match=r"\[0, 1\]"):
+        pixel_entropy(x)

@@ -70,14 +70,21 @@ def test_a_run_killed_in_the_middle_and_resumed_gives_the_same_weights_and_histo
     expected = train_vae(whole, images(), 40, fixed_beta(1.0), seed=3, batch=8, optimiser=adam(whole), window=5)
     broken = model()
 
-    def interrupted(nll, kl, step):
-        if step == 27:
-            raise Interrupt
-        return fixed_beta(1.0)(nll, kl, step)
+    class Interrupted:
+        asked = 0
+
+        def __len__(self):
+            return len(images())
+
+        def images(self, indices):
+            self.asked += 1
+            if self.asked == 28:
+                raise Interrupt
+            return images()[indices]
 
     options = {"seed": 3, "batch": 8, "window": 5, "checkpoint": tmp_path / "run.pt", "checkpoint_every": 10}
     with pytest.raises(Interrupt):
-        train_vae(broken, images(), 40, interrupted, optimiser=adam(broken), **options)
+        train_vae(broken, Interrupted(), 40, fixed_beta(1.0), optimiser=adam(broken), **options)
     resumed = model()
     history = train_vae(resumed, images(), 40, fixed_beta(1.0), optimiser=adam(resumed), **options)
     for a, b in zip(whole.parameters(), resumed.parameters(), strict=True):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from workings.language_models.rope_scaling import KINDS, scale_frequencies
 from workings.language_models.rotary import apply_rotary, rope_frequencies
-from workings.language_models.truncated_basis import combine, cut
+from workings.language_models.truncated_basis import scale_power_truncate, truncate_frequencies
 from workings.seeding import generator
 
 steady = settings(derandomize=True, deadline=None, max_examples=60)
@@ -123,15 +123,18 @@ def test_scale_comes_before_power_and_power_before_the_cut():
     for i, t in enumerate(LLAMA.tolist()):
         t = t / factor * (1 - i / 64) ** k
         by_hand.append(t if t >= at else (at / 16 if t >= at / 8 else 0.0))
-    torch.testing.assert_close(combine(LLAMA, factor=factor, exponent=k, turn_len=turn_len), plain(by_hand), **CLOSE)
+    torch.testing.assert_close(
+        scale_power_truncate(LLAMA, factor=factor, exponent=k, turn_len=turn_len), plain(by_hand), **CLOSE
+    )
     # the same order in the kind, and the other order is visibly another basis
-    assert torch.equal(scaled("truncated", 4.0).theta, combine(LLAMA, factor=4.0, turn_len=L))
+    assert torch.equal(scaled("truncated", 4.0).theta, scale_power_truncate(LLAMA, factor=4.0, turn_len=L))
     kept = int((scaled("truncated", 4.0).theta >= at).sum())
     assert kept == sum(t / 4 >= at for t in LLAMA.tolist()) < 41
-    assert torch.equal(combine(LLAMA, factor=4.0), scaled("linear", 4.0).theta)
-    assert torch.equal(combine(LLAMA, exponent=0.5), scaled("power", 1.0).theta)
+    assert torch.equal(scale_power_truncate(LLAMA, factor=4.0), scaled("linear", 4.0).theta)
+    assert torch.equal(scale_power_truncate(LLAMA, exponent=0.5), scaled("power", 1.0).theta)
     assert torch.equal(
-        combine(LLAMA, turn_len=L, hard=True), cut(LLAMA, 2 * math.pi / L, low=2 * math.pi / L, level=0.0)
+        scale_power_truncate(LLAMA, turn_len=L, hard=True),
+        truncate_frequencies(LLAMA, 2 * math.pi / L, low=2 * math.pi / L, level=0.0),
     )
 
 
@@ -266,8 +269,8 @@ def test_frozen_frequencies_survive_every_kind():
         (lambda: scaled("power", exponent=-1.0), ValueError, "exponent must be in"),
         (lambda: scaled("truncated", cut_at=0.1, low=0.2), ValueError, "lower cut-off.*low=0.2 and at=0.1"),
         (lambda: scaled("truncated", turn_len=0), ValueError, "turn_len must be in"),
-        (lambda: combine(LLAMA, turn_len=-5), ValueError, "turn_len must be in"),
-        (lambda: combine(LLAMA, factor=0.9), ValueError, "factor must be in"),
+        (lambda: scale_power_truncate(LLAMA, turn_len=-5), ValueError, "turn_len must be in"),
+        (lambda: scale_power_truncate(LLAMA, factor=0.9), ValueError, "factor must be in"),
         (lambda: scaled("ntk_by_parts", alpha=32, beta=1), ValueError, "alpha must be below beta, got 32 and 1"),
         (lambda: scaled("yarn", beta_fast=1, beta_slow=32), ValueError, "beta_slow must be below beta_fast"),
         (lambda: scaled("yarn", ramp="index", beta_fast=1, beta_slow=32), ValueError, "beta_slow must be below"),

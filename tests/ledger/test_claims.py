@@ -1,5 +1,6 @@
 """Where claims stand, and what the validator says about a malformed claims file."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 
 from workings import PARTS, paths
 from workings.ledger import claims
-from workings.ledger.criteria import COMPARISONS, Criterion, NotPlanned, PaperNumber, check_tier
+from workings.ledger.criteria import COMPARISONS, SOURCES, Criterion, NotPlanned, PaperNumber, check_tier
 
 NAME = "claims/uncertainty/x.yml"
 GOOD = """\
@@ -18,17 +19,19 @@ title: "A title"
 paper: {authors: "A. Author", year: 2024, venue: "V", arxiv: "2306.07254", key: author2024}
 claims:
   - id: css-1
+    kind: identity
     claim: "An exact formula."
     where: "theorem"
-    paper: {value: null, note: "identity"}
-    demo: {compare: at_most, target: 1.0e-10, unit: "relative error"}
+    paper: {value: null, note: "identity", source: abstract}
+    demo: {compare: at_most, target: 1.0e-10, unit: "relative error", set: "before any run"}
     full: {not_planned: "an identity"}
   - id: css-2
+    kind: paper
     claim: "A width."
     where: "table"
-    paper: {value: "1.33 (0.09)", unit: "sd"}
-    demo: {compare: holds, indicative: "a toy"}
-    full: {compare: within, target: 1.33, tolerance: 0.05, unit: "sd"}
+    paper: {value: "1.33 (0.09)", unit: "sd", source: paper}
+    demo: {compare: holds, indicative: "a toy", set: "after a trial"}
+    full: {compare: within, target: 1.33, tolerance: 0.05, unit: "sd", set: "before any run"}
 """
 
 
@@ -51,26 +54,27 @@ def test_a_good_file_is_read_as_written():
     assert chapter.paper.arxiv == "2306.07254" and chapter.paper.year == 2024
     assert chapter.ids() == ["css-1", "css-2"]
     first, second = chapter.claims
-    assert first.demo == Criterion("at_most", target=1e-10, unit="relative error")
+    assert (first.kind, first.paper.source, first.paper.read) == ("identity", "abstract", True)
+    assert first.demo == Criterion("at_most", target=1e-10, unit="relative error", set="before any run")
     assert first.full == NotPlanned("an identity")
-    assert second.plan("full") == Criterion("within", target=1.33, tolerance=0.05, unit="sd")
+    assert second.plan("full") == Criterion("within", target=1.33, tolerance=0.05, unit="sd", set="before any run")
     assert second.demo.indicative == "a toy"
     assert second.paper.text() == "1.33 (0.09) sd"
 
 
 # One mistake each: what is replaced, by what, the line and the words of the complaint.
 MISTAKES = {
-    "comparison": ("compare: within", "compare: withn", 17, "'full': unknown comparison 'withn'", "'within'?"),
-    "other word": ("compare: at_most", "compare: less", 10, "unknown comparison 'less'", "did you mean 'at_most'?"),
-    "comparison's number": (", tolerance: 0.05", "", 17, "comparison 'within' needs 'tolerance'"),
-    "useless number": ("{compare: holds,", "{compare: holds, target: 1,", 16, "'holds' does not use 'target'"),
-    "negative tolerance": ("tolerance: 0.05", "tolerance: -0.05", 17, "'tolerance' must be zero or more"),
-    "text for number": ("1.0e-10", "1e-10", 10, "YAML reads '1e-10' as text; write 1.0e-10"),
-    "quoted number": ("target: 1.33", 'target: "1.33"', 17, "'target': YAML reads '1.33' as text; write 1.33"),
-    "NaN": ("target: 1.33", "target: .nan", 17, "'target' must be a finite decimal number"),
-    "infinity": ("target: 1.33", "target: .inf", 17, "'target' must be a finite decimal number"),
-    "sexagesimal": ("target: 1.33", "target: 1:30", 17, "'target' must be a finite decimal number"),
-    "boolean number": ("target: 1.33", "target: yes", 17, "'target' must be a finite decimal number"),
+    "comparison": ("compare: within", "compare: withn", 19, "'full': unknown comparison 'withn'", "'within'?"),
+    "other word": ("compare: at_most", "compare: less", 11, "unknown comparison 'less'", "did you mean 'at_most'?"),
+    "comparison's number": (", tolerance: 0.05", "", 19, "comparison 'within' needs 'tolerance'"),
+    "useless number": ("{compare: holds,", "{compare: holds, target: 1,", 18, "'holds' does not use 'target'"),
+    "negative tolerance": ("tolerance: 0.05", "tolerance: -0.05", 19, "'tolerance' must be zero or more"),
+    "text for number": ("1.0e-10", "1e-10", 11, "is text to YAML: instead of '1e-10' write 1.0e-10"),
+    "quoted number": ("target: 1.33", 'target: "1.33"', 19, "'target' is text to YAML: instead of '1.33' write 1.33"),
+    "NaN": ("target: 1.33", "target: .nan", 19, "'target' must be a finite decimal number"),
+    "infinity": ("target: 1.33", "target: .inf", 19, "'target' must be a finite decimal number"),
+    "sexagesimal": ("target: 1.33", "target: 1:30", 19, "'target' must be a finite decimal number"),
+    "boolean number": ("target: 1.33", "target: yes", 19, "'target' must be a finite decimal number"),
     "arXiv as number": ('"2306.07254"', "2306.07254", 4, "'arxiv' must be text", 'quotes: "2306.07254"'),
     "year": ("year: 2024", "year: 24", 4, "'year' must be a year"),
     "part": ("part: uncertainty", "part: uncertanty", 2, "unknown part", "did you mean 'uncertainty'?"),
@@ -78,25 +82,33 @@ MISTAKES = {
     "other chapter": ("chapter: x", "chapter: y", 1, "stands in a file called x.yml"),
     "unknown key": ('title: "A title"', 'titel: "A title"', 3, "unknown key 'titel'", "did you mean 'title'?"),
     "missing key": ('    where: "theorem"\n', "", 6, "claim css-1: key 'where' is missing"),
-    "duplicate key": ('    where: "theorem"\n', '    where: "a"\n    where: "b"\n', 9, "key 'where' stands twice"),
-    "duplicate id": ("id: css-2", "id: css-1", 12, "id css-1 was already used on line 6"),
-    "ugly id": ("id: css-2", "id: CSS_2", 12, "must look like css-1"),
-    "id as number": ("id: css-2", "id: 2", 12, "'id' must be text, found number"),
-    "empty text": ('claim: "A width."', 'claim: " "', 13, "'claim' is empty"),
-    "both plans": ('{not_planned: "an identity"}', '{not_planned: "a", compare: holds}', 11, "makes no sense beside"),
+    "duplicate key": ('    where: "theorem"\n', '    where: "a"\n    where: "b"\n', 10, "key 'where' stands twice"),
+    "duplicate id": ("id: css-2", "id: css-1", 13, "id css-1 was already used on line 6"),
+    "ugly id": ("id: css-2", "id: CSS_2", 13, "must look like css-1"),
+    "id as number": ("id: css-2", "id: 2", 13, "'id' must be text, found number"),
+    "empty text": ('claim: "A width."', 'claim: " "', 15, "'claim' is empty"),
+    "both plans": ('{not_planned: "an identity"}', '{not_planned: "a", compare: holds}', 12, "makes no sense beside"),
     "no plan": (
         '{not_planned: "an identity"}',
         '{unit: "sd"}',
-        11,
+        12,
         "give 'compare' with its numbers, or 'not_planned'",
     ),
-    "no reason": ('{not_planned: "an identity"}', "{not_planned: null}", 11, "'not_planned' must be text"),
-    "list for mapping": ('{not_planned: "an identity"}', "[a]", 11, "expected `key: value` lines, found a list"),
-    "alias": ("compare: at_most", "compare: *a", 10, "aliases (*name) are not allowed"),
-    "tag": ("target: 1.33", "target: !!python/name:os.system x", 17, "must be a finite decimal number"),
-    "tab": ('    where: "theorem"', '\t    where: "theorem"', 8, "not valid YAML"),
-    "open bracket": ('{not_planned: "an identity"}', '{not_planned: "an identity"', 12, "not valid YAML"),
-    "control character": ("A width.", "A \x07 width.", 13, "character U+0007 is not allowed"),
+    "no reason": ('{not_planned: "an identity"}', "{not_planned: null}", 12, "'not_planned' must be text"),
+    "list for mapping": ('{not_planned: "an identity"}', "[a]", 12, "expected `key: value` lines, found a list"),
+    "kind": ("kind: paper", "kind: papers", 14, "'kind' must be one of paper, identity", "did you mean 'paper'?"),
+    "no kind": ("    kind: paper\n", "", 13, "claim css-2: key 'kind' is missing"),
+    "source": ("source: abstract", "source: abstrakt", 10, "'source' must be one of", "did you mean 'abstract'?"),
+    "no source": (", source: abstract", "", 10, "claim css-1: paper: key 'source' is missing"),
+    "unread number": ("source: paper", "source: not read", 17, "a number that nobody read is not quoted"),
+    "our kind": ("kind: identity", "kind: ours", 6, "kind 'ours' and source 'this collection' belong together"),
+    "not set": (', set: "after a trial"', "", 13, "tier 'demo': key 'set' is missing: when was the criterion written"),
+    "withdrawn": (', set: "after a trial"', ", set: a, withdrawn: [x]", 18, "'withdrawn' must be `run: reason` lines"),
+    "alias": ("compare: at_most", "compare: *a", 11, "aliases (*name) are not allowed"),
+    "tag": ("target: 1.33", "target: !!python/name:os.system x", 19, "must be a finite decimal number"),
+    "tab": ('    where: "theorem"', '\t    where: "theorem"', 9, "not valid YAML"),
+    "open bracket": ('{not_planned: "an identity"}', '{not_planned: "an identity"', 13, "not valid YAML"),
+    "control character": ("A width.", "A \x07 width.", 15, "character U+0007 is not allowed"),
 }
 
 
@@ -114,7 +126,7 @@ def test_every_mistake_of_a_file_is_reported_at_once_in_the_order_of_lines():
     text = GOOD.replace("year: 2024", "year: soon").replace("compare: holds", "compare: hold")
     text = text.replace("1.0e-10", "abc").replace("id: css-2", "id: css-1")
     found = problems(text)
-    assert [int(one.split(":")[1]) for one in found] == [4, 10, 12, 16]
+    assert [int(one.split(":")[1]) for one in found] == [4, 11, 13, 18]
     backwards = "paper:\n  key: 1\n  authors: 2\n  year: soon\n" + GOOD[: GOOD.index("paper:")]
     found = problems(backwards)  # a file may order its keys as it likes
     assert [int(one.split(":")[1]) for one in found] == [1, 2, 3, 4]
@@ -123,13 +135,14 @@ def test_every_mistake_of_a_file_is_reported_at_once_in_the_order_of_lines():
 def test_a_complaint_names_claim_tier_and_allowed_words():
     (found,) = problems(broken("compare: within", "compare: lesss"))
     assert found == (
-        "claims/uncertainty/x.yml:17: claim css-2: tier 'full': unknown comparison 'lesss'; allowed: "
+        "claims/uncertainty/x.yml:19: claim css-2: tier 'full': unknown comparison 'lesss'; allowed: "
         "at_most, at_least, within, between, equals, holds; did you mean 'at_most'?"
     )
 
 
 def test_a_claim_that_no_tier_tests_is_refused():
-    text = broken('{compare: at_most, target: 1.0e-10, unit: "relative error"}', '{not_planned: "later"}')
+    plan = '{compare: at_most, target: 1.0e-10, unit: "relative error", set: "before any run"}'
+    text = broken(plan, '{not_planned: "later"}')
     assert problems(text) == [
         f"{NAME}:6: claim css-1: no tier is planned, so the claim can never be tested; give one a criterion"
     ]
@@ -203,9 +216,31 @@ def test_every_comparison_reads_as_words():
 
 
 def test_a_paper_without_a_number_says_so():
-    assert PaperNumber().text() == "no number"
-    assert PaperNumber(note="an identity").text() == "an identity"
-    assert PaperNumber(0.1, "share", "guaranteed").text() == "0.1 share (guaranteed)"
+    assert PaperNumber(source="paper").text() == "no number"
+    assert PaperNumber(note="an identity", source="paper").text() == "an identity"
+    assert PaperNumber(value=0.1, unit="share", note="guaranteed", source="plot").text() == "0.1 share (guaranteed)"
+
+
+def test_what_was_not_read_is_known_by_its_source_and_no_number_of_it_is_quoted():
+    assert {word for word in SOURCES if not PaperNumber(source=word).read} == {"not read", "quoted by others"}
+    with pytest.raises(ValueError, match="a number that nobody read is not quoted"):
+        PaperNumber(value=0.1, source="not read")
+
+
+@pytest.mark.parametrize(
+    ("criterion", "value", "margin"),
+    [
+        (Criterion("at_most", target=0.05), 0.078, 0.028),
+        (Criterion("at_least", target=4), 9, 5),
+        (Criterion("within", target=1.33, tolerance=0.05), 1.378, 0.002),
+        (Criterion("within", target=1.33, tolerance=0.05), 1.27, 0.01),
+        (Criterion("between", low=2, high=4), 3.5, 0.5),
+        (Criterion("equals", target=90), 91, math.inf),
+        (Criterion("holds"), True, math.inf),
+    ],
+)
+def test_the_margin_is_the_distance_to_the_nearest_line(criterion, value, margin):
+    assert criterion.margin(value) == pytest.approx(margin, abs=1e-12)
 
 
 @pytest.mark.parametrize("tier", ["ful", "", None, "Demo", 1])

@@ -5,6 +5,7 @@ import json
 import math
 import re
 from dataclasses import replace
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -15,11 +16,26 @@ from hypothesis import strategies as st
 
 from workings import ledger
 from workings.ledger import claims
-from workings.ledger.criteria import Claim, Criterion, NotPlanned, PaperNumber
-from workings.ledger.display import Grid, value_text
-from workings.ledger.results import Result, ResultsError, load_results, save_results
+from workings.ledger.criteria import KINDS, TIERS, UNREAD, Claim, Criterion, NotPlanned, PaperNumber
+from workings.ledger.display import Grid, tier_text, value_text
+from workings.ledger.results import Result, ResultsError, dump_results, load_results, parse_results, save_results
+from workings.ledger.results import results_file as results_path
 from workings.ledger.rounding import plain, round_to_spread, significant, with_spread
-from workings.ledger.verdicts import NOT_REPRODUCED, NOT_RUN, REPRODUCED, SMALLER, SYMBOLS, verdict
+from workings.ledger.verdicts import (
+    FAILED,
+    MET,
+    NOT_REPRODUCED,
+    NOT_RUN,
+    OPEN,
+    REPRODUCED,
+    SMALLER,
+    SYMBOLS,
+    UNDECIDED,
+    decide,
+    named,
+    outcome,
+    verdict,
+)
 
 CLAIMS = """\
 chapter: toy
@@ -28,23 +44,26 @@ title: "A toy & its <claims>"
 paper: {authors: "A. Author", year: 2024, key: author2024}
 claims:
   - id: toy-1
+    kind: identity
     claim: "An identity."
     where: "theorem"
-    paper: {value: null, note: "identity"}
-    demo: {compare: at_most, target: 1.0e-10, unit: "relative error"}
+    paper: {value: null, note: "identity", source: abstract}
+    demo: {compare: at_most, target: 1.0e-10, unit: "relative error", set: "before any run"}
     full: {not_planned: "an identity"}
   - id: toy-2
+    kind: paper
     claim: "A width <b> & more."
     where: "table"
-    paper: {value: 1.33, unit: "sd"}
-    demo: {compare: within, target: 1.33, tolerance: 0.5, unit: "sd", indicative: "a toy"}
-    full: {compare: within, target: 1.33, tolerance: 0.05, unit: "sd"}
+    paper: {value: 1.33, unit: "sd", source: plot}
+    demo: {compare: within, target: 1.33, tolerance: 0.5, unit: "sd", indicative: "a toy", set: "after a trial"}
+    full: {compare: within, target: 1.33, tolerance: 0.05, unit: "sd", set: "before any run"}
   - id: toy-3
+    kind: paper
     claim: "It always terminates."
     where: "text"
-    paper: {value: null}
+    paper: {value: null, source: paper}
     demo: {not_planned: "needs real data"}
-    full: {compare: holds}
+    full: {compare: holds, set: "before any run"}
 """
 
 
@@ -130,58 +149,123 @@ def test_written_numbers_are_shown_as_written():
 
 # --- verdicts ------------------------------------------------------------------------------------------------------
 
-CRITERION = Criterion("at_most", target=1.0)
+CRITERION = Criterion("at_most", target=1.0, set="before any run")
 HINT = replace(CRITERION, indicative="a toy")
 PLANS = {"no plan": NotPlanned("why"), "deciding": CRITERION, "indicative": HINT}
-OUTCOMES = {"not run": None, "met": Result(0.5), "failed": Result(2.0)}
+OUTCOMES = {"not run": None, "met": Result(0.5), "failed": Result(2.0), "open": Result(1.1, error=0.2)}
 
-# (demo plan, demo outcome, full plan, full outcome) -> verdict, every possible combination written out.
+# (demo plan, demo outcome, full plan, full outcome) -> verdict, every possible combination written out. A claim that no
+# tier tests is refused when it is read.
 D, H, N = "deciding", "indicative", "no plan"
-M, F, U = "met", "failed", "not run"
+M, F, O, U = "met", "failed", "open", "not run"  # noqa: E741
 TRUTH = {
     # nothing has run
     (D, U, D, U): NOT_RUN, (D, U, H, U): NOT_RUN, (D, U, N, U): NOT_RUN,
     (H, U, D, U): NOT_RUN, (H, U, H, U): NOT_RUN, (H, U, N, U): NOT_RUN,
-    (N, U, D, U): NOT_RUN, (N, U, H, U): NOT_RUN, (N, U, N, U): NOT_RUN,
+    (N, U, D, U): NOT_RUN, (N, U, H, U): NOT_RUN,
     # only the demo has run
     (D, M, D, U): SMALLER, (D, M, H, U): SMALLER, (D, M, N, U): REPRODUCED,
     (H, M, D, U): SMALLER, (H, M, H, U): SMALLER, (H, M, N, U): SMALLER,
     (D, F, D, U): NOT_REPRODUCED, (D, F, H, U): NOT_REPRODUCED, (D, F, N, U): NOT_REPRODUCED,
-    (H, F, D, U): NOT_REPRODUCED, (H, F, H, U): NOT_REPRODUCED, (H, F, N, U): NOT_REPRODUCED,
+    (H, F, D, U): UNDECIDED, (H, F, H, U): UNDECIDED, (H, F, N, U): NOT_REPRODUCED,
+    (D, O, D, U): UNDECIDED, (D, O, H, U): UNDECIDED, (D, O, N, U): UNDECIDED,
+    (H, O, D, U): UNDECIDED, (H, O, H, U): UNDECIDED, (H, O, N, U): UNDECIDED,
     # only the full tier has run
     (D, U, D, M): REPRODUCED, (H, U, D, M): REPRODUCED, (N, U, D, M): REPRODUCED,
     (D, U, H, M): SMALLER, (H, U, H, M): SMALLER, (N, U, H, M): SMALLER,
     (D, U, D, F): NOT_REPRODUCED, (H, U, D, F): NOT_REPRODUCED, (N, U, D, F): NOT_REPRODUCED,
     (D, U, H, F): NOT_REPRODUCED, (H, U, H, F): NOT_REPRODUCED, (N, U, H, F): NOT_REPRODUCED,
+    (D, U, D, O): UNDECIDED, (H, U, D, O): UNDECIDED, (N, U, D, O): UNDECIDED,
+    (D, U, H, O): UNDECIDED, (H, U, H, O): UNDECIDED, (N, U, H, O): UNDECIDED,
     # both have run
     (D, M, D, M): REPRODUCED, (H, M, D, M): REPRODUCED, (D, M, H, M): SMALLER, (H, M, H, M): SMALLER,
-    (D, F, D, M): NOT_REPRODUCED, (D, F, H, M): NOT_REPRODUCED,
-    (H, F, D, M): REPRODUCED, (H, F, H, M): SMALLER,
-    (D, M, D, F): NOT_REPRODUCED, (H, M, D, F): NOT_REPRODUCED,
-    (D, M, H, F): NOT_REPRODUCED, (H, M, H, F): NOT_REPRODUCED,
-    (D, F, D, F): NOT_REPRODUCED, (H, F, D, F): NOT_REPRODUCED,
-    (D, F, H, F): NOT_REPRODUCED, (H, F, H, F): NOT_REPRODUCED,
+    (D, F, D, M): NOT_REPRODUCED, (D, F, H, M): NOT_REPRODUCED, (H, F, D, M): REPRODUCED, (H, F, H, M): SMALLER,
+    (D, O, D, M): REPRODUCED, (H, O, D, M): REPRODUCED, (D, O, H, M): SMALLER, (H, O, H, M): SMALLER,
+    (D, M, D, F): NOT_REPRODUCED, (H, M, D, F): NOT_REPRODUCED, (D, M, H, F): NOT_REPRODUCED, (H, M, H, F): NOT_REPRODUCED,
+    (D, F, D, F): NOT_REPRODUCED, (H, F, D, F): NOT_REPRODUCED, (D, F, H, F): NOT_REPRODUCED, (H, F, H, F): NOT_REPRODUCED,
+    (D, O, D, F): NOT_REPRODUCED, (H, O, D, F): NOT_REPRODUCED, (D, O, H, F): NOT_REPRODUCED, (H, O, H, F): NOT_REPRODUCED,
+    (D, M, D, O): UNDECIDED, (H, M, D, O): UNDECIDED, (D, M, H, O): UNDECIDED, (H, M, H, O): UNDECIDED,
+    (D, F, D, O): NOT_REPRODUCED, (D, F, H, O): NOT_REPRODUCED, (H, F, D, O): UNDECIDED, (H, F, H, O): UNDECIDED,
+    (D, O, D, O): UNDECIDED, (H, O, D, O): UNDECIDED, (D, O, H, O): UNDECIDED, (H, O, H, O): UNDECIDED,
 }  # fmt: skip
 
 
-def a_claim(demo, full) -> Claim:
-    return Claim("c-1", "words", "where", PaperNumber(), PLANS[demo], PLANS[full])
+def a_claim(demo, full, kind="paper", source="paper") -> Claim:
+    return Claim("c-1", kind, "words", "where", PaperNumber(source=source), PLANS[demo], PLANS[full])
 
 
-@pytest.mark.parametrize("state", list(itertools.product(PLANS, OUTCOMES, PLANS, OUTCOMES)), ids=" ".join)
+STATES = [s for s in itertools.product(PLANS, OUTCOMES, PLANS, OUTCOMES) if (s[0], s[2]) != (N, N)]
+
+
+@pytest.mark.parametrize("state", STATES, ids=" ".join)
 def test_the_whole_truth_table_of_verdicts(state):
     demo_plan, demo, full_plan, full = state
+    results = OUTCOMES[demo], OUTCOMES[full]
     claim = a_claim(demo_plan, full_plan)
     if (demo_plan == N and demo != U) or (full_plan == N and full != U):
         with pytest.raises(ValueError, match="not planned: why"):
-            verdict(claim, OUTCOMES[demo], OUTCOMES[full])
-    else:
-        assert verdict(claim, OUTCOMES[demo], OUTCOMES[full]) == TRUTH[state]
+            verdict(claim, *results)
+        return
+    assert verdict(claim, *results) == TRUTH[state]
+    for source in UNREAD:  # what nobody here read is neither reproduced nor refuted, in any state
+        softened = {REPRODUCED: UNDECIDED, NOT_REPRODUCED: UNDECIDED}.get(TRUTH[state], TRUTH[state])
+        assert verdict(a_claim(demo_plan, full_plan, source=source), *results) == softened
+    for kind in ("identity", "authors-code"):  # these are not about what the paper says
+        assert verdict(a_claim(demo_plan, full_plan, kind, "not read"), *results) == TRUTH[state]
+    why = decide(claim, *results)[1]
+    assert why and why == decide(claim, *results)[1].strip() and not why.endswith(".")
 
 
 def test_a_verdict_is_a_word_and_a_symbol_of_its_own():
-    assert set(SYMBOLS) == {REPRODUCED, SMALLER, NOT_REPRODUCED, NOT_RUN}
-    assert len(set(SYMBOLS.values())) == 4
+    assert set(SYMBOLS) == {REPRODUCED, SMALLER, NOT_REPRODUCED, UNDECIDED, NOT_RUN}
+    assert len(set(SYMBOLS.values())) == 5
+
+
+def test_only_a_claim_of_a_paper_is_called_reproduced():
+    words = {
+        kind: [named(a_claim(D, D, kind, "this collection" if kind == "ours" else "paper"), w) for w in SYMBOLS]
+        for kind in KINDS
+    }
+    assert words["paper"] == list(SYMBOLS)
+    for kind in set(KINDS) - {"paper"}:
+        assert not any("reproduced" in word for word in words[kind])
+        assert len(set(words[kind])) == 5
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "spread", "seeds", "expected"),
+    [
+        (0.9, None, None, (), MET),
+        (0.9, 0.1, None, (), OPEN),  # one standard error away, and not more
+        (0.9, 0.0999, None, (), MET),
+        (1.1, 0.1001, None, (), OPEN),
+        (1.1, None, 0.15, (0, 1), OPEN),  # 0.15 / sqrt(2) = 0.106
+        (1.1, None, 0.15, (0, 1, 2), FAILED),  # 0.15 / sqrt(3) = 0.087
+        (1.1, None, 0.9, (0,), FAILED),  # a spread that is not over seeds says nothing about the error of the mean
+        (1.1, 0.01, 0.9, (0, 1), FAILED),  # a given error counts
+        (1.0, 0.0, 0.0, (0, 1), MET),  # no error at all: the bound belongs to the criterion
+    ],
+)
+def test_within_one_standard_error_of_the_line_a_run_cannot_tell(value, error, spread, seeds, expected):
+    assert outcome(CRITERION, Result(value, spread, seeds, error=error)) == expected
+
+
+def test_a_run_that_is_too_small_or_withdrawn_settles_nothing_whatever_it_gave():
+    for value in (0.5, 2.0):
+        small = Result(value, too_small="two seeds of three")
+        assert outcome(CRITERION, small) == OPEN
+        assert decide(a_claim(D, N), small, None) == (UNDECIDED, "the demo settles nothing: two seeds of three")
+        withdrawn = replace(CRITERION, withdrawn={"monday": "all of one class"})
+        assert outcome(withdrawn, Result(value, run="monday")) == OPEN
+        assert outcome(withdrawn, Result(value, run="tuesday")) == outcome(CRITERION, Result(value))
+
+
+def test_a_value_measured_in_another_unit_says_nothing_about_a_criterion_that_was_rewritten():
+    criterion = replace(CRITERION, unit="nats")
+    assert outcome(criterion, Result(0.5, unit="nats")) == MET
+    assert outcome(criterion, Result(0.5, unit="bits")) is None
+    assert outcome(criterion, Result(0.5)) == MET  # a row without a unit is as good as its claim
+    assert tier_text(criterion, Result(0.5, unit="bits")) == "not run"
 
 
 # --- checking ------------------------------------------------------------------------------------------------------
@@ -216,31 +300,98 @@ def test_a_check_compares_and_shows_one_row(house):
     assert repr(row) == "toy-2 (demo): 1.412 ± 0.052 | within 0.5 of 1.33 sd: met | ≈ same direction, smaller scale"
 
 
-def test_a_row_is_a_table_that_a_screen_reader_can_walk_and_text_is_escaped(house):
-    html = ledger.open("toy", **house).check("toy-2", 5.0)._repr_html_()
-    found = Cells(html)
-    assert found.cells[0] == ["caption", None, "Ledger, toy-2"]
-    heads = [cell for cell in found.cells if cell[0] == "th"]
-    assert [scope for _, scope, _ in heads] == ["col"] * 5 + ["row"]
-    assert heads[-1][2] == "toy-2: A width <b> & more."  # shown literally, so it was escaped
-    assert "<b>" not in html
-    first = next(text for tag, _, text in found.cells if tag == "td")
-    assert first == "✗ not reproduced", "the verdict comes first: a phone shows two columns"
-    region = next(attrs for tag, attrs in found.tags if tag == "div")
-    assert region["role"] == "region" and region["tabindex"] == "0" and region["aria-label"]
-    assert "color" not in html  # the word and the symbol carry the verdict
+def card(row) -> dict[str, str]:
+    """The names and words of a card, as a browser reads them."""
+    html = row._repr_html_()
+    Cells(html)  # every tag is closed
+    pairs = re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", html)
+    return {unescape(name): unescape(words) for name, words in pairs}
+
+
+def test_a_card_says_what_was_asked_what_came_out_what_is_missing_and_why(house):
+    row = ledger.open("toy", **house).check("toy-2", 1.4123, spread=0.052, seeds=[0, 1, 2])
+    assert card(row) == {
+        "Claim": "toy-2: A width <b> & more.",
+        "Asked": "Within 0.5 of 1.33 sd.",
+        "Came out here, at tier demo": "1.412 ± 0.052 sd: met.",
+        "Apart from the paper's scale": "A toy.",
+        "The source says": "1.33 sd; read off a plot of the paper or of its code's pages.",
+        "Verdict over both tiers": "≈ same direction, smaller scale: the demo met its criterion; no full run is recorded.",
+    }
+    html = row._repr_html_()
+    assert "<b>" not in html and "color" not in html  # words are escaped; the word and the symbol carry the verdict
+    region = next(attrs for tag, attrs in Cells(html).tags if tag == "div")
+    assert region["role"] == "region" and region["aria-label"] == "Ledger, toy-2"
+    assert "workings-ledger" in region["class"].split()
+
+
+def test_a_card_names_the_kind_of_a_claim_that_is_not_the_papers(house):
+    row = ledger.open("toy", **house).check("toy-1", 0.0)
+    assert card(row)["Claim"] == "toy-1 (identity): An identity."
+    assert "Apart from the paper's scale" not in card(row)
+    row = ledger.open("toy", **house).check("toy-3", True)
+    assert card(row)["Here, at tier demo"] == "Not measured: needs real data."
+
+
+def test_no_cross_stands_beside_a_criterion_that_is_met_here(house):
+    full = ledger.open("toy", "full", record=True, **house)
+    full.check("toy-2", 9.0)
+    full.close()
+    row = ledger.open("toy", **house).check("toy-2", 1.34)
+    assert row.met and row.verdict == NOT_REPRODUCED
+    said = card(row)["Verdict over both tiers"]
+    assert said == "not reproduced: the full run did not meet its criterion."
+    assert "✗" not in repr(row) + row._repr_html_()
+    failed = ledger.open("toy", "full", **house).check("toy-2", 9.0)
+    assert "✗ not reproduced" in card(failed)["Verdict over both tiers"]
+
+
+def test_a_run_that_cannot_tell_says_so_and_records_why(house):
+    book = ledger.open("toy", record=True, **house)
+    small = book.check("toy-2", 9.0, too_small="one seed of three")
+    assert small.verdict == UNDECIDED
+    assert card(small)["Came out here, at tier demo"] == "9.0 sd: undecided."
+    assert "the demo settles nothing: one seed of three" in card(small)["Verdict over both tiers"]
+    book.close()
+    row = ledger.load_results("toy", "demo", **house).rows["toy-2"]
+    assert (row.too_small, row.error) == ("one seed of three", None)
+    book = ledger.open("toy", "full", record=True, **house)
+    near = book.check("toy-2", 1.39, spread=0.03, seeds=[0, 1, 2, 3])
+    assert (
+        near.verdict == UNDECIDED and "within one standard error of the line" in card(near)["Verdict over both tiers"]
+    )
+    book.close()
+    row = ledger.load_results("toy", "full", **house).rows["toy-2"]
+    assert row.error == 0.03 / math.sqrt(4)
+    given = ledger.open("toy", "full", **house).check("toy-2", 1.39, spread=0.03, seeds=[0, 1, 2, 3], error=0.009)
+    assert given.verdict == NOT_REPRODUCED and given.result.error == 0.009
+
+
+@pytest.mark.parametrize("bad", [{"error": -1}, {"error": "small"}, {"too_small": ""}, {"too_small": 3}])
+def test_an_error_or_a_reason_that_is_none_is_refused(house, bad):
+    with pytest.raises(ValueError, match=f"toy-2: {next(iter(bad))} must be"):
+        ledger.open("toy", **house).check("toy-2", 1.3, **bad)
+
+
+def test_verdicts_are_counted_apart_for_each_kind(house):
+    for tier, values in (("demo", {"toy-1": 0.0, "toy-2": 1.4}), ("full", {"toy-2": 1.34})):
+        book = ledger.open("toy", tier, record=True, **house)
+        for name, value in values.items():
+            book.check(name, value)
+        book.close()
+    assert ledger.counts_of("toy", **house) == {"paper": {REPRODUCED: 1, NOT_RUN: 1}, "identity": {REPRODUCED: 1}}
 
 
 @pytest.mark.parametrize("value", [3e-16, 7.7e-16, 0.0, -2e-17])
 def test_rounding_noise_is_shown_as_its_bound_so_that_every_processor_shows_the_same(house, value):
     row = ledger.open("toy", **house).check("toy-1", value)
-    assert repr(row) == "toy-1 (demo): below 1e-10 | at most 1e-10 relative error: met | ✓ reproduced"
+    assert repr(row) == "toy-1 (demo): below 1e-10 | at most 1e-10 relative error: met | ✓ holds"
 
 
 @pytest.mark.parametrize(("value", "shown"), [(3.3e-9, "3.3e-9"), (5e-10, "5e-10")])
 def test_a_failed_error_bound_shows_the_number(house, value, shown):
     row = ledger.open("toy", **house).check("toy-1", value)
-    assert repr(row) == f"toy-1 (demo): {shown} | at most 1e-10 relative error: not met | ✗ not reproduced"
+    assert repr(row) == f"toy-1 (demo): {shown} | at most 1e-10 relative error: not met | ✗ does not hold"
 
 
 @given(st.floats(0.5, 2.0), st.floats(-1e-13, 1e-13))
@@ -372,7 +523,7 @@ def test_the_table_shows_every_claim_even_the_ones_nobody_checked(house):
     table = book.table()
     assert repr(table).splitlines() == [
         "Ledger of A toy & its <claims>",
-        "toy-1: demo below 1e-10 relative error | full not planned | ✓ reproduced",
+        "toy-1: demo below 1e-10 relative error | full not planned | ✓ holds",
         "toy-2: demo not run | full not run | – not run",
         "toy-3: demo not planned | full not run | – not run",
     ]
@@ -448,8 +599,8 @@ def test_a_second_session_replaces_its_rows_and_keeps_the_others_with_their_own_
 @pytest.mark.parametrize(
     ("table", "words"),
     [
-        ({"a": 1}, "list of objects"),
-        ([1], "list of objects"),
+        ({"a": 1}, "table bad: expected a list"),
+        ([1], r"bad\[0\]: expected an object"),
         ([{"a": [1]}], r"bad\[0\].a"),
         ([{"a": math.nan}], "finite number"),
         ([{"a": np.float32(1)}], "finite number"),
@@ -496,7 +647,10 @@ def edit(path: str, value) -> dict:
 
 # What somebody may do to a results file by hand, and the key that the complaint must name.
 NONSENSE = {
-    "text value": (edit("rows/toy-2/value", "1.4"), "rows.toy-2.value: expected a finite number, found '1.4'"),
+    "text value": (
+        edit("rows/toy-2/value", "1.4"),
+        "rows.toy-2.value: expected a finite number, or true or false, found '1.4'",
+    ),
     "true value": (edit("rows/toy-2/value", True), "rows.toy-2.value"),
     "no value": (edit("rows/toy-2/value", KeyError), "rows.toy-2: key 'value' is missing"),
     "typed verdict": (edit("rows/toy-2/verdict", "reproduced"), "rows.toy-2: unknown key 'verdict'"),
@@ -505,14 +659,14 @@ NONSENSE = {
     "number unit": (edit("rows/toy-2/unit", 3), "rows.toy-2.unit"),
     "many digits": (edit("rows/toy-2/digits", 99), "rows.toy-2.digits"),
     "unknown run": (edit("rows/toy-2/run", "s"), "rows.toy-2.run: there is no run 's'"),
-    "unknown claim": (edit("rows/toy-8", {}), "rows.toy-8: the chapter has no such claim"),
+    "unknown claim": (edit("rows/toy-8", {"value": 1, "run": "r"}), "rows.toy-8: the chapter has no such claim"),
     "unplanned claim": (edit("rows/toy-3", {"value": True, "run": "r"}), "rows.toy-3: this tier is not planned"),
     "list row": (edit("rows/toy-2", []), "rows.toy-2: expected an object"),
     "rows list": (edit("rows", []), "rows: expected an object"),
     "other chapter": (edit("chapter", "tay"), "chapter: expected 'toy', found 'tay'"),
     "other tier": (edit("tier", "full"), "tier: expected 'demo', found 'full'"),
     "other schema": (edit("schema", 2), "schema: expected 1, found 2"),
-    "true schema": (edit("schema", True), "schema: expected 1, found True"),
+    "true schema": (edit("schema", True), "schema: expected a whole number, found True"),
     "unknown key": (edit("notes", ""), "unknown key 'notes'"),
     "no runs": (edit("runs", KeyError), "key 'runs' is missing"),
     "commit": (edit("runs/r/commit", "main"), "runs.r.commit"),
@@ -564,6 +718,15 @@ def test_the_good_file_is_accepted(house):
     file.write_text(json.dumps(good_file()))
     chapter = claims.load_chapter("toy", house["claims"])
     assert load_results(chapter, "demo", house["results"]).rows["toy-2"].value == 1.4
+
+
+def test_every_record_of_this_repository_is_the_same_to_the_byte_when_it_is_saved_again():
+    for chapter in claims.load_all():
+        for tier in TIERS:
+            file = results_path(chapter.part, chapter.slug, tier)
+            if file.is_file():
+                text = file.read_text(encoding="utf-8")
+                assert dump_results(parse_results(text, chapter, tier, file.name), chapter) == text, file
 
 
 def test_two_identical_runs_write_identical_rows(house):

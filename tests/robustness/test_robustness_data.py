@@ -129,8 +129,9 @@ def test_missing_and_incomplete_folders_are_refused(tmp_path):
 def test_images_of_another_size_are_refused(tmp_path):
     from PIL import Image
 
-    (tmp_path / "train" / "airplane").mkdir(parents=True)
-    Image.new("RGB", (31, 32)).save(tmp_path / "train" / "airplane" / "0.png")
+    for name in CIFAR10_CLASSES:
+        (tmp_path / "train" / name).mkdir(parents=True)
+        Image.new("RGB", (31, 32)).save(tmp_path / "train" / name / "0.png")
     with pytest.raises(ValueError, match="32x32"):
         cifar10(tmp_path, "train", source="imagefolder")
 

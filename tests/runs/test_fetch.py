@@ -40,6 +40,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.end_headers()
         if manner == "slow":
             time.sleep(1.5)
+        if manner == "patient":  # until all who will ask have begun; no longer where they wait for one another
+            while len(list(self.server.folder.glob("asker-*"))) < 3:
+                time.sleep(0.01)
         body = bytes(len(CONTENT)) if manner == "wrong bytes" else CONTENT
         if asked and manner not in ("ignores Range", "wrong bytes"):
             if start >= len(body):
@@ -252,3 +255,27 @@ def test_the_cache_folder_follows_the_environment(monkeypatch, tmp_path):
     assert fetch.cache_dir().is_absolute() and fetch.cache_dir().name == "data"
     monkeypatch.delenv("WORKINGS_DATA")
     assert fetch.cache_dir().parts[-2:] == (".cache", "workings")
+
+
+def test_three_processes_that_ask_for_one_file_get_it_and_it_travels_once(server, tmp_path):
+    server.manner, server.folder = "patient", tmp_path
+    target = tmp_path / "new" / "data.bin"
+    code = (
+        "import pathlib, sys; from workings.runs import fetch; pathlib.Path(sys.argv[1]).touch();"
+        f"print(fetch.download({server.url!r}, {str(target)!r}, {SHA256!r}).from_cache)"
+    )
+    ask = lambda number: [sys.executable, "-c", code, str(tmp_path / f"asker-{number}")]
+    asking = [
+        subprocess.Popen(ask(number), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for number in range(3)
+    ]
+    said = [process.communicate() for process in asking]
+    assert [err for _, err in said] == ["", "", ""] and {process.returncode for process in asking} == {0}
+    assert sorted(out.strip() for out, _ in said) == ["False", "True", "True"] and len(server.asked) == 1
+    assert target.read_bytes() == CONTENT and names(target.parent) == ["data.bin"]
+
+
+def test_a_process_killed_while_it_fetches_leaves_no_lock_behind(server, tmp_path):
+    code = "import sys, os, signal; from workings.runs import locks\nwith locks.locked(sys.argv[1]): os.kill(os.getpid(), signal.SIGKILL)"
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "data.bin.lock")])
+    assert names(tmp_path) == ["data.bin.lock"]
+    assert get(server, tmp_path).path.read_bytes() == CONTENT and names(tmp_path) == ["data.bin"]

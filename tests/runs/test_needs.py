@@ -8,7 +8,6 @@ import select
 import subprocess
 import sys
 import threading
-import time
 
 import pytest
 import torch
@@ -213,17 +212,11 @@ def test_the_answer_lets_go_of_what_filled_the_memory():
 # (module, function that is called, function inside it that runs out of memory). A chapter that is not here has them under
 # the template's names, in its own module: ``full_protocol`` calls ``run_protocol``.
 ENTRIES = {
-    "conformal_set_size": [("conformal_set_size.full", "full_protocol", "run_protocol")],
+    "conformal_set_size": [("conformal_set_size.full", "run", "run_protocol")],
     "sap": [("sap.full", "run", "_cifar")],
     "sap_erratum": [("sap_erratum.full", "run", "run_table")],
-    "early_visual_concepts": [
-        ("early_visual_concepts.full", name, inner)
-        for name, inner in (("load_sprites", "DSprites"), ("main_rows", "_row"), ("stride_rows", "_row"), ("hold_out_rows", "train"))
-    ],
-    "giraffe": [
-        ("giraffe.scratch", "scratch_tables", "run_cells"),
-        ("giraffe.llm_tune", "llm_tables", "progress"),
-    ],
+    "early_visual_concepts": [("early_visual_concepts.full", "run", "train")],
+    "giraffe": [("giraffe.full", "run", "scratch_tables")],
     "beta_vae_capacity": [
         ("beta_vae_capacity.full", name, inner)
         for name, inner in (("load", "DSprites"), ("run_table", "train"), ("known_factor_table", "_known_factor"))
@@ -237,14 +230,8 @@ def entries(slug):
 
 def dry_arguments(slug, name):
     """What the chapter's notebook hands to its full tier's function, in a dry run."""
-    if slug in ("conformal_set_size", "sap", "sap_erratum") or slug not in ENTRIES:
+    if slug in ("conformal_set_size", "sap", "sap_erratum", "giraffe") or slug not in ENTRIES:
         return [checkout.chapter_settings(slug).full(dry_run=True)]
-    if slug == "giraffe":
-        from workings.chapters.giraffe import llm as giraffe_llm
-        from workings.chapters.giraffe import scratch as giraffe_scratch
-
-        make = giraffe_scratch.scratch_settings if name == "scratch_tables" else giraffe_llm.LLMSettings.here
-        return [make(dry_run=True)]
     module = importlib.import_module(f"workings.chapters.{slug}.full")
     settings = module.FullSettings.here(dry_run=True)
     if name.startswith("load"):
@@ -308,57 +295,80 @@ def test_a_notebook_killed_by_the_system_is_answered_too(monkeypatch, capsys):
 # --- progress -----------------------------------------------------------------------------------------------------
 
 
-def on_a_terminal(monkeypatch, work):
-    """What ``work`` draws on a terminal of its own."""
-    master, slave = os.openpty()
+class Terminal:
+    """A terminal of its own, and what has been drawn on it."""
+
+    def __init__(self):
+        self.master, self.slave = os.openpty()
+        self.drawn = ""
+
+    def read(self, seconds=0.0):
+        while select.select([self.master], [], [], seconds)[0]:
+            self.drawn += os.read(self.master, 100_000).decode()
+        return self.drawn
+
+    def wait_for(self, words):
+        """Return when ``words`` have been drawn; however slow the machine is, they come."""
+        while words not in self.read(0.05):
+            pass
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    if not hasattr(os, "openpty"):
+        pytest.skip("no terminals of this kind on this system")
+    opened = Terminal()
     monkeypatch.delenv("WORKINGS_QUIET", raising=False)
-    monkeypatch.setenv("WORKINGS_TERMINAL", os.ttyname(slave))
-    drawn = []
-    try:
-        work()
-        while select.select([master], [], [], 0.2)[0]:
-            drawn.append(os.read(master, 100_000))
-    finally:
-        progress._terminal(os.ttyname(slave)).close()
-        progress._terminal.cache_clear()
-        os.close(slave)
-        os.close(master)
-    return b"".join(drawn).decode()
+    monkeypatch.setenv("WORKINGS_TERMINAL", os.ttyname(opened.slave))
+    yield opened
+    progress._terminal(os.ttyname(opened.slave)).close()
+    progress._terminal.cache_clear()
+    os.close(opened.slave)
+    os.close(opened.master)
 
 
-@pytest.mark.skipif(not hasattr(os, "openpty"), reason="no terminals of this kind on this system")
-def test_a_loop_in_the_notebook_draws_its_bar_on_the_commands_terminal(monkeypatch):
-    drawn = on_a_terminal(monkeypatch, lambda: list(progress.progress(range(3), "trainings")))
-    assert "trainings" in drawn and "/3" in drawn
+def test_a_loop_in_the_notebook_draws_its_bar_on_the_commands_terminal(terminal):
+    assert list(progress.progress(range(3), "trainings")) == [0, 1, 2]
+    assert "trainings" in terminal.read() and "/3" in terminal.drawn
 
 
-@pytest.mark.skipif(not hasattr(os, "openpty"), reason="no terminals of this kind on this system")
-def test_a_count_from_threads_draws_one_bar(monkeypatch):
-    def work():
-        with progress.counter(4, "steps", delay=0.0) as tick:
-            threads = [threading.Thread(target=tick) for _ in range(4)]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-
-    assert "steps" in on_a_terminal(monkeypatch, work)
+def test_a_count_from_threads_draws_one_bar(terminal):
+    with progress.counter(4, "steps", delay=0.0) as tick:
+        threads = [threading.Thread(target=tick) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        terminal.wait_for("steps")
 
 
-@pytest.mark.skipif(not hasattr(os, "openpty"), reason="no terminals of this kind on this system")
-def test_a_bar_appears_while_the_first_piece_is_still_at_work(monkeypatch):
-    def work():
-        with progress.counter(2, "networks", delay=0.1):
-            time.sleep(0.5)  # no piece is ever finished
-
-    assert "networks:   0%" in on_a_terminal(monkeypatch, work)
+def test_a_bar_appears_while_the_first_piece_is_still_at_work(terminal):
+    with progress.counter(2, "networks", delay=0.01):
+        terminal.wait_for("networks:   0%")  # no piece is ever finished
 
 
-def test_work_two_at_a_time_shows_a_bar_once_it_lasts_and_is_silent_when_asked(monkeypatch, capsys):
+def test_a_bar_does_not_appear_before_its_time(terminal):
+    with progress.counter(2, "networks", delay=1e6) as tick:
+        tick()
+        tick()
+    assert terminal.read() == ""
+
+
+def test_work_two_at_a_time_shows_a_bar_once_it_lasts(terminal):
     from workings.runs.parallel import thread_map
 
-    monkeypatch.delenv("WORKINGS_TERMINAL", raising=False)
-    for quiet, seconds, shown in ((True, 2.3, False), (False, 0.0, False), (False, 2.3, True)):
-        monkeypatch.setenv("WORKINGS_QUIET", "1" if quiet else "")
-        thread_map(lambda pause: time.sleep(pause), [seconds, seconds], "networks")
-        assert ("networks" in capsys.readouterr().err) == shown
+    first = lambda number: terminal.wait_for("networks:   0%") if number == 0 else None
+    assert thread_map(first, [0, 0], "networks", delay=0.01) == [None, None]
+    before = terminal.read()
+    thread_map(lambda number: number, range(4), "networks", delay=1e6)
+    assert terminal.read() == before
+
+
+def test_work_two_at_a_time_is_silent_when_asked(terminal, monkeypatch):
+    from workings.runs.parallel import thread_map
+
+    monkeypatch.setenv("WORKINGS_QUIET", "1")
+    assert thread_map(lambda number: number, range(4), "networks", delay=0.0) == [0, 1, 2, 3]
+    monkeypatch.delenv("WORKINGS_QUIET")
+    list(progress.progress([0], "the fixture closes what this opens"))
+    assert "networks" not in terminal.read()

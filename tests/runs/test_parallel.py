@@ -14,7 +14,7 @@ def test_the_results_are_those_of_a_loop_in_its_order():
 
 
 def test_two_pieces_run_at_the_same_time():
-    meeting = threading.Barrier(2, timeout=10)  # passes only if both threads are inside
+    meeting = threading.Barrier(2, timeout=120)  # passes only if both threads are inside
     assert thread_map(lambda _: meeting.wait() >= 0, range(2)) == [True, True]
 
 

@@ -165,6 +165,9 @@ for number in range(60):
     key = str(number)
     if store.done(key):
         continue
+    while number == 59 and not (folder / "may end").exists():  # else it might end before it is killed
+        (folder / "waiting").touch()
+        time.sleep(0.001)
     with open(folder / "computed.txt", "a") as file:
         file.write(key + "\\n")
     store.put(key, [number] * 2000)
@@ -176,28 +179,21 @@ for number in range(60):
 
 @pytest.mark.skipif(os.name == "nt", reason="SIGKILL is a POSIX signal")
 def test_a_killed_run_goes_on_where_it_stopped_with_nothing_lost_and_nothing_twice(tmp_path):
-    moments = random.Random(0)
-    kills = 0
-    for _ in range(40):
+    moments, kills, log = random.Random(0), 4, tmp_path / "stored.txt"
+    size = lambda: log.stat().st_size if log.exists() else 0
+    for _ in range(kills):
         child = subprocess.Popen([sys.executable, "-c", CHILD, str(tmp_path)])
-        log = tmp_path / "stored.txt"
-        start = log.stat().st_size if log.exists() else 0
-        deadline = time.monotonic() + 20
-        # Wait until this child has stored something, then kill it at some moment of its work.
-        while (
-            child.poll() is None and time.monotonic() < deadline and (not log.exists() or log.stat().st_size == start)
-        ):
+        start = size()
+        # Wait until this child has stored something, where anything is left, then kill it at some moment of its work.
+        while child.poll() is None and size() == start and not (tmp_path / "waiting").exists():
             time.sleep(0.001)
         time.sleep(moments.random() * 0.03)
         child.send_signal(signal.SIGKILL)
-        kills += child.wait() == -signal.SIGKILL
-        if child.returncode == 0:
-            break
-        if kills == 4:  # enough: let the last one finish
-            assert subprocess.run([sys.executable, "-c", CHILD, str(tmp_path)]).returncode == 0
-            break
+        assert child.wait() == -signal.SIGKILL
+    (tmp_path / "may end").touch()
+    assert subprocess.run([sys.executable, "-c", CHILD, str(tmp_path)]).returncode == 0
     store = Store(tmp_path / "run.jsonl", {"splits": 60})
-    assert kills >= 1 and len(store) == 60
+    assert len(store) == 60
     assert all(store.get(str(number)) == [number] * 2000 for number in range(60))
     lines = (tmp_path / "run.jsonl").read_text().splitlines()
     assert sorted(int(json.loads(line)["key"]) for line in lines[1:]) == list(range(60))
@@ -206,3 +202,44 @@ def test_a_killed_run_goes_on_where_it_stopped_with_nothing_lost_and_nothing_twi
     assert len(computed) - len(set(computed)) <= kills
     stored = (tmp_path / "stored.txt").read_text().split()
     assert len(stored) == len(set(stored))
+
+
+def test_two_stores_of_one_file_see_each_others_results(tmp_path):
+    first, second = Store(tmp_path / "a", Settings()), Store(tmp_path / "a", Settings())
+    first.put("x", 1)
+    second.put("x", 2)  # computed twice: the first stands
+    second.put("y", 3)
+    first.put("z", 4)
+    assert (second.get("x"), first.get("y")) == (1, 3)
+    assert len(Store(tmp_path / "a", Settings())) == 3
+
+
+def test_a_file_deleted_under_a_run_is_not_filled_with_half_a_run(tmp_path):
+    store = filled(tmp_path / "a")
+    (tmp_path / "a").unlink()
+    with pytest.raises(RuntimeError, match="has been deleted or cut while this run was writing"):
+        store.put("k", 1)
+    assert len(filled(tmp_path / "a")) == 3
+
+
+WRITER = """
+import pathlib, sys
+from workings.runs.store import Store
+folder, name = pathlib.Path(sys.argv[1]), sys.argv[2]
+(folder / name).touch()
+while len(list(folder.glob("writer-*"))) < 3:
+    pass
+store = Store(folder / "run.jsonl", {"keys": 40})
+for number in range(40):
+    if not store.done(str(number)):
+        store.put(str(number), [number] * 500)
+"""
+
+
+def test_three_processes_that_write_at_once_leave_every_key_once(tmp_path):
+    command = [sys.executable, "-c", WRITER, str(tmp_path)]
+    writers = [subprocess.Popen([*command, f"writer-{number}"], stderr=subprocess.PIPE) for number in range(3)]
+    for writer in writers:
+        assert writer.communicate()[1] == b"" and writer.returncode == 0
+    store = Store(tmp_path / "run.jsonl", {"keys": 40})  # refuses a key that stands twice
+    assert len(store) == 40 and all(store.get(str(number)) == [number] * 500 for number in range(40))

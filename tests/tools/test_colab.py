@@ -10,8 +10,8 @@ import sys
 import nbformat
 import pytest
 
-from refresh import imported_files
 from workings.runs import checkout
+from workings.runs.imports import imported_files
 
 ROOT = checkout.root()
 SCRIPT = checkout.notebook_scripts("conformal_set_size")[0]

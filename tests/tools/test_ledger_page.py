@@ -1,10 +1,10 @@
-"""The ledger page and the benchmark page: one line a claim, links, and no word that turns into markup."""
+"""The ledger page and the benchmark page: one line per claim, links, and no word that turns into markup."""
 
 import json
 import os
-import re
 import subprocess
 import sys
+from html.parser import HTMLParser
 
 import pytest
 from markdown_it import MarkdownIt
@@ -12,7 +12,10 @@ from markdown_it import MarkdownIt
 import ledger_page
 from workings import ledger, paths
 from workings.ledger import claims
+from workings.ledger.criteria import KINDS
+from workings.ledger.display import with_symbol
 from workings.ledger.results import ResultsError
+from workings.ledger.verdicts import SYMBOLS
 from workings.runs import provenance
 
 TOOLS = paths.checkout_root() / "tools"
@@ -23,17 +26,19 @@ title: "A toy"
 paper: {authors: "A. Author", year: 2024, key: author2024}
 claims:
   - id: toy-1
+    kind: identity
     claim: "Sizes | pipes *stars* _lines_ `code` <b>tags</b> $x$ {role} [link](x)"
     where: "theorem"
-    paper: {value: null, note: "identity"}
-    demo: {compare: at_most, target: 1.0e-10, unit: "relative error"}
+    paper: {value: null, note: "identity", source: abstract}
+    demo: {compare: at_most, target: 1.0e-10, unit: "relative error", set: "after a trial"}
     full: {not_planned: "an identity"}
   - id: toy-2
+    kind: paper
     claim: "A width."
     where: "table"
-    paper: {value: 1.33, unit: "sd"}
-    demo: {compare: within, target: 1.33, tolerance: 0.5, unit: "sd", indicative: "a toy"}
-    full: {compare: within, target: 1.33, tolerance: 0.05, unit: "sd"}
+    paper: {value: 1.33, unit: "sd", source: plot}
+    demo: {compare: within, target: 1.33, tolerance: 0.5, unit: "sd", indicative: "a toy", set: "after a trial"}
+    full: {compare: within, target: 1.33, tolerance: 0.05, unit: "sd", set: "before any run"}
 """
 
 
@@ -57,21 +62,94 @@ def tables(text) -> list[list[list[str]]]:
     return found
 
 
-def test_every_claim_is_one_line_with_a_link_to_its_cell(house):
-    (table,) = tables(ledger_page.ledger_markdown(**house))
-    assert table[0] == ["Id", "Verdict", "Claim", "Demo", "Full", "Paper or source"]
-    assert len(table) == 3 and all(len(row) == 6 for row in table)
-    assert table[2][1:] == [
-        "– not run", "A width.", "not run (within 0.5 of 1.33 sd)", "not run (within 0.05 of 1.33 sd)", "1.33 sd",
-    ]  # fmt: skip
-    assert re.search(r'href="[^"]*notebooks/uncertainty/toy\.html#toy-2"', ledger_page.ledger_markdown(**house))
+class Claims(HTMLParser):
+    """The claims of a page as a browser reads them: attributes, the line, and the names and words that it opens."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.found, self.names = {}, []
+        blocks = MarkdownIt("commonmark").parse(text)  # only what Markdown leaves alone is HTML
+        self.feed("\n".join(token.content for token in blocks if token.type == "html_block"))
+
+    def handle_starttag(self, tag, attrs):
+        self.tag = tag
+        if tag == "details":
+            self.one = {**dict(attrs), "line": "", "links": []}
+            self.found[self.one["id"]] = self.one
+        elif tag == "a":
+            self.one["links"].append(dict(attrs)["href"])
+        elif tag == "dt":
+            self.names.append("")
+        elif tag not in ("summary", "strong", "span", "dl", "dd", "p"):
+            raise AssertionError(f"markup out of a claim's words: {tag}")
+
+    def handle_endtag(self, tag):
+        self.tag = "summary" if tag == "span" else None
+
+    def handle_data(self, data):
+        if self.tag in ("strong", "span", "summary"):
+            self.one["line"] += data
+        elif self.tag == "dt":
+            self.names[-1] += data
+        elif self.tag == "dd":
+            self.one[self.names[-1]] = self.one.get(self.names[-1], "") + data
+
+
+def test_every_claim_is_one_line_that_opens_with_a_link_to_its_cell(house):
+    found = Claims(ledger_page.ledger_markdown(**house)).found
+    assert list(found) == ["toy-1", "toy-2"]
+    two = found["toy-2"]
+    assert " ".join(two["line"].split()) == "toy-2 A width. – not run"
+    assert two["Full"] == "Not run. Asked: within 0.05 of 1.33 sd."
+    assert two["Demo"] == "Not run. Asked: within 0.5 of 1.33 sd. Only a hint: a toy."
+    assert two["The source says"] == "1.33 sd; read off a plot of the paper or of its code's pages."
+    assert two["Criteria set"] == "Demo: After a trial. Full: Before any run."
+    assert two["links"] == ["../../notebooks/uncertainty/toy.html#toy-2"]
+    assert (two["data-part"], two["data-kind"], two["data-verdict"]) == ("uncertainty", "paper", "not run")
+    assert "(identity)" in found["toy-1"]["line"] and found["toy-1"]["Full"] == "Not planned: an identity."
+
+
+def test_a_claim_that_its_chapter_does_not_show_yet_leads_to_the_chapter():
+    found = Claims(ledger_page.ledger_markdown()).found
+    for chapter in claims.load_all():
+        page = f"../../notebooks/{chapter.part}/{chapter.slug}.html"
+        script = (TOOLS.parent / "notebooks" / chapter.part / f"{chapter.slug}.py").read_text()
+        for name in chapter.ids():
+            goal = f"{page}#{name}" if f'id="{name}"' in script else page
+            assert found[name]["links"] == [goal]
 
 
 def test_no_word_of_a_claim_turns_into_markup(house):
-    (table,) = tables(ledger_page.ledger_markdown(**house))
-    assert table[1][2] == "Sizes | pipes *stars* _lines_ `code` <b>tags</b> $x$ {role} [link](x)"
-    line = next(line for line in ledger_page.ledger_markdown(**house).splitlines() if "pipes" in line)
-    assert r"\$x\$" in line and r"\{role\}" in line  # MyST would read these, plain Markdown does not
+    found = Claims(ledger_page.ledger_markdown(**house)).found
+    assert "Sizes | pipes *stars* _lines_ `code` <b>tags</b> $x$ {role} [link](x)" in found["toy-1"]["line"]
+
+
+def test_counts_come_first_for_each_kind_and_chapter_apart(house):
+    book = ledger.open("toy", record=True, **house)
+    book.check("toy-1", 0.0)
+    book.check("toy-2", 1.4)
+    book.close()
+    text = ledger_page.ledger_markdown(**house)
+    (table,) = tables(text)
+    assert table[0] == ["Chapter", "Kind", *map(with_symbol, SYMBOLS)]
+    rows = [["claims of the paper", "·", "1", "·", "·", "·"], ["identities", "1", "·", "·", "·", "·"]]
+    assert table[1:] == [["All chapters", *rows[0]], ["", *rows[1]], ["A toy", *rows[0]], ["", *rows[1]]]
+    assert text.index("## Counts") < text.index("<details")
+
+
+def test_the_counts_of_the_book_are_those_of_its_chapters():
+    table = tables(ledger_page.ledger_markdown())[0]
+    whole = {}
+    for chapter in claims.load_all():
+        for kind, words in ledger.counts_of(chapter.slug).items():
+            whole.setdefault(KINDS[kind], dict.fromkeys(SYMBOLS, 0))
+            for word, number in words.items():
+                whole[KINDS[kind]][word] += number
+    first = next(n for n, row in enumerate(table[2:], start=2) if row[0])
+    shown = {
+        row[1]: dict(zip(SYMBOLS, (int(n.replace("·", "0")) for n in row[2:]), strict=True)) for row in table[1:first]
+    }
+    assert shown == whole
 
 
 def test_recorded_runs_appear_with_verdict_spread_and_circumstances(house, monkeypatch):
@@ -81,13 +159,23 @@ def test_recorded_runs_appear_with_verdict_spread_and_circumstances(house, monke
     book.stopwatch.add(600)
     book.close()
     text = ledger_page.ledger_markdown(**house)
-    (table,) = tables(text)
-    assert table[2][1] == "✓ reproduced" and table[2][4] == "1.341 ± 0.031 (within 0.05 of 1.33 sd)"
+    two = Claims(text).found["toy-2"]
+    assert two["data-verdict"] == "reproduced" and two["Verdict"] == "✓ reproduced: the full run met its criterion."
+    assert two["Full"] == "1.341 ± 0.031: met. Asked: within 0.05 of 1.33 sd."
     (line,) = [line for line in text.splitlines() if line.startswith("- full, ")]
     line = line.replace("\\", "")
     for word in ("full, toy-2: ", "commit 0123456789ab with uncommitted changes", "Python 3.", "wall time 10 min",
                  "peak memory", "seeds 0-2, 5", "cores of"):  # fmt: skip
         assert word in line, (word, line)
+
+
+def test_a_run_that_settles_nothing_says_why(house):
+    book = ledger.open("toy", "full", record=True, **house)
+    book.check("toy-2", 1.41, too_small="one seed")
+    book.close()
+    two = Claims(ledger_page.ledger_markdown(**house)).found["toy-2"]
+    assert two["Full"].startswith("1.4: undecided, because one seed.")
+    assert two["data-verdict"] == "undecided"
 
 
 def test_a_criterion_that_changed_after_the_run_is_pointed_out(house):
@@ -96,8 +184,12 @@ def test_a_criterion_that_changed_after_the_run_is_pointed_out(house):
     book.close()
     file = house["claims"] / "uncertainty" / "toy.yml"
     file.write_text(file.read_text().replace("tolerance: 0.05", "tolerance: 0.1"))
-    (table,) = tables(ledger_page.ledger_markdown(**house))
-    assert table[2][4] == "1.4 (within 0.1 of 1.33 sd); when it ran, the criterion was: within 0.05 of 1.33 sd"
+    said = Claims(ledger_page.ledger_markdown(**house)).found["toy-2"]["Full"]
+    assert said == "1.4: met. Asked: within 0.1 of 1.33 sd. When it ran, the criterion was: within 0.05 of 1.33 sd."
+    file.write_text(
+        file.read_text().replace('0.1, unit: "sd"', '0.1, unit: "cm"')
+    )  # another quantity: the value says nothing
+    assert Claims(ledger_page.ledger_markdown(**house)).found["toy-2"]["Full"].startswith("Not run.")
 
 
 def test_no_run_no_claims_and_no_benchmark_are_said(house, tmp_path):
@@ -113,7 +205,7 @@ def test_each_part_has_its_section_in_the_books_order(house):
     text = CLAIMS.replace("toy", "aaa").replace("part: uncertainty", "part: robustness")
     (house["claims"] / "robustness" / "aaa.yml").write_text(text)
     heads = [line for line in ledger_page.ledger_markdown(**house).splitlines() if line.startswith("## ")]
-    assert heads == ["## Robustness", "## Uncertainty"]
+    assert heads == ["## Counts", "## Robustness", "## Uncertainty"]
 
 
 def test_a_malformed_claims_or_results_file_stops_the_page(house):
@@ -172,7 +264,7 @@ def test_a_benchmark_without_a_number_keeps_its_words(tmp_path):
         (BENCH | {"rows": [ROW | {"rato": 1}]}, r"unknown key 'rato'; did you mean 'ratio'"),
         (BENCH | {"rows": [ROW | {"ratio": "3"}]}, r"rows\[0\].ratio: expected a number"),
         (BENCH | {"rows": [ROW | {"ours": [1]}]}, r"rows\[0\].ours"),
-        (BENCH | {"rows": {}}, "list of objects"),
+        (BENCH | {"rows": {}}, "rows: expected a list"),
     ],
 )
 def test_a_benchmark_file_edited_into_nonsense_is_named_with_key_and_remedy(tmp_path, content, words):
@@ -180,14 +272,16 @@ def test_a_benchmark_file_edited_into_nonsense_is_named_with_key_and_remedy(tmp_
         ledger_page.bench_markdown(write_bench(tmp_path, content))
 
 
-def test_the_pages_are_made_with_pyyaml_alone():
-    # The book's environment has no numpy: every import but the standard library's and yaml's fails here.
+def test_the_pages_are_made_with_pyyaml_and_pydantic_alone():
+    # The book's environment has no numpy: every import but the standard library's and those two's fails here.
     code = """
 import sys
+PYDANTIC = {'pydantic', 'pydantic_core', 'annotated_types', 'typing_extensions', 'typing_inspection'}
 class Wall:
     def find_spec(self, name, path=None, target=None):
         top = name.partition('.')[0]
-        if top not in sys.stdlib_module_names | {'workings', 'yaml', '_yaml', 'ledger_page'}:
+        known = sys.stdlib_module_names | {'workings', 'yaml', '_yaml', 'ledger_page', *PYDANTIC}
+        if top not in known and not top.startswith('_sysconfigdata'):
             raise ImportError('not in the book: ' + name)
 sys.meta_path.insert(0, Wall())
 import ledger_page

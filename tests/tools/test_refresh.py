@@ -6,20 +6,6 @@ import refresh
 from workings.runs import checkout
 
 SCRIPT = checkout.notebook_scripts("conformal_set_size")[0]
-LIBRARY = checkout.root() / "lib" / "workings"
-
-
-def test_the_imports_are_followed_to_the_bottom():
-    names = {path.relative_to(LIBRARY).as_posix() for path in refresh.imported_files(SCRIPT, LIBRARY)}
-    assert {
-        "uncertainty/conformal.py",
-        "uncertainty/set_size.py",
-        "checks.py",
-        "ledger/session.py",
-        "runs/store.py",
-    } <= names
-    assert "ledger/results.py" in names, "the package ledger imports it"
-    assert not {name for name in names if name.startswith("robustness/")}
 
 
 def test_the_fingerprint_follows_script_library_claims_and_record(tmp_path, monkeypatch):

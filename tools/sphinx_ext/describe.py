@@ -44,6 +44,19 @@ def card(base, address, title, description, site):
     return "\n".join([*tags, '<meta name="twitter:card" content="summary_large_image" />'])
 
 
+def citation(config, address, title):
+    """The tags by which reference managers and search engines for papers read a chapter."""
+    said = {
+        "citation_title": title,
+        "citation_author": config.author,
+        "citation_inbook_title": config.project or config.html_title,
+        "citation_publication_date": re.search(r"\d{4}", config.copyright)[0],
+        "citation_language": config.language,
+        "citation_public_url": address,
+    }
+    return "\n".join(f'<meta name="{name}" content="{html.escape(text)}" />' for name, text in said.items())
+
+
 def add_description(app, pagename, templatename, context, doctree):
     if doctree is None:
         return
@@ -58,6 +71,8 @@ def add_description(app, pagename, templatename, context, doctree):
     base = app.config.html_baseurl
     if base:
         tags += "\n" + card(base, app.builder.get_target_uri(pagename), title, text, app.config.html_title)
+    if pagename.startswith("notebooks/"):
+        tags += "\n" + citation(app.config, base + app.builder.get_target_uri(pagename), title)
     context["metatags"] = tags
 
 

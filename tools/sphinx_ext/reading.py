@@ -211,6 +211,14 @@ def explain(app, doctree, docname):
             node.parent.replace(node, made)
 
 
+def number_figures(app, env):
+    """Count figures from 1 in every chapter, as equations are: Sphinx counts them through the book."""
+    for kinds in env.toc_fignumbers.values():
+        for numbers in kinds.values():
+            for place, name in enumerate(sorted(numbers, key=numbers.get), start=1):
+                numbers[name] = (place,)
+
+
 def collect(app, env):
     env.wk_glossary, env.wk_notation, env.wk_citations = glossary_entries(env), notation_entries(env), citations(app)
 
@@ -234,6 +242,7 @@ def setup(app):
     app.connect("doctree-read", number_equations)
     app.connect("doctree-read", name_symbols)
     app.connect("env-updated", collect)
+    app.connect("env-check-consistency", number_figures)
     app.connect("doctree-resolved", explain)
     app.connect("build-finished", write_data)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

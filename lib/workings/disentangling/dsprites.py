@@ -17,7 +17,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from workings.checks import as_float, as_int, one_of
+from workings.checks import as_float, as_int, as_tensor, check_tensor, one_of
 
 FACTOR_NAMES = ("shape", "scale", "orientation", "pos_x", "pos_y")
 FACTOR_SIZES = (3, 6, 40, 32, 32)
@@ -68,7 +68,7 @@ def dsprites_index(classes: torch.Tensor) -> torch.Tensor:
 
 def dsprites_classes(index: torch.Tensor | int) -> torch.Tensor:
     """Factor classes (..., 5) int64 of rows (...): the inverse of :func:`dsprites_index`, with its errors."""
-    index = as_integers(torch.as_tensor(index), "index")
+    index = as_integers(as_tensor(index, "index"), "index")
     if index.numel() and (index.min() < 0 or index.max() >= N_IMAGES):
         raise ValueError(f"index must be in [0, {N_IMAGES - 1}], got {int(index.min())} to {int(index.max())}.")
     return torch.stack(torch.unravel_index(index, FACTOR_SIZES), dim=-1)
@@ -79,7 +79,7 @@ def as_classes(classes: torch.Tensor) -> torch.Tensor:
 
     Raises ``TypeError`` for floats and bools and ``ValueError`` for a wrong shape or a class out of range.
     """
-    classes = as_integers(torch.as_tensor(classes), "classes")
+    classes = as_integers(as_tensor(classes, "classes"), "classes")
     if classes.dim() == 0 or classes.shape[-1] != 5:
         raise ValueError(
             f"classes must be (..., 5), one column for each of {FACTOR_NAMES}, got {tuple(classes.shape)}."
@@ -164,6 +164,7 @@ def render_dsprites(classes: torch.Tensor, *, device: str | torch.device = "cpu"
 
 def unpack_images(packed: torch.Tensor, dtype: torch.dtype = torch.float32) -> torch.Tensor:
     """Images (N, 1, 64, 64) of 0 and 1 in ``dtype`` from bits (N, 512) uint8, on their device."""
+    check_tensor(packed, "packed", floating=False)
     if packed.dtype != torch.uint8:
         raise TypeError(f"packed must be uint8 (eight pixels a byte), got {packed.dtype}.")
     if packed.dim() != 2 or packed.shape[1] != N_BYTES:
@@ -184,6 +185,7 @@ def block_average(images: torch.Tensor, factor: int) -> torch.Tensor:
     Floating-point images keep their dtype, others become float32. ``factor`` must divide H and W.
     """
     factor = as_int(factor, "factor", minimum=1)
+    check_tensor(images, "images", floating=False)
     if images.dim() != 4:
         raise ValueError(f"images must be (N, C, H, W), got shape {tuple(images.shape)}.")
     if images.shape[2] % factor or images.shape[3] % factor:

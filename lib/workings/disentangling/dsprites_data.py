@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 
 import torch
 
-from workings.checks import as_int
+from workings.checks import as_int, as_tensor
 from workings.disentangling.dsprites import (
     FACTOR_NAMES,
     FACTOR_SIZES,
@@ -47,7 +47,7 @@ class DSprites(torch.utils.data.Dataset):
         transform: Callable[[torch.Tensor], torch.Tensor] | None = None,
     ):
         if packed is not None:
-            packed = torch.as_tensor(packed)
+            packed = as_tensor(packed, "packed")
             if packed.dtype != torch.uint8:
                 raise TypeError(f"packed must be uint8 (eight pixels a byte), got {packed.dtype}.")
             if packed.dim() != 2 or packed.shape[1] != N_BYTES:
@@ -74,20 +74,24 @@ class DSprites(torch.utils.data.Dataset):
         return len(self.classes)
 
     def __getitem__(self, i: int) -> tuple[torch.Tensor, torch.Tensor]:
+        i = self._row(i)
+        return self.images(torch.tensor([i]))[0], self.classes[i]
+
+    def _row(self, i: int) -> int:
+        """Row number of index ``i``, which may count from the end."""
         i = as_int(i, "i")
         if not -len(self) <= i < len(self):
             raise IndexError(f"image {i} of {len(self)}.")
-        i %= len(self)
-        return self.images(torch.tensor([i]))[0], self.classes[i]
+        return i % len(self)
 
     def __getitems__(self, indices: list[int]) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """Several items at once: what a ``DataLoader`` asks for a batch."""
-        rows = torch.as_tensor(indices)
+        rows = torch.tensor([self._row(i) for i in indices], dtype=torch.int64)
         return list(zip(self.images(rows), self.classes[rows], strict=True))
 
     def images(self, indices: torch.Tensor) -> torch.Tensor:
         """Images (B, 1, 64, 64) float32 of rows ``indices`` (B,), transformed, on the device of the bits."""
-        indices = as_integers(torch.as_tensor(indices), "indices")
+        indices = as_integers(as_tensor(indices, "indices"), "indices")
         if indices.dim() != 1:
             raise ValueError(f"indices must be (B,), got shape {tuple(indices.shape)}.")
         if indices.numel() and (indices.min() < 0 or indices.max() >= len(self)):
@@ -108,7 +112,7 @@ class DSprites(torch.utils.data.Dataset):
 
     def observations(self, factors: torch.Tensor) -> torch.Tensor:
         """Images (n, 1, 64, 64) of factor vectors ``factors`` (n, 5), given as ranks 0 .. size - 1."""
-        factors, sizes = as_integers(torch.as_tensor(factors), "factors"), self.sizes
+        factors, sizes = as_integers(as_tensor(factors, "factors"), "factors"), self.sizes
         if factors.dim() != 2 or factors.shape[1] != len(sizes):
             raise ValueError(f"factors must be (n, {len(sizes)}), got shape {tuple(factors.shape)}.")
         if ((factors < 0) | (factors >= factors.new_tensor(sizes))).any():

@@ -19,7 +19,7 @@ import torch
 
 from workings import paths
 from workings.disentangling.dsprites import FACTOR_SIZES, N_BYTES, N_IMAGES, SIZE, dsprites_classes, dsprites_index
-from workings.runs import fetch
+from workings.runs import fetch, locks
 
 FILE_NAME = "dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz"
 ADDRESS = f"https://raw.githubusercontent.com/google-deepmind/dsprites-dataset/master/{FILE_NAME}"
@@ -100,15 +100,18 @@ def fetch_dsprites(root: Path | str | None = None, *, progress: bool = True) -> 
         return path
     part = path.with_name(path.name + ".part")
     path.parent.mkdir(parents=True, exist_ok=True)
-    if not (part.exists() and _md5_of(part) == MD5):  # else stopped between the last byte and the rename
-        fetch._receive(ADDRESS, part, None, progress, 30.0)
-        if (found := _md5_of(part)) != MD5:
-            part.unlink()
-            raise fetch.Corrupt(
-                f"what came from {ADDRESS} is not the published file: MD5 {MD5} expected, {found} found. It has been "
-                "deleted. Call again; if it happens twice, the file behind the address has changed."
-            )
-    os.replace(part, path)
+    with locks.locked(path.with_name(path.name + ".lock")):
+        if path.exists():  # another process was faster
+            return fetch_dsprites(root, progress=progress)
+        if not (part.exists() and _md5_of(part) == MD5):  # else stopped between the last byte and the rename
+            fetch._receive(ADDRESS, part, None, progress, 30.0)
+            if (found := _md5_of(part)) != MD5:
+                part.unlink()
+                raise fetch.Corrupt(
+                    f"what came from {ADDRESS} is not the published file: MD5 {MD5} expected, {found} found. It has been "
+                    "deleted. Call again; if it happens twice, the file behind the address has changed."
+                )
+        os.replace(part, path)
     return path
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from workings.checks import as_float, as_int
+from workings.checks import as_float, as_generator, as_int, check_tensor
+from workings.seeding import fresh
 
 
 def standardise(f: torch.Tensor) -> torch.Tensor:
@@ -19,6 +20,7 @@ def standardise(f: torch.Tensor) -> torch.Tensor:
     these rows is its rate exactly. Sums in float64; integers come back in torch's default dtype.
     Raises ``ValueError`` for a wrong shape, values that are not finite and a constant column.
     """
+    check_tensor(f, "f", floating=False)
     if f.ndim != 2 or f.numel() == 0:
         raise ValueError(f"f must be (N, K) with at least one row and column, got {tuple(f.shape)}.")
     wide = f.double()
@@ -72,6 +74,7 @@ class FactorChannel(nn.Module):
 
     def posterior(self, f: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean and log-variance of ``z`` given standardised factors ``f`` (B, K), each (B, K)."""
+        check_tensor(f, "f")
         if f.ndim != 2 or f.shape[1] != self.n_factors:
             raise ValueError(f"f must be (B, {self.n_factors}), got {tuple(f.shape)}; one column a factor.")
         return channel_posterior(self.rates, f)
@@ -79,5 +82,5 @@ class FactorChannel(nn.Module):
     def forward(self, f: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """Noisy factors ``z`` (B, K) of standardised factors ``f`` (B, K); noise from ``generator``."""
         mean, logvar = self.posterior(f)
-        noise = torch.randn(f.shape, generator=generator, device=f.device, dtype=f.dtype)
+        noise = torch.randn(f.shape, generator=fresh(as_generator(generator)), device=f.device, dtype=f.dtype)
         return mean + torch.exp(0.5 * logvar) * noise

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from workings.checks import as_int
+from workings.checks import as_generator, as_int, as_tensor
 
 
 def as_sizes(sizes: Sequence[int]) -> tuple[int, ...]:
@@ -27,7 +27,7 @@ def draw_factors(sizes: Sequence[int], n: int, generator: torch.Generator) -> to
     sizes = as_sizes(sizes)
     n = as_int(n, "n", minimum=1)
     # In float64 floor(u * size) never reaches size, and its bias is below size / 2**53.
-    u = torch.rand(n, len(sizes), generator=generator, device=generator.device, dtype=torch.float64)
+    u = torch.rand(n, len(sizes), generator=as_generator(generator), device=generator.device, dtype=torch.float64)
     return (u * u.new_tensor(sizes)).long()
 
 
@@ -43,6 +43,7 @@ def paired_factors(
 
     Raises ``ValueError`` for a factor index outside 0 .. K - 1 or a wrong number of them.
     """
+    as_generator(generator)
     sizes = as_sizes(sizes)
     n = as_int(n, "n", minimum=1)
     if isinstance(fixed, torch.Tensor) and fixed.ndim:
@@ -68,7 +69,7 @@ class FactorGrid:
 
     def __init__(self, sizes: Sequence[int], observations: Any):
         self.sizes = as_sizes(sizes)
-        self.cells = torch.as_tensor(observations)
+        self.cells = as_tensor(observations, "observations")
         if self.cells.ndim == 0 or len(self.cells) != math.prod(self.sizes):
             raise ValueError(
                 f"observations must hold one entry for each of the {math.prod(self.sizes)} cells of sizes {self.sizes},"
@@ -80,7 +81,7 @@ class FactorGrid:
 
     def index(self, factors: torch.Tensor) -> torch.Tensor:
         """Cell numbers (...) int64 of factor classes (..., K) int; ``ValueError`` for a class that does not exist."""
-        factors = torch.as_tensor(factors)
+        factors = as_tensor(factors, "factors")
         if factors.is_floating_point() or factors.is_complex() or factors.dtype == torch.bool:
             raise TypeError(f"factors must hold integer classes, got {factors.dtype}; pass classes, not values.")
         if factors.ndim == 0 or factors.shape[-1] != len(self.sizes):
@@ -94,7 +95,9 @@ class FactorGrid:
 
     def factors(self, index: Any = None) -> torch.Tensor:
         """Factor classes (..., K) int64 of cell numbers (...); all cells in order when ``index`` is None."""
-        cell = torch.arange(len(self)) if index is None else torch.as_tensor(index)
+        cell = torch.arange(len(self)) if index is None else as_tensor(index, "index")
+        if cell.is_floating_point() or cell.is_complex() or cell.dtype == torch.bool:
+            raise TypeError(f"index must hold cell numbers, got {cell.dtype}.")
         if cell.numel() and (cell.min() < 0 or cell.max() >= len(self)):
             raise ValueError(f"index must lie in 0..{len(self) - 1}, got {cell.min()} to {cell.max()}.")
         return torch.stack(torch.unravel_index(cell, self.sizes), dim=-1)

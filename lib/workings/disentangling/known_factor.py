@@ -89,7 +89,11 @@ def train_known_factor(
     batch = min(batch, len(factors))
     order = ShuffledBatches(len(factors), batch, seed)
     take = pictures.__getitem__ if isinstance(pictures, torch.Tensor) else pictures.images
-    recorder = _Recorder(window, steps, checkpoint, {"steps": steps, "seed": seed, "batch": batch, "window": window})
+    settings = {
+        "steps": steps, "seed": seed, "batch": batch, "window": window, "c_max": float(c_max), "rising": rising,
+        "learn_rates": learn_rates,
+    }  # fmt: skip
+    recorder = _Recorder(window, steps, checkpoint, settings)
     kept: list[KnownFactorModel] = []
 
     def batches(step: int) -> tuple[int, torch.Tensor, torch.Tensor]:
@@ -116,7 +120,7 @@ def train_known_factor(
     fit(
         model, loss, batches, torch.optim.Adam(groups if learn_rates else groups[:1], fused=True), steps, seed=seed,
         checkpoint=checkpoint, checkpoint_every=None if checkpoint is None else checkpoint_every, on_step=after,
-        progress=progress,
+        progress=progress, settings=settings,
     )  # fmt: skip
     history = recorder.history()
     return Purchases(history.kl.sum(dim=1), history.kl, history.nll, kept)

@@ -16,6 +16,8 @@ from torch import nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from workings.checks import in_transform
+
 FEW_CHANNELS = 4  # up to here the sum of patches is faster than the library's transposed convolution
 
 
@@ -36,13 +38,14 @@ class Doubling(nn.ConvTranspose2d):
 def run_stack(layers: nn.ModuleList, x: torch.Tensor, *, relu_last: bool, fast: bool = True) -> torch.Tensor:
     """``x`` (B, C, H, W) through ``layers``, all :class:`Halving` or all :class:`Doubling`, with ReLU between.
 
-    ``relu_last`` puts a ReLU behind the last layer too. The fast way is taken on a CPU, outside autocast,
-    while every layer is still of that class and has no hooks; it has first derivatives only.
-    ``fast=False`` calls the layers one by one, which second derivatives and ``torch.func`` need.
+    ``relu_last`` puts a ReLU behind the last layer too. The fast way is taken on a CPU, outside autocast and
+    ``torch.func``, while calling each layer is nothing but its class's convolution of weights that lie on the CPU: no
+    hooks, no ``forward`` of the instance's own (wrappers that offload or quantise set one). It has first derivatives
+    only; ``fast=False`` calls the layers one by one, which second derivatives need.
     """
     kind = type(layers[0])
-    one_kind = kind in (Halving, Doubling) and all(type(layer) is kind and not _hooked(layer) for layer in layers)
-    if fast and one_kind and x.is_cpu and not torch.is_autocast_enabled("cpu"):
+    one_kind = kind in (Halving, Doubling) and all(type(layer) is kind and not _changed(layer, x) for layer in layers)
+    if fast and one_kind and x.is_cpu and not torch.is_autocast_enabled("cpu") and not in_transform():
         parameters = [p for layer in layers for p in (layer.weight, layer.bias)]
         return _Stack.apply(x, kind is Doubling, relu_last, *parameters)
     for k, layer in enumerate(layers):
@@ -52,8 +55,12 @@ def run_stack(layers: nn.ModuleList, x: torch.Tensor, *, relu_last: bool, fast: 
     return x
 
 
-def _hooked(layer: nn.Module) -> bool:
-    return any((layer._forward_hooks, layer._forward_pre_hooks, layer._backward_hooks, layer._backward_pre_hooks))
+def _changed(layer: nn.Module, x: torch.Tensor) -> bool:
+    """Whether calling ``layer`` on ``x`` is more than its class's convolution of its own weights."""
+    hooks = (layer._forward_hooks, layer._forward_pre_hooks, layer._backward_hooks, layer._backward_pre_hooks)
+    own = {"forward", "_conv_forward", "__call__"} & set(layer.__dict__)
+    apart = any(p is None or p.device != x.device for p in (layer.weight, layer.bias))
+    return any(hooks) or bool(own) or apart or nn.modules.module._has_any_global_hook()
 
 
 class _Stack(torch.autograd.Function):

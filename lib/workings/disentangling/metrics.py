@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from scipy.stats import rankdata
 
-from workings.checks import as_finite_array, as_float, as_int, one_of
+from workings.checks import as_finite_array, as_float, as_generator, as_int, check_tensor, one_of
 from workings.disentangling.factor_grid import as_sizes, paired_factors
 
 
@@ -267,6 +267,7 @@ def beta_vae_score(
         as_int(value, name, minimum=1)
         for value, name in ((n_pairs, "n_pairs"), (n_train, "n_train"), (n_eval, "n_eval"), (batch_size, "batch_size"))
     )
+    as_generator(generator)
     sizes = as_sizes(data.sizes)
     fixable = [k for k, size in enumerate(sizes) if size > 1] if factors is None else list(factors)
     fixable = [as_int(k, "an entry of factors", minimum=0, maximum=len(sizes) - 1) for k in fixable]
@@ -300,6 +301,19 @@ def linear_probe(codes: torch.Tensor, values: torch.Tensor, seen: torch.Tensor, 
     A least-squares fit of ``values`` (N, K) on the seen rows from the codes (N, M), and with ``degree`` 2 from their
     squares and products too; errors in standard deviations of each factor over all rows, mean over factors.
     """
+    check_tensor(codes, "codes")
+    values, seen = check_tensor(values, "values", floating=False), check_tensor(seen, "seen", floating=False)
+    if codes.dim() != 2 or values.dim() != 2 or len(values) != len(codes):
+        raise ValueError(
+            f"codes (N, M) and values (N, K) need as many rows, got {(*codes.shape,)} and {(*values.shape,)}."
+        )
+    if seen.shape != (len(codes),) or seen.dtype != torch.bool or not 1 < int(seen.sum()) < len(codes):
+        raise ValueError(
+            f"seen must be ({len(codes)},) bool with two rows seen and one not, got {seen.dtype} {(*seen.shape,)}."
+        )
+    if not bool(torch.isfinite(codes).all() and torch.isfinite(values).all()):
+        raise ValueError("codes and values must be finite; drop or repair the other rows first.")
+    codes, values = codes.detach().cpu(), values.detach().cpu().double()
     z = codes.double()
     z = (z - z[seen].mean(dim=0)) / z[seen].std(dim=0).clamp(min=1e-6)
     columns = [torch.ones(len(z), 1, dtype=z.dtype), z]
@@ -308,6 +322,6 @@ def linear_probe(codes: torch.Tensor, values: torch.Tensor, seen: torch.Tensor, 
         columns.append(z[:, left] * z[:, right])
     x = torch.cat(columns, dim=1).numpy()
     y = ((values - values.mean(dim=0)) / values.std(dim=0)).numpy()
-    keep = seen.numpy()
+    keep = seen.cpu().numpy()
     wrong = (x @ np.linalg.lstsq(x[keep], y[keep], rcond=1e-8)[0] - y) ** 2
     return np.array([np.sqrt(wrong[rows].mean(axis=0)).mean() for rows in (keep, ~keep)])

@@ -13,8 +13,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import nn
 
-from workings.checks import as_int
+from workings.checks import as_generator, as_int, check_tensor
 from workings.disentangling.layers import Doubling, Halving, run_stack
+from workings.seeding import fresh
 
 ImageSize = int | tuple[int, int, int]
 
@@ -24,7 +25,7 @@ def reparameterise(mu: torch.Tensor, logvar: torch.Tensor, generator: torch.Gene
 
     The generator must be on the device of ``mu``. Kingma and Welling, arXiv 1312.6114, section 2.4.
     """
-    noise = torch.randn(mu.shape, generator=generator, device=mu.device, dtype=mu.dtype)
+    noise = torch.randn(mu.shape, generator=fresh(as_generator(generator)), device=mu.device, dtype=mu.dtype)
     return mu + torch.exp(0.5 * logvar) * noise
 
 
@@ -149,6 +150,8 @@ class MLPEncoder(nn.Module):
     ``size`` is the side of a square image of one channel, or (channels, height, width).
     """
 
+    __constants__ = ("shape",)
+
     def __init__(self, size: ImageSize, latent_dim: int, hidden: Sequence[int] = (256, 256)):
         super().__init__()
         self.shape, self.latent_dim = _image_shape(size), as_int(latent_dim, "latent_dim", minimum=1)
@@ -164,6 +167,8 @@ class MLPDecoder(nn.Module):
 
     ``activation`` is applied after every layer but the last.
     """
+
+    __constants__ = ("shape", "activation")  # what weights of the same shapes can differ in
 
     def __init__(
         self,
@@ -208,6 +213,7 @@ def initialise(model: nn.Module, generator: torch.Generator) -> nn.Module:
     This is PyTorch's default rule, with its ``fan`` (the size of ``weight[0]``: inputs of a linear
     layer or convolution, outputs of a transposed one), from an explicit CPU ``generator``.
     """
+    as_generator(generator)
     for module in model.modules():
         if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
             bound = 1.0 / math.sqrt(module.weight[0].numel())
@@ -296,12 +302,14 @@ def _image_shape(size: ImageSize) -> tuple[int, int, int]:
 
 
 def _check_images(x: torch.Tensor, shape: tuple[int, int, int]) -> torch.Tensor:
+    check_tensor(x, "images")
     if x.ndim != 4 or tuple(x.shape[1:]) != shape:
         raise ValueError(f"images must be (B, {', '.join(map(str, shape))}), got {tuple(x.shape)}; resize or reshape.")
     return x
 
 
 def _check_codes(z: torch.Tensor, latent_dim: int) -> torch.Tensor:
+    check_tensor(z, "codes")
     if z.ndim != 2 or z.shape[1] != latent_dim:
         raise ValueError(
             f"codes must be (B, {latent_dim}), got {tuple(z.shape)}; the decoder has {latent_dim} latents."

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch.nn import functional as F
 
-from workings.checks import as_float, as_int
+from workings.checks import as_float, as_int, check_tensor, values_hidden
 
 
 def gaussian_kl(mu: torch.Tensor, logvar: torch.Tensor) -> torch.Tensor:
@@ -48,13 +48,19 @@ def bernoulli_nll(logits: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     the queue, so it is left out there); ``TypeError`` when ``x`` is not floating point.
     """
     _same_shape(logits, x, "logits", "x")
-    if not x.is_floating_point():
-        raise TypeError(f"x must be floating point in [0, 1], got {x.dtype}; convert it with x.to(logits.dtype).")
-    if x.device.type == "cpu" and x.numel():
-        low, high = (v.item() for v in torch.aminmax(x.detach()))
-        if not (low >= 0.0 and high <= 1.0):
-            raise ValueError(f"x must be in [0, 1], got values from {low:g} to {high:g}; scale the images first.")
+    _check_pixels(x)
     return F.binary_cross_entropy_with_logits(logits, x, reduction="none").flatten(1).sum(dim=1)
+
+
+def pixel_entropy(x: torch.Tensor) -> torch.Tensor:
+    """Entropy of independent Bernoulli pixels with means ``x``: ``-sum_i (x_i ln x_i + (1 - x_i) ln(1 - x_i))``.
+
+    ``x`` (B, ...) in [0, 1] to (B,) nats, each at least 0 and at most ln 2 times the number of pixels. It is the
+    smallest :func:`bernoulli_nll` that any logits reach on ``x``, namely those of ``x`` itself; 0 for pixels that are
+    0 or 1. Errors as :func:`bernoulli_nll`. Cover and Thomas, Elements of Information Theory, chapter 2.
+    """
+    _check_pixels(x)
+    return (torch.special.entr(x) + torch.special.entr(1 - x)).flatten(1).sum(dim=1)
 
 
 def squared_error(xhat: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
@@ -125,6 +131,8 @@ def normalised_beta(beta: float, n_latent: int, n_pixels: int) -> float:
 
 
 def _same_shape(a: torch.Tensor, b: torch.Tensor, name_a: str, name_b: str) -> None:
+    check_tensor(a, name_a)  # integers wrap around: 236 - 255 is 237 in uint8
+    check_tensor(b, name_b)
     if a.shape != b.shape:
         raise ValueError(
             f"{name_a} and {name_b} must have one shape, got {tuple(a.shape)} and {tuple(b.shape)}; "
@@ -132,7 +140,19 @@ def _same_shape(a: torch.Tensor, b: torch.Tensor, name_a: str, name_b: str) -> N
         )
 
 
+def _check_pixels(x: torch.Tensor) -> None:
+    """Floating point and, on the CPU, in [0, 1]; on an accelerator looking at the values would stall the queue."""
+    if not x.is_floating_point():
+        raise TypeError(f"x must be floating point in [0, 1], got {x.dtype}; convert it with x.to(logits.dtype).")
+    if x.device.type == "cpu" and x.numel() and not values_hidden(x):
+        low, high = (v.item() for v in torch.aminmax(x.detach()))
+        if not (low >= 0.0 and high <= 1.0):
+            raise ValueError(f"x must be in [0, 1], got values from {low:g} to {high:g}; scale the images first.")
+
+
 def _fit_together(nll: torch.Tensor, kl: torch.Tensor) -> None:
+    check_tensor(nll, "nll")
+    check_tensor(kl, "kl")
     if kl.ndim != 2 or nll.ndim != 1 or len(nll) != len(kl) or len(nll) == 0:
         raise ValueError(
             f"nll must be (B,) and kl (B, M) with B >= 1, got {tuple(nll.shape)} and {tuple(kl.shape)}; "

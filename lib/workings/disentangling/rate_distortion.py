@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from workings.checks import as_finite_array, as_float, as_int
+from workings.checks import as_finite_array, as_float, as_int, check_tensor
 from workings.disentangling.factor_channel import standardise
 
 
@@ -50,6 +50,8 @@ def reverse_water_filling(variances: Any, capacity: float) -> WaterFilling:
     ``R_k = max(0, ln(var_k / theta) / 2)`` with the ``theta`` at which ``sum R_k = C``. Factors at or
     below the water level ``theta`` get nothing. Multiplying all variances by c multiplies
     ``theta`` by c and leaves the rates alone; ``C = 0`` gives the largest variance as ``theta``.
+
+    A variance of 0 is a component that never changes: it takes nothing and has rate 0.
 
     ``variances`` (K,) finite, at least 0, not all 0; ``capacity`` finite, at least 0; else
     ``ValueError``. Cover and Thomas, Theorem 10.3.3; the reading of Burgess et al., arXiv 1804.03599.
@@ -105,6 +107,12 @@ def shuffled_code_nll(pictures: torch.Tensor, rates: Iterable[float], order: tor
     given z, so the NLL is the expected sum of its pixels' entropies. ``order`` (n,) is a permutation: neither the KL,
     which is r, nor the information in z depends on it.
     """
+    check_tensor(pictures, "pictures")
+    check_tensor(order, "order", floating=False)
+    if pictures.dim() < 2 or len(pictures) < 2 or not bool(((pictures >= 0) & (pictures <= 1)).all()):
+        raise ValueError(
+            f"pictures must be (n, ...) in [0, 1] with n of at least 2, got shape {tuple(pictures.shape)}."
+        )
     flat = pictures.flatten(1).double()
     if sorted(order.tolist()) != list(range(len(flat))):
         raise ValueError(f"order must be a permutation of 0..{len(flat) - 1}, got {order.tolist()}.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -44,17 +45,47 @@ class History(NamedTuple):
     kl: torch.Tensor
 
 
+@dataclasses.dataclass(frozen=True)
+class FixedBeta:
+    """The objective of :func:`fixed_beta`."""
+
+    beta: float
+
+    def __call__(self, nll: torch.Tensor, kl: torch.Tensor, step: int) -> torch.Tensor:
+        """The loss at ``step``, from ``nll`` (B,) and ``kl`` (B, M)."""
+        return beta_vae_loss(nll, kl, self.beta)
+
+
+@dataclasses.dataclass(frozen=True)
+class AnnealedCapacity:
+    """The objective of :func:`annealed_capacity`."""
+
+    gamma: float
+    c_max: float
+    n_steps: int
+    c_min: float
+
+    def __call__(self, nll: torch.Tensor, kl: torch.Tensor, step: int) -> torch.Tensor:
+        """The loss at ``step``, from ``nll`` (B,) and ``kl`` (B, M)."""
+        return capacity_loss(nll, kl, capacity_schedule(step, self.c_max, self.n_steps, self.c_min), self.gamma)
+
+
 def fixed_beta(beta: float) -> Objective:
     """``mean nll + beta mean KL`` at every step. Higgins et al., arXiv 1606.05579."""
-    beta = as_float(beta, "beta", minimum=0.0)
-    return lambda nll, kl, step: beta_vae_loss(nll, kl, beta)
+    return FixedBeta(as_float(beta, "beta", minimum=0.0))
 
 
 def annealed_capacity(gamma: float, c_max: float, n_steps: int, c_min: float = 0.0) -> Objective:
     """``mean nll + gamma |mean KL - C(step)|`` with ``C`` rising linearly. Burgess et al., arXiv 1804.03599, eq. 8."""
     gamma = as_float(gamma, "gamma", minimum=0.0)
     capacity_schedule(0, c_max, n_steps, c_min)  # bad settings are refused before training
-    return lambda nll, kl, step: capacity_loss(nll, kl, capacity_schedule(step, c_max, n_steps, c_min), gamma)
+    return AnnealedCapacity(gamma, float(c_max), n_steps, float(c_min))
+
+
+def _named(objective: Objective) -> dict[str, float | str]:
+    """``objective`` as settings: its name and, of a dataclass, its fields. Another function is not looked into."""
+    fields = dataclasses.asdict(objective) if dataclasses.is_dataclass(objective) else {}
+    return {"objective": type(objective).__name__, **fields} if fields else {}
 
 
 def train_vae(
@@ -77,7 +108,9 @@ def train_vae(
     A step takes the next ``batch`` of a shuffled epoch, draws one code an image and minimises
     ``objective(nll, kl, step)`` with ``nll`` (batch,) and ``kl`` (batch, M). ``optimiser`` defaults to Adam at
     5e-4. Everything random follows from ``seed``. With a ``checkpoint`` the run resumes from it, bit for bit
-    on a CPU with the same threads; the history is kept beside it, in ``<checkpoint>.history.jsonl``.
+    on a CPU with the same threads; the history is kept beside it, in ``<checkpoint>.history.jsonl``, and starts
+    anew when the checkpoint is gone. A checkpoint of other settings is refused, those of ``objective`` among them
+    where it is :func:`fixed_beta` or :func:`annealed_capacity` (or another dataclass).
 
     Raises ``ValueError`` when ``checkpoint_every`` is no multiple of ``window`` (a window would be cut in two),
     and as :func:`workings.training.fit`.
@@ -87,7 +120,8 @@ def train_vae(
         raise ValueError(f"checkpoint_every must be a multiple of window, got {checkpoint_every} and {window}.")
     order = ShuffledBatches(len(pictures), min(batch, len(pictures)), seed)
     take = pictures.__getitem__ if isinstance(pictures, torch.Tensor) else pictures.images
-    recorder = _Recorder(window, steps, checkpoint, {"steps": steps, "seed": seed, "batch": batch, "window": window})
+    settings = {"steps": steps, "seed": seed, "batch": batch, "window": window, **_named(objective)}
+    recorder = _Recorder(window, steps, checkpoint, settings)
 
     def batches(step: int) -> tuple[int, torch.Tensor]:
         return step, take(order(step))
@@ -104,6 +138,7 @@ def train_vae(
     fit(
         model, loss, batches, optimiser, steps, seed=seed, autocast=autocast, checkpoint=checkpoint,
         checkpoint_every=None if checkpoint is None else checkpoint_every, on_step=recorder.close, progress=progress,
+        settings=settings,
     )  # fmt: skip
     return recorder.history()
 
@@ -113,6 +148,8 @@ class _Recorder:
 
     def __init__(self, window: int, steps: int, checkpoint: str | Path | None, settings: dict[str, int]):
         self.window, self.steps = window, steps
+        if checkpoint is not None and not Path(checkpoint).exists():  # its history belongs to a run that is gone
+            Path(f"{checkpoint}.history.jsonl").unlink(missing_ok=True)
         self.store = None if checkpoint is None else Store(Path(f"{checkpoint}.history.jsonl"), settings)
         self.rows: dict[int, list[float]] = {}
         self.sum: torch.Tensor | None = None

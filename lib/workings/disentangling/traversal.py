@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from workings.checks import as_int
+from workings.checks import as_int, as_tensor
 
 Decoder = Callable[[torch.Tensor], torch.Tensor]
 
@@ -29,7 +29,7 @@ def traversal_grid(decode: Decoder, z0: torch.Tensor, dims: Sequence[int], value
     chosen = [as_int(dim, f"dims[{i}]", minimum=0, maximum=len(z0) - 1) for i, dim in enumerate(dims)]
     if not chosen:
         raise ValueError("dims is empty; name at least one latent to move.")
-    values = torch.as_tensor(values, dtype=z0.dtype, device=z0.device)
+    values = as_tensor(values, "values").to(dtype=z0.dtype, device=z0.device)
     if values.ndim != 1 or len(values) == 0:
         raise ValueError(f"values must be (T,) with T >= 1, got shape {tuple(values.shape)}.")
     if not bool(torch.isfinite(values).all() and torch.isfinite(z0).all()):

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from workings.checks import as_float, as_int, one_of
+from workings.checks import as_float, as_generator, as_int, as_tensor, one_of, values_hidden
 from workings.language_models.rotary import LAYOUTS, rope_frequencies, rotary_tables, rotate
 from workings.language_models.xpos import xpos_scales
 
@@ -53,6 +53,8 @@ class Cache:
 
 class Attention(nn.Module):
     """Causal multi-head attention: ``softmax(q k^T / sqrt(d)) v`` with rotated q and k, where a rotation is given."""
+
+    __constants__ = ("n_heads",)
 
     def __init__(self, width: int, n_heads: int):
         super().__init__()
@@ -112,6 +114,8 @@ class TinyDecoder(nn.Module):
     up_proj, down_proj. ``mlp_width`` is ``4 width`` by default.
     """
 
+    __constants__ = ("positions", "rope_base", "window", "tied")  # what weights of the same shapes can differ in
+
     def __init__(
         self,
         vocab_size: int,
@@ -141,6 +145,8 @@ class TinyDecoder(nn.Module):
         if (positions == "learned") != (max_len is not None):
             raise ValueError(f"max_len goes with positions='learned' and only with it; got {max_len}, {positions!r}.")
         self.positions = positions
+        self.rope_base = float(rope_base) if positions == "rope" else None
+        self.tied = bool(tie)
         self.window = None if window is None else as_int(window, "window", minimum=1)
         # A plain attribute, not a buffer: model.half() would round a buffer's frequencies.
         self.theta = rope_frequencies(width // n_heads, rope_base) if positions == "rope" else None
@@ -153,6 +159,7 @@ class TinyDecoder(nn.Module):
         self.heads = nn.ModuleDict(
             {name: _linear(width, as_int(size, f"heads[{name!r}]", minimum=1)) for name, size in (heads or {}).items()}
         )
+        as_generator(generator)
         _initialise(self, as_float(embedding_std, "embedding_std", minimum=0.0, open_ends=True), generator)
         if tie:
             self.lm_head.weight = self.embed.weight
@@ -223,7 +230,9 @@ class TinyDecoder(nn.Module):
             raise ValueError(f"tokens must be a tensor of shape (B, T) with at least one token, got {shape}.")
         if tokens.dtype not in (torch.int64, torch.int32):
             raise TypeError(f"tokens must be int64 or int32, got {tokens.dtype}; call .long().")
-        if tokens.device.type == "cpu":  # on other devices the check would wait for the device at every step
+        if tokens.device.type == "cpu" and not values_hidden(
+            tokens
+        ):  # on other devices the check would wait for the device at every step
             low, high = (int(v) for v in torch.aminmax(tokens))
             if low < 0 or high >= self.embed.num_embeddings:
                 raise ValueError(f"tokens must be in [0, {self.embed.num_embeddings - 1}], got {low} to {high}.")
@@ -233,7 +242,7 @@ class TinyDecoder(nn.Module):
             return torch.arange(total, device=tokens.device)
         if self.positions == "none":
             raise ValueError("a model with positions='none' has no use for positions; leave them out.")
-        positions = torch.as_tensor(positions, device=tokens.device)
+        positions = as_tensor(positions, "positions").to(tokens.device)
         if positions.shape not in ((total,), tuple(tokens.shape)):
             raise ValueError(
                 f"positions must have shape ({total},) or {tuple(tokens.shape)}, got {tuple(positions.shape)}."

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import torch
 import torch.nn.functional as F
 
-from workings.checks import as_int
+from workings.checks import as_int, check_tensor
 from workings.language_models.decoder import TinyDecoder
 from workings.language_models.lines_task import IGNORE, Lines
 
@@ -45,6 +45,7 @@ def retrieval_accuracy(model: TinyDecoder, lines: Lines, *, batch_size: int = 16
 
 def token_nll(model: TinyDecoder, tokens: torch.Tensor, *, batch_size: int = 16, **position_options) -> torch.Tensor:
     """``-log p(token t + 1 | tokens 0..t)`` in nats, for t = 0..T-2: float64 (B, T - 1) on the CPU, from ``tokens`` (B, T)."""
+    check_tensor(tokens, "tokens", floating=False)
     if tokens.ndim != 2 or tokens.shape[1] < 2 or not len(tokens):
         raise ValueError(f"tokens must have shape (B, T) with T of at least 2, got {tuple(tokens.shape)}.")
     losses = []

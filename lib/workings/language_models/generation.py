@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 
-from workings.checks import as_float, as_int
+from workings.checks import as_float, as_int, check_tensor
 from workings.language_models.decoder import Cache, TinyDecoder
 
 
@@ -33,6 +33,7 @@ def generate(
     in a model of several layers, see :class:`~workings.language_models.decoder.Cache`.
     """
     n_new = as_int(n_new, "n_new", minimum=0)
+    check_tensor(prompt, "prompt", floating=False)
     temperature = as_float(temperature, "temperature", minimum=0.0)
     if temperature > 0 and generator is None:
         raise ValueError("temperature > 0 draws tokens; pass generator=workings.seeding.generator(seed, 'samples').")

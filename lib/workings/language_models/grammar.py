@@ -11,7 +11,7 @@ import math
 
 import torch
 
-from workings.checks import as_int
+from workings.checks import as_generator, as_int, as_tensor, check_tensor
 
 NOUNS = ("dog", "fox", "farmer", "child", "river", "house", "teacher", "bird", "tree", "boat", "king", "pilot")
 ADJECTIVES = ("old", "small", "green", "quiet", "brave", "happy", "dark", "clever")
@@ -20,14 +20,15 @@ PREPOSITIONS = ("near", "behind", "under", "beside", "above")
 ADVERBS = ("slowly", "often", "gladly", "never")
 ALPHABET = "".join(sorted(set(" .the").union(*NOUNS, *ADJECTIVES, *VERBS, *PREPOSITIONS, *ADVERBS)))
 _CODES = {character: code for code, character in enumerate(ALPHABET)}
-_DRAWS = 13  # random numbers a sentence, used or not; see _sentence
+_DRAWS = 13  # random numbers per sentence, used or not; see _sentence
 
 
 def sentences(n: int, generator: torch.Generator) -> str:
-    """``n`` sentences of the grammar, each followed by one space; about 45 characters a sentence.
+    """``n`` sentences of the grammar, each followed by one space; about 45 characters per sentence.
 
     Every sentence takes the same number of draws, so a longer text begins with the shorter one of the same generator.
     """
+    as_generator(generator)
     draws = torch.rand(as_int(n, "n", minimum=1), _DRAWS, generator=generator, device=generator.device)
     return "".join(_sentence(row) for row in draws.tolist())
 
@@ -84,8 +85,8 @@ def encode(text: str) -> torch.Tensor:
 
 def decode(codes: torch.Tensor) -> str:
     """The text of codes (T,); the inverse of :func:`encode`. ``ValueError`` for a code outside the alphabet."""
-    codes = torch.as_tensor(codes)
-    if codes.ndim != 1 or codes.is_floating_point():
+    codes = as_tensor(codes, "codes")
+    if codes.ndim != 1 or codes.is_floating_point() or codes.dtype == torch.bool:
         raise ValueError(f"codes must be integers of shape (T,), got {codes.dtype} of shape {tuple(codes.shape)}.")
     values = codes.tolist()
     if values and (min(values) < 0 or max(values) >= len(ALPHABET)):
@@ -99,6 +100,8 @@ def random_windows(codes: torch.Tensor, batch: int, length: int, generator: torc
     Raises ``ValueError`` when the text is shorter than a window.
     """
     batch, length = as_int(batch, "batch", minimum=1), as_int(length, "length", minimum=1)
+    as_generator(generator)
+    check_tensor(codes, "codes", floating=False)
     if codes.ndim != 1 or len(codes) < length:
         raise ValueError(f"codes must have shape (N,) with N >= length = {length}, got {tuple(codes.shape)}.")
     starts = torch.randint(len(codes) - length + 1, (batch, 1), generator=generator, device=generator.device)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from workings.checks import as_int, one_of
+from workings.checks import as_generator, as_int, as_numpy_generator, one_of
 
 IGNORE = -100  # the target that torch's cross_entropy leaves out
 MAX_NUMBER = 50_000  # LongChat-Lines draws its values from 1 to this, both included
@@ -66,7 +66,7 @@ def lines_batch(
         raise ValueError(f"{n_lines} lines need as many distinct keys, but n_keys is {n_keys}; raise it.")
     if n_queries > n_lines:
         raise ValueError(f"n_queries must be at most n_lines (each line is asked once), got {n_queries} of {n_lines}.")
-    device = generator.device
+    device = as_generator(generator).device
     keys = _choose(batch, n_keys, n_lines, generator)  # (B, n)
     values = n_keys + torch.randint(n_values, (batch, n_lines), generator=generator, device=device)  # (B, n)
     asked = _choose(batch, n_lines, n_queries, generator)  # (B, q)
@@ -90,7 +90,7 @@ def lines_in(length: int, n_queries: int) -> int:
 
 
 def _choose(batch: int, size: int, count: int, generator: torch.Generator) -> torch.Tensor:
-    """``count`` distinct numbers below ``size`` in random order, one row a sequence: (batch, count)."""
+    """``count`` distinct numbers below ``size`` in random order, one row per sequence: (batch, count)."""
     return torch.rand(batch, size, generator=generator, device=generator.device).argsort(dim=1)[:, :count]
 
 
@@ -110,7 +110,7 @@ def longchat_prompt(rng: np.random.Generator, n: int) -> tuple[str, int]:
     real set's format; instructions and vocabulary are our own). Keys are distinct; the numbers are uniform.
     """
     n = as_int(n, "n", minimum=1, maximum=len(_ADJECTIVES) * len(_NOUNS))
-    chosen = rng.choice(len(_ADJECTIVES) * len(_NOUNS), size=n, replace=False)
+    chosen = as_numpy_generator(rng, "rng").choice(len(_ADJECTIVES) * len(_NOUNS), size=n, replace=False)
     keys = [f"{_ADJECTIVES[i // len(_NOUNS)]}-{_NOUNS[i % len(_NOUNS)]}" for i in chosen]
     numbers = rng.integers(1, MAX_NUMBER + 1, size=n)
     place = int(rng.integers(n))
@@ -126,13 +126,20 @@ def longchat_prompt(rng: np.random.Generator, n: int) -> tuple[str, int]:
 def search_answer(prompt: str) -> int | None:
     """The number that plain text search finds for the question of a prompt; ``None`` where it finds no or two lines.
 
-    The upper bound of the task: what a reader without any limit of context scores.
+    The upper bound of the task: what a reader without any limit of context scores. Lines may end in ``\\n``, ``\\r\\n`` or ``\\r``.
     """
+    if not isinstance(prompt, str):
+        raise TypeError(f"prompt must be a str, got {type(prompt).__name__}.")
+    prompt = _plain_lines(prompt)
     question = _QUESTION.search(prompt.rstrip())
     if question is None:
         return None
     found = {int(number) for key, number in _LINE.findall(prompt) if key == question[1]}
     return found.pop() if len(found) == 1 else None
+
+
+def _plain_lines(text: str) -> str:
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def parse_number(text: str, which: str = "first") -> int | None:
@@ -169,6 +176,10 @@ def parse_lines_record(record: Mapping[str, Any]) -> LongChatRecord:
         raise ValueError(f"the field 'random_idx' must begin with the asked key, got {record['random_idx']!r:.80}.")
     key = record["random_idx"][0]
     lines = _LINE.findall(record["prompt"])
+    if not lines and "\r" in record["prompt"] and _LINE.search(_plain_lines(record["prompt"])):
+        raise ValueError(
+            "the prompt's lines end in carriage returns (CRLF), which the set's do not; replace '\\r\\n' by '\\n' first."
+        )
     if len(lines) != record["num_lines"]:
         raise ValueError(f"num_lines is {record['num_lines']} but the prompt has {len(lines)} lines; is it truncated?")
     numbers = [int(number) for name, number in lines if name == key]
@@ -180,7 +191,7 @@ def parse_lines_record(record: Mapping[str, Any]) -> LongChatRecord:
 
 
 def read_longchat_jsonl(path: str | Path) -> list[LongChatRecord]:
-    """The records of a LongChat-Lines file (one JSON object a line; blank lines are skipped).
+    """The records of a LongChat-Lines file (one JSON object per line; blank lines are skipped).
 
     Raises ``FileNotFoundError`` for a missing file and ``ValueError`` naming the line for one that is not UTF-8, not
     JSON (a download cut short) or not a record; also for a file without records.

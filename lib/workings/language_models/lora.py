@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from workings.checks import as_float, as_int
+from workings.checks import as_float, as_generator, as_int
 
 PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "up_proj", "down_proj")
 
@@ -29,7 +29,9 @@ class LoRALinear(nn.Module):
         rank = as_int(rank, "rank", minimum=1, maximum=min(base.in_features, base.out_features))
         self.base = base.requires_grad_(False)
         self.scale = as_float(alpha, "alpha", minimum=0.0, open_ends=True) / rank
-        start = (2 * torch.rand(rank, base.in_features, generator=generator) - 1) / math.sqrt(base.in_features)
+        start = (2 * torch.rand(rank, base.in_features, generator=as_generator(generator)) - 1) / math.sqrt(
+            base.in_features
+        )
         self.A = nn.Parameter(start.to(base.weight))
         self.B = nn.Parameter(base.weight.new_zeros(base.out_features, rank))
         self.enabled = True
@@ -77,7 +79,7 @@ def add_lora(
     places = [
         (parent, child)
         for parent in model.modules()
-        for child, layer in parent.named_children()
+        for child, layer in parent._modules.items()  # named_children() leaves out a layer's second name
         if child in names and isinstance(layer, nn.Linear)
     ]
     missing = sorted(set(names) - {child for _, child in places})
@@ -86,20 +88,28 @@ def add_lora(
             f"no linear layer is called {', '.join(missing) or '(no names given)'}; see model.named_modules()."
         )
     model.requires_grad_(False)
+    made: dict[int, LoRALinear] = {}  # a layer that stands in two places gets one adapter in both
     for parent, child in places:
-        setattr(parent, child, LoRALinear(getattr(parent, child), rank, alpha, generator))
+        layer = getattr(parent, child)
+        if id(layer) not in made:
+            made[id(layer)] = LoRALinear(layer, rank, alpha, generator)
+        setattr(parent, child, made[id(layer)])
     return model
 
 
 def merge_lora(model: nn.Module) -> nn.Module:
     """Replace every :class:`LoRALinear` of ``model`` by its merged plain layer, in place; returns ``model``.
 
-    The merged layers can be trained; what :func:`add_lora` froze elsewhere stays frozen.
+    Where ``model`` itself is one, its merged layer is what is returned. The merged layers can be trained; what :func:`add_lora` froze elsewhere stays frozen.
     """
+    if isinstance(model, LoRALinear):
+        return model.merged()
+    made: dict[int, nn.Linear] = {}  # a layer that stands in two places stays one layer
     for parent in list(model.modules()):
-        for child, layer in list(parent.named_children()):
+        for child, layer in list(parent._modules.items()):
             if isinstance(layer, LoRALinear):
-                setattr(parent, child, layer.merged())
+                made.setdefault(id(layer), layer.merged())
+                setattr(parent, child, made[id(layer)])
     return model
 
 

@@ -6,9 +6,12 @@ The two measures of Giraffe (arXiv 2308.10882): FreeFormQA and AlteredNumericQA.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 
 import numpy as np
+
+from workings.checks import as_numpy_generator
 
 _NUMBER = re.compile(r"[0-9]+(,[0-9]{3})*(\.[0-9]+)?")
 YEARS = (1000, 2100)  # integers in this range, both ends included, count as years
@@ -18,7 +21,7 @@ YEAR_STEP = 10
 def presence_accuracy(outputs: Sequence[str], references: Sequence[str]) -> float:
     """Share of outputs that contain their reference, stripped of white space at both ends, as a substring.
 
-    In [0, 1]; case matters. It is a lenient score: "in 2024" contains the reference "2".
+    In [0, 1]; case matters, the way accents are coded does not: both are compared in Unicode's composed form (NFC). It is a lenient score: "in 2024" contains the reference "2".
     Raises ``ValueError`` for no or unequally many items, or a blank reference (every output would contain it), and
     ``TypeError`` for a plain string or an item that is not one.
     """
@@ -32,10 +35,11 @@ def presence_accuracy(outputs: Sequence[str], references: Sequence[str]) -> floa
         raise ValueError(
             f"as many outputs as references are needed, at least one; got {len(outputs)}, {len(references)}."
         )
-    wanted = [reference.strip() for reference in references]
+    wanted = [unicodedata.normalize("NFC", reference).strip() for reference in references]
     if not all(wanted):
         raise ValueError(f"references[{wanted.index('')}] is blank, so any output would contain it; drop the item.")
-    return sum(w in output for w, output in zip(wanted, outputs, strict=True)) / len(wanted)
+    found = (unicodedata.normalize("NFC", output) for output in outputs)
+    return sum(w in output for w, output in zip(wanted, found, strict=True)) / len(wanted)
 
 
 def alter_number(rng: np.random.Generator, s: str) -> str:
@@ -47,6 +51,7 @@ def alter_number(rng: np.random.Generator, s: str) -> str:
 
     Raises ``ValueError`` for a string that is not such a number and ``TypeError`` for anything but a string.
     """
+    as_numpy_generator(rng, "rng")
     if not isinstance(s, str):
         raise TypeError(f"s must be a str such as '1987', got {s!r} of type {type(s).__name__}.")
     if _NUMBER.fullmatch(s) is None:
@@ -71,6 +76,9 @@ def alter_answer(rng: np.random.Generator, text: str, answer: str) -> tuple[str,
 
     Raises ``ValueError`` where ``answer`` is not a number, does not occur, or all numbers of its shape are in use.
     """
+    for name, value in (("text", text), ("answer", answer)):
+        if not isinstance(value, str):
+            raise TypeError(f"{name} must be a str, got {value!r:.60} of type {type(value).__name__}.")
     found = re.compile(rf"(?<![0-9])(?<![0-9][.,]){re.escape(answer)}(?![.,]?[0-9])")
     altered = ""
     for _ in range(1000):

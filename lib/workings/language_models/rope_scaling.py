@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import torch
 
-from workings.checks import as_float, as_int, one_of
+from workings.checks import as_float, as_int, exact_decimal, one_of
 from workings.language_models.rotary import as_frequencies
-from workings.language_models.truncated_basis import as_length, combine, cut
+from workings.language_models.truncated_basis import as_length, scale_power_truncate, truncate_frequencies
 
 
 class Scaled(NamedTuple):
@@ -29,7 +29,7 @@ class _Given(NamedTuple):
     base: float | None
     seq_len: float | None
 
-    def trainedas_length(self, kind: str) -> float:
+    def trained_length(self, kind: str) -> float:
         if self.orig_len is None:
             raise ValueError(f"kind {kind!r} needs orig_len, the number of tokens the model was trained on.")
         return self.orig_len
@@ -45,7 +45,7 @@ def scale_frequencies(
     seq_len: float | None = None,
     **options,
 ) -> Scaled:
-    """Change rotary frequencies ``theta`` (d/2,), radians a position, by one of :data:`KINDS`; dtype of ``theta``.
+    """Change rotary frequencies ``theta`` (d/2,), radians per position, by one of :data:`KINDS`; dtype of ``theta``.
 
     ``factor = s >= 1`` is the wanted context over ``orig_len = L``, the trained one in tokens; ``seq_len``
     is the current length (dynamic_ntk, longrope); ``base`` is needed by ``yarn`` with ``ramp="index"``
@@ -55,7 +55,7 @@ def scale_frequencies(
     - ``linear``: ``theta / s`` (position interpolation, arXiv 2306.15595).
     - ``power`` (``exponent=0.5``): ``(theta/s) (1 - 2i/d)^exponent``.
     - ``truncated`` (``turn_len=orig_len``, ``cut_at``, ``low``, ``level``, ``hard=False``): ``theta / s``, then
-      :func:`~workings.language_models.truncated_basis.cut`.
+      :func:`~workings.language_models.truncated_basis.truncate_frequencies`.
     - ``ntk``: base times ``s^(d/(d-2))``, so ``theta_0`` stays and the last is divided by exactly ``s``.
     - ``dynamic_ntk`` (``alpha=factor``): ``ntk`` at ``alpha l/L - (alpha - 1)`` for a length ``l > L``, else unchanged.
     - ``ntk_by_parts`` (``alpha=1, beta=32``): ``(1-g) theta/s + g theta`` where ``g`` rises linearly from 0 at
@@ -99,7 +99,7 @@ def _linear(theta: torch.Tensor, given: _Given) -> tuple[torch.Tensor, float]:
 
 
 def _power(theta: torch.Tensor, given: _Given, exponent: float = 0.5) -> tuple[torch.Tensor, float]:
-    return combine(theta, factor=given.factor, exponent=exponent), 1.0
+    return scale_power_truncate(theta, factor=given.factor, exponent=exponent), 1.0
 
 
 def _truncated(
@@ -112,9 +112,9 @@ def _truncated(
     hard: bool = False,
 ) -> tuple[torch.Tensor, float]:
     if cut_at is None:
-        turn_len = given.trainedas_length("truncated") if turn_len is None else as_length(turn_len, "turn_len")
+        turn_len = given.trained_length("truncated") if turn_len is None else as_length(turn_len, "turn_len")
         cut_at = 2 * math.pi / turn_len
-    return cut(theta / given.factor, cut_at, low=low, level=level, hard=hard), 1.0
+    return truncate_frequencies(theta / given.factor, cut_at, low=low, level=level, hard=hard), 1.0
 
 
 def _ntk(theta: torch.Tensor, given: _Given) -> tuple[torch.Tensor, float]:
@@ -123,7 +123,7 @@ def _ntk(theta: torch.Tensor, given: _Given) -> tuple[torch.Tensor, float]:
 
 def _dynamic_ntk(theta: torch.Tensor, given: _Given, alpha: float | None = None) -> tuple[torch.Tensor, float]:
     alpha = given.factor if alpha is None else as_float(alpha, "alpha", minimum=1.0)
-    trained = given.trainedas_length("dynamic_ntk")
+    trained = given.trained_length("dynamic_ntk")
     length = trained if given.seq_len is None else max(given.seq_len, trained)
     return _change_of_base(theta, alpha * length / trained - (alpha - 1)), 1.0
 
@@ -133,7 +133,7 @@ def _ntk_by_parts(
 ) -> tuple[torch.Tensor, float]:
     names = ("alpha", "beta")
     return _blend(
-        theta, given.factor, _ramp_in_turns(theta, given.trainedas_length("ntk_by_parts"), alpha, beta, names)
+        theta, given.factor, _ramp_in_turns(theta, given.trained_length("ntk_by_parts"), alpha, beta, names)
     ), 1.0
 
 
@@ -149,7 +149,7 @@ def _yarn(
     mscale_all_dim: float | None = None,
 ) -> tuple[torch.Tensor, float]:
     one_of(ramp, "ramp", ("turns", "index"))
-    trained = given.trainedas_length("yarn")
+    trained = given.trained_length("yarn")
     if ramp == "turns":
         keep = _ramp_in_turns(theta, trained, beta_slow, beta_fast, ("beta_slow", "beta_fast"))
     else:
@@ -158,6 +158,10 @@ def _yarn(
     if attention_factor is None:
         growth = 0.1 * math.log(given.factor)
         attention_factor = growth + 1
+        if (mscale is None) != (mscale_all_dim is None):
+            raise ValueError(
+                "mscale and mscale_all_dim act only together (YaRN divides one by the other); give both or none."
+            )
         if mscale and mscale_all_dim:
             attention_factor = (growth * mscale + 1) / (growth * mscale_all_dim + 1)
     return _blend(theta, given.factor, keep), _attention(attention_factor)
@@ -167,7 +171,7 @@ def _llama3(
     theta: torch.Tensor, given: _Given, low_freq_factor: float = 1.0, high_freq_factor: float = 4.0
 ) -> tuple[torch.Tensor, float]:
     names = ("low_freq_factor", "high_freq_factor")
-    trained = given.trainedas_length("llama3")
+    trained = given.trained_length("llama3")
     return _blend(theta, given.factor, _ramp_in_turns(theta, trained, low_freq_factor, high_freq_factor, names)), 1.0
 
 
@@ -178,7 +182,7 @@ def _longrope(
     long_factor: Sequence[float] | None = None,
     attention_factor: float | None = None,
 ) -> tuple[torch.Tensor, float]:
-    trained = given.trainedas_length("longrope")
+    trained = given.trained_length("longrope")
     is_long = given.seq_len is not None and given.seq_len > trained
     name, chosen = ("long_factor", long_factor) if is_long else ("short_factor", short_factor)
     divisor = torch.as_tensor([] if chosen is None else chosen, dtype=torch.float64, device=theta.device)
@@ -191,7 +195,7 @@ def _longrope(
 
 def _proportional(theta: torch.Tensor, given: _Given, fraction: float = 1.0) -> tuple[torch.Tensor, float]:
     fraction = as_float(fraction, "fraction", minimum=0.0, maximum=1.0)
-    kept = torch.arange(len(theta), device=theta.device) < math.floor(fraction * len(theta))
+    kept = torch.arange(len(theta), device=theta.device) < math.floor(exact_decimal(fraction) * len(theta))
     return torch.where(kept, theta / given.factor, 0.0), 1.0
 
 

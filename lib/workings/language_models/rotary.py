@@ -5,17 +5,17 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
 import torch
+from torch.autograd import forward_ad
 
-from workings.checks import as_float, as_int, one_of
+from workings.checks import as_float, as_int, as_tensor, check_tensor, in_transform, one_of, values_hidden
 
 LAYOUTS = ("half", "interleaved")
 _BLOCK = 1 << 20  # numbers of x rotated at a time by one CPU thread, so that its passes stay in the cache
 
 
 def rope_frequencies(d: int, base: float = 10000.0, *, dtype: torch.dtype = torch.float64) -> torch.Tensor:
-    """Frequencies of the pairs of a head, in radians a position: ``theta_i = base^(-2i/d)``, shape (d/2,).
+    """Frequencies of the pairs of a head, in radians per position: ``theta_i = base^(-2i/d)``, shape (d/2,).
 
     ``theta_0 = 1`` is the fastest. ``d`` is the head size, even; ``base`` exceeds 1.
     Raises ``ValueError`` for an odd or non-positive ``d`` or a base of 1 or less.
@@ -37,9 +37,10 @@ def even_size(d: int, name: str = "d") -> int:
 
 def as_frequencies(theta: torch.Tensor) -> torch.Tensor:
     """Frequencies (d/2,) in float64; ``ValueError`` unless they are one non-empty row of finite numbers >= 0."""
+    check_tensor(theta, "theta", floating=False)
     if theta.dim() != 1 or not len(theta) or not theta.is_floating_point():
         raise ValueError(f"theta must be real of shape (d/2,), got {theta.dtype} of shape {tuple(theta.shape)}.")
-    if not bool((torch.isfinite(theta) & (theta >= 0)).all()):
+    if not values_hidden(theta) and not bool((torch.isfinite(theta) & (theta >= 0)).all()):
         raise ValueError("theta contains a negative or non-finite frequency; start from rope_frequencies(d, base).")
     return theta.to(torch.float64)
 
@@ -50,7 +51,7 @@ def as_positions(positions: Any, device: torch.device | None = None) -> torch.Te
     Raises ``ValueError`` for another shape or a non-finite entry, and ``TypeError`` for bools, complex
     numbers and half precision: float16 holds whole numbers up to 2048 only and bfloat16 up to 256.
     """
-    given = positions if isinstance(positions, torch.Tensor) else torch.as_tensor(np.asarray(positions))
+    given = as_tensor(positions, "positions")
     given = given.to(device)
     if given.dtype in (torch.float16, torch.bfloat16):
         limit = 2048 if given.dtype == torch.float16 else 256
@@ -60,7 +61,7 @@ def as_positions(positions: Any, device: torch.device | None = None) -> torch.Te
     if given.dim() not in (1, 2):
         raise ValueError(f"positions must have shape (T,) or (B, T), got {tuple(given.shape)}.")
     given = given.to(torch.float64)
-    if not bool(torch.isfinite(given).all()):
+    if not values_hidden(given) and not bool(torch.isfinite(given).all()):
         raise ValueError("positions contain NaN or an infinite value; every position must be finite.")
     return given
 
@@ -70,7 +71,7 @@ def rotary_tables(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """``scale * cos(m theta_i)`` and ``scale * sin(m theta_i)``: two tables (T, d/2), or (B, T, d/2).
 
-    ``positions`` (T,) or (B, T), real; ``theta`` (d/2,) in radians a position; the tables are on the
+    ``positions`` (T,) or (B, T), real; ``theta`` (d/2,) in radians per position; the tables are on the
     positions' device. Angles are formed in float64 and taken modulo one turn before rounding, so a
     float32 table errs by about 1e-7 at any position. ``scale`` is a positive number (YaRN's attention
     factor; given to both q and k it enters the scores squared) or a table of that shape (xPos).
@@ -86,7 +87,7 @@ def rotary_tables(
         fits = all(n in (1, m) for n, m in zip(reversed(scale.shape), reversed(angle.shape), strict=False))
         if not fits or scale.dim() > angle.dim():
             raise ValueError(f"a scale table must fit {tuple(angle.shape)}, got shape {tuple(scale.shape)}.")
-        if not bool(torch.isfinite(scale).all()):
+        if not values_hidden(scale) and not bool(torch.isfinite(scale).all()):
             raise ValueError("the scale table contains NaN or an infinite value; every entry must be finite.")
         scale = scale.to(device=angle.device, dtype=angle.dtype)
         cos, sin = cos * scale, sin * scale
@@ -106,8 +107,10 @@ def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, layout: str = 
     Raises ``ValueError`` for an unknown layout, an odd ``d`` or tables that do not fit ``x``.
     """
     one_of(layout, "layout", LAYOUTS)
+    for name, given in (("x", x), ("cos", cos), ("sin", sin)):
+        check_tensor(given, name)
     cos, sin = _fitted(x, cos), _fitted(x, sin)
-    if cos.requires_grad or sin.requires_grad or torch.compiler.is_compiling():
+    if cos.requires_grad or sin.requires_grad or torch.compiler.is_compiling() or in_transform() or _dual(x, cos, sin):
         return _formula(x.to(cos.dtype), cos, sin, layout).to(x.dtype)
     if x.requires_grad and torch.is_grad_enabled():
         return _Rotate.apply(x, cos, sin, layout, 1)
@@ -127,9 +130,11 @@ def apply_rotary(
     Pair ``i`` at position ``m`` is turned by ``m theta_i`` and multiplied by ``scale``, so that
     ``q_m . k_n`` depends on ``m - n`` only. Tables in float64 for a float64 ``x``, else float32, whatever
     the precision of ``x``. It is :func:`rotary_tables` followed by :func:`rotate`; a model calls the
-    first once a batch. Raises ``ValueError`` or ``TypeError`` as those two do.
+    first once per batch. Raises ``ValueError`` or ``TypeError`` as those two do.
     Source: Su et al., arXiv 2104.09864, equation 34.
     """
+    check_tensor(x, "x", floating=False)
+    check_tensor(theta, "theta", floating=False)
     if not x.is_floating_point() or x.dim() < 2:
         raise ValueError(f"x must be real of shape (..., T, d), got {x.dtype} of shape {tuple(x.shape)}.")
     d = even_size(x.shape[-1], "the head size (last dimension of x)")
@@ -164,6 +169,11 @@ def _fitted(x: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
             raise ValueError(f"positions of {table.shape[0]} sequences do not fit x of shape {tuple(x.shape)}.")
         table = table.reshape(table.shape[0], *[1] * (x.dim() - 3), *wanted)
     return table.to(torch.promote_types(torch.promote_types(x.dtype, table.dtype), torch.float32))
+
+
+def _dual(*tensors: torch.Tensor) -> bool:
+    """Whether one of them carries a tangent of forward-mode differentiation."""
+    return forward_ad._current_level >= 0 and any(forward_ad.unpack_dual(t).tangent is not None for t in tensors)
 
 
 def _formula(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, layout: str) -> torch.Tensor:

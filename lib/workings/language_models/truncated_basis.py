@@ -6,11 +6,11 @@ import math
 
 import torch
 
-from workings.checks import as_float
+from workings.checks import as_float, check_tensor
 from workings.language_models.rotary import as_frequencies
 
 
-def combine(
+def scale_power_truncate(
     theta: torch.Tensor,
     *,
     factor: float = 1.0,
@@ -20,7 +20,7 @@ def combine(
 ) -> torch.Tensor:
     """Scale, then power, then cut, in the order of the Giraffe code: frequencies (d/2,), dtype of ``theta``.
 
-    ``theta / factor``, times ``(1 - 2i/d)^exponent``, then :func:`cut` at one turn within ``turn_len``
+    ``theta / factor``, times ``(1 - 2i/d)^exponent``, then :func:`truncate_frequencies` at one turn within ``turn_len``
     tokens (``None`` leaves the cut out). Source: Pal et al., arXiv 2308.10882, code.
     """
     factor = as_float(factor, "factor", minimum=1.0)
@@ -29,19 +29,20 @@ def combine(
     shrink = 1 - torch.arange(len(theta), dtype=torch.float64, device=theta.device) / len(theta)
     changed = changed * shrink**exponent
     if turn_len is not None:
-        changed = cut(changed, 2 * math.pi / as_length(turn_len, "turn_len"), hard=hard)
+        changed = truncate_frequencies(changed, 2 * math.pi / as_length(turn_len, "turn_len"), hard=hard)
     return changed.to(theta.dtype)
 
 
-def cut(
+def truncate_frequencies(
     theta: torch.Tensor, at: float, *, low: float | None = None, level: float | None = None, hard: bool = False
 ) -> torch.Tensor:
     """Three-valued truncation of frequencies: ``theta`` where ``>= at``, ``level`` where ``>= low``, else 0.
 
-    In radians a position. Defaults as in the Giraffe code: ``low = at/8``, ``level = at/16``. ``hard``
+    In radians per position. Defaults as in the Giraffe code: ``low = at/8``, ``level = at/16``. ``hard``
     sets ``low = at``: there is no middle level. With the level a second cut zeroes it (``level < low``), so
     only the hard cut is idempotent. Raises ``ValueError`` when ``low > at``.
     """
+    check_tensor(theta, "theta")
     at = as_float(at, "at", minimum=0.0)
     low = at if hard else as_float(at / 8 if low is None else low, "low", minimum=0.0)
     level = as_float(at / 16 if level is None else level, "level", minimum=0.0)

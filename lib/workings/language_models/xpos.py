@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from workings.checks import as_float
+from workings.checks import as_float, values_hidden
 from workings.language_models.rotary import apply_rotary, as_positions, even_size
 
 
@@ -39,7 +39,7 @@ def xpos_scales(
     zeta = (torch.arange(0, d, 2, dtype=torch.float64, device=positions.device) + 0.4 * d) / (1.4 * d)
     log_scale = positions[..., None] / gamma * zeta.log()
     limit = math.log(torch.finfo(dtype).max)
-    largest = float(log_scale.abs().max()) if log_scale.numel() else 0.0
+    largest = float(log_scale.abs().max()) if log_scale.numel() and not values_hidden(log_scale) else 0.0
     if largest > min(limit, -math.log(torch.finfo(dtype).tiny)):
         raise ValueError(
             f"xPos factors reach e^{largest:.0f}, which {dtype} cannot hold; "

@@ -6,7 +6,17 @@ kinds of files, ``session`` is what a notebook opens.
 
 from .display import Grid
 from .rounding import round_to_spread
-from .session import Ledger, attachment, load_results, open, verdicts_of
+from .session import Ledger, attachment, counts_of, load_results, open, verdicts_of
 from .verdicts import verdict
 
-__all__ = ["Grid", "Ledger", "attachment", "load_results", "open", "round_to_spread", "verdict", "verdicts_of"]
+__all__ = [
+    "Grid",
+    "Ledger",
+    "attachment",
+    "counts_of",
+    "load_results",
+    "open",
+    "round_to_spread",
+    "verdict",
+    "verdicts_of",
+]

@@ -1,7 +1,7 @@
 """What a chapter's paper claims and what counts as reproduced: ``claims/<part>/<slug>.yml``.
 
-The criteria are written before a run and compared by machine. The validator reads a file as YAML nodes,
-so that each complaint names its line, and it reports every complaint of a file at once.
+The criteria are written before a run and compared by machine. A file is composed as YAML nodes and checked by the
+models of :mod:`workings.ledger.criteria`; every complaint names its line, and all complaints of a file come at once.
 
 ```yaml
 chapter: conformal_set_size        # the file's name
@@ -20,21 +20,19 @@ claims:
 
 from __future__ import annotations
 
-import math
-import re
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import yaml
+from pydantic import TypeAdapter, ValidationError
 
 from workings import PARTS, paths
-from workings.ledger.criteria import COMPARISONS, TIERS, Chapter, Claim, Criterion, NotPlanned, PaperNumber, Reference
-from workings.ledger.rounding import plain
+from workings.ledger.criteria import TIERS, Chapter, Claim, Criterion, PaperNumber, Reference
 
-_OTHER_WORDS = {"less": "at_most", "max": "at_most", "<=": "at_most", "more": "at_least", "min": "at_least"}
-_OTHER_WORDS |= {">=": "at_least", "close": "within", "approx": "within", "range": "between", "==": "equals"}
-_OTHER_WORDS |= {"equal": "equals", "true": "holds", "boolean": "holds"}
-
-ID = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)+")
+_CHAPTER = TypeAdapter(Chapter)
+_KINDS = {"str": "text", "int": "number", "float": "number", "bool": "true/false", "timestamp": "a date"}
+Loc = tuple[str | int, ...]
 
 
 class ClaimsError(ValueError):
@@ -74,11 +72,16 @@ def load_all(claims: Path | None = None) -> list[Chapter]:
 
 def parse_chapter(text: str | bytes, name: str) -> Chapter:
     """Validate one claims file. ``name`` is ``claims/<part>/<slug>.yml``; it stands before each complaint."""
-    reader = _Reader(name)
-    root = reader.compose(text)
-    chapter = None if root is None else _chapter(reader, root)
-    if reader.problems:
-        raise ClaimsError([f"{name}:{line}: {what}" for line, what in sorted(reader.problems)])
+    file, chapter = _File(), None
+    data = file.read(text)
+    if not file.problems or data is not None:
+        file.check_whole(data, Path(name))
+        try:
+            chapter = _CHAPTER.validate_python(data)
+        except ValidationError as error:
+            file.explain(error)
+    if file.problems:
+        raise ClaimsError([f"{name}:{line}: {what}" for line, what in sorted(file.problems)])
     return chapter
 
 
@@ -92,219 +95,158 @@ class _Loader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
 
-class _Reader:
-    """Typed access to YAML nodes that collects complaints instead of stopping at the first."""
+class _File:
+    """One file: where each value stands (``lines`` and ``nodes``, by pydantic's ``loc``) and what is wrong with it."""
 
-    def __init__(self, name: str):
-        self.name = name
+    def __init__(self) -> None:
         self.problems: list[tuple[int, str]] = []
+        self.lines: dict[Loc, int] = {(): 1}
+        self.nodes: dict[Loc, yaml.Node] = {}
+        self.names: dict[Loc, str] = {}
 
-    def complain(self, node: yaml.Node | None, what: str) -> None:
-        self.problems.append((1 if node is None else node.start_mark.line + 1, what))
-
-    def compose(self, text: str | bytes) -> yaml.Node | None:
+    def read(self, text: str | bytes) -> Any:
+        """The file as Python values, each with its place noted; ``None`` and a complaint when it is no YAML."""
         loader = None
         try:
             text = text.decode("utf-8-sig") if isinstance(text, bytes) else text
             loader = _Loader(text)
             root = loader.get_single_node()
+            if root is None:
+                self.problems.append((1, "the file is empty"))
+            return None if root is None else self._value(root, ())
         except UnicodeDecodeError as error:
-            line = text[: error.start].count(b"\n") + 1
-            self.problems.append((line, "not UTF-8 text; save the file as UTF-8"))
+            self.problems.append((text[: error.start].count(b"\n") + 1, "not UTF-8 text; save the file as UTF-8"))
         except yaml.reader.ReaderError as error:
-            line = text[: error.position].count("\n") + 1
-            self.problems.append((line, f"character U+{ord(text[error.position]):04X} is not allowed in YAML"))
+            what = f"character U+{ord(text[error.position]):04X} is not allowed in YAML"
+            self.problems.append((text[: error.position].count("\n") + 1, what))
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             what = " ".join(filter(None, (error.problem, error.context)))
             self.problems.append((1 if mark is None else mark.line + 1, f"not valid YAML: {what}"))
         except RecursionError:
             self.problems.append((1, "nested too deeply for a claims file"))
-        else:
-            if root is None:
-                self.problems.append((1, "the file is empty"))
-            return root
         finally:
             if loader is not None:
                 loader.dispose()
         return None
 
-    def mapping(self, node, where: str, required=(), optional=()) -> dict[str, yaml.Node] | None:
-        if not isinstance(node, yaml.MappingNode):
-            self.complain(node, f"{where}: expected `key: value` lines, found {_kind(node)}")
-            return None
-        known, fields, meant = (*required, *optional), {}, set()
-        for key, value in node.value:
-            word = key.value if isinstance(key, yaml.ScalarNode) else _kind(key)
-            if word in fields:
-                self.complain(key, f"{where}: key {word!r} stands twice")
-            elif word not in known:
-                hint = paths.did_you_mean(word, known).rstrip(".")
-                meant |= {one for one in known if repr(one) in hint}
-                self.complain(key, f"{where}: unknown key {word!r}; allowed: {', '.join(known)}{hint}")
-            else:
-                fields[word] = value
-        for word in required:
-            if word not in fields and word not in meant:  # a misspelt key is one mistake, not two
-                self.complain(node, f"{where}: key {word!r} is missing")
-        return fields
-
-    def text(self, fields, key: str, where: str, *, optional: bool = False) -> str | None:
-        node = fields.get(key)
-        if node is None or (optional and _kind(node) == "null"):
-            return None
-        if _kind(node) != "text":
-            remedy = f'; put it in quotes: "{node.value}"' if isinstance(node, yaml.ScalarNode) and node.value else ""
-            self.complain(node, f"{where}: {key!r} must be text, found {_kind(node)}{remedy}")
-            return None
-        words = " ".join(node.value.split())
-        if not words:
-            self.complain(node, f"{where}: {key!r} is empty")
-        return words
-
-    def number(self, fields, key: str, where: str) -> float | int | None:
-        node = fields.get(key)
-        if node is None:
-            return None
+    def _value(self, node: yaml.Node, loc: Loc) -> Any:
+        """Lists, dicts, text, numbers, true/false and null; what is none of these stays a node, and no model takes it."""
+        self.nodes[loc] = node
+        self.lines.setdefault(loc, node.start_mark.line + 1)
+        if isinstance(node, yaml.SequenceNode):
+            return [self._value(item, (*loc, number)) for number, item in enumerate(node.value)]
+        if isinstance(node, yaml.MappingNode):
+            found = {}
+            for key, value in node.value:
+                word = key.value if isinstance(key, yaml.ScalarNode) else _kind(key)
+                line = key.start_mark.line + 1
+                if word in found:
+                    self.problems.append((line, f"{self.where(loc)}: key {word!r} stands twice"))
+                    continue
+                self.lines[*loc, word] = line
+                if word == "id" and len(loc) == 2 and isinstance(value, yaml.ScalarNode) and value.value:
+                    self.names[loc] = f"claim {value.value}"
+                found[word] = self._value(value, (*loc, word))
+            return found
         kind = _kind(node)
-        try:
-            value = float(node.value) if kind in ("number", "text") else math.nan
-        except ValueError:
-            value = math.nan
-        if kind == "text" and math.isfinite(value):
-            mantissa, _, power = node.value.lower().partition("e")
-            better = f"{float(mantissa)!r}e{int(power):+d}" if power else node.value.strip()
-            self.complain(node, f"{where}: {key!r}: YAML reads {node.value!r} as text; write {better}")
-            return None
-        if not math.isfinite(value):
-            self.complain(node, f"{where}: {key!r} must be a finite decimal number, found {_value(node)}")
-            return None
-        return int(value) if value.is_integer() and "e" not in node.value.lower() else value
+        if kind == "number":
+            try:
+                return int(node.value) if node.tag.endswith(":int") else float(node.value)
+            except ValueError:  # 1:30 and 0x1F are numbers to YAML
+                return node
+        return {"text": node.value, "null": None, "true/false": node.value.lower() in ("yes", "true", "on")}.get(
+            kind, node
+        )
+
+    def where(self, loc: Loc) -> str:
+        """``claim css-2: tier 'full'`` for the mapping at ``loc``."""
+        if loc[:1] != ("claims",) or len(loc) < 2:
+            return "paper" if loc[:1] == ("paper",) else "file"
+        claim = self.names.get(loc[:2], f"claim {loc[1] + 1}")
+        inside = {tier: f": tier {tier!r}" for tier in TIERS} | {"paper": ": paper"}
+        return claim + (inside.get(loc[2], "") if len(loc) > 2 else "")
+
+    def check_whole(self, data: Any, file: Path) -> None:
+        """What no single value shows: the file's name and folder, and ids used twice."""
+        data = data if isinstance(data, dict) else {}
+        part, slug, claims = data.get("part"), data.get("chapter"), data.get("claims")
+        if isinstance(slug, str) and slug != file.stem:
+            what = f"chapter {slug!r} stands in a file called {file.stem}.yml; make them the same"
+            self.problems.append((self.lines["chapter",], what))
+        if isinstance(part, str) and part != file.parent.name:
+            hint = paths.did_you_mean(part, PARTS).rstrip(".")
+            what = f"part {part!r} stands in the folder {file.parent.name}; make them the same"
+            if part not in PARTS:
+                what = f"unknown part {part!r}; allowed: {', '.join(PARTS)}{hint}"
+            self.problems.append((self.lines["part",], what))
+        seen: dict[str, int] = {}
+        for number, claim in enumerate(claims if isinstance(claims, list) else []):
+            claim_id = claim.get("id") if isinstance(claim, dict) else None
+            if isinstance(claim_id, str):
+                line = self.lines["claims", number, "id"]
+                if seen.setdefault(claim_id, line) != line:
+                    what = f"claim {claim_id}: id {claim_id} was already used on line {seen[claim_id]}"
+                    self.problems.append((line, what))
+
+    def explain(self, error: ValidationError) -> None:
+        """Pydantic's errors in words, each at its line; a misspelt key is one mistake, not two."""
+        errors = [(one, self._place(one["loc"]), one["loc"][-1] if one["loc"] else "") for one in error.errors()]
+        meant = set()
+        for one, place, key in errors:
+            if one["type"] == "unexpected_keyword_argument":
+                known = _known(place[:-1])
+                hint = paths.did_you_mean(str(key), known).rstrip(".")
+                meant |= {(*place[:-1], word) for word in known if repr(word) in hint}
+        for one, place, key in errors:
+            if not (one["type"] == "missing" and (*place, key) in meant):
+                self.problems.append((self.lines[place], self._words(one, place, key)))
+
+    def _place(self, loc: Loc) -> Loc:
+        """``loc`` without what the file does not hold: a missing key, pydantic's name for a kind."""
+        place: Loc = ()
+        for piece in loc:
+            place = (*place, piece) if (*place, piece) in self.lines else place
+        return place
+
+    def _words(self, one: dict[str, Any], place: Loc, key: str | int) -> str:
+        kind, node, where = one["type"], self.nodes.get(place), self.where(place)
+        if kind == "missing" and key == "compare":
+            return f"{where}: give 'compare' with its numbers, or 'not_planned' with the reason"
+        if kind == "missing":
+            return f"{where}: key {key!r} is missing"
+        if kind == "unexpected_keyword_argument":
+            known = _known(place[:-1])
+            if key in known:
+                return f"{where}: {key!r} makes no sense beside 'not_planned'; keep one of the two"
+            hint = paths.did_you_mean(str(key), known).rstrip(".")
+            return f"{where}: unknown key {key!r}; allowed: {', '.join(known)}{hint}"
+        if kind == "string_type":
+            remedy = f'; put it in quotes: "{node.value}"' if isinstance(node, yaml.ScalarNode) and node.value else ""
+            return f"{where}: {key!r} must be text, found {_kind(node)}{remedy}"
+        if kind == "dataclass_type":
+            return f"{where}: expected `key: value` lines, found {_kind(node)}"
+        if kind == "tuple_type":
+            return f"'claims' must be a list with at least one claim, found {_kind(node)}"
+        if kind == "dict_type":
+            return f"{where}: {key!r} must be `run: reason` lines, found {_kind(node)}"
+        if kind == "misfit":
+            return f"{where}: {one['msg']}"
+        return f"{where}: {key!r} {one['msg'].removeprefix('Value error, ')}"
 
 
-def _chapter(reader: _Reader, root: yaml.Node) -> Chapter | None:
-    fields = reader.mapping(root, "file", ("chapter", "part", "title", "paper", "claims"))
-    if fields is None:
-        return None
-    folder, stem = Path(reader.name).parent.name, Path(reader.name).stem
-    slug, part = reader.text(fields, "chapter", "file"), reader.text(fields, "part", "file")
-    if slug is not None and slug != stem:
-        reader.complain(fields["chapter"], f"chapter {slug!r} stands in a file called {stem}.yml; make them the same")
-    if part is not None and part not in PARTS:
-        hint = paths.did_you_mean(part, PARTS).rstrip(".")
-        reader.complain(fields["part"], f"unknown part {part!r}; allowed: {', '.join(PARTS)}{hint}")
-    elif part is not None and part != folder:
-        reader.complain(fields["part"], f"part {part!r} stands in the folder {folder}; make them the same")
-    title = reader.text(fields, "title", "file")
-    paper = _reference(reader, fields["paper"]) if "paper" in fields else None
-    claims = _claims(reader, fields["claims"]) if "claims" in fields else ()
-    return None if reader.problems else Chapter(slug, part, title, paper, claims)
+def _known(place: Loc) -> list[str]:
+    """The keys that may stand in the mapping at ``place``."""
+    if place[:1] != ("claims",):
+        return [one.name for one in fields(Reference if place else Chapter)]
+    model = {2: Claim, 3: PaperNumber if place[-1] == "paper" else Criterion}[len(place)]
+    return [one.name for one in fields(model)] + (["not_planned"] if model is Criterion else [])
 
 
-def _reference(reader: _Reader, node: yaml.Node) -> Reference | None:
-    fields = reader.mapping(node, "paper", ("authors", "year", "key"), ("venue", "arxiv", "doi"))
-    if fields is None:
-        return None
-    year = reader.number(fields, "year", "paper")
-    if year is not None and not (isinstance(year, int) and 1900 <= year <= 2100):
-        reader.complain(fields["year"], f"paper: 'year' must be a year such as 2024, found {plain(year)}")
-    texts = {key: reader.text(fields, key, "paper") for key in ("authors", "key")}
-    texts |= {key: reader.text(fields, key, "paper", optional=True) for key in ("venue", "arxiv", "doi")}
-    return None if reader.problems else Reference(year=year, **texts)
-
-
-def _claims(reader: _Reader, node: yaml.Node) -> tuple[Claim, ...]:
-    if not isinstance(node, yaml.SequenceNode) or not node.value:
-        reader.complain(node, f"'claims' must be a list with at least one claim, found {_kind(node)}")
-        return ()
-    seen: dict[str, int] = {}
-    return tuple(_claim(reader, item, number, seen) for number, item in enumerate(node.value, start=1))
-
-
-def _claim(reader: _Reader, node: yaml.Node, number: int, seen: dict[str, int]) -> Claim | None:
-    where = f"claim {number}"
-    if isinstance(node, yaml.MappingNode):  # name the claim in every complaint about it
-        where = next((f"claim {value.value}" for key, value in node.value if key.value == "id" and value.value), where)
-    fields = reader.mapping(node, where, ("id", "claim", "where", "paper", "demo", "full"))
-    if fields is None:
-        return None
-    claim_id = reader.text(fields, "id", where)
-    if claim_id is not None and not ID.fullmatch(claim_id):
-        reader.complain(fields["id"], f"{where}: id {claim_id!r} must look like css-1: small letters, digits, hyphens")
-    elif claim_id is not None:
-        line = fields["id"].start_mark.line + 1
-        if seen.setdefault(claim_id, line) != line:
-            reader.complain(fields["id"], f"{where}: id {claim_id} was already used on line {seen[claim_id]}")
-    words, place = reader.text(fields, "claim", where), reader.text(fields, "where", where)
-    paper = _paper_number(reader, fields["paper"], where) if "paper" in fields else None
-    plans = {tier: _plan(reader, fields[tier], f"{where}: tier {tier!r}") for tier in TIERS if tier in fields}
-    if len(plans) == 2 and all(isinstance(plan, NotPlanned) for plan in plans.values()):
-        reader.complain(node, f"{where}: no tier is planned, so the claim can never be tested; give one a criterion")
-    return None if reader.problems else Claim(claim_id, words, place, paper, **plans)
-
-
-def _paper_number(reader: _Reader, node: yaml.Node, where: str) -> PaperNumber | None:
-    where = f"{where}: paper"
-    fields = reader.mapping(node, where, ("value",), ("unit", "note"))
-    if fields is None:
-        return None
-    kind = _kind(fields["value"]) if "value" in fields else "null"
-    value = None
-    if kind == "text":
-        value = reader.text(fields, "value", where)
-    elif kind != "null":
-        value = reader.number(fields, "value", where)
-    unit, note = (reader.text(fields, key, where, optional=True) for key in ("unit", "note"))
-    return PaperNumber(value, unit, note)
-
-
-def _plan(reader: _Reader, node: yaml.Node, where: str) -> Criterion | NotPlanned | None:
-    numbers = ("target", "tolerance", "low", "high")
-    fields = reader.mapping(node, where, (), ("compare", *numbers, "unit", "indicative", "not_planned"))
-    if fields is None:
-        return None
-    if "not_planned" in fields:
-        for key in fields.keys() - {"not_planned"}:
-            reader.complain(fields[key], f"{where}: {key!r} makes no sense beside 'not_planned'; keep one of the two")
-        return NotPlanned(reader.text(fields, "not_planned", where) or "")
-    if "compare" not in fields:
-        reader.complain(node, f"{where}: give 'compare' with its numbers, or 'not_planned' with the reason")
-        return None
-    unit, indicative = (reader.text(fields, key, where, optional=True) for key in ("unit", "indicative"))
-    compare = reader.text(fields, "compare", where)
-    values = {key: reader.number(fields, key, where) for key in numbers if key in fields}
-    if compare is None:
-        return None
-    if compare not in COMPARISONS:
-        words = [*COMPARISONS, *_OTHER_WORDS]
-        hint = paths.did_you_mean(compare, words).rstrip(".")
-        hint = re.sub(r"'([^']+)'", lambda word: repr(_OTHER_WORDS.get(word[1], word[1])), hint)
-        allowed = ", ".join(COMPARISONS)
-        reader.complain(fields["compare"], f"{where}: unknown comparison {compare!r}; allowed: {allowed}{hint}")
-        return None
-    needed = COMPARISONS[compare]
-    for key in needed:
-        if key not in values:
-            reader.complain(fields["compare"], f"{where}: comparison {compare!r} needs {key!r}")
-    for key in values.keys() - set(needed):
-        reader.complain(fields[key], f"{where}: comparison {compare!r} does not use {key!r}; remove it")
-    if (values.get("tolerance") or 0) < 0:
-        reader.complain(fields["tolerance"], f"{where}: 'tolerance' must be zero or more, found {values['tolerance']}")
-    low, high = values.get("low"), values.get("high")
-    if low is not None and high is not None and low > high:
-        reader.complain(fields["low"], f"{where}: 'low' ({plain(low)}) is above 'high' ({plain(high)})")
-    return None if reader.problems else Criterion(compare, unit=unit, indicative=indicative, **values)
-
-
-def _kind(node: yaml.Node | None) -> str:
+def _kind(node: yaml.Node) -> str:
     if isinstance(node, yaml.MappingNode):
         return "a mapping"
     if isinstance(node, yaml.SequenceNode):
         return "a list"
-    names = {"str": "text", "int": "number", "float": "number", "bool": "true/false", "null": "null"}
-    kind = "" if node is None else node.tag.removeprefix("tag:yaml.org,2002:")
-    return names.get(kind, {"timestamp": "a date"}.get(kind, f"the tag {kind!r}"))
-
-
-def _value(node: yaml.Node) -> str:
-    return repr(node.value) if isinstance(node, yaml.ScalarNode) else _kind(node)
+    tag = node.tag.removeprefix("tag:yaml.org,2002:")
+    return "null" if tag == "null" else _KINDS.get(tag, f"the tag {tag!r}")

@@ -5,39 +5,78 @@ from __future__ import annotations
 from collections.abc import Iterable
 from html import escape
 
-from workings.ledger.criteria import Claim, Criterion, NotPlanned
+from workings.ledger.criteria import SOURCES, Claim, Criterion, NotPlanned
 from workings.ledger.results import Result
 from workings.ledger.rounding import NOISE, SMALL, plain, significant, with_spread
-from workings.ledger.verdicts import NOT_RUN, SYMBOLS
+from workings.ledger.verdicts import NOT_REPRODUCED, NOT_RUN, SYMBOLS, named, outcome
+
+KINDS_OF_ONE = {"identity": "identity", "authors-code": "the authors' code", "ours": "this collection's own"}
 
 
 class Row:
-    """One checked claim: ``result``, ``met`` (both ``None`` at a tier that is not planned) and ``verdict``.
+    """One checked claim: ``result``, ``met`` (both ``None`` at a tier that is not planned), ``verdict`` and ``why``.
 
-    Its display is a small table, its repr one line.
+    Its display is a card that says in words what was asked, what came out, what separates it from the paper's scale, and
+    why the verdict is what it is; its repr is one line.
     """
 
-    def __init__(self, claim: Claim, tier: str, result: Result | None, verdict: str):
-        self.claim, self.tier, self.result, self.verdict = claim, tier, result, verdict
+    def __init__(self, claim: Claim, tier: str, result: Result | None, verdict: str, why: str = ""):
+        self.claim, self.tier, self.result, self.verdict, self.why = claim, tier, result, verdict, why
         self.plan = claim.plan(tier)
         self.met = None if result is None else self.plan.met(result.value)
 
-    def _cells(self) -> list[str]:
+    def _outcome(self) -> str:
+        return outcome(self.plan, self.result) or "not recorded"
+
+    def _verdict(self) -> str:
+        """No cross stands beside a criterion that is met here: then the other tier decided, and the words say so."""
+        word = named(self.claim, self.verdict)
+        return word if self.met and self.verdict == NOT_REPRODUCED else with_symbol(self.verdict, self.claim)
+
+    def parts(self) -> list[tuple[str, str]]:
+        """The card's names and words."""
+        card = [("Claim", about(self.claim))]
         if self.result is None:
-            return ["not recorded", f"not planned at this tier: {self.plan.reason}", with_symbol(self.verdict)]
-        met = "met" if self.met else "not met"
-        value = value_text(self.plan, self.result, unit=False)
-        return [value, f"{self.plan.text()}: {met}", with_symbol(self.verdict)]
+            card.append((f"Here, at tier {self.tier}", f"Not measured: {self.plan.not_planned}."))
+        else:
+            card += [
+                ("Asked", sentence(self.plan.text() if self.plan.compare != "holds" else self.plan.unit or "It holds")),
+                (f"Came out here, at tier {self.tier}", f"{value_text(self.plan, self.result)}: {self._outcome()}."),
+            ]
+            if self.plan.indicative:
+                card.append(("Apart from the paper's scale", sentence(self.plan.indicative)))
+        card.append(("The source says", sentence(source_text(self.claim))))
+        card.append(("Verdict over both tiers", f"{self._verdict()}: {self.why}." if self.why else self._verdict()))
+        return card
 
     def __repr__(self) -> str:
-        return f"{self.claim.id} ({self.tier}): {' | '.join(self._cells())}"
+        if self.result is None:
+            cells = ["not recorded", f"not planned at this tier: {self.plan.not_planned}"]
+        else:
+            value = value_text(self.plan, self.result, unit=False)
+            cells = [value, f"{self.plan.text()}: {self._outcome()}"]
+        return f"{self.claim.id} ({self.tier}): {' | '.join([*cells, self._verdict()])}"
 
     def _repr_html_(self) -> str:
-        head = ["Claim", "Verdict, all tiers", f"Here, {self.tier}", "Counts as reproduced if", "Paper or source"]
-        name = f"{self.claim.id}: {self.claim.claim}"
-        value, criterion, word = self._cells()
-        row = [name, word, value, criterion, self.claim.paper.text()]
-        return html_table(f"Ledger, {self.claim.id}", head, [row])
+        label = f"Ledger, {self.claim.id}"
+        lines = "".join(f"<dt>{escape(name)}</dt><dd>{escape(words)}</dd>\n" for name, words in self.parts())
+        return f'<div class="workings-ledger workings-verdict" role="region" aria-label="{label}">\n<dl>\n{lines}</dl>\n</div>'
+
+
+def about(claim: Claim) -> str:
+    """``css-6 (agreement with the authors' code): Airfoil noise ...``; a claim of the paper needs no name of its kind."""
+    kind = "" if claim.kind == "paper" else f" ({KINDS_OF_ONE[claim.kind]})"
+    return f"{claim.id}{kind}: {claim.claim}"
+
+
+def source_text(claim: Claim) -> str:
+    """The paper's figure and where it comes from: ``0.065 accuracy lost (0.898 dense, 0.833 SAP-100); read in the paper``."""
+    return f"{claim.paper.text()}; {SOURCES[claim.paper.source]}"
+
+
+def sentence(words: str) -> str:
+    """``words`` with a capital and a full stop."""
+    return f"{words[:1].upper()}{words[1:]}".rstrip(".") + "."
 
 
 class Elsewhere:
@@ -72,8 +111,8 @@ class Table:
 
     HEAD = ("Id", "Verdict", "Claim", "Demo here", "Full here", "Paper or source")  # a phone shows the first ones
 
-    def __init__(self, title: str, rows: list[tuple[str, ...]]):
-        self.title, self.rows = title, rows
+    def __init__(self, title: str, rows: list[tuple[str, ...]], reasons: list[str] | None = None):
+        self.title, self.rows, self.reasons = title, rows, reasons or [""] * len(rows)
 
     def __repr__(self) -> str:
         lines = [f"Ledger of {self.title}"]
@@ -81,7 +120,10 @@ class Table:
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        rows = [(name, word, claim, demo, full, paper) for name, claim, paper, demo, full, word in self.rows]
+        rows = [
+            (name, f"{word}: {why}" if why else word, claim, demo, full, paper)
+            for (name, claim, paper, demo, full, word), why in zip(self.rows, self.reasons, strict=True)
+        ]
         return html_table(f"Ledger of {self.title}", self.HEAD, rows)
 
 
@@ -120,12 +162,12 @@ def tier_text(plan: Criterion | NotPlanned, result: Result | None) -> str:
     """A tier's cell: the value, ``not run`` or ``not planned``."""
     if isinstance(plan, NotPlanned):
         return "not planned"
-    return NOT_RUN if result is None else value_text(plan, result)
+    return NOT_RUN if outcome(plan, result) is None else value_text(plan, result)
 
 
-def with_symbol(word: str) -> str:
-    """``✓ reproduced``: the symbol is decoration, the word carries the meaning."""
-    return f"{SYMBOLS[word]} {word}"
+def with_symbol(word: str, claim: Claim | None = None) -> str:
+    """``✓ reproduced``: the symbol is decoration, the word carries the meaning and depends on the kind of ``claim``."""
+    return f"{SYMBOLS[word]} {word if claim is None else named(claim, word)}"
 
 
 def html_table(caption: str, head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:

@@ -12,16 +12,18 @@ A row points to the run that measured it, so that a file merged from two session
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
-import re
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, StrictBool, StrictInt, StrictStr, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
 
 from workings import paths
-from workings.ledger.criteria import Chapter, Criterion, NotPlanned, check_tier
+from workings.ledger.criteria import Chapter, NotPlanned, check_tier
 
 SCHEMA = 1
 REMEDY = "Runs write this file; do not edit it. Restore it from git, or delete it and run the chapter again."
@@ -31,36 +33,97 @@ class ResultsError(ValueError):
     """A results file that is not what a run writes."""
 
 
-@dataclass(frozen=True)
+def _measured(value: Any) -> Any:
+    if not isinstance(value, bool) and not is_number(value):
+        raise ValueError("expected a finite number, or true or false")
+    return value
+
+
+def _positive(value: Any) -> Any:
+    if not is_number(value) or value < 0:
+        raise ValueError("expected a number of zero or more")
+    return value
+
+
+Measured, Positive = Annotated[Any, BeforeValidator(_measured)], Annotated[Any, BeforeValidator(_positive)]
+Cell = Annotated[Any, BeforeValidator(lambda cell: cell if cell is None or isinstance(cell, str) else _measured(cell))]
+Table = TypeAdapter(list[dict[StrictStr, Cell]])
+
+
+@dataclass(frozen=True, config={"extra": "forbid"})
 class Result:
-    """One measured value: its spread (standard deviation over ``seeds``), unit and the run it came from."""
+    """One measured value: its spread (standard deviation over ``seeds``), unit and the run it came from.
 
-    value: float | bool
-    spread: float | None = None
-    seeds: tuple[int, ...] = ()
-    unit: str | None = None
-    criterion: str | None = None
-    digits: int | None = None
-    run: str | None = None
+    ``error`` is the standard error of the value; ``too_small`` the reason why the run is too small to settle the claim.
+    """
+
+    value: Measured
+    spread: Positive | None = None
+    seeds: tuple[StrictInt, ...] = ()
+    unit: StrictStr | None = None
+    criterion: StrictStr | None = None
+    digits: Annotated[StrictInt, Field(ge=0, le=15)] | None = None
+    run: StrictStr | None = None
+    error: Positive | None = None
+    too_small: StrictStr | None = None
+
+    def standard_error(self) -> float | None:
+        """``error``, or that of a mean over the seeds; ``None`` where neither is known."""
+        if self.error is None and self.spread is not None and len(self.seeds) > 1:
+            return self.spread / math.sqrt(len(self.seeds))
+        return self.error
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config={"extra": "ignore"})
+class Run:
+    """The circumstances of a run, as :func:`workings.runs.provenance.circumstances` gives them; more keys are welcome."""
+
+    date: StrictStr
+    commit: Annotated[StrictStr, Field(pattern=r"^[0-9a-f]{7,64}$")] | None
+    dirty: StrictBool | None
+    python: StrictStr
+    versions: dict[str, Any]
+    hardware: dict[str, Any]
+    wall_s: Positive | None
+    peak_memory_mib: Positive | None
+    seeds: list[StrictInt]
+
+
+@dataclass(frozen=True, config={"extra": "forbid"})
+class File:
+    """A results file as JSON."""
+
+    schema: StrictInt
+    chapter: StrictStr
+    part: StrictStr
+    tier: StrictStr
+    rows: dict[str, Result]
+    runs: dict[str, Run]
+    tables: dict[str, list[dict[StrictStr, Cell]]] = dataclasses.field(default_factory=dict)
+
+
+_FILE = TypeAdapter(File)
+_ABOUT_KEYS = {"missing": "key {key!r} is missing", "unexpected_keyword_argument": "unknown key {key!r}"}
+_WORDS = {**_ABOUT_KEYS, "dataclass_type": "expected an object"}
+
+
+@dataclasses.dataclass(frozen=True)
 class Results:
     """A results file: rows by claim id, named tables of flat rows, circumstances by run."""
 
     slug: str
     part: str
     tier: str
-    rows: dict[str, Result] = field(default_factory=dict)
-    tables: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    runs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    rows: dict[str, Result] = dataclasses.field(default_factory=dict)
+    tables: dict[str, list[dict[str, Any]]] = dataclasses.field(default_factory=dict)
+    runs: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
 
     def merged(self, newer: Results) -> Results:
         """This file with the rows, tables and runs of ``newer`` in their place; unused runs are dropped."""
         rows = {**self.rows, **newer.rows}
         used = {row.run for row in rows.values()} | set(newer.runs)
         runs = {key: run for key, run in {**self.runs, **newer.runs}.items() if key in used}
-        return replace(self, rows=rows, tables={**self.tables, **newer.tables}, runs=runs)
+        return dataclasses.replace(self, rows=rows, tables={**self.tables, **newer.tables}, runs=runs)
 
 
 def results_file(part: str, slug: str, tier: str, results: Path | None = None) -> Path:
@@ -99,37 +162,70 @@ def dump_results(results: Results, chapter: Chapter) -> str:
         "chapter": results.slug,
         "part": results.part,
         "tier": results.tier,
-        "rows": {claim_id: asdict(results.rows[claim_id]) for claim_id in ordered},
+        "rows": {claim_id: _row(results.rows[claim_id]) for claim_id in ordered},
         "tables": dict(sorted(results.tables.items())),
         "runs": dict(sorted(results.runs.items())),
     }
     return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
+def _row(result: Result) -> dict[str, Any]:
+    """A row as JSON; the two newest keys only where they say something, so that older rows stay as they were written."""
+    row = dataclasses.asdict(result)
+    return {key: value for key, value in row.items() if value is not None or key not in ("error", "too_small")}
+
+
 def parse_results(text: str | bytes, chapter: Chapter, tier: str, name: str) -> Results:
     """Validate a results file's text; ``name`` stands before each complaint."""
     content = read_json(text, name, REMEDY)
-    check = _Checker(name)
-    check.keys(content, "the file", ("schema", "chapter", "part", "tier", "rows", "runs"), ("tables",))
-    expected = {"schema": SCHEMA, "chapter": chapter.slug, "part": chapter.part, "tier": tier}
-    for key, value in expected.items():
-        if content[key] != value or isinstance(content[key], bool):
-            check.fail(key, f"expected {value!r}, found {content[key]!r}")
-    runs, tables = content["runs"], content.get("tables", {})
-    check.of(runs, "runs", dict, "an object")
-    for key, run in runs.items():
-        check.run(run, f"runs.{key}")
-    check.of(content["rows"], "rows", dict, "an object")
-    rows = {}
-    for claim_id, row in content["rows"].items():
+    try:
+        rows = _FILE.validate_python(content).rows
+    except ValidationError as error:
+        raise ResultsError("\n".join(f"{name}: {line}. {REMEDY}" for line in complaints(error))) from None
+    wrong = [
+        (key, f"expected {value!r}, found {content[key]!r}")
+        for key, value in {"schema": SCHEMA, "chapter": chapter.slug, "part": chapter.part, "tier": tier}.items()
+        if content[key] != value
+    ]
+    for claim_id, row in rows.items():
+        where = f"rows.{claim_id}"
         if claim_id not in chapter.ids():
             hint = paths.did_you_mean(claim_id, chapter.ids())
-            check.fail(f"rows.{claim_id}", f"the chapter has no such claim{hint} Delete the row if it was renamed")
-        rows[claim_id] = check.row(row, f"rows.{claim_id}", chapter.claim(claim_id).plan(tier), runs)
-    check.of(tables, "tables", dict, "an object")
-    for key, table in tables.items():
-        check.table(table, f"tables.{key}")
-    return Results(chapter.slug, chapter.part, tier, rows, tables, runs)
+            wrong.append((where, f"the chapter has no such claim{hint} Delete the row if it was renamed"))
+            continue
+        plan = chapter.claim(claim_id).plan(tier)
+        if isinstance(plan, NotPlanned):
+            wrong.append((where, f"this tier is not planned for the claim ({plan.not_planned})"))
+        elif (plan.compare == "holds") != isinstance(row.value, bool):
+            kind = "true or false" if plan.compare == "holds" else "a finite number"
+            wrong.append((f"{where}.value", f"expected {kind}, found {row.value!r}"))
+        if row.run not in content["runs"]:
+            wrong.append((f"{where}.run", f"there is no run {row.run!r} under 'runs'"))
+    if wrong:
+        raise ResultsError("\n".join(f"{name}: {key}: {what}. {REMEDY}" for key, what in wrong))
+    return Results(chapter.slug, chapter.part, tier, rows, content.get("tables", {}), content["runs"])
+
+
+def complaints(error: ValidationError, where: str = "") -> list[str]:
+    """Pydantic's errors with the key first: ``rows.css-1.spread: expected a number of zero or more, found -1``."""
+    lines = []
+    for one in error.errors():
+        *outer, key = one["loc"] or [None]
+        place = where
+        for piece in outer if one["type"] in _ABOUT_KEYS else one["loc"]:
+            place += f"[{piece}]" if isinstance(piece, int) else f".{piece}" if place else str(piece)
+        what = (
+            one["msg"]
+            .removeprefix("Value error, ")
+            .replace("Input should be", "expected")
+            .replace("a valid integer", "a whole number")
+            .replace("a valid ", "a ")
+        )
+        said = _WORDS.get(one["type"], "").format(key=key) or what.replace("a dictionary", "an object")
+        if one["type"] not in _ABOUT_KEYS:
+            said += f", found {one['input']!r}"
+        lines.append(f"{place or 'the file'}: {said}")
+    return lines
 
 
 def read_json(text: str | bytes, name: str, remedy: str) -> Any:
@@ -156,92 +252,12 @@ def read_json(text: str | bytes, name: str, remedy: str) -> Any:
 
 def check_table(table: Any, fail: Callable[[str, str], None], where: str) -> None:
     """A table is a list of flat objects whose cells are texts, finite numbers, true/false or null."""
-    if not isinstance(table, list) or not all(isinstance(row, dict) for row in table):
-        fail(where, "expected a list of objects, one a row")
-    for number, row in enumerate(table):
-        for key, cell in row.items():
-            flat = cell is None or isinstance(cell, (str, bool, int, float))
-            if not isinstance(key, str) or not flat or (isinstance(cell, float) and not math.isfinite(cell)):
-                fail(
-                    f"{where}[{number}].{key}", f"expected a text, a finite number, true/false or null, found {cell!r}"
-                )
+    try:
+        Table.validate_python(table)
+    except ValidationError as error:
+        fail(*complaints(error, where)[0].split(": ", 1))
 
 
 def is_number(value: Any) -> bool:
     """A finite int or float; a bool is no number."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
-class _Checker:
-    """Complaints that name the file, the key and the remedy."""
-
-    def __init__(self, name: str):
-        self.name = name
-
-    def fail(self, key: str, what: str) -> None:
-        raise ResultsError(f"{self.name}: {key}: {what}. {REMEDY}")
-
-    def of(self, value: Any, key: str, kinds: type | tuple[type, ...], words: str) -> None:
-        if not isinstance(value, kinds) or (isinstance(value, bool) and kinds is not bool):
-            self.fail(key, f"expected {words}, found {value!r}")
-
-    def keys(self, value: Any, where: str, required: tuple[str, ...], optional: tuple[str, ...] = ()) -> None:
-        self.of(value, where, dict, "an object")
-        for key in required:
-            if key not in value:
-                self.fail(where, f"key {key!r} is missing")
-        for key in value:
-            if key not in (*required, *optional):
-                self.fail(where, f"unknown key {key!r}")
-
-    def row(self, row: Any, where: str, plan: Criterion | NotPlanned, runs: dict[str, Any]) -> Result:
-        self.keys(row, where, ("value", "run"), ("spread", "seeds", "unit", "criterion", "digits"))
-        if isinstance(plan, NotPlanned):
-            self.fail(where, f"this tier is not planned for the claim ({plan.reason})")
-        value, spread, seeds = row["value"], row.get("spread"), row.get("seeds", [])
-        if plan.compare == "holds":
-            self.of(value, f"{where}.value", bool, "true or false")
-        elif not is_number(value):
-            self.fail(f"{where}.value", f"expected a finite number, found {value!r}")
-        if spread is not None and not (is_number(spread) and spread >= 0):
-            self.fail(f"{where}.spread", f"expected null or a number of zero or more, found {spread!r}")
-        self.of(seeds, f"{where}.seeds", list, "a list of integers")
-        for seed in seeds:
-            self.of(seed, f"{where}.seeds", int, "a list of integers")
-        for key in ("unit", "criterion"):
-            if row.get(key) is not None:
-                self.of(row[key], f"{where}.{key}", str, "a text or null")
-        digits = row.get("digits")
-        if digits is not None:
-            self.of(digits, f"{where}.digits", int, "an integer or null")
-            if not 0 <= digits <= 15:
-                self.fail(f"{where}.digits", f"expected 0 to 15, found {digits}")
-        self.of(row["run"], f"{where}.run", str, "the key of a run")
-        if row["run"] not in runs:
-            self.fail(f"{where}.run", f"there is no run {row['run']!r} under 'runs'")
-        return Result(value, spread, tuple(seeds), row.get("unit"), row.get("criterion"), digits, row["run"])
-
-    def run(self, run: Any, where: str) -> None:
-        self.of(run, where, dict, "an object")
-        for key, kinds, words in (
-            ("date", str, "a text"),
-            ("commit", str, "a text or null"),
-            ("dirty", bool, "true, false or null"),
-            ("python", str, "a text"),
-            ("versions", dict, "an object"),
-            ("hardware", dict, "an object"),
-            ("wall_s", (int, float), "a number or null"),
-            ("peak_memory_mib", (int, float), "a number or null"),
-            ("seeds", list, "a list of integers"),
-        ):
-            if run.get(key) is not None:
-                self.of(run[key], f"{where}.{key}", kinds, words)
-            elif words.endswith("null") and key in run:
-                continue
-            else:
-                self.fail(where, f"key {key!r} is missing")
-        if run["commit"] is not None and not re.fullmatch(r"[0-9a-f]{7,64}", run["commit"]):
-            self.fail(f"{where}.commit", f"expected a commit's hexadecimal name, found {run['commit']!r}")
-
-    def table(self, table: Any, where: str) -> None:
-        check_table(table, self.fail, where)

@@ -15,17 +15,18 @@ from __future__ import annotations
 import math
 import operator
 import os
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from workings.ledger.claims import load_chapter
-from workings.ledger.criteria import Chapter, Claim, Criterion, NotPlanned, check_tier
+from workings.ledger.criteria import KINDS, TIERS, Chapter, Claim, Criterion, NotPlanned, check_tier
 from workings.ledger.display import Elsewhere, Row, Table, tier_text, with_symbol
 from workings.ledger.results import Result, Results, check_table, save_results
 from workings.ledger.results import load_results as _load_results
-from workings.ledger.verdicts import verdict
+from workings.ledger.verdicts import SYMBOLS, decide, verdict
 from workings.runs import provenance
 
 
@@ -55,9 +56,20 @@ def load_results(slug: str, tier: str, *, claims: Path | None = None, results: P
 def verdicts_of(slug: str, *, claims: Path | None = None, results: Path | None = None) -> dict[str, str]:
     """The verdict on each claim of chapter ``slug``, from its recorded results."""
     chapter = load_chapter(slug, claims)
-    found = [_load_results(chapter, tier, results) for tier in ("demo", "full")]
+    found = [_load_results(chapter, tier, results) for tier in TIERS]
     rows = [{} if one is None else one.rows for one in found]
     return {claim.id: verdict(claim, *(row.get(claim.id) for row in rows)) for claim in chapter.claims}
+
+
+def counts_of(slug: str, *, claims: Path | None = None, results: Path | None = None) -> dict[str, dict[str, int]]:
+    """How often each verdict was reached, for each kind of claim apart: ``{"paper": {"reproduced": 2}, "ours": {...}}``.
+
+    Kinds and verdicts stand in the order of :data:`KINDS` and :data:`SYMBOLS`; what does not occur is left out.
+    """
+    kinds = {claim.id: claim.kind for claim in load_chapter(slug, claims).claims}
+    found = Counter((kinds[name], word) for name, word in verdicts_of(slug, claims=claims, results=results).items())
+    counts = {kind: {word: found[kind, word] for word in SYMBOLS if found[kind, word]} for kind in KINDS}
+    return {kind: words for kind, words in counts.items() if words}
 
 
 def attachment(slug: str, tier: str, name: str, results: Path | None = None) -> list[dict[str, Any]] | None:
@@ -93,12 +105,16 @@ class Ledger:
         unit: str | None = None,
         digits: int | None = None,
         at: str | None = None,
+        error: float | None = None,
+        too_small: str | None = None,
     ) -> Row | Elsewhere:
         """Compare ``value`` with the criterion of ``claim_id`` at this tier; keep it and show one row.
 
         ``at`` names the tier this cell measures for, where the other tier measures the claim in another way: at the
         other tier nothing is compared.
-        ``spread`` is the standard deviation over ``seeds``. ``digits`` fixes the significant digits shown
+        ``spread`` is the standard deviation over ``seeds``, ``error`` the standard error of ``value``; where it is not given,
+        that of a mean over the seeds is computed. Within one standard error of the line the verdict is *undecided*, and
+        so it is when ``too_small`` gives a reason why this run cannot settle the claim. ``digits`` fixes the significant digits shown
         (0: only whether the criterion is met). Comparison and record use the value as given. A claim that is not
         planned at this tier is shown as such and not recorded, so that one cell serves both tiers. Raises
         ``ValueError`` for an unknown claim, a value that is no finite number (or not true/false for a ``holds``
@@ -109,7 +125,7 @@ class Ledger:
             return Elsewhere(claim_id, at)
         plan = claim.plan(self.tier)
         if isinstance(plan, NotPlanned):
-            return Row(claim, self.tier, None, self._verdict(claim))
+            return Row(claim, self.tier, None, *self._decide(claim))
         if unit is not None and unit != plan.unit:
             raise ValueError(f"{claim_id}: the criterion is in {plan.unit!r}, the value in {unit!r}; convert it first.")
         if digits is not None and not 0 <= digits <= 15:
@@ -122,15 +138,18 @@ class Ledger:
             plan.text(),
             digits,
             self._run,
+            _spread(error, claim_id, "error"),
+            _reason(too_small, claim_id),
         )
+        result = replace(result, error=result.standard_error())
         earlier = self._rows.setdefault(claim_id, result)
         if replace(earlier, digits=digits) != result:
             raise ValueError(
-                f"{claim_id} was already checked with {earlier.value!r}, now {result.value!r}: one value a claim. "
+                f"{claim_id} was already checked with {earlier.value!r}, now {result.value!r}: one value per claim. "
                 "To start over, run the cell with ledger.open again."
             )
         self._rows[claim_id] = result
-        return Row(claim, self.tier, result, self._verdict(claim))
+        return Row(claim, self.tier, result, *self._decide(claim))
 
     def attach(self, name: str, rows: list[dict[str, Any]]) -> None:
         """Keep a table beside the rows in the results file: flat dicts of texts, finite numbers, true/false, None."""
@@ -150,12 +169,14 @@ class Ledger:
             self.save()
         if self.tier == "full":
             print(provenance.closing_line(self.stopwatch))
-        rows = []
+        rows, reasons = [], []
         for claim in self.chapter.claims:
             demo, full = self._results(claim)
             cells = (claim.claim, claim.paper.text(), tier_text(claim.demo, demo), tier_text(claim.full, full))
-            rows.append((claim.id, *cells, with_symbol(self._verdict(claim))))
-        return Table(self.chapter.title, rows)
+            word, why = self._decide(claim)
+            rows.append((claim.id, *cells, with_symbol(word, claim)))
+            reasons.append(why)
+        return Table(self.chapter.title, rows, reasons)
 
     def save(self) -> Path | None:
         """Merge this session into ``results/<part>/<slug>/<tier>.json``; ``None`` when there is nothing to save."""
@@ -178,8 +199,8 @@ class Ledger:
         there = None if self._other is None else self._other.rows.get(claim.id)
         return (here, there) if self.tier == "demo" else (there, here)
 
-    def _verdict(self, claim: Claim) -> str:
-        return verdict(claim, *self._results(claim))
+    def _decide(self, claim: Claim) -> tuple[str, str]:
+        return decide(claim, *self._results(claim))
 
 
 def _measured(value: Any, claim_id: str, plan: Criterion) -> float | int | bool:
@@ -199,7 +220,13 @@ def _measured(value: Any, claim_id: str, plan: Criterion) -> float | int | bool:
     return value if isinstance(value, int) else float(value)
 
 
-def _spread(spread: Any, claim_id: str) -> float | None:
+def _reason(words: Any, claim_id: str) -> str | None:
+    if words is not None and not (isinstance(words, str) and words.strip()):
+        raise ValueError(f"{claim_id}: too_small must be None or the reason in words, got {words!r}.")
+    return words
+
+
+def _spread(spread: Any, claim_id: str, name: str = "spread") -> float | None:
     if spread is None:
         return None
     try:
@@ -207,7 +234,7 @@ def _spread(spread: Any, claim_id: str) -> float | None:
     except (TypeError, ValueError, RuntimeError):
         number = math.nan
     if not (math.isfinite(number) and number >= 0):
-        raise ValueError(f"{claim_id}: spread must be None or a number of zero or more, got {spread!r}.")
+        raise ValueError(f"{claim_id}: {name} must be None or a number of zero or more, got {spread!r}.")
     return number
 
 

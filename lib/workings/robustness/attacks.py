@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from workings.checks import as_float, as_int, one_of
+from workings.checks import as_float, as_int, check_tensor, one_of
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 GradFunction = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -25,6 +25,8 @@ class EOTGradient(NamedTuple):
 
 def check_labels(logits: torch.Tensor, y: torch.Tensor) -> None:
     """Raise unless ``logits`` is (B, K) with K >= 2 and ``y`` (B,) holds integers in 0..K-1."""
+    check_tensor(logits, "logits")
+    check_tensor(y, "labels", floating=False)
     if logits.dim() != 2 or logits.shape[0] == 0:
         raise ValueError(f"logits must be a non-empty (B, K) tensor, got shape {tuple(logits.shape)}.")
     classes = logits.shape[1]
@@ -111,7 +113,8 @@ def _one_gradient(loss_fn: Callable[[torch.Tensor], torch.Tensor], x: torch.Tens
 
 
 def _gradient(total: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> torch.Tensor:
-    point = x.detach().requires_grad_(True)  # a new leaf on the same memory, which nothing here writes to
+    x = x.clone() if x.is_inference() else x.detach()
+    point = x.requires_grad_(True)  # a new leaf on the same memory, which nothing here writes to
     with torch.enable_grad():
         return torch.autograd.grad(total(point), point)[0]
 
@@ -139,6 +142,8 @@ def attack_gradient(model: nn.Module, loss: str | Loss = "margin", samples: int 
 
     def grad_fn(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         nonlocal seen
+        if check_tensor(y, "labels", floating=False).is_inference():
+            y = y.clone()  # labels made in inference mode can take no part in a gradient
         known = total_loss is not None and seen[0] is y and seen[1] == y._version
         total = None
         for _ in range(samples):
@@ -245,11 +250,24 @@ def random_search_linf(
     from ``generator``. Raises ``ValueError`` for ``eps < 0``, ``tries < 0`` or a reversed box.
     """
     _check_box(x, eps, clip)
-    best, score = x.detach().clone(), score_fn(x, y)
+    with torch.no_grad():  # the scores of a trainable network would keep the graph of every try alive
+        return _random_search(score_fn, x, y, eps, tries, clip, generator)
+
+
+def _random_search(
+    score_fn: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    x: torch.Tensor,
+    y: torch.Tensor,
+    eps: float,
+    tries: int,
+    clip: tuple[float, float],
+    generator: torch.Generator | None,
+) -> torch.Tensor:
+    best, score = x.detach().clone(), score_fn(x.clone(), y)
     for _ in range(as_int(tries, "tries", minimum=0)):
         sign = torch.randint(0, 2, x.shape, device=x.device, generator=generator).to(x.dtype) * 2 - 1
         trial = (x + eps * sign).clamp(*clip)
-        value = score_fn(trial, y)
+        value = score_fn(trial.clone(), y)
         better = value > score
         best[better], score = trial[better], torch.where(better, value, score)
     return best
@@ -257,6 +275,7 @@ def random_search_linf(
 
 def _check_box(x: torch.Tensor, eps: float, clip: tuple[float, float]) -> None:
     as_float(eps, "eps", minimum=0.0)
+    check_tensor(x, "x")
     low, high = as_float(clip[0], "clip[0]"), as_float(clip[1], "clip[1]")
     if low > high:
         raise ValueError(f"clip must be (low, high) with low <= high, got {clip!r}; swap its ends.")

@@ -16,9 +16,19 @@ Function = Callable[[torch.Tensor], torch.Tensor]
 
 
 class _Pretend(torch.autograd.Function):
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, value: torch.Tensor, surrogate: torch.Tensor) -> torch.Tensor:
+    def forward(value: torch.Tensor, surrogate: torch.Tensor) -> torch.Tensor:
         return value.clone()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[torch.Tensor, torch.Tensor], output: torch.Tensor) -> None:
+        pass
+
+    @staticmethod
+    def jvp(ctx: Any, of_value: torch.Tensor | None, of_surrogate: torch.Tensor) -> torch.Tensor:
+        return of_surrogate.clone()
 
     @staticmethod
     def backward(ctx: Any, g: torch.Tensor):
@@ -47,14 +57,15 @@ def bpda(forward_fn: Function, backward_fn: Function = identity) -> Function:
     """The function with the value of ``forward_fn`` and the vector-Jacobian product of ``backward_fn``.
 
     ``forward_fn`` runs without a graph, so it may be random or not differentiable; gradients into
-    its parameters are lost, those into ``backward_fn``'s are kept.
+    its parameters are lost, those into ``backward_fn``'s are kept. Both get copies of their own, so either may
+    work in place: neither sees what the other did, and ``x`` stays as it is.
     Raises ``ValueError`` (on the call) if the two outputs differ in shape.
     """
 
     def wrapped(x: torch.Tensor) -> torch.Tensor:
         with torch.no_grad():
-            value = forward_fn(x)
-        return pretend(value, backward_fn(x))
+            value = forward_fn(x.clone())
+        return pretend(value, x if backward_fn is identity else backward_fn(x.clone()))
 
     return wrapped
 

@@ -112,6 +112,7 @@ def train_resnet20(
         checkpoint_every=None if checkpoint is None else order.per_epoch,
         on_step=after_step,
         progress=progress,
+        settings={"epochs": epochs, "batch": batch, "images": len(split.labels)},
     )
     return model.eval(), result
 
@@ -119,6 +120,11 @@ def train_resnet20(
 @torch.no_grad()
 def accuracy(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, batch: int = 500) -> float:
     """Share of uint8 ``images`` (N, 3, H, W) that ``model``, in eval mode, classifies as ``labels`` (N,)."""
+    if labels.shape != (len(images),) or len(labels) == 0 or labels.is_floating_point():
+        raise ValueError(
+            f"labels must be ({len(images)},) integers, one per image and at least one, got {labels.dtype} of shape "
+            f"{tuple(labels.shape)}."
+        )
     training = model.training
     model.eval()
     right = 0
@@ -163,5 +169,6 @@ def train_adversarial(
     fit(
         model, loss, batches, optimiser, steps, seed=seed, schedule=one_cycle(steps, warmup=0.25),
         autocast=fast_autocast(device), checkpoint=checkpoint, checkpoint_every=every, progress=progress,
+        settings={"epochs": epochs, "batch": batch, "images": len(split.labels)},
     )  # fmt: skip
     return model.eval()

@@ -12,7 +12,7 @@ import math
 
 import torch
 
-from workings.checks import as_float, as_int
+from workings.checks import as_float, as_int, exact_decimal, in_transform
 
 
 def flat_map(h: torch.Tensor) -> torch.Tensor:
@@ -26,8 +26,26 @@ def flat_map(h: torch.Tensor) -> torch.Tensor:
         raise TypeError(f"h must be floating point, got {h.dtype}; convert it with h.float().")
     if h.dim() < 2 or h.numel() == 0:
         raise ValueError(f"h must be a non-empty batch (B, ...), got shape {tuple(h.shape)}; add a batch dimension.")
+    if in_transform():
+        raise NotImplementedError(
+            "the kernels of random pruning look at their activations, so torch.func (vmap, grad, jvp) cannot transform "
+            "them; give them a whole batch, and differentiate with torch.autograd."
+        )
     flat = h.flatten(1)
     return flat if flat.dtype in (torch.float32, torch.float64) else flat.float()
+
+
+def rounded_back(out: torch.Tensor, h: torch.Tensor) -> torch.Tensor:
+    """``out`` (B, a) in the shape and dtype of ``h``; ``ValueError`` where float16 cannot hold a value.
+
+    A survivor is about as large as the sum of its map divided by the number of draws, which can exceed 65,504.
+    """
+    if h.dtype == torch.float16 and not bool((out.detach().abs() <= torch.finfo(h.dtype).max).all()):
+        raise ValueError(
+            f"a survivor reaches {float(out.detach().abs().max()):.3g}, which float16 cannot hold; use bfloat16 or float32, "
+            "or draw more."
+        )
+    return out.reshape(h.shape).to(h.dtype)
 
 
 def sap_probabilities(h: torch.Tensor) -> torch.Tensor:
@@ -50,21 +68,24 @@ def sap_probabilities(h: torch.Tensor) -> torch.Tensor:
 def number_of_draws(fraction: float, size: int) -> float:
     """``r = floor(fraction * size)``; ``math.inf`` stays. "SAP-100" is fraction 1: as many draws as neurons.
 
-    A product within rounding of an integer is that integer (0.29 of 100 gives 29). Raises
+    The fraction is the decimal that is meant (:func:`workings.checks.exact_decimal`): 0.29 of 100 gives 29, and
+    ``1 - 0.9`` of 100 gives 10. Raises
     ``ValueError`` for a fraction that is negative, NaN or too small to give one draw.
     """
     fraction = as_float(fraction, "fraction", minimum=0.0, finite=False)
     size = as_int(size, "size", minimum=1)
     if math.isinf(fraction):
         return math.inf
-    draws = math.floor(fraction * size * (1 + 1e-15))
+    draws = math.floor(exact_decimal(fraction) * size)
     if draws < 1:
         raise ValueError(f"fraction {fraction!r} of {size} activations gives no draw; use at least {1 / size:.3g}.")
     return draws
 
 
 def _check_draws(r: float) -> float:
-    return math.inf if r == math.inf else as_int(r, "r", minimum=0)
+    if isinstance(r, float) and (r == math.inf or r.is_integer()):
+        return math.inf if r == math.inf else as_int(int(r), "r", minimum=0)
+    return as_int(r, "r", minimum=0)
 
 
 def _check_probabilities(p: torch.Tensor) -> torch.Tensor:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import itertools
+import os
+import tempfile
+import warnings
+import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from workings.checks import as_int, one_of
+from workings.checks import as_generator, as_int, check_tensor, one_of
 from workings.seeding import numpy_generator
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -123,35 +129,82 @@ def _cifar10_torchvision(root: Path, split: str, download: bool) -> Split:
 
 def _cifar10_folder(root: Path, split: str) -> Split:
     cache = root / f"{split}.npz"
-    if cache.is_file():
-        with np.load(cache) as stored:
-            return Split(torch.from_numpy(stored["images"]), torch.from_numpy(stored["labels"]))
     folder = root / split
     if not folder.is_dir():
         raise FileNotFoundError(f"no folder {str(folder)!r}; it must hold one folder of images per CIFAR-10 class.")
     from PIL import Image
 
+    listing = [_image_files(folder / name) for name in CIFAR10_CLASSES]
+    key = _listing_key(folder, listing)
+    if cache.is_file() and (known := _read_cache(cache, key)) is not None:
+        return known
     pixels, labels = [], []
-    for label, name in enumerate(CIFAR10_CLASSES):
-        files = sorted(p for p in (folder / name).glob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png"))
-        if not files:
-            raise ValueError(f"{str(folder / name)!r} holds no .jpg or .png image; every CIFAR-10 class needs some.")
+    for label, files in enumerate(listing):
         for file in files:
-            with Image.open(file) as image:
-                array = np.asarray(image.convert("RGB"))
+            try:
+                with Image.open(file) as image:
+                    array = np.asarray(image.convert("RGB"))
+            except OSError as error:  # Pillow's errors name no file
+                raise ValueError(f"{str(file)!r} is no readable image ({error}); replace or delete it.") from None
             if array.shape != (32, 32, 3):
                 raise ValueError(f"{str(file)!r} has shape {array.shape}; CIFAR-10 images are 32x32 in colour.")
             pixels.append(array.transpose(2, 0, 1))
             labels.append(label)
     images = np.stack(pixels)
-    partial = cache.with_suffix(".part.npz")
-    np.savez(partial, images=images, labels=np.asarray(labels, dtype=np.int64))
-    partial.replace(cache)
+    try:
+        _write_cache(cache, key=np.asarray(key), images=images, labels=np.asarray(labels, dtype=np.int64))
+    except OSError as error:
+        warnings.warn(
+            f"the decoded images could not be kept as {str(cache)!r} ({error}), so the next call decodes them again.",
+            stacklevel=3,
+        )
     return Split(torch.from_numpy(images), torch.tensor(labels, dtype=torch.int64))
+
+
+def _image_files(folder: Path) -> list[Path]:
+    """The images of one class in order; names that begin with a point (resource forks, for instance) are no images."""
+    names = (p for p in folder.glob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png"))
+    files = sorted(p for p in names if not p.name.startswith("."))
+    if not files:
+        raise ValueError(f"{str(folder)!r} holds no .jpg or .png image; every CIFAR-10 class needs some.")
+    return files
+
+
+def _listing_key(folder: Path, listing: list[list[Path]]) -> str:
+    """A hash of names, sizes and times of change: another key means other images."""
+    digest = hashlib.sha256()
+    for file in itertools.chain.from_iterable(listing):
+        seen = file.stat()
+        digest.update(f"{file.relative_to(folder).as_posix()}\0{seen.st_size}\0{seen.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
+def _read_cache(cache: Path, key: str) -> Split | None:
+    """What was kept of the images with this key; ``None`` for other ones, or a damaged file."""
+    try:
+        with np.load(cache) as stored:
+            if "key" in stored and str(stored["key"]) == key:
+                return Split(torch.from_numpy(stored["images"]), torch.from_numpy(stored["labels"]))
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+        pass
+    return None
+
+
+def _write_cache(cache: Path, **arrays: np.ndarray) -> None:
+    """Whole or not at all, by way of a name of this process's own."""
+    handle, partial = tempfile.mkstemp(dir=cache.parent, prefix=f".{cache.name}.", suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            np.savez(file, **arrays)
+        os.replace(partial, cache)
+    except BaseException:
+        Path(partial).unlink(missing_ok=True)
+        raise
 
 
 def as_unit_float(images: torch.Tensor, dtype: torch.dtype = torch.float32) -> torch.Tensor:
     """uint8 images 0..255 as floats in [0, 1] (division by 255), same shape and device; ``TypeError`` for another dtype."""
+    check_tensor(images, "images", floating=False)
     if images.dtype != torch.uint8:
         raise TypeError(f"images must be uint8 (0..255), got {images.dtype}; float images are already scaled.")
     return images.to(dtype) / 255.0
@@ -165,6 +218,8 @@ def random_crop_flip(images: torch.Tensor, generator: torch.Generator, padding: 
     the usual random crop of the zero-padded image. Everything runs on the images' device.
     """
     padding = as_int(padding, "padding", minimum=0)
+    as_generator(generator)
+    check_tensor(images, "images", floating=False)
     if images.dim() != 4 or images.shape[0] == 0:
         raise ValueError(f"images must be a non-empty (N, C, H, W) tensor, got shape {tuple(images.shape)}.")
     n, channels, height, width = images.shape

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from workings.checks import as_int, one_of
+from workings.checks import as_int, check_tensor, one_of
 from workings.robustness.attacks import check_labels
 
 ACCURACY_RULES = ("single", "mean-softmax", "all", "any")
@@ -25,16 +25,16 @@ class Accuracy(NamedTuple):
 @torch.no_grad()
 def sample_softmax(model: nn.Module, x: torch.Tensor, samples: int) -> torch.Tensor:
     """Softmax outputs of ``samples`` independent passes: (samples, B, K)."""
-    return torch.stack([model(x).softmax(dim=1) for _ in range(as_int(samples, "samples", minimum=1))])
+    return torch.stack([model(x.clone()).softmax(dim=1) for _ in range(as_int(samples, "samples", minimum=1))])
 
 
 @torch.no_grad()
 def mc_predict(model: nn.Module, x: torch.Tensor, samples: int) -> torch.Tensor:
     """Mean softmax of ``samples`` passes: (B, K), rows sum to 1. The SAP paper averages 100 (official code)."""
     samples = as_int(samples, "samples", minimum=1)
-    total = model(x).softmax(dim=1)
+    total = model(x.clone()).softmax(dim=1)
     for _ in range(samples - 1):
-        total += model(x).softmax(dim=1)
+        total += model(x.clone()).softmax(dim=1)
     return total / samples
 
 
@@ -53,7 +53,7 @@ def robust_accuracies(model: nn.Module, x: torch.Tensor, y: torch.Tensor, sample
     hits = torch.zeros(len(x), dtype=torch.int64, device=x.device)
     total: torch.Tensor | None = None
     for _ in range(samples):
-        probabilities = model(x).softmax(dim=1)
+        probabilities = model(x.clone()).softmax(dim=1)  # a network may begin in place
         if total is None:
             check_labels(probabilities, y)
             total = torch.zeros_like(probabilities)
@@ -83,6 +83,8 @@ def gradient_alignment(g1: torch.Tensor, g2: torch.Tensor) -> torch.Tensor:
 
     ``g1``, ``g2`` (B, ...) of one shape. Raises ``ValueError`` for different shapes or non-finite entries.
     """
+    check_tensor(g1, "g1")
+    check_tensor(g2, "g2")
     if g1.shape != g2.shape or g1.dim() < 2:
         raise ValueError(f"gradients must be two (B, ...) tensors of one shape, got {g1.shape} and {g2.shape}.")
     units = []

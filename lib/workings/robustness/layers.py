@@ -48,10 +48,11 @@ class PruningLayer(nn.Module):
         return f"fraction={self.fraction}, backward={self.backward!r}, enabled={self.enabled}"
 
     def __deepcopy__(self, memo: dict) -> PruningLayer:
-        made = type(self)(self.fraction, self.backward, self.generator)  # a generator is shared, not copied
-        made.enabled = self.enabled
-        made.training = self.training
+        made = type(self).__new__(type(self))  # not from the constructor: hooks and a subclass's attributes go along
         memo[id(self)] = made
+        if self.generator is not None:
+            memo[id(self.generator)] = self.generator  # a generator is shared, not copied
+        made.__dict__.update(copy.deepcopy(self.__dict__, memo))
         return made
 
 
@@ -153,6 +154,8 @@ def insert_dropout(
 
 def remove_pruning(model: nn.Module) -> nn.Module:
     """A copy of ``model`` without the layers that ``insert_*`` added; ``ValueError`` when it has none."""
+    if not any(isinstance(module, Pruned) for module in model.modules()):
+        raise ValueError(f"{type(model).__name__} has no layers of insert_sap or another insert_ function to remove.")
     return replace_modules(copy.deepcopy(model), Pruned, lambda pruned: pruned.layer)
 
 

@@ -10,7 +10,7 @@ import math
 import torch
 from torch import nn
 
-from workings.checks import as_float, as_int, one_of
+from workings.checks import as_float, as_generator, as_int, one_of
 
 
 def activation(slope: float = 0.0) -> nn.Module:
@@ -27,6 +27,7 @@ def initialise(model: nn.Module, generator: torch.Generator, rule: str = "msra")
     biases uniform within ``1 / sqrt(fan_in)``, which is what PyTorch does by default. Batch-norm: weight 1, bias 0.
     """
     one_of(rule, "rule", ("msra", "uniform"))
+    as_generator(generator)
     for module in model.modules():
         if isinstance(module, (nn.Conv2d, nn.Linear)):
             fan_in = module.weight[0].numel()

@@ -12,8 +12,9 @@ import torch
 
 from workings.checks import as_float, one_of
 from workings.robustness.bpda import pretend
-from workings.robustness.closed_forms import flat_map, sap_probabilities
+from workings.robustness.closed_forms import flat_map, rounded_back, sap_probabilities
 from workings.robustness.sap import BACKWARD_RULES
+from workings.seeding import fresh
 
 
 def poisson_survival(p: torch.Tensor, mean_draws: float) -> torch.Tensor:
@@ -45,7 +46,7 @@ def poisson_activation_pruning(
     flat = flat_map(h)
     with torch.no_grad():
         p = sap_probabilities(flat)  # also refuses NaN
-        uniform = torch.rand(flat.shape, dtype=flat.dtype, device=flat.device, generator=generator)
+        uniform = torch.rand(flat.shape, dtype=flat.dtype, device=flat.device, generator=fresh(generator))
         kept = uniform < poisson_survival(p, mean_draws)
     if backward == "pathwise":
         total = flat.abs().sum(dim=1, keepdim=True)
@@ -53,4 +54,4 @@ def poisson_activation_pruning(
     pruned = torch.where(kept, flat / (poisson_survival(p, mean_draws) + 1e-8), 0)
     if backward == "identity":
         pruned = pretend(pruned.detach(), flat)
-    return pruned.reshape(h.shape).to(h.dtype)
+    return rounded_back(pruned, h)

@@ -12,11 +12,13 @@ from workings.checks import one_of
 from workings.robustness.closed_forms import (
     flat_map,
     number_of_draws,
+    rounded_back,
     sap_probabilities,
     single_draw_share,
     survival_probability,
 )
 from workings.robustness.multinomial import multinomial_occupancy
+from workings.seeding import fresh
 
 BACKWARD_RULES = ("pathwise", "mask", "identity")
 
@@ -76,11 +78,11 @@ def stochastic_activation_pruning(
     with torch.no_grad():
         p = sap_probabilities(flat)
         q = survival_probability(p, r)
-        kept = p > 0 if math.isinf(r) else multinomial_occupancy(p, r, generator)
+        kept = p > 0 if math.isinf(r) else multinomial_occupancy(p, r, fresh(generator))
         kept &= q > 0  # a denormal p whose q rounds to 0 counts as never drawn
         q = torch.where(kept, q, 1)
         extra = (flat.sign(), p, single_draw_share(p, r)) if backward == "pathwise" else ()
-    return _Prune.apply(flat, kept, q, backward, *extra).reshape(h.shape).to(h.dtype)
+    return rounded_back(_Prune.apply(flat, kept, q, backward, *extra), h)
 
 
 def matched_dropout(h: torch.Tensor, keep: float | torch.Tensor, generator: torch.Generator | None = None):
@@ -97,8 +99,8 @@ def matched_dropout(h: torch.Tensor, keep: float | torch.Tensor, generator: torc
     if not bool(((share > 0) & (share <= 1)).all()):
         raise ValueError(f"keep must be in (0, 1], got {keep!r}.")
     share = share.reshape(-1, 1)
-    uniform = torch.rand(flat.shape, dtype=flat.dtype, device=flat.device, generator=generator)
-    return torch.where(uniform < share, flat / share, 0).reshape(h.shape).to(h.dtype)
+    uniform = torch.rand(flat.shape, dtype=flat.dtype, device=flat.device, generator=fresh(generator))
+    return rounded_back(torch.where(uniform < share, flat / share, 0), h)
 
 
 def kept_share(h: torch.Tensor, fraction: float = 1.0) -> torch.Tensor:

@@ -3,19 +3,36 @@
 from __future__ import annotations
 
 import importlib
+import os
 import re
 import tomllib
 from pathlib import Path
 
 from workings import PARTS, paths
 
+SLUG = re.compile(r"[a-z][a-z0-9_]{1,40}")
+
 
 def root() -> Path:
     """The checkout's top folder; ``RuntimeError`` for an installed package, which has none."""
     found = paths.checkout_root()
-    if found is None:
-        raise RuntimeError("this command works in a checkout of the repository; clone it and run it there.")
-    return found
+    if found is not None:
+        return found
+    here = next((place for place in (Path.cwd(), *Path.cwd().parents) if _is_clone(place)), None)
+    if here is not None:
+        python = "Scripts\\workings.exe" if os.name == "nt" else "bin/workings"
+        raise RuntimeError(
+            "this is the command of an installed package, which has no notebooks, though you stand in a clone that has. Run "
+            f"`make env-full` there once, then use its own command, .venv/{python}."
+        )
+    raise RuntimeError(
+        "this is the command of an installed package, which has no notebooks. Clone the repository, run `make env-full` "
+        "there once, then use its own command, .venv/bin/workings."
+    )
+
+
+def _is_clone(place: Path) -> bool:
+    return (place / "lib" / "workings" / "runs").is_dir() and (place / "claims").is_dir()
 
 
 def project() -> dict:
@@ -35,7 +52,8 @@ def tag() -> str:
 def notebook_scripts(slug: str | None = None) -> list[Path]:
     """Every chapter's ``.py`` (or the one called ``slug``), sorted."""
     folder = root() / "notebooks"
-    scripts = sorted(path for part in PARTS for path in (folder / part).glob("*.py"))
+    found = sorted(path for part in PARTS for path in (folder / part).glob("*.py"))
+    scripts = [path for path in found if SLUG.fullmatch(path.stem)]  # no copy, no file of a system such as `._x.py`
     if slug is None:
         return scripts
     wanted = Path(slug).stem
@@ -47,11 +65,14 @@ def notebook_scripts(slug: str | None = None) -> list[Path]:
 
 
 def chapter_settings(slug: str) -> type:
-    """The class ``Settings`` of chapter ``slug``, from ``workings.chapters.<slug>.settings``."""
-    name = f"workings.chapters.{notebook_scripts(slug)[0].stem}.settings"
+    """The class ``Settings`` of chapter ``slug``, from ``workings.chapters.<slug>.settings``, in a checkout or installed."""
+    paths.find_part(slug)
+    name = f"workings.chapters.{slug}.settings"
     try:
         return importlib.import_module(name).Settings
     except (ModuleNotFoundError, AttributeError) as error:
+        if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("workings"):
+            raise  # a package that is not installed: the settings are there
         raise ValueError(
             f"chapter {slug!r} has no class Settings in {name} ({error}); see another chapter's."
         ) from None
@@ -61,5 +82,5 @@ def check_slug(part: str, slug: str) -> None:
     """Raise ``ValueError`` unless ``part`` is one of ours and ``slug`` is a usable file and module name."""
     if part not in PARTS:
         raise ValueError(f"part {part!r} is not one of {', '.join(PARTS)}; say PART=uncertainty, for example.")
-    if not re.fullmatch(r"[a-z][a-z0-9_]{1,40}", slug):
+    if not SLUG.fullmatch(slug):
         raise ValueError(f"slug {slug!r} must be 2 to 41 lower-case letters, digits and underscores; SLUG=my_chapter.")

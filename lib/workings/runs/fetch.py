@@ -1,6 +1,11 @@
 """Fetch a file once: announced size, resumed after a break, checked, and put in place whole.
 
-Nothing here prints. The progress bar is tqdm's, in a notebook or on a terminal only.
+Nothing here prints. The progress bar is tqdm's, in a notebook or on a terminal only. Several processes may ask for the same
+file at once: one fetches it and the others wait for it.
+
+Why not `pooch` with `filelock`: pooch starts over after a break, so a data set of a gigabyte may never arrive on a poor connection,
+and it neither refuses a file of another size before fetching it nor says what to do when the disk is full. Around these three
+it would leave the hashing and the rename.
 """
 
 from __future__ import annotations
@@ -22,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from workings import paths
+from workings.runs import locks
 from workings.runs.progress import bar
 
 _CHUNK = 1 << 16
@@ -60,8 +66,16 @@ class Fetched:
 
 
 def cache_dir() -> Path:
-    """Where fetched data are kept: ``$WORKINGS_DATA``, or ``~/.cache/workings``."""
-    return Path(os.environ.get("WORKINGS_DATA") or Path.home() / ".cache" / "workings").expanduser()
+    """Where fetched data are kept: ``$WORKINGS_DATA``, or ``~/.cache/workings``.
+
+    Raises ``FileNotFoundError`` where neither is known, as for a user without a home folder.
+    """
+    try:
+        return Path(os.environ.get("WORKINGS_DATA") or Path.home() / ".cache" / "workings").expanduser()
+    except RuntimeError:
+        raise FileNotFoundError(
+            "there is no home folder to keep fetched data in; set WORKINGS_DATA to a folder that can be written."
+        ) from None
 
 
 def sha256_of(path: Path) -> str:
@@ -82,7 +96,7 @@ def download(
     """Fetch ``url`` to ``path`` unless the right file is there already.
 
     The bytes gather in ``path.part``; an interrupted download goes on from there (HTTP Range), or starts over
-    where the server cannot. Only a file whose SHA-256 (and ``size`` in bytes, when given) is right takes the
+    where the server cannot. Other processes that ask for the same file wait until it is there. Only a file whose SHA-256 (and ``size`` in bytes, when given) is right takes the
     name ``path``, by one rename. ``progress`` shows a bar in a notebook or on a terminal.
 
     Raises ``ValueError`` for an address that is not http(s), a malformed checksum, or a wrong file standing at
@@ -94,23 +108,25 @@ def download(
     if not re.fullmatch(r"[0-9a-f]{64}", sha256):
         raise ValueError(f"sha256 must be 64 hexadecimal digits, got {sha256!r}.")
     if path.exists():
-        found = sha256_of(path)
-        if found != sha256:
-            raise ValueError(
-                f"{paths.shown(path)} is not the expected file: SHA-256 {sha256} expected, {found} found. "
-                f"Delete it to fetch it again from {url}."
-            )
-        return Fetched(path, path.stat().st_size, sha256, 0, 0, True)
+        return _already(url, path, sha256)
     part = path.with_name(path.name + ".part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if part.exists() and sha256_of(part) == sha256:  # stopped between the last byte and the rename
-            start, received = part.stat().st_size, 0
-        else:
-            start, received = _receive(url, part, size, progress, timeout)
-            _verify(url, part, sha256, size)
-        os.replace(part, path)
+        with locks.locked(path.with_name(path.name + ".lock")):
+            if path.exists():  # another process has fetched it while this one waited
+                return _already(url, path, sha256)
+            if part.exists() and sha256_of(part) == sha256:  # stopped between the last byte and the rename
+                start, received = part.stat().st_size, 0
+            else:
+                start, received = _receive(url, part, size, progress, timeout)
+                _verify(url, part, sha256, size)
+            os.replace(part, path)
     except OSError as error:
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) and not isinstance(error, FetchError):
+            raise FetchError(
+                error.errno,
+                f"{paths.shown(path)} cannot be written ({error.strerror}); set WORKINGS_DATA to a folder that can, or "
+                "pass one as the local root",
+            ) from None
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DiskFull(
                 error.errno,
@@ -120,6 +136,17 @@ def download(
             ) from None
         raise
     return Fetched(path, path.stat().st_size, sha256, start, received, False)
+
+
+def _already(url: str, path: Path, sha256: str) -> Fetched:
+    """The file that stands at ``path``; ``ValueError`` when it is another one."""
+    found = sha256_of(path)
+    if found != sha256:
+        raise ValueError(
+            f"{paths.shown(path)} is not the expected file: SHA-256 {sha256} expected, {found} found. "
+            f"Delete it to fetch it again from {url}."
+        )
+    return Fetched(path, path.stat().st_size, sha256, 0, 0, True)
 
 
 def _receive(url: str, part: Path, size: int | None, progress: bool, timeout: float) -> tuple[int, int]:

@@ -12,18 +12,20 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def thread_map(work: Callable[[Item], Result], items: Iterable[Item], label: str | None = "working") -> list[Result]:
+def thread_map(
+    work: Callable[[Item], Result], items: Iterable[Item], label: str | None = "working", *, delay: float = 2.0
+) -> list[Result]:
     """``[work(item) for item in items]``, computed by two threads; the results are in the order of ``items``.
 
     For numerical work that releases the interpreter's lock (torch, numpy). ``work`` must draw from generators of its own, so
     that the order of execution changes nothing. An error in ``work`` is raised here. Long work shows a progress bar called
-    ``label`` with the time left; with ``None`` there is no bar, for work that draws its own.
+    ``label`` with the time left, after ``delay`` seconds; with ``None`` there is no bar, for work that draws its own.
     """
     items = list(items)
     with ThreadPoolExecutor(2) as pool:
         if label is None:
             return list(pool.map(work, items))
-        with counter(len(items), label) as tick:
+        with counter(len(items), label, delay=delay) as tick:
 
             def counted(item: Item) -> Result:
                 result = work(item)

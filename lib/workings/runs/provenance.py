@@ -89,6 +89,23 @@ def code_state(root: Path | None = None, parts: Sequence[str] = _CODE) -> tuple[
     return commit or None, None if changes is None or not commit else bool(changes)
 
 
+def why_no_commit(root: Path) -> str | None:
+    """Why git does not tell the commit of the checkout at ``root``, with the remedy; ``None`` where it does or has nothing to tell."""
+    if not (Path(root) / ".git").exists():
+        return None
+    code, _, error = _ask_git(root, "rev-parse", "--show-toplevel")
+    if code == 0:
+        return None
+    if code is None:
+        return "git is not installed, so no commit can be named. Install git."
+    if "dubious ownership" in error:
+        return (
+            "git refuses to read the history, because the folder belongs to another user, so no commit can be named. Allow "
+            "it: git config --global --add safe.directory '*' (or the folder's path instead of the star)."
+        )
+    return f"git does not read the history, so no commit can be named: {(error.strip().splitlines() or ['no reason given'])[0]}"
+
+
 def commit_day(root: Path, commit: str) -> str | None:
     """The day of ``commit`` in the checkout at ``root``, such as ``2025-11-21``; ``None`` where git does not say."""
     return _git(root, "show", "--no-patch", "--format=%cs", commit)
@@ -166,14 +183,20 @@ def _maxrss_mib(maxrss: int, system: str) -> float:
 
 
 def _git(root: Path, *arguments: str) -> str | None:
+    code, output, _ = _ask_git(root, *arguments)
+    return output.strip() if code == 0 else None
+
+
+def _ask_git(root: Path, *arguments: str) -> tuple[int | None, str, str]:
+    """Git's exit status, output and complaint; status ``None`` where there is no git or it does not answer."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
-    environment["GIT_OPTIONAL_LOCKS"] = "0"
+    environment |= {"GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
     try:
         command = ["git", "-C", str(root), *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=30, env=environment)
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=300, env=environment)
     except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None
+        return None, "", ""
+    return done.returncode, done.stdout, done.stderr
 
 
 def _installed_commit() -> str | None:

@@ -1,19 +1,22 @@
 """A store for long runs: what has been computed survives an interruption and is not computed twice.
 
 One JSON object a line, only ever appended to. The first line holds the fingerprint of the settings, so that
-results of other settings are never mixed in. A line half written when the power went is dropped.
+results of other settings are never mixed in. A line half written when the power went is dropped. Two processes may
+write to one file: each takes the file's lock for a line, and takes over what the other has stored.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from workings import paths
+from workings.runs import locks
 
 
 class Store:
@@ -27,11 +30,12 @@ class Store:
         self.path = Path(path)
         self._done: dict[str, Any] = {}
         self._settings = _plain(settings)
-        if self.path.exists() and self.path.stat().st_size:
-            self._read()
-        else:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._append({"settings": self._settings})
+        self._read_to, self._lines = 0, 0  # bytes and lines of the file that are known here
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self._open() as file:
+            self._catch_up(file)
+            if not self._lines:
+                self._write(file, json.dumps({"settings": self._settings}))
 
     def __len__(self) -> int:
         return len(self._done)
@@ -49,51 +53,68 @@ class Store:
     def put(self, key: str, payload: Any) -> None:
         """Store ``payload`` (JSON values, every number finite) and return when it is on disk.
 
-        Raises ``ValueError`` for a key that is already done, a NaN or infinity, and ``TypeError`` for a key that is
-        no text or a payload that JSON cannot hold.
+        Where another process has stored ``key`` in the meantime, its result stands and nothing is written. Raises
+        ``ValueError`` for a key that this store has done already, a NaN or infinity, ``TypeError`` for a key that is no
+        text or a payload that JSON cannot hold, and ``RuntimeError`` when the file has been deleted or cut meanwhile.
         """
         if not isinstance(key, str):
             raise TypeError(f"key must be a text, got {key!r} of type {type(key).__name__}.")
         if key in self._done:
             raise ValueError(f"{key!r} is already done; ask store.done(key) before computing it again.")
-        self._done[key] = json.loads(self._append({"key": key, "payload": payload}))["payload"]
-
-    def _append(self, entry: dict[str, Any]) -> str:
-        name = entry.get("key", "settings")
         try:
-            line = json.dumps(entry, allow_nan=False)
+            line = json.dumps({"key": key, "payload": payload}, allow_nan=False)
         except ValueError as error:
-            raise ValueError(f"{name!r} cannot be stored: {error}. Every number must be finite.") from None
+            raise ValueError(f"{key!r} cannot be stored: {error}. Every number must be finite.") from None
         except TypeError as error:
-            raise TypeError(f"{name!r} cannot be stored: {error}. Turn arrays into lists of floats first.") from None
-        with self.path.open("ab", buffering=0) as file:
-            before = file.seek(0, os.SEEK_END)
-            try:
-                file.write(line.encode() + b"\n")
-                os.fsync(file.fileno())
-            except OSError:  # disk full: leave no half line for the next one to land on
-                os.truncate(self.path, before)
-                raise
-        return line
+            raise TypeError(f"{key!r} cannot be stored: {error}. Turn arrays into lists of floats first.") from None
+        with self._open() as file:
+            self._catch_up(file)
+            if key not in self._done:
+                self._write(file, line)
+                self._done[key] = json.loads(line)["payload"]
 
-    def _read(self) -> None:
-        content = self.path.read_bytes()
+    @contextlib.contextmanager
+    def _open(self) -> Iterator[IO[bytes]]:
+        """The file, open at its end, with its lock held."""
+        with self.path.open("a+b", buffering=0) as file, locks.holding(file):
+            yield file
+
+    def _write(self, file: IO[bytes], line: str) -> None:
+        """Append ``line`` and return when it is on disk."""
+        try:
+            file.write(line.encode() + b"\n")
+            os.fsync(file.fileno())
+        except OSError:  # disk full: leave no half line for the next one to land on
+            os.truncate(self.path, self._read_to)
+            raise
+        self._read_to += len(line.encode()) + 1
+        self._lines += 1
+
+    def _catch_up(self, file: IO[bytes]) -> None:
+        """Take over the lines that are not known here yet; a last one without its end was cut, and is dropped."""
+        size = file.seek(0, os.SEEK_END)
+        if size < self._read_to:
+            raise RuntimeError(
+                f"{paths.shown(self.path)} has been deleted or cut while this run was writing to it. Run again: what "
+                "the file still holds is kept."
+            )
+        file.seek(self._read_to)
+        content = file.readall() if hasattr(file, "readall") else file.read()
         whole = content.rfind(b"\n") + 1
-        lines = content[:whole].splitlines()
-        if whole < len(content):  # the last line has no end: the run was cut while writing it
-            with self.path.open("r+b") as file:
-                file.truncate(whole)
-        if not lines:
-            self._append({"settings": self._settings})
-            return
-        entries = [self._entry(number, line) for number, line in enumerate(lines, start=1)]
-        self._check_settings(entries[0])
-        for number, entry in enumerate(entries[1:], start=2):
+        for number, line in enumerate(content[:whole].splitlines(), start=self._lines + 1):
+            entry = self._entry(number, line)
+            if number == 1:
+                self._check_settings(entry)
+                continue
             if set(entry) != {"key", "payload"} or not isinstance(entry["key"], str):
                 raise self._damage(number, "expected a key and a payload")
             if entry["key"] in self._done:
                 raise self._damage(number, f"key {entry['key']!r} stands twice")
             self._done[entry["key"]] = entry["payload"]
+        self._lines += len(content[:whole].splitlines())
+        self._read_to += whole
+        if whole < len(content):
+            os.truncate(self.path, self._read_to)
 
     def _entry(self, number: int, line: bytes) -> dict[str, Any]:
         try:

@@ -17,6 +17,7 @@ import itertools
 import json
 import math
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -24,6 +25,8 @@ from typing import Any, NamedTuple
 
 from workings import paths
 from workings.checks import as_int
+from workings.runs import imports, locks
+from workings.runs.isolation import changed
 from workings.runs.store import Store
 
 Point = dict[str, Any]
@@ -64,39 +67,8 @@ def experiment(slug: str) -> Experiment:
 
 def code_of(module: str) -> str:
     """Checksum of the source of ``module`` and of all modules of this package that it imports, directly or through others."""
-    found: dict[str, str] = {}
-    todo = [module]
-    while todo:
-        name = todo.pop()
-        source = None if name in found else _source(name)
-        if source is not None:
-            found[name] = source
-            parent = name.rpartition(".")[0]  # a package runs before its modules
-            todo += [*_imported(source, name), *([parent] if parent else [])]
-    return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()[:12]
-
-
-def _source(name: str) -> str | None:
-    """The source of module ``name``; ``None`` where there is no such module (a function's name, for one)."""
-    try:
-        spec = importlib.util.find_spec(name)
-    except ModuleNotFoundError:  # its parent is a module, not a package
-        return None
-    return None if spec is None or spec.loader is None else spec.loader.get_source(name)
-
-
-def _imported(source: str, name: str) -> list[str]:
-    """Names of this package that ``source``, module ``name``, may import: modules, and what is taken out of them."""
-    own, names = name.partition(".")[0], []
-    is_package = importlib.util.find_spec(name).submodule_search_locations is not None
-    package = name if is_package else name.rpartition(".")[0]
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            base = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
-            names += [base, *(f"{base}.{alias.name}" for alias in node.names)]
-    return [found for found in names if found.partition(".")[0] == own]
+    sources = {name: found.source for name, found in imports.reached([module], imports.installed).items()}
+    return hashlib.sha256(json.dumps(sources, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def _defaults(function: Callable[..., Any]) -> Point:
@@ -186,10 +158,29 @@ def run_sweep(
     thread each. A process that dies has its points computed again by another. A point that raises is
     reported in the summary, and the others go on. ``on_done(key, payload)`` is called after each is on disk.
 
-    Raises ``RuntimeError`` when no scheduler answers at the address within ``timeout`` seconds, and when the disk is full (what was stored
-    stays; the same call goes on from it).
+    Raises ``RuntimeError`` when no scheduler answers at the address within ``timeout`` seconds, when another process is
+    computing the same sweep, and when the disk is full (what was stored stays; the same call goes on from it).
     """
     workers = as_int(workers, "workers", minimum=1)
+    try:
+        with locks.locked(results.path.with_name(results.path.name + ".lock"), wait=False):
+            return _run_sweep(plan, points, results, scheduler, workers, timeout, on_done)
+    except locks.Busy:
+        raise RuntimeError(
+            f"another process is computing the sweep {paths.shown(results.path)}. Wait until it has ended and run the "
+            "same command again, which then goes on from there; or give this one another --name."
+        ) from None
+
+
+def _run_sweep(
+    plan: Experiment,
+    points: Sequence[Point],
+    results: Store,
+    scheduler: str | None,
+    workers: int,
+    timeout: float,
+    on_done: Callable[[str, dict[str, Any]], None] | None,
+) -> Summary:
     todo = {key(point): point for point in points if not results.done(key(point))}
     found, failed = len({key(point) for point in points}) - len(todo), {}
     if not todo:
@@ -240,7 +231,7 @@ def _compute(module: str, point: Point, code: str | None = None) -> dict[str, An
             "install the same version of this package everywhere and start the workers again."
         )
     start = time.perf_counter()
-    with _environment(WORKINGS_QUIET="1"):  # a worker's bars would be drawn over the sweep's own
+    with changed({"WORKINGS_QUIET": "1"}):  # a worker's bars would be drawn over the sweep's own
         values = function(**point)
     seconds = time.perf_counter() - start
     return {"point": point, "values": values, "seconds": round(seconds, 3), "process": os.getpid()}
@@ -255,7 +246,8 @@ def _client(scheduler: str | None, workers: int, timeout: float) -> Iterator[Any
         if scheduler is None:
             quiet = {"distributed.admin.log-level": "error", "distributed.worker.daemon": True}
             stack.enter_context(dask.config.set(quiet))
-            stack.enter_context(_environment(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1"))
+            stack.enter_context(changed({"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}))
+            _refuse_without_a_guard()
             cluster = LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None, silence_logs=50)
             yield stack.enter_context(Client(stack.enter_context(cluster)))
             return
@@ -269,15 +261,14 @@ def _client(scheduler: str | None, workers: int, timeout: float) -> Iterator[Any
         yield stack.enter_context(client)
 
 
-@contextlib.contextmanager
-def _environment(**variables: str) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+def _refuse_without_a_guard() -> None:
+    """Raise ``RuntimeError`` in a script that the processes started here would run again from its first line."""
+    file = getattr(sys.modules.get("__main__"), "__file__", None)
+    if not file or not file.endswith(".py") or not Path(file).is_file():
+        return
+    tree = ast.parse(Path(file).read_text(encoding="utf-8"))
+    if not any(isinstance(node, ast.If) and "__name__" in ast.unparse(node.test) for node in tree.body):
+        raise RuntimeError(
+            f"{Path(file).name} would be run again by every process that a sweep starts. Put what it does under "
+            '`if __name__ == "__main__":`, or give the address of a running scheduler.'
+        )

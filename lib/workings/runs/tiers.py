@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar, Self
 
+from workings import TIERS
 from workings.checks import one_of
 from workings.runs.needs import Needs
-
-TIERS = ("demo", "full")
 
 
 class Tiered:

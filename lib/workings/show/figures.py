@@ -28,12 +28,20 @@ COLOURS = {
 }
 
 WIDTH = 4.6  # inches, with 10 point text: legible when a phone shows it 350 pixels wide
+PIXELS_AN_INCH = 130  # of a page, where a figure of WIDTH is 598 pixels wide
+SHARP = 2 * PIXELS_AN_INCH  # dots an inch of a stored figure: two for every pixel, as sharp screens have them
 
 
 def use_style() -> None:
-    """Set Matplotlib's defaults for the book (idempotent; touches rcParams only)."""
+    """Set the book's look (idempotent; touches rcParams and, in a notebook, how figures are shown).
+
+    Starts from Matplotlib's own defaults, so that a reader's ``matplotlibrc`` changes no figure. In a notebook a figure
+    is stored as a PNG and in no other form, whatever the reader's IPython settings ask for.
+    """
     import matplotlib as mpl
     from cycler import cycler
+
+    mpl.style.use("default")
 
     order = ["blue", "orange", "green", "red", "purple", "sky"]
     dashes = ["-", "--", "-.", ":", (0, (5, 1, 1, 1)), (0, (8, 2))]
@@ -81,7 +89,10 @@ def use_style() -> None:
         from matplotlib.figure import Figure
 
         shell.run_line_magic("matplotlib", "inline")
-        shell.display_formatter.formatters["image/png"].for_type(Figure, _encode)
+        for formatter in shell.display_formatter.formatters.values():
+            if Figure in formatter:
+                formatter.pop(Figure)
+        shell.display_formatter.formatters["image/png"].for_type(Figure, _shown)
 
 
 def staircase_panel(ax: Axes, edges: np.ndarray, heights: dict[str, np.ndarray], labels: dict[str, str]) -> None:
@@ -96,7 +107,7 @@ def staircase_panel(ax: Axes, edges: np.ndarray, heights: dict[str, np.ndarray],
         ax.stairs(height, edges, color=COLOURS[colour], linestyle=dash, linewidth=2, label=labels[name])
 
 
-def png_bytes(figure: Figure, *, dpi: int = 150, colours: int = 64) -> bytes:
+def png_bytes(figure: Figure, *, dpi: int = SHARP, colours: int = 64) -> bytes:
     """``figure`` as a small PNG: drawn, reduced to a palette of ``colours``, and closed.
 
     A palette of 64 colours keeps line art crisp at about a third of the bytes.
@@ -110,7 +121,13 @@ def png_bytes(figure: Figure, *, dpi: int = 150, colours: int = 64) -> bytes:
     return data
 
 
-def _encode(figure: Figure, dpi: int = 160, colours: int = 128) -> bytes:
+def _shown(figure: Figure) -> tuple[bytes, dict[str, int]]:
+    """``figure`` as a notebook stores it: twice as many dots as it has pixels on the page, and its size there."""
+    width, height = (round(PIXELS_AN_INCH * float(side)) for side in figure.get_size_inches())
+    return _encode(figure), {"width": width, "height": height}
+
+
+def _encode(figure: Figure, dpi: int = SHARP, colours: int = 96) -> bytes:
     from PIL import Image
 
     raw = io.BytesIO()
@@ -118,5 +135,5 @@ def _encode(figure: Figure, dpi: int = 160, colours: int = 128) -> bytes:
     raw.seek(0)
     small = Image.open(raw).convert("RGB").quantize(colours, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
     out = io.BytesIO()
-    small.save(out, format="png", optimize=True)
+    small.save(out, format="png", optimize=True, dpi=(dpi, dpi))  # the dots an inch tell a page how large to show it
     return out.getvalue()

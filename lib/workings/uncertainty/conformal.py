@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from scipy.special import betainc
 
-from workings.checks import as_array, as_int
+from workings.checks import as_array, as_int, as_probabilities, exact_decimal
 
 LONG = 50_000  # scores from which bracketing the threshold pays
 Level = float | str | Fraction | Decimal
@@ -34,10 +34,13 @@ def exact_level(alpha: Level, name: str = "alpha") -> Fraction:
     """The level as an exact fraction strictly between 0 and 1.
 
     A float (also NumPy's ``float32`` and ``float64``) stands for the shortest decimal that prints it, so ``0.1`` is
-    one tenth and not the binary number beside it. Write ``"1/3"`` or ``Fraction(1, 3)`` for a level without a finite
+    one tenth and not the binary number beside it; so is ``1 - 0.9``, which misses it by rounding
+    (:func:`workings.checks.exact_decimal`). Write ``"1/3"`` or ``Fraction(1, 3)`` for a level without a finite
     decimal. Raises ``ValueError`` outside (0, 1) or for text that is not a number, ``TypeError`` for other types.
     """
-    if isinstance(alpha, np.generic):
+    if isinstance(alpha, (float, np.float32)) and 0 < alpha < 1:
+        text = exact_decimal(float(alpha))
+    elif isinstance(alpha, np.generic):
         text = np.format_float_positional(alpha) if isinstance(alpha, np.floating) else str(alpha)
     elif isinstance(alpha, (str, Fraction, Decimal, float, int)) and not isinstance(alpha, bool):
         text = str(alpha)
@@ -116,10 +119,7 @@ def threshold_exceedance(G: Any, n: int, alpha: Level | None = None, *, k: int |
     """
     n = as_int(n, "n", minimum=1)
     k = _rank(n, alpha, k)
-    p = as_array(G, "G")
-    if (p < 0).any() or (p > 1).any():
-        bad = float(p[(p < 0) | (p > 1)][0])
-        raise ValueError(f"G must hold probabilities in [0, 1], got {bad!r}; pass P(R < r), not scores.")
+    p = as_probabilities(G, "G")
     if k > n:
         value = np.ones_like(p)
     else:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from workings.checks import as_array, as_finite_array, as_int
+from workings.checks import as_array, as_finite_array, as_int, as_numpy_generator
 from workings.uncertainty.conformal import Level, conformal_rank
 
 SizeFunction = Callable[[float], Any]
@@ -50,7 +50,7 @@ def resplit(n_total: int, n_cal: int, generator: np.random.Generator) -> tuple[n
     """
     n_total = as_int(n_total, "n_total", minimum=2)
     n_cal = as_int(n_cal, "n_cal", minimum=1, maximum=n_total - 1)
-    order = _generator(generator).permutation(n_total)
+    order = as_numpy_generator(generator).permutation(n_total)
     return order[:n_cal], order[n_cal:]
 
 
@@ -104,12 +104,3 @@ def _mean_size(size: Any, test: np.ndarray, total: int) -> float:
     if (size < 0).any():
         raise ValueError(f"size_function must return sizes of at least 0, got {float(size.min())!r}; clip it.")
     return float(size) if size.ndim == 0 else float(size[test].mean())
-
-
-def _generator(generator: Any) -> np.random.Generator:
-    if not isinstance(generator, np.random.Generator):
-        raise TypeError(
-            f"generator must be a numpy.random.Generator, got {type(generator).__name__}; "
-            f"use numpy.random.default_rng(seed)."
-        )
-    return generator

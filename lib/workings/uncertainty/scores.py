@@ -18,7 +18,16 @@ from typing import Any
 import numpy as np
 from scipy.special import gammaln
 
-from workings.checks import as_array, as_finite_array, as_float, as_int, one_of
+from workings.checks import (
+    as_array,
+    as_finite_array,
+    as_float,
+    as_host_array,
+    as_int,
+    as_numpy_generator,
+    as_probabilities,
+    one_of,
+)
 
 # float32 softmax outputs over up to some 10,000 classes sum to one within about 1e-5; percentages, logits and
 # un-normalised weights miss by far more than this.
@@ -56,12 +65,18 @@ def residual_cum_factor(d: int = 1, p: float = 1.0) -> Callable[[Any], np.ndarra
     Returns a function of ``r >= 0`` (any shape), in the units of the labels to the power ``d``.
     """
     exponent, volume = d / _power(p), lp_ball_volume(d, p)
+    log_volume = d * (np.log(2.0) + gammaln(1 + 1 / p)) - gammaln(1 + d / p)
 
     def cum_factor(r: Any) -> np.ndarray:
         r = as_array(r, "r")
         if (r < 0).any():
             raise ValueError(f"r must be at least 0 for a residual score, got {float(r.min())!r}.")
-        return volume * r**exponent
+        with np.errstate(over="ignore", invalid="ignore"):
+            product = volume * r**exponent
+            if volume > np.finfo(np.float64).tiny and np.isfinite(product).all():
+                return product
+        with np.errstate(divide="ignore", over="ignore"):  # a factor left the range of float64, their product may not
+            return np.exp(exponent * np.log(r) + log_volume)
 
     return cum_factor
 
@@ -93,9 +108,7 @@ def aps(probs: Any, u: Any) -> np.ndarray:
     non-randomised or shared versions. Range [0, 1].
     """
     p = _probabilities(probs)
-    u = as_finite_array(u, "u")
-    if (u < 0).any() or (u > 1).any():
-        raise ValueError(f"u must be in [0, 1], got values from {u.min():g} to {u.max():g}; draw generator.random().")
+    u = as_probabilities(u, "u")
     try:
         u = np.broadcast_to(u, p.shape)
     except ValueError:
@@ -160,9 +173,7 @@ def interval_size(lo: Any, hi: Any, tau: Any) -> np.ndarray:
 
 def set_size(mask: Any) -> np.ndarray:
     """Number of labels in each set: boolean membership (..., K) -> integers (...), e.g. of ``scores <= tau``."""
-    if hasattr(mask, "detach"):
-        mask = mask.detach().cpu().numpy()
-    mask = np.asarray(mask)
+    mask = as_host_array(mask, "mask")
     if mask.dtype != bool:
         raise TypeError(f"mask must be boolean (scores <= tau), got dtype {mask.dtype}.")
     if mask.ndim == 0 or mask.shape[-1] == 0:
@@ -183,7 +194,7 @@ def _power(p: float) -> float:
 
 def _probabilities(probs: Any) -> np.ndarray:
     p = as_finite_array(probs, "probs", ndim=2)
-    if (p < 0).any() or (p > 1 + SUM_TOLERANCE).any():
+    if (p < -1e-6).any() or (p > 1 + SUM_TOLERANCE).any():
         raise ValueError(f"probs must be in [0, 1], got values from {p.min():g} to {p.max():g}; apply softmax first.")
     off = np.abs(p.sum(axis=1) - 1.0)
     if off.max() > SUM_TOLERANCE:
@@ -192,12 +203,12 @@ def _probabilities(probs: Any) -> np.ndarray:
             f"each row of probs must sum to 1 (within {SUM_TOLERANCE:g}), row {row} sums to {p[row].sum():.6g}; "
             f"normalise it first."
         )
-    return np.minimum(p, 1.0)
+    return np.clip(p, 0.0, 1.0)
 
 
 def class_table(probs: np.ndarray, kind: str, generator: np.random.Generator) -> np.ndarray:
     """Scores (m, K) of every label under ``kind``: "zero_one", "lac" or "aps" (fresh uniforms from ``generator``)."""
     one_of(kind, "kind", ("zero_one", "lac", "aps"))
     if kind == "aps":
-        return aps(probs, generator.random(probs.shape))
+        return aps(probs, as_numpy_generator(generator).random(np.shape(probs)))
     return lac(probs) if kind == "lac" else zero_one(probs)

@@ -81,8 +81,10 @@ def dkw_radius(m: int, gamma: float) -> float:
 def min_sample_for_interval(alpha: Level, gamma: float) -> int:
     """Smallest ``m`` with ``dkw_radius(m, gamma) < alpha``, i.e. ``m > ln(2/gamma) / (2 alpha^2)``: 150 at 0.1, 0.1.
 
-    Below it the upper end is driven by ``r_max`` (or the number of labels) and not by data, because the last cell of
-    the staircase keeps a height of order one however large ``n`` is.
+    The last cell of the upper staircase, which ends at ``r_max`` (or holds all labels), has the height
+    ``B(1 - dkw_radius(m, gamma))``. For large ``n`` that is near one below this ``m``, near zero well above it and
+    about one half at it: the midpoint of the descent of the upper end, not its beginning. For small ``n`` the
+    descent begins earlier and ends later. The lower end has no such limit.
     """
     alpha = float(exact_level(alpha))
     return math.floor(math.log(2.0 / as_probability(gamma, "gamma")) / (2.0 * alpha**2)) + 1

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from workings import paths
-from workings.checks import as_int, one_of
+from workings.checks import as_int, as_numpy_generator, one_of
 from workings.runs.fetch import cache_dir, download, sha256_of
 
 _COMMIT = "f0737523712fe66a1640e4b980b927e8490b58eb"
@@ -93,7 +93,7 @@ def synthetic_table(name: str, rows: int, generator: np.random.Generator, folder
     ``<folder>/<name>.csv.gz``, in the real file's format, for ``load_uci(name, root=folder, verify=False)``.
     """
     features = TABLES[one_of(name, "name", tuple(TABLES))].features
-    x = generator.normal(size=(as_int(rows, "rows", minimum=1), features))
+    x = as_numpy_generator(generator).normal(size=(as_int(rows, "rows", minimum=1), features))
     y = np.sin(x[:, 0]) + x[:, 1] / 2 + 0.3 * generator.normal(size=rows)
     if folder is not None:
         text = io.StringIO()

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from workings import paths
 from workings.chapters.beta_vae_capacity.settings import FACTORS, Settings
 from workings.chapters.sprite_runs import Run, Sized, measure, train, trained
 from workings.disentangling.dsprites_data import DSprites, factor_values, sub_grid
@@ -95,7 +96,7 @@ def load(settings: FullSettings, data_root: str | Path | None = None) -> DSprite
 
 def folder() -> Path:
     """Where trainings are kept: ``runs/sprites``, or under the folder ``WORKINGS_RUNS``."""
-    return Path(os.environ.get("WORKINGS_RUNS", "../../runs")) / "sprites"
+    return paths.runs_root() / "sprites"
 
 
 def _live() -> bool:

@@ -7,14 +7,15 @@ training split, so that a calibration split is only a choice of indices.
 
 from __future__ import annotations
 
-import os
+import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from workings import paths
 from workings.chapters.conformal_set_size.demo import digits
 from workings.chapters.conformal_set_size.settings import Settings
 from workings.runs.progress import progress
@@ -155,12 +156,46 @@ def _one_training_split(name: str, kind: str, x, y, split: int, settings: Settin
 
 
 @Settings.needs.guard
-def full_protocol(settings: Settings, data_root: str | Path | None = None) -> list[dict[str, Any]]:
-    """:func:`run_protocol` with its store under ``runs/`` (or the folder ``WORKINGS_RUNS``) and a live progress bar."""
-    folder = Path(os.environ.get("WORKINGS_RUNS", "../../runs")) / "conformal_set_size"
-    store = Store(folder / ("dry.jsonl" if settings.dry_run else "full.jsonl"), settings)
+def run(settings: Settings, data_root: str | Path | None = None) -> dict[str, list[dict[str, Any]]]:
+    """The full tier: ``protocol``, one row per (data set, score), and ``seeds``, the same for each seed by itself.
+
+    The protocol runs once for each of ``settings.seeds``, with a store of its own under ``runs/``, so an interrupted run
+    goes on where it stopped. ``data_root`` is a folder with the UCI tables; without one they are fetched.
+    """
+    folder = paths.runs_root() / "conformal_set_size"
     root = None if data_root is None else Path(data_root)
-    return run_protocol(settings, store, root, watch=lambda jobs: progress(jobs, "training splits"))
+    found: list[tuple[int, list[dict[str, Any]]]] = []
+    for seed in settings.seeds:
+        one = replace(settings, seed=seed, seeds=(seed,))
+        store = Store(folder / f"{'dry' if settings.dry_run else 'full'}-seed{seed}.jsonl", one)
+        found.append((seed, run_protocol(one, store, root, watch=_bar(f"training splits, seed {seed}"))))
+    by_seed = [{**row, "seed": seed} for seed, rows in found for row in rows]
+    return {"protocol": over_seeds(by_seed), "seeds": by_seed}
+
+
+def _bar(label: str) -> Callable[[Iterable[Any]], Iterable[Any]]:
+    return lambda jobs: progress(jobs, label)
+
+
+def over_seeds(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row per (data set, score): means over the seeds of every number of :func:`summarise`, and their number.
+
+    ``point_se`` and ``size_se`` are standard errors over the seeds (sample standard deviation over the root of their
+    number; None for a single seed), ``runs`` is the sum.
+    """
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault((row["data"], row["score"]), []).append(row)
+    table = []
+    for (name, kind), group in groups.items():
+        numbers = [key for key in group[0] if key not in ("data", "score", "seed", "runs")]
+        out: dict[str, Any] = {"data": name, "score": kind, "seeds": len(group)}
+        out |= {key: float(np.mean([row[key] for row in group])) for key in numbers}
+        for key in ("point", "size"):
+            spread = np.std([row[key] for row in group], ddof=1) if len(group) > 1 else None
+            out[f"{key}_se"] = None if spread is None else float(spread / math.sqrt(len(group)))
+        table.append({**out, "runs": sum(row["runs"] for row in group)})
+    return table
 
 
 def run_protocol(

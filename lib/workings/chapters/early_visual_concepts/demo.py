@@ -1,7 +1,8 @@
-"""The chapter `early_visual_concepts`: its sizes and the experiments of its demo, on squares of 16 x 16 pixels.
+"""The chapter `early_visual_concepts`: the experiments of its demo, on squares of 16 x 16 pixels.
 
-A trained network is judged by a :class:`Report` on the whole grid of sprites. Correlations of latents that carry next
-to nothing are set to 0 there: the mean of a collapsed latent can follow a factor perfectly, a thousandth high.
+What a trained network's code carries is measured on the whole grid of squares (:class:`LatentStatistics`). Latents that
+carry less than 0.1 nat count as 0 in correlations and scores: the mean of such a latent can correlate perfectly with a
+factor at an amplitude that the noise hides.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from workings.chapters.early_visual_concepts.settings import KINDS, Settings
+from workings.chapters.early_visual_concepts.settings import HOLD_OUT_BETAS, SAMPLINGS, Settings
+from workings.checks import as_int, one_of
 from workings.disentangling.dsprites import render_dsprites
 from workings.disentangling.dsprites_data import sub_grid
 from workings.disentangling.factor_grid import FactorGrid
@@ -26,17 +28,18 @@ from workings.disentangling.metrics import (
     mutual_information_gap,
 )
 from workings.disentangling.networks import VAE
-from workings.disentangling.objectives import bernoulli_nll, gaussian_kl
+from workings.disentangling.objectives import bernoulli_nll, gaussian_kl, pixel_entropy
 from workings.disentangling.sprites16 import SmallSprites, small_sprites
 from workings.disentangling.traversal import traversal_grid
 from workings.seeding import generator
 
 
-class Report(NamedTuple):
-    """What one network does on a set of sprites. M latents, K factors; nats are means over the images.
+class LatentStatistics(NamedTuple):
+    """What the M latents of one network carry, and what its pictures lose; means over the images, K factors.
 
-    ``kl`` (M,) nats a latent; ``active`` (M,) bool, above 0.1 nat; ``corr`` (M, K) Pearson, 0 where not active;
-    ``excess`` nats of the reconstruction from posterior means above the entropy of the grey pixels; ``mig``.
+    ``kl`` (M,) nats per latent; ``active`` (M,) bool, above 0.1 nat; ``corr`` (M, K) Pearson, 0 where not active;
+    ``excess`` nats of the reconstruction from posterior means above the entropy of the grey pixels; ``mig`` the mutual
+    information gap.
     """
 
     kl: np.ndarray
@@ -51,43 +54,41 @@ class Report(NamedTuple):
         return np.argsort(-self.kl, kind="stable")
 
     @property
-    def best(self) -> np.ndarray:
+    def best_corr(self) -> np.ndarray:
         """Largest |corr| of each factor, (K,)."""
         return np.abs(self.corr).max(axis=0)
 
     @property
     def gap(self) -> float:
-        """Best minus second best |corr|, mean over the factors: 1 for one latent a factor and nothing else."""
+        """Best minus second best |corr|, mean over the factors: 1 for one latent per factor and nothing else.
+
+        With one active latent the second best is 0, and the gap is the mean |corr| of that latent.
+        """
         return float(corr_gap(self.corr).mean())
 
     @property
-    def one_latent_each(self) -> bool:
+    def one_latent_per_factor(self) -> bool:
         """Claim 1 at the demo: as many active latents as factors, each factor followed by its own at |corr| >= 0.9."""
         own = len(set(np.abs(self.corr).argmax(axis=0).tolist())) == self.corr.shape[1]
-        return bool(self.active.sum() == self.corr.shape[1] and own and (self.best >= 0.9).all())
-
-
-def pixel_entropy(images: torch.Tensor) -> torch.Tensor:
-    """The least Bernoulli NLL of grey ``images`` (N, ...): ``-sum x ln x + (1 - x) ln (1 - x)``, (N,) nats."""
-    return (torch.special.entr(images) + torch.special.entr(1 - images)).flatten(1).sum(dim=1)
+        return bool(self.active.sum() == self.corr.shape[1] and own and (self.best_corr >= 0.9).all())
 
 
 @torch.no_grad()
-def codes_of(model: VAE, images: torch.Tensor) -> torch.Tensor:
+def posterior_means(model: VAE, images: torch.Tensor) -> torch.Tensor:
     """Posterior means (N, M)."""
     return model.encode(images)[0]
 
 
 @torch.no_grad()
-def redrawn(model: VAE, images: torch.Tensor) -> torch.Tensor:
+def reconstruct(model: VAE, images: torch.Tensor) -> torch.Tensor:
     """Reconstructions from posterior means, as pixel probabilities, shape of ``images``."""
-    return model.decode(codes_of(model, images)).sigmoid()
+    return model.decode(posterior_means(model, images)).sigmoid()
 
 
 @torch.no_grad()
 def excess_nats(model: VAE, images: torch.Tensor) -> torch.Tensor:
     """Nats by which the reconstruction from the posterior mean exceeds :func:`pixel_entropy`, (N,)."""
-    return bernoulli_nll(model.decode(codes_of(model, images)), images) - pixel_entropy(images)
+    return bernoulli_nll(model.decode(posterior_means(model, images)), images) - pixel_entropy(images)
 
 
 @torch.no_grad()
@@ -98,19 +99,19 @@ def active_latents(model: VAE, images: torch.Tensor) -> torch.Tensor:
 
 
 @torch.no_grad()
-def report(model: VAE, sprites: SmallSprites) -> Report:
-    """Judge ``model`` on all of ``sprites``."""
+def latent_statistics(model: VAE, sprites: SmallSprites) -> LatentStatistics:
+    """What the latents of ``model`` carry and what its reconstructions lose, over all of ``sprites``."""
     mu, logvar = model.encode(sprites.images)
     kl = gaussian_kl(mu, logvar).mean(dim=0).double().numpy()
     active = active_units(kl)
     corr = latent_factor_correlation(mu, sprites.values) * active[:, None]
     mig = mutual_information_gap(mu * torch.from_numpy(active), sprites.factors).mig
-    return Report(kl, active, corr, float(excess_nats(model, sprites.images).mean()), mig)
+    return LatentStatistics(kl, active, corr, float(excess_nats(model, sprites.images).mean()), mig)
 
 
 def train_betas(sprites: SmallSprites, settings: Settings) -> dict[tuple[float, int], VAE]:
-    """(beta, seed) -> network, for every beta: the headline ones with all seeds, the others with a few."""
-    keys = [(b, s) for b in settings.betas for s in (settings.seeds if b in settings.headline else settings.few)]
+    """(beta, seed) -> network trained on all of ``sprites``, in the order of ``settings.beta_runs``."""
+    keys = settings.beta_runs
     return dict(zip(keys, settings.train([Job(sprites.images, *key) for key in keys]), strict=True))
 
 
@@ -126,7 +127,7 @@ def overlap_curve(scale: int, steps: Iterable[int]) -> np.ndarray:
 def traversals(model: VAE, sprites: SmallSprites, dims: Sequence[int], values: Sequence[float]) -> torch.Tensor:
     """Pixel probabilities (len(dims), len(values), 16, 16) as one latent moves, the others at the middle sprite's code."""
     middle = sprites.values.sub(sprites.values.mean(dim=0)).square().sum(dim=1).argmin()
-    start = codes_of(model, sprites.images[middle : middle + 1])[0]
+    start = posterior_means(model, sprites.images[middle : middle + 1])[0]
     return traversal_grid(lambda z: model.decode(z).sigmoid(), start, dims, values)[:, :, 0]
 
 
@@ -152,7 +153,9 @@ def principal_components(images: torch.Tensor, n: int) -> torch.Tensor:
     return flat @ torch.linalg.eigh(flat.t() @ flat)[1].flip(1)[:, :n]
 
 
-def judge(codes: torch.Tensor, sprites: SmallSprites, settings: Settings, seed: int = 0) -> dict[str, float]:
+def disentanglement_scores(
+    codes: torch.Tensor, sprites: SmallSprites, settings: Settings, seed: int = 0
+) -> dict[str, float]:
     """The beta-VAE score, the MIG and the mean correlation gap of ``codes`` (N, M) of all ``sprites``."""
     grid = FactorGrid(sprites.grid().sizes, codes)
     score = beta_vae_score(
@@ -163,34 +166,51 @@ def judge(codes: torch.Tensor, sprites: SmallSprites, settings: Settings, seed: 
     return {"score": score.score, "mig": mutual_information_gap(codes, sprites.factors).mig, "gap": float(gap)}
 
 
-def judge_models(
+def model_scores(
     models: Mapping[tuple[float, int], VAE], sprites: SmallSprites, settings: Settings
 ) -> dict[float, list[dict[str, float]]]:
-    """beta -> one :func:`judge` a seed, for the headline betas; latents that are not active are left out (set to 0)."""
-    found: dict[float, list[dict[str, float]]] = {beta: [] for beta in settings.headline}
+    """beta -> the :func:`disentanglement_scores` of each seed, for the main betas; latents that are not active count as 0."""
+    found: dict[float, list[dict[str, float]]] = {beta: [] for beta in settings.main_betas}
     for (beta, seed), model in models.items():
         if beta in found:
-            active = torch.from_numpy(report(model, sprites).active)
-            found[beta].append(judge(codes_of(model, sprites.images) * active, sprites, settings, seed))
+            codes = posterior_means(model, sprites.images) * active_latents(model, sprites.images)
+            found[beta].append(disentanglement_scores(codes, sprites, settings, seed))
     return found
 
 
-def stride_sweep(
-    models: Mapping[tuple[float, int], VAE], sprites: SmallSprites, settings: Settings
-) -> dict[tuple[float, int], list[Report]]:
-    """(beta, stride) -> a report a seed *on the whole grid*, of networks that saw every stride-th position only.
+def chosen_squares(sprites: SmallSprites, sampling: str, stride: int, seed: int) -> SmallSprites:
+    """Part of the 16 x 16 x 6 ``sprites``: equally many for both samplings.
 
-    Stride 1 is taken from ``models``. Number of steps and batch are the same for every stride.
+    "sparse": those at every ``stride``-th position each way, from the first; "random": as many, drawn from all of them by
+    ``seed`` without replacement.
     """
-    keys = [(beta, stride) for beta in settings.stride_betas for stride in settings.strides if stride > 1]
-    jobs = [Job(small_sprites(stride=2 * stride).images, b, s) for b, stride in keys for s in settings.few]
-    trained = iter(settings.train(jobs))
-    found = {(b, 1): [report(models[b, s], sprites) for s in settings.few] for b in settings.stride_betas}
-    found.update({key: [report(next(trained), sprites) for _ in settings.few] for key in keys})
-    return {(b, stride): found[b, stride] for b in settings.stride_betas for stride in settings.strides}
+    one_of(sampling, "sampling", SAMPLINGS)
+    sparse = (sprites.factors[:, 1:] % (2 * as_int(stride, "stride", minimum=1)) == 0).all(dim=1)
+    if sampling == "sparse":
+        return sprites.select(sparse)
+    order = torch.randperm(len(sparse), generator=generator(seed, "evc", "few pictures", int(sparse.sum())))
+    return sprites.select(order[: int(sparse.sum())].sort().values)
 
 
-def held_out(values: torch.Tensor) -> torch.Tensor:
+def sampling_statistics(
+    models: Mapping[tuple[float, int], VAE], sprites: SmallSprites, settings: Settings
+) -> dict[tuple[str, int, float], list[LatentStatistics]]:
+    """(sampling, stride, beta) -> statistics per seed, *on all squares*, of networks that saw :func:`chosen_squares` only.
+
+    Stride 1, where every square is chosen, is taken from ``models``. Number of steps and batch are the same everywhere.
+    """
+    keys = settings.sampling_runs
+    jobs = [Job(chosen_squares(sprites, kind, k, seed).images, beta, seed) for kind, k, beta, seed in keys]
+    found: dict[tuple[str, int, float], list[LatentStatistics]] = {}
+    for beta, seeds in ((settings.sampling_beta, settings.seeds), (settings.higher_beta, settings.few_seeds)):
+        found["sparse", 1, beta] = [latent_statistics(models[beta, seed], sprites) for seed in seeds]
+    for (kind, k, beta, _), model in zip(keys, settings.train(jobs), strict=True):
+        found.setdefault((kind, k, beta), []).append(latent_statistics(model, sprites))
+    found["random", 1, settings.sampling_beta] = found["sparse", 1, settings.sampling_beta]
+    return found
+
+
+def held_out_block(values: torch.Tensor) -> torch.Tensor:
     """(N,) bool from ``values`` (N, 3) of scale, x, y: the large sprites of the lower right quarter.
 
     Scale at least 0.8, x and y above 1/2.
@@ -199,35 +219,39 @@ def held_out(values: torch.Tensor) -> torch.Tensor:
     return (scale > 0.79) & (x > 0.5) & (y > 0.5)
 
 
-def hold_out(sprites: SmallSprites, settings: Settings) -> dict[str, list[dict[str, Any]]]:
-    """Kind -> one row a seed: excess nats and probe errors, seen and held out, and the network itself.
+def hold_out_errors(sprites: SmallSprites, settings: Settings) -> dict[str, list[dict[str, Any]]]:
+    """Network -> one row per seed: excess nats and probe errors, seen and held out, and the ``model`` itself.
 
-    Kinds are :data:`KINDS`: beta 4, beta 1, and an autoencoder without noise and KL. None sees :func:`held_out`.
+    The networks are those of ``HOLD_OUT_BETAS``: beta 4, beta 1, and an autoencoder without noise and KL. None sees the
+    pictures of :func:`held_out_block`.
     """
-    held = held_out(sprites.values)
+    held = held_out_block(sprites.values)
     pictures = sprites.images[~held]
-    weights = dict(zip(KINDS, ((4.0, True), (1.0, True), (0.0, False)), strict=True))
-    jobs = [Job(pictures, beta, seed, noisy) for beta, noisy in weights.values() for seed in settings.few]
-    trained = iter(settings.train(jobs, settings.hold_out_steps))
-    return {
-        kind: [_hold_out_row(next(trained), sprites, held, noisy) for _ in settings.few]
-        for kind, (_, noisy) in weights.items()
-    }
+    keys = settings.hold_out_runs
+    jobs = [Job(pictures, HOLD_OUT_BETAS[name], seed, noisy=name != "autoencoder") for name, seed in keys]
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in HOLD_OUT_BETAS}
+    for (name, _), model in zip(keys, settings.train(jobs, settings.hold_out_steps), strict=True):
+        found[name].append(_hold_out_row(model, sprites, held, noisy=name != "autoencoder"))
+    return found
+
+
+def probed_codes(model: VAE, sprites: SmallSprites, held: torch.Tensor, noisy: bool) -> torch.Tensor:
+    """Posterior means (N, M) as a probe reads them. Where there is noise, latents not active on seen pictures are 0."""
+    codes = posterior_means(model, sprites.images)
+    return codes * active_latents(model, sprites.images[~held]) if noisy else codes
 
 
 def _hold_out_row(model: VAE, sprites: SmallSprites, held: torch.Tensor, noisy: bool) -> dict[str, Any]:
-    """Where there is noise, latents that are not active on the seen pictures are left out of the code (set to 0)."""
     excess = excess_nats(model, sprites.images)
-    codes = codes_of(model, sprites.images)
-    if noisy:
-        codes = codes * active_latents(model, sprites.images[~held])
-    row: dict[str, Any] = {"seen": float(excess[~held].mean()), "held": float(excess[held].mean()), "model": model}
-    for name, degree in (("probe", 1), ("probe2", 2)):
+    codes = probed_codes(model, sprites, held, noisy)
+    row: dict[str, Any] = {"model": model}
+    row["excess_seen"], row["excess_held"] = float(excess[~held].mean()), float(excess[held].mean())
+    for name, degree in (("probe", 1), ("quadratic_probe", 2)):
         row[f"{name}_seen"], row[f"{name}_held"] = linear_probe(codes, sprites.values, ~held, degree).tolist()
     return row
 
 
-def strange_pictures(sprites: SmallSprites) -> dict[str, torch.Tensor]:
+def unfamiliar_pictures(sprites: SmallSprites) -> dict[str, torch.Tensor]:
     """Name -> (1, 1, 16, 16): pictures unlike those of training, which hold one upright square each."""
     grid = sprites.grid()
     square = lambda scale, x, y: grid.observations(torch.tensor([[scale, x, y]]))

@@ -6,12 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from workings.disentangling.many_vaes import Job, train_many
+from workings.disentangling.many_vaes import Job, he_vae, train_many
 from workings.disentangling.networks import VAE
 from workings.runs.needs import Needs
 from workings.runs.tiers import Tiered
+from workings.seeding import generator
 
-KINDS = ("beta-VAE", "VAE", "autoencoder")  # of the hold-out experiment
+HOLD_OUT_BETAS = {"beta-VAE": 4.0, "VAE": 1.0, "autoencoder": 0.0}
+"""The networks that are compared on the held-out block, each with the weight of its KL."""
+
+SAMPLINGS = ("sparse", "random")
+"""Two choices of equally many pictures: those at every k-th position each way, and a random draw of all of them."""
 
 
 @dataclass(frozen=True)
@@ -19,25 +24,26 @@ class Settings(Tiered):
     """Every size of the demo. The full tier's own sizes are in :mod:`~workings.chapters.early_visual_concepts.full`."""
 
     betas: tuple[float, ...] = (0.05, 0.3, 1.0, 2.0, 4.0, 8.0)
-    headline: tuple[float, ...] = (0.05, 1.0, 4.0)
-    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)  # of the headline betas
-    few: tuple[int, ...] = (0, 1, 2)  # of everything else
+    main_betas: tuple[float, ...] = (0.05, 1.0, 4.0)
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)  # of the main betas
+    few_seeds: tuple[int, ...] = (0, 1, 2)  # of everything else
     latents: int = 8
     hidden: tuple[int, ...] = (64, 64)
     steps: int = 3000
     batch: int = 64
     learning_rate: float = 3e-3
     strides: tuple[int, ...] = (1, 3, 5)  # of the 16 x 16 positions
-    stride_betas: tuple[float, ...] = (1.0, 4.0, 8.0)
+    sampling_beta: float = 4.0  # of both samplings, with all seeds
+    higher_beta: float = 8.0  # of the sparse sampling, with a few seeds
     hold_out_steps: int = 2000
-    pairs: int = 64  # L of the metric
+    pairs: int = 64  # L of the score
     n_train: int = 600
     n_eval: int = 300
     dry_run: bool = False
     needs: ClassVar[Needs] = Needs(
-        paper="six trainings of 300,000 steps on 737,280 sprites, the stride sweep and the held-out block, 50,000 steps each",
+        paper="twelve trainings of 300,000 steps on 737,280 sprites, fully connected and convolutional, and 39 trainings of 50,000 steps on parts of them",
         gpu="one CUDA GPU with about 4 GB (an estimate: no run on a GPU is recorded)",
-        shortened="six trainings of 2,000 steps, no stride sweep, no held-out block",
+        shortened="twelve trainings of 30,000 steps and 18 of 10,000",
         settings=("full.FullSettings",),
         lower={"batch": "sprites of a training step", "n_images": "sprites that a network is measured on"},
     )
@@ -51,11 +57,39 @@ class Settings(Tiered):
         """The demo's experiments run at the full tier too; ``dry_run`` makes them a few steps long."""
         if not dry_run:
             return cls()
-        return cls(seeds=(0, 1), few=(0, 1), steps=20, hold_out_steps=20, n_train=60, n_eval=30, dry_run=True)
+        return cls(seeds=(0, 1), few_seeds=(0, 1), steps=20, hold_out_steps=20, n_train=60, n_eval=30, dry_run=True)
+
+    @property
+    def beta_runs(self) -> list[tuple[float, int]]:
+        """(beta, seed) of every training on all squares."""
+        return [(b, s) for b in self.betas for s in (self.seeds if b in self.main_betas else self.few_seeds)]
+
+    @property
+    def sampling_runs(self) -> list[tuple[str, int, float, int]]:
+        """(sampling, stride, beta, seed) of every training on some of the squares."""
+        strides = self.strides[1:]
+        return [(kind, k, self.sampling_beta, s) for kind in SAMPLINGS for k in strides for s in self.seeds] + [
+            ("sparse", k, self.higher_beta, s) for k in strides for s in self.few_seeds
+        ]
+
+    @property
+    def hold_out_runs(self) -> list[tuple[str, int]]:
+        """(network, seed) of every training without the held-out block."""
+        return [(name, seed) for name in HOLD_OUT_BETAS for seed in self.few_seeds]
+
+    @property
+    def trainings(self) -> int:
+        """How many networks the demo trains."""
+        return len(self.beta_runs) + len(self.sampling_runs) + len(self.hold_out_runs)
+
+    def untrained(self, seed: int) -> VAE:
+        """The network from which a training with ``seed`` starts, for squares of 16 x 16 pixels."""
+        return he_vae(16, self.latents, self.hidden, generator(seed, "many", "weights"))
 
     def train(self, jobs: Sequence[Job], steps: int | None = None) -> list[VAE]:
-        """:func:`train_many` with these sizes."""
+        """:func:`train_many` with these sizes, in two stacks or more, so that two threads have equal work."""
+        pairs = max(1, round(len(jobs) / 24))  # of stacks; one stack has about twelve networks
         return train_many(
             jobs, steps or self.steps, latent_dim=self.latents, hidden=self.hidden, batch=self.batch,
-            learning_rate=self.learning_rate,
+            learning_rate=self.learning_rate, group=max(1, -(-len(jobs) // (2 * pairs))),
         )  # fmt: skip

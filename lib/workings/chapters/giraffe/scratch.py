@@ -7,7 +7,6 @@ The first steps are at L/4, a quarter of the lines: retrieval among a hundred li
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -16,7 +15,16 @@ from typing import Any
 import torch
 
 from workings.chapters.giraffe import demo as study
+from workings.chapters.giraffe.llm import runs_folder
 from workings.chapters.giraffe.settings import RANDOMISED, Settings
+from workings.chapters.giraffe.values import (
+    LEARNT,
+    base_accuracy,
+    layout_values,
+    over_seeds,
+    retrieval_values,
+    window_holds,
+)
 from workings.runs.parallel import two_at_a_time
 from workings.runs.progress import progress
 from workings.runs.store import Store
@@ -55,20 +63,15 @@ def scratch_settings(*, dry_run: bool = False, device: str | None = None) -> Set
     )  # fmt: skip
 
 
-def runs_folder() -> Path:
-    """Where long runs keep their state: ``WORKINGS_RUNS``, or ``runs/`` of the checkout."""
-    return Path(os.environ.get("WORKINGS_RUNS", "../../runs")) / "giraffe"
-
-
 @Settings.needs.guard
 def scratch_tables(settings: Settings) -> dict[str, list[dict[str, Any]]]:
     """The tables of :data:`PARTS`; what an earlier, interrupted run finished (under ``runs/``) is not computed again."""
     folder = runs_folder() / ("dry" if settings.dry_run else f"scratch-{settings.device}")
     store = Store(folder / "cells.jsonl", settings)
-    return run_cells(settings, store, folder, watch=lambda jobs: progress(jobs, "cells"))
+    return run_jobs(settings, store, folder, watch=lambda jobs: progress(jobs, "cells"))
 
 
-def cells(settings: Settings) -> list[tuple[str, int, str]]:
+def all_jobs(settings: Settings) -> list[tuple[str, int, str]]:
     """(part, seed, what to do): all the work, in order."""
     s = settings
     jobs = [("lines", seed, name) for name in ("none", "window L", *s.tuned) for seed in s.seeds]
@@ -76,26 +79,26 @@ def cells(settings: Settings) -> list[tuple[str, int, str]]:
     return jobs + [("characters", seed, name) for name in ("none", *s.char_tuned) for seed in s.seeds]
 
 
-def run_cells(
+def run_jobs(
     settings: Settings, store: Store, folder: Path, watch: Callable[[Iterable[Any]], Iterable[Any]] = iter
 ) -> dict[str, list[dict[str, Any]]]:
     """Every cell through ``store``, with the trained models in ``folder``; then the tables, means over seeds.
 
     On a CPU two cells are computed at a time; each draws from streams of its own, so the order changes nothing.
     """
-    jobs = cells(settings)
+    jobs = all_jobs(settings)
     missing = [job for job in jobs if not store.done(_key(job))]
     lock = threading.Lock()
-    bases: dict[tuple[str, int], study.Base] = {}
+    bases: dict[tuple[str, int], study.TrainedModel] = {}
 
     def train(which: tuple[str, int]) -> None:
-        make = study.character_base if which[0] == "characters" else study.lines_base
+        make = study.trained_character_model if which[0] == "characters" else study.trained_lines_model
         base = make(which[1], settings, folder / f"{which[0]}-{which[1]}.pt", every=100)
         with lock:
             bases[which] = base
 
     def compute(job: tuple[str, int, str]) -> None:
-        rows = _cell(bases[_model(job)], job, settings)
+        rows = _rows_of(bases[_model(job)], job, settings)
         with lock:
             store.put(_key(job), rows)
 
@@ -105,7 +108,10 @@ def run_cells(
         for group in watch([items[i : i + at_once] for i in range(0, len(items), at_once)]):
             two_at_a_time(work, group, label=None)
     rows = {part: [row for job in jobs if job[0] == part for row in store.get(_key(job))] for part in PARTS}
+    values, note = claim_values(rows, settings)
     return {
+        "values": values,
+        "note": note,
         "lines": lines_table(rows["lines"], settings),
         "distances": distances_table(rows["distances"], settings),
         "layouts": layouts_table(rows["layouts"], settings),
@@ -121,19 +127,44 @@ def _model(job: tuple[str, int, str]) -> tuple[str, int]:
     return ("characters" if job[0] == "characters" else "lines"), job[1]
 
 
-def _cell(base: study.Base, job: tuple[str, int, str], settings: Settings) -> list[dict[str, Any]]:
+def _rows_of(base: study.TrainedModel, job: tuple[str, int, str], settings: Settings) -> list[dict[str, Any]]:
     part, _, name = job
     if part == "characters":
-        return study.character_cell(base, name, settings)
+        return study.fine_tuned_perplexity(base, name, settings)
     if part == "distances":
-        return study.distance_cell(base, settings)
+        return study.retrieval_by_distance(base, settings)
     if part == "layouts":
-        return study.layout_cell(base, settings)["rows"]
+        return study.compare_layouts(base, settings)["rows"]
     if name == "none":
-        return study.retrieval(base, settings.zero_shot, settings)
+        return study.retrieval_rows(base, settings.zero_shot, settings)
     if name == "window L":
-        return study.window_cell(base, settings)
-    return study.tuned_cell(base, name, settings)
+        return study.windowed_retrieval(base, settings)
+    return study.fine_tuned_retrieval(base, name, settings)
+
+
+def claim_values(
+    rows: dict[str, list[dict[str, Any]]], settings: Settings
+) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
+    """Rows ``claim``, ``value``, ``sd``, ``seeds`` of the claims that this run decides, and a note: none where the models did not learn.
+
+    A run decides only if the trained models answer at least :data:`~workings.chapters.giraffe.values.LEARNT` of their
+    questions at L. A dry run hands all over, to go through every door.
+    """
+    learnt = base_accuracy(rows["lines"])
+    said = f"From scratch on {settings.device}: the trained models answer {learnt:.2f} of their questions at L"
+    if learnt < LEARNT and not settings.dry_run:
+        return [], [{"message": f"{said}, fewer than {LEARNT}: the run is too small to decide anything."}]
+    text = with_spans(rows["characters"], near=(0.5, 1.0), far=(3.0, 4.0))
+    values = {**retrieval_values(rows["lines"], settings), **layout_values(rows["layouts"])}
+    seeds = len(settings.seeds)
+    table = [{"claim": name, "value": value, "sd": sd, "seeds": seeds} for name, (value, sd) in values.items()]
+    table.append({"claim": "gir-9", "value": window_holds(text, rows["lines"]), "sd": None, "seeds": seeds})
+    return table, [{"message": f"{said}."}]
+
+
+def with_spans(rows: Iterable[dict[str, Any]], **spans: tuple[float, float]) -> list[dict[str, Any]]:
+    """Rows of perplexity with one more number for each of ``spans``: perplexity over positions start L to stop L."""
+    return [{**row, **{name: study.perplexity_at(row, *span) for name, span in spans.items()}} for row in rows]
 
 
 def _sizes(settings: Settings, task: str) -> dict[str, Any]:
@@ -145,13 +176,13 @@ def _sizes(settings: Settings, task: str) -> dict[str, Any]:
 
 
 def lines_table(rows: list[dict[str, Any]], settings: Settings) -> list[dict[str, Any]]:
-    """One row a (train, eval): accuracy ``at_1`` .. ``at_8`` times L and its spread ``sd_1`` ..; None where not measured."""
+    """One row per (train, eval): accuracy ``at_1`` .. ``at_8`` times L and its spread ``sd_1`` ..; None where not measured."""
     table = []
     for train, name in dict.fromkeys((row["train"], row["eval"]) for row in rows):
         out: dict[str, Any] = {"train": train, "eval": name}
         for multiple in settings.multiples:
             try:
-                stats = study.over_seeds(rows, "accuracy", train=train, eval=name, multiple=multiple)
+                stats = over_seeds(rows, "accuracy", train=train, eval=name, multiple=multiple)
             except LookupError:
                 stats = (None, None)
             out[f"at_{multiple}"], out[f"sd_{multiple}"] = stats
@@ -160,41 +191,33 @@ def lines_table(rows: list[dict[str, Any]], settings: Settings) -> list[dict[str
 
 
 def distances_table(rows: list[dict[str, Any]], settings: Settings) -> list[dict[str, Any]]:
-    """One row a bin of distances, ``from`` and ``to`` in units of L: unscaled accuracy at 4L, and its spread."""
+    """One row per bin of distances, ``from`` and ``to`` in units of L: unscaled accuracy at 4L, and its spread."""
     table = []
     for start, stop in sorted({(row["from"], row["to"]) for row in rows}):
-        mean, spread = study.over_seeds(rows, "accuracy", **{"from": start})
+        mean, spread = over_seeds(rows, "accuracy", **{"from": start})
         row = {"eval": "RoPE", "from": start, "to": stop, "accuracy": mean, "sd": spread}
         table.append({**row, **_sizes(settings, "lines")})
     return table
 
 
 def layouts_table(rows: list[dict[str, Any]], settings: Settings) -> list[dict[str, Any]]:
-    """One row a (kind, layout): accuracy at L ``before`` and ``after`` fine-tuning, with spreads."""
+    """One row per (kind, layout): accuracy at L ``before`` and ``after`` fine-tuning, with spreads."""
     table = []
-    for kind, layout in study.XPOS_CELLS:
+    for kind, layout in study.LAYOUT_CASES:
         out: dict[str, Any] = {"kind": kind, "layout": layout}
         for value in ("before", "after"):
-            out[value], out[f"sd_{value}"] = study.over_seeds(rows, value, kind=kind, layout=layout)
+            out[value], out[f"sd_{value}"] = over_seeds(rows, value, kind=kind, layout=layout)
         table.append({**out, "tune_steps": settings.layout_steps, **_sizes(settings, "lines")})
     return table
 
 
 def characters_table(rows: list[dict[str, Any]], settings: Settings) -> list[dict[str, Any]]:
-    """One row a (train, eval): perplexity in positions L/2 to L (``at_1``), 2L to 3L (``at_3``), 3L to 4L (``at_4``)."""
-    measured = [{**row, **{key: study.perplexity_at(row, *span) for key, span in _RANGES.items()}} for row in rows]
+    """One row per (train, eval): perplexity in positions L/2 to L (``at_1``), 2L to 3L (``at_3``), 3L to 4L (``at_4``)."""
+    measured = with_spans(rows, **_RANGES)
     table = []
     for train, name in dict.fromkeys((row["train"], row["eval"]) for row in rows):
         out: dict[str, Any] = {"train": train, "eval": name}
         for key in _RANGES:
-            out[key], out[f"sd_{key[3:]}"] = study.over_seeds(measured, key, train=train, eval=name)
+            out[key], out[f"sd_{key[3:]}"] = over_seeds(measured, key, train=train, eval=name)
         table.append({**out, **_sizes(settings, "characters")})
     return table
-
-
-def find(rows: Iterable[dict[str, Any]], **wanted: Any) -> dict[str, Any]:
-    """The first row whose entries are ``wanted``; ``LookupError`` when there is none."""
-    for row in rows:
-        if all(row[name] == value for name, value in wanted.items()):
-            return row
-    raise LookupError(f"no row of the table has {wanted}.")

@@ -1,20 +1,19 @@
-"""Sizes of the chapter `giraffe`, and the changes of the frequencies that it compares."""
+"""Sizes of the chapter `giraffe`, and the scalings of the frequencies that it compares."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from workings.chapters.giraffe import models as models
 from workings.runs.needs import Needs
 from workings.runs.tiers import Tiered
 
 BLOCKS = 4  # perplexity is kept in blocks of L / 4 positions
 
 
-# name -> (kind of scale_frequencies, its options). by-parts and YaRN ramp between 1 and 4 turns, not 1 and 32: at the
+# Name -> kind of scale_frequencies and its options. by-parts and YaRN ramp between 1 and 4 turns, not 1 and 32: at the
 # toy's length no frequency makes 32 turns.
-CHANGES: dict[str, tuple[str, dict[str, Any]]] = {
+SCALINGS: dict[str, tuple[str, dict[str, Any]]] = {
     "RoPE": ("default", {}),
     **{f"linear {s}": ("linear", {"factor": float(s)}) for s in (2, 4, 6, 8, 16)},
     **{f"NTK {s}": ("ntk", {"factor": float(s)}) for s in (2, 4, 8)},
@@ -25,11 +24,9 @@ CHANGES: dict[str, tuple[str, dict[str, Any]]] = {
     "no rotation": ("proportional", {"fraction": 0.0}),
 }
 
-
 RANDOMISED = "randomised"  # a way to fine-tune; evaluated with ordinary positions
 
-
-XPOS_CELLS = (("RoPE", "half"), ("RoPE", "interleaved"), ("xPos", "half"), ("xPos", "interleaved"))
+LAYOUT_CASES = (("RoPE", "half"), ("RoPE", "interleaved"), ("xPos", "half"), ("xPos", "interleaved"))
 
 
 @dataclass(frozen=True)
@@ -56,7 +53,7 @@ class Settings(Tiered):
     layout_steps: int = 60
     gamma: float = 64.0  # of xPos
     multiples: tuple[int, ...] = (1, 2, 4, 8)
-    sequences: int = 32  # test sequences a length, each with ``queries`` questions
+    sequences: int = 32  # test sequences per length, each with ``queries`` questions
     zero_shot: tuple[str, ...] = (
         "RoPE", "linear 2", "linear 4", "linear 6", "linear 8", "linear 16", "NTK 4", "NTK 8", "by-parts 4", "power 0.5",
         "truncated", "no rotation",

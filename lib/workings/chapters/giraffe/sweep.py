@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from workings.chapters.giraffe.demo import lines_base, test_lines
+from workings.chapters.giraffe.demo import lines_for_testing, trained_lines_model
 from workings.chapters.giraffe.settings import Settings
 from workings.checks import as_float, as_int, one_of
 from workings.language_models.evaluation import retrieval_accuracy
@@ -28,10 +28,10 @@ def sweep_point(
     settings = replace(
         Settings.demo(), steps=as_int(steps, "steps", minimum=1), sequences=as_int(sequences, "sequences", minimum=1)
     )
-    base = lines_base(seed, settings)
+    base = trained_lines_model(seed, settings)
     options = {"factor": factor, **_RAMP.get(kind, {})} if KINDS[kind] else {}
     changed = scale_frequencies(base.model.theta, kind, orig_len=settings.length, **options)._asdict()
     return {
-        f"at_{multiple}": float(retrieval_accuracy(base.model, test_lines(seed, multiple, settings), **changed))
+        f"at_{multiple}": float(retrieval_accuracy(base.model, lines_for_testing(seed, multiple, settings), **changed))
         for multiple in settings.multiples
     }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from workings import paths
 from workings.calibration import ece_top_label
 from workings.chapters.sap.demo import accuracies, gradient, with_sap
 from workings.chapters.sap.settings import LAMBDAS, Settings
@@ -28,7 +28,7 @@ from workings.training import ShuffledBatches, load_checkpoint, load_weights
 
 
 def _runs() -> Path:
-    return Path(os.environ.get("WORKINGS_RUNS", "../../runs"))
+    return paths.runs_root()
 
 
 def _cifar(settings: Settings, root: str | Path | None) -> tuple[Split, Split, str]:

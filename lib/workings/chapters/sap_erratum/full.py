@@ -7,7 +7,6 @@ The dense network, the 2018 program and SAP, each under the 2018 attack, sign PG
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from workings import paths
 from workings.chapters.sap_erratum.demo import PROGRAM_2018, SAP, Attack, Attacked, Defence, run_attack
 from workings.chapters.sap_erratum.settings import ATTACKS, Settings
 from workings.robustness.cifar import accuracy, train_resnet20
@@ -70,7 +70,7 @@ class FullSettings:
 
 def runs_folder() -> Path:
     """Where long runs keep their state: ``WORKINGS_RUNS``, or ``runs/`` of the checkout."""
-    return Path(os.environ.get("WORKINGS_RUNS", "../../runs"))
+    return paths.runs_root()
 
 
 def checkpoint_file(settings: FullSettings) -> Path:

@@ -1,0 +1,135 @@
+"""What a page folds: set-up, answers with everything that gives them away, and each fold named by what it hides."""
+
+import copy
+import json
+import re
+
+import pytest
+
+from workings.runs import checkout
+
+NOTEBOOKS = [path.with_suffix(".ipynb") for path in checkout.notebook_scripts()]
+IMAGE = {"output_type": "display_data", "data": {"image/png": "x"}, "metadata": {}}
+
+
+def text(source):
+    return {"cell_type": "markdown", "id": str(hash(source)), "metadata": {}, "source": source}
+
+
+def printed(words):
+    return {"output_type": "stream", "name": "stdout", "text": words}
+
+
+def code(source, *outputs, tags=(), **mystnb):
+    metadata = {"tags": list(tags)} | ({"mystnb": mystnb} if mystnb else {})
+    return {"cell_type": "code", "id": source[:8], "metadata": metadata, "source": source, "outputs": list(outputs)}
+
+
+@pytest.fixture
+def arranged(monkeypatch):
+    monkeypatch.syspath_prepend(str(checkout.root() / "tools"))
+    import cells
+
+    return lambda *given: cells.arranged({"cells": list(given)})["cells"]
+
+
+def walk(cells):
+    """``(depth of folds, cell)`` of every code cell, and the summaries in order."""
+    depth, found, names = 0, [], []
+    for cell in cells:
+        if cell["cell_type"] == "code":
+            found.append((depth, cell))
+        else:
+            names += re.findall(r"<summary>(.*?)</summary>", cell["source"])
+            depth += cell["source"].count("<details") - cell["source"].count("</details>")
+    assert depth == 0, "every fold that opens closes"
+    return found, names
+
+
+SETUP = [text("# A title"), code("install", tags=["hide-input"]), code("tier", tags=["parameters"]), code("import x", tags=["hide-input"])]  # fmt: skip
+
+
+def test_set_up_parameters_and_imports_stand_in_one_fold(arranged):
+    found, names = walk(arranged(*SETUP, text("## One"), code("a = 1")))
+    assert [depth for depth, _ in found] == [1, 1, 1, 0] and names == ["Set-up: installing, settings, imports"]
+    assert not any("hide-input" in cell["metadata"]["tags"] for _, cell in found)
+
+
+def test_what_checks_an_exercise_is_folded_with_its_solution(arranged):
+    fold = "<details>\n<summary>Show the solution</summary>\n\nSeven.\n\n</details>\n"
+    page = arranged(
+        text(f"## Exercises\n\n**1.** How many?\n\n{fold}"), code("count()", printed("7"), tags=["hide-input"]), text(f"**2.** And now?\n\n{fold}\n## References")
+    )  # fmt: skip
+    found, names = walk(page)
+    assert [depth for depth, _ in found] == [1] and names == ["Show the solution"] * 2
+    assert "hide-input" not in found[0][1]["metadata"]["tags"], "one fold, not a fold in a fold"
+
+
+def test_after_a_prediction_the_method_stays_open_and_what_it_gives_is_folded_with_the_answer(arranged):
+    page = arranged(
+        text("> **Predict.** Up or down?"), code("run()", printed("up")), code("plot()", IMAGE, tags=["hide-input"]),
+        text("<details>\n<summary>Show the answer</summary>\n\nUp.\n\n</details>\n\n## Next"), code("more()", printed("open")),
+    )  # fmt: skip
+    found, names = walk(page)
+    assert [(depth, len(cell["outputs"])) for depth, cell in found] == [(0, 0), (1, 1), (1, 1), (0, 1)]
+    assert names == ["Show the answer"] and "remove-input" in found[1][1]["metadata"]["tags"]
+
+
+def test_an_answer_that_stands_in_its_own_cell_is_folded_where_it_is_tagged(arranged):
+    found, names = walk(arranged(text("What comes out?"), code("a", printed("1"), tags=["answer"]), code("b")))
+    assert [depth for depth, _ in found] == [1, 0] and names == ["Show the answer"]
+    asked = text("> **Predict.** ...\n\n<details>\n<summary>Show the answer</summary>\n\nOne.\n\n</details>")
+    found, names = walk(arranged(asked, code("a", printed("1"), tags=["answer"]), code("b", printed("2"))))
+    assert [depth for depth, _ in found] == [1, 0] and names == ["Show the answer"]
+
+
+def test_a_control_is_never_folded(arranged):
+    control = {"output_type": "execute_result", "data": {"text/html": '<figure class="wk-control">'}, "metadata": {}}
+    page = arranged(text("> **Predict.** ?"), code("Control()", control, tags=["hide-input"]), text("<details>\n<summary>Show the answer</summary>\n\nSo.\n\n</details>"))  # fmt: skip
+    assert [depth for depth, _ in walk(page)[0]] == [0]
+
+
+@pytest.mark.parametrize(
+    ("cell", "name"),
+    [
+        (code("fig = 1", IMAGE, tags=["hide-input"]), "Show the plot's code"),
+        (code('book.check("a-1", 1)'), "Show how this is checked"),
+        (code("def one(): ...", tags=["hide-input"]), "Show the helper's code"),
+        (code("x = 1", tags=["hide-input"]), "Show the code"),
+        (code("x = 1", tags=["hide-input"], code_prompt_show="Show the ten lines that fit"), "Show the ten lines that fit"),
+    ],
+)  # fmt: skip
+def test_a_fold_says_what_it_hides(arranged, cell, name):
+    (found,) = arranged(cell)
+    assert found["metadata"]["mystnb"]["code_prompt_show"] == name and "hide-input" in found["metadata"]["tags"]
+
+
+def test_the_method_is_never_folded(arranged):
+    (found,) = arranged(code('assert mine == theirs  # agrees with the kernel\nbook.check("a-1", 1)'))
+    assert "hide-input" not in found["metadata"]["tags"]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_in_every_chapter_no_output_gives_an_answer_away(arranged, path):
+    notebook = json.loads(path.read_text())
+    given = copy.deepcopy(notebook["cells"])
+    page = arranged(*notebook["cells"])
+    assert notebook["cells"] == given, "the notebook itself is left as it is"
+    found, names = walk(page)
+    outputs = [output for cell in given if cell["cell_type"] == "code" for output in cell["outputs"]]
+    assert [output for _, cell in found for output in cell["outputs"]] == outputs, (
+        "nothing is lost, nothing changes place"
+    )
+    assert not [name for name in names if name == "Show code cell source"]
+    asked, exercises = False, False
+    for cell in page:
+        if cell["cell_type"] == "markdown":
+            if "**Predict" in cell["source"]:  # what stands in another section asks about the chapter as a whole
+                asked = "\n## " not in cell["source"].rpartition("**Predict")[2]
+            if "<details" in cell["source"]:
+                asked = False
+            exercises = exercises or "## Exercises" in cell["source"]
+        else:
+            shows = bool(cell["outputs"]) and "wk-control" not in json.dumps(cell["outputs"])
+            assert not (asked and shows), f"an output before the answer: {cell['source'][:60]!r}"
+    assert exercises

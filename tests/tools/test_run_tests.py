@@ -1,0 +1,96 @@
+"""`make test` runs every stage whatever fails, sums up, and ends with the worst status."""
+
+import re
+import sys
+
+import pytest
+
+import run_tests
+from run_tests import Done, Stage
+from workings.runs import checkout
+
+ROOT = checkout.root()
+
+
+def ends_with(status):
+    return [sys.executable, "-c", f"import sys; sys.exit({status})"]
+
+
+@pytest.mark.parametrize(
+    ("statuses", "options", "status", "words"),
+    [
+        ([0, 0, 0], [], 0, ["passed", "passed", "passed"]),
+        ([1, 0, 0], [], 1, ["failed", "passed", "passed"]),
+        ([1, 2, 0], [], 2, ["failed", "failed", "passed"]),
+        ([0, 5, 0], [], 5, ["passed", "no test chosen", "passed"]),  # tests have gone missing
+        ([0, 5, 5], ["-k", "alt_text"], 0, ["passed", "no test chosen", "no test chosen"]),
+        ([5, 5, 5], ["-k", "alt_txet"], 5, ["no test chosen"] * 3),
+        ([1, 5, 0], ["-k", "alt_text"], 1, ["failed", "no test chosen", "passed"]),
+    ],
+)
+def test_every_stage_runs_and_the_worst_status_is_the_last_word(monkeypatch, capfd, statuses, options, status, words):
+    names = ["kernels", "notebooks", "pages"]
+    planned = [Stage(name, [ends_with(code)]) for name, code in zip(names, statuses, strict=True)]
+    monkeypatch.setattr(run_tests, "stages", lambda chapter, given: planned)
+    assert run_tests.main(options) == status
+    said = capfd.readouterr().out.split("=== summary ===\n")[1].splitlines()
+    for line, name, word in zip(said, names, words, strict=False):
+        assert re.fullmatch(rf"{name} +{word}( \(exit status \d\))?, \d+ s", line), line
+    assert ("Nowhere" in said[-1]) == (statuses == [5, 5, 5])
+
+
+def test_within_a_stage_what_comes_after_a_failure_is_left_out(tmp_path):
+    never = [sys.executable, "-c", f"open({str(tmp_path / 'ran')!r}, 'w')"]
+    assert run_tests.run(Stage("pages", [ends_with(3), never])).status == 3
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_stage_ended_by_a_signal_is_a_failure():
+    assert run_tests.summary([Done("kernels", -9, 1.0)], [])[1] == 1
+
+
+def test_durations_read_like_words():
+    assert [run_tests.duration(seconds) for seconds in (0.2, 59.4, 59.6, 184)] == [
+        "0 s",
+        "59 s",
+        "1 min 0 s",
+        "3 min 4 s",
+    ]
+
+
+def test_the_stages_hold_every_test_once_and_all_notebooks():
+    kernels, notebooks, pages = run_tests.stages(None, ["-x"])
+    assert "tests" in kernels.commands[0] and "--ignore=tests/book" in kernels.commands[0]
+    stored = {path.relative_to(ROOT).with_suffix(".ipynb").as_posix() for path in checkout.notebook_scripts()}
+    assert {"--nbval", *stored} <= set(notebooks.commands[0])
+    assert pages.commands[0][-1] == "book" and "tests/book" in pages.commands[1]
+    for command in (kernels.commands[0], notebooks.commands[0], pages.commands[1]):
+        assert command[-1] == "-x" and command[command.index("--dist") + 1] == "loadscope"
+    reads_pages = [
+        test.relative_to(ROOT).as_posix()
+        for test in (ROOT / "tests").rglob("test_*.py")
+        if re.search(r"(?m)^(?:import|from) book\.browser", test.read_text())
+    ]
+    assert reads_pages and all(name.startswith("tests/book/") for name in reads_pages), "pages are built for these only"
+
+
+@pytest.mark.parametrize("slug", [path.stem for path in checkout.notebook_scripts()])
+def test_a_chapters_check_holds_its_rules_its_part_and_its_notebook(slug):
+    rules, notebook = run_tests.stages(slug, [])
+    part = checkout.notebook_scripts(slug)[0].parent.name
+    assert f"notebooks/{part}/{slug}.ipynb" in notebook.commands[0]
+    chosen = [word for word in rules.commands[0] if word.startswith("tests/")]
+    assert f"tests/{part}" in chosen and "tests/test_notebooks.py" in chosen
+    assert all((ROOT / name).exists() for name in chosen)
+
+
+@pytest.mark.parametrize("wrong", ["", "no_such_chapter", "../up", "*"])
+def test_an_unknown_chapter_is_answered_with_the_known_ones(wrong):
+    with pytest.raises(SystemExit, match="conformal_set_size"):
+        run_tests.stages(wrong, [])
+
+
+def test_continuous_integration_runs_exactly_the_readmes_test_command():
+    (command,) = re.findall(r"(?m)^(make test)\b", (ROOT / "README.md").read_text())
+    last = (ROOT / ".ci" / "run").read_text().strip().splitlines()[-1]
+    assert last == command
