@@ -794,7 +794,7 @@ for name, rows in answers.items():
     left, moved = over_seeds(rows)[0], over_seeds(rows, "moved")[0]
     print(f"{name:25s} leaves {left:.2f}; mean change {moved:.2f} radii")
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Horizontal bars of accuracy for seven attacks, single pass and mean of passes. Pathwise PGD and the variant with three times as many smaller steps leave the most, three times as many equal steps and the larger radius leave a good part, random search leaves less than pathwise PGD, transfer and identity leave nearly nothing."}, "figure": {"caption": "The checklist, mean of three networks, SAP at f = 0.5, radius 0.25 unless stated. Random search tries sixty random corners of the box and keeps the worst: it uses no gradient and still beats pathwise PGD.", "name": "fig-err-checklist"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Horizontal bars of accuracy for seven attacks, single pass and mean of passes. Pathwise PGD and its two variants with three times the steps leave the most, about 0.6 in a single pass; the larger radius and random search leave about 0.4; transfer and identity leave nearly nothing."}, "figure": {"caption": "The checklist, mean of three networks, SAP at f = 0.5, radius 0.25 unless stated. Random search tries sixty random corners of the box and keeps the worst: it uses no gradient and still beats pathwise PGD.", "name": "fig-err-checklist"}}
 fig, ax = plt.subplots(figsize=(5.8, 3.6))
 names = list(answers)
 for i, (rule, colour, fill) in enumerate(
@@ -822,8 +822,8 @@ ax.legend(loc="lower right")
 plt.show()
 
 # %% [markdown]
-# Question 1 needs care. Three times as many steps of a third of the size walk a path of the same length, here 2.5 radii; they end as far from the start as before (the mean change above) and gain little or nothing. Three times as many steps of the *same* size walk farther, and the accuracy falls: the attack was still gaining, a warning by itself.
-# So when you add steps, keep their size. Question 2 fails as well, and transfer and random search both beat the gradient. Each number is a mean over three networks with thirty images each, so differences of a few points mean nothing.
+# More steps do not help: three times as many leave what 15 steps left, whether the steps are made smaller so that the path stays 2.5 radii long, or keep their size (differences of a few points mean nothing here: each number is a mean over three networks with thirty images each). The attack has settled, and it is *stuck high*, which is the warning of question 1.
+# Question 2 fails as well, and transfer and random search both beat the gradient.
 #
 # ## What this does and does not show
 #

@@ -7,12 +7,12 @@ from torch.utils.checkpoint import checkpoint
 
 from workings.disentangling.factor_channel import FactorChannel
 from workings.disentangling.networks import mlp_vae
-from workings.robustness.layers import MatchedDropout, SAPLayer, insert_flawed, pruning_layers
+from workings.robustness.layers import MatchedDropout, SAPLayer, insert_poisson_pruning, pruning_layers
 from workings.seeding import generator
 
 
 def poisson_layer(source):
-    model = insert_flawed(nn.Sequential(nn.Conv2d(1, 1, 1)), fraction=1.0, backward="mask", generator=source)
+    model = insert_poisson_pruning(nn.Sequential(nn.Conv2d(1, 1, 1)), fraction=1.0, backward="mask", generator=source)
     return next(pruning_layers(model))
 
 

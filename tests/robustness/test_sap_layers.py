@@ -207,7 +207,7 @@ def test_matched_dropout_stands_where_sap_stands_and_keeps_as_many():
 
 
 def test_the_flawed_variant_prunes_convolutions_before_batch_norm_and_not_the_last_activation():
-    # The five differences of the erratum, as far as placement goes; see test_flawed_sap.py for the mask.
+    # The five differences of the erratum, as far as placement goes; see test_poisson_pruning.py for the mask.
     net = insert_poisson_pruning(resnet20(generator(0, "net")).eval())
     layers = [m for m in net.modules() if isinstance(m, Pruned)]
     assert all(isinstance(m.layer, nn.Conv2d) and isinstance(m.pruning, PoissonPruningLayer) for m in layers)
@@ -220,7 +220,7 @@ def test_the_flawed_variant_prunes_convolutions_before_batch_norm_and_not_the_la
 
 
 def test_variant_and_placement_can_be_crossed():
-    # The honest grid needs the flawed mask after the activations too, and at any budget.
+    # The grid of the chapter needs this layer after the activations too, with any number of draws.
     net = insert_poisson_pruning(digits_net(), after=nn.ReLU, fraction=0.5, generator=generator(0, "x"))
     seen = record_inputs(net, PoissonPruningLayer)
     net(images())
