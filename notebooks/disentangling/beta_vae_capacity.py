@@ -14,7 +14,7 @@
 # ---
 
 # %% [markdown]
-# # What would you say first?
+# # beta-VAE and capacity: what would you say first?
 #
 # <p class="wk-run"><a href="https://colab.research.google.com/github/workings-book/workings/blob/v0.1.0/notebooks/disentangling/beta_vae_capacity.ipynb">Run this chapter on Colab</a></p>
 #
@@ -32,30 +32,39 @@
 # measured numbers are ours. At the first use of a method the page writes it out and checks that the library does the same; after that it calls the library.
 
 # %% tags=["hide-input"]
-# Set-up: installs the package where it is missing (as on Colab); elsewhere it only reports.
-import importlib.util
+# Set-up: takes the package of this clone, or the installed one, or installs it.
+import importlib
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
-source = os.environ.get(
-    "WORKINGS_SOURCE",
+packages = [
     "git+https://github.com/workings-book/workings@v0.1.0",
-)
-if importlib.util.find_spec("workings") is None:
-    subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pip",
-            "install",
-            "-q",
-            source,
-            "torch",
-            "torchvision",
-        ],
-        check=True,
-    )
+    "torch",
+    "torchvision",
+]
+above = [folder / "lib" for folder in Path.cwd().parents]
+clone = [str(lib) for lib in above if (lib / "workings/runs").is_dir()][:1]
+sys.path[:0] = clone
+try:
+    import workings.runs
+
+    version = workings.__version__
+except ImportError:  # it is missing, or only a folder has its name
+    version = "0"
+number = lambda text: [int(word) for word in re.findall(r"\d+", text)[:3]]
+is_old = number(version) < number(packages[0].rpartition("@")[2])
+if is_old and not clone and "checkout" not in version:
+    packages[0] = os.environ.get("WORKINGS_SOURCE", packages[0])
+    pip = [sys.executable, "-m", "pip", "install", "-q", *packages]
+    if subprocess.run(pip).returncode:
+        line = " ".join(pip)
+        raise RuntimeError(f"Run this in a terminal, then restart: {line}")
+    for name in [n for n in sys.modules if n.split(".")[0] == "workings"]:
+        del sys.modules[name]
+    importlib.invalidate_caches()
 
 from workings.runs.provenance import environment_line
 
