@@ -35,7 +35,7 @@ from workings.disentangling.factor_grid import FactorGrid
 from workings.disentangling.metrics import beta_vae_score
 from workings.disentangling.networks import burgess_vae
 from workings.disentangling.training import fixed_beta, train_vae
-from workings.seeding import generator, numpy_generator
+from workings.seeding import numpy_generator, torch_generator
 
 BATCH, STEPS, RATE, LATENTS = 64, 8, 5e-4, 10
 
@@ -123,12 +123,12 @@ def _pythae_loop(images: np.ndarray, folder: str) -> Callable[[], None]:
 
 def training_rows(repeats: int = 15) -> list[dict[str, Any]]:
     """Seconds of a whole training step: batch, forward, backward, Adam."""
-    picked = torch.randint(737_280, (8192,), generator=generator(0, "bench"))
+    picked = torch.randint(737_280, (8192,), generator=torch_generator(0, "bench"))
     packed = packed_dsprites()[picked]
     images = unpack_images(packed, torch.uint8)[:, 0].numpy()
     sprites, model = (
         DSprites(packed, classes=torch.zeros(len(packed), 5, dtype=torch.int64)),
-        burgess_vae(generator=generator(0, "net")),
+        burgess_vae(generator=torch_generator(0, "net")),
     )
     optimiser = torch.optim.Adam(model.parameters(), lr=RATE, fused=True)
     ours = functools.partial(
@@ -198,7 +198,7 @@ def metric_rows() -> list[dict[str, Any]]:
         grid = FactorGrid(sizes, torch.from_numpy(code.reshape(-1, 4)))
         start = time.perf_counter()
         ours = beta_vae_score(
-            lambda x: x, grid, n_pairs=pairs, n_train=train, n_eval=test, generator=generator(0, "bench")
+            lambda x: x, grid, n_pairs=pairs, n_train=train, n_eval=test, generator=torch_generator(0, "bench")
         )
         middle = time.perf_counter()
         theirs = _metric_by_the_text(code, pairs, train, test, seed=1)

@@ -20,7 +20,7 @@ from timing import interleaved, ratio
 
 from workings.language_models.rope_scaling import scale_frequencies
 from workings.language_models.rotary import apply_rotary, rope_frequencies, rotary_tables, rotate
-from workings.seeding import generator
+from workings.seeding import torch_generator
 
 HEADS, LENGTH, SIZE, TRAINED = 32, 4096, 128, 2048
 # name in transformers, its parameters, current length; kind here, factor, options
@@ -118,8 +118,8 @@ def _torchtune() -> ModuleType | None:
 
 def rotation_rows(repeats: int = 21) -> list[dict[str, Any]]:
     """Time of one rotation, forward, and forward with backward; and the largest difference of the results."""
-    x = torch.randn(1, HEADS, LENGTH, SIZE, generator=generator(0, "bench", "x"))
-    grad = torch.randn(x.shape, generator=generator(0, "bench", "grad"))
+    x = torch.randn(1, HEADS, LENGTH, SIZE, generator=torch_generator(0, "bench", "x"))
+    grad = torch.randn(x.shape, generator=torch_generator(0, "bench", "grad"))
     tables = rotary_tables(torch.arange(LENGTH), rope_frequencies(SIZE))
     theirs, rows = _contestants(), []
     for peer, layout in (

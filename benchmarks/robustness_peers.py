@@ -39,7 +39,7 @@ from workings.robustness.digits import train_digits_cnn
 from workings.robustness.evaluation import robust_accuracies
 from workings.robustness.layers import SAPLayer, insert_sap
 from workings.robustness.multinomial import multinomial_occupancy
-from workings.seeding import generator, numpy_generator
+from workings.seeding import numpy_generator, torch_generator
 
 EPS = 0.25  # radius on digits in [0, 1]
 IMAGES = 150
@@ -234,9 +234,9 @@ def attack_rows(repeats: int = 31) -> list[dict[str, Any]]:
 
 def multinomial_rows(examples: int = 128, size: int = 16384, repeats: int = 9) -> list[dict[str, Any]]:
     """Seconds for the drawn set of ``examples`` maps of ``size`` neurons with ``size`` draws; 1 and 2 threads."""
-    h = torch.randn(examples, size, generator=generator(0, "bench", "maps")).abs()
+    h = torch.randn(examples, size, generator=torch_generator(0, "bench", "maps")).abs()
     p, rows = h / h.sum(dim=1, keepdim=True), []
-    draws = generator(0, "bench", "ours"), generator(0, "bench", "torch")
+    draws = torch_generator(0, "bench", "ours"), torch_generator(0, "bench", "torch")
 
     def torch_set() -> torch.Tensor:
         drawn = torch.zeros(p.shape, dtype=torch.bool)
@@ -266,7 +266,7 @@ def multinomial_rows(examples: int = 128, size: int = 16384, repeats: int = 9) -
 def _judge(x: torch.Tensor, y: torch.Tensor) -> dict[str, tuple[float, float]]:
     """Accuracy of the SAP network on ``x``, with its standard error, by fresh masks that no attack has seen."""
     network = _digits_and_network()[2]
-    judge = insert_sap(network, fraction=FRACTION, generator=generator(0, "bench", "judge"))
+    judge = insert_sap(network, fraction=FRACTION, generator=torch_generator(0, "bench", "judge"))
     by_rule = robust_accuracies(judge, x, y, PASSES)
     return {rule: (by_rule[rule].value, by_rule[rule].standard_error) for rule in RULES}
 
@@ -315,7 +315,9 @@ def auto_attack_rows(images: int = IMAGES) -> list[dict[str, Any]]:
         return [_row(row_id, "sap_erratum", what, peer, note=library) for row_id, what in whats.items()]
 
     def sap(backward: str) -> nn.Module:
-        return insert_sap(network, fraction=FRACTION, backward=backward, generator=generator(0, "bench", backward))
+        return insert_sap(
+            network, fraction=FRACTION, backward=backward, generator=torch_generator(0, "bench", backward)
+        )
 
     with _threads(1):
         plain = _auto_attack(library, sap("pathwise"), x, y)

@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workings.seeding import deterministic, generator, global_seed, numpy_generator, stream
+from workings.seeding import deterministic, global_seed, numpy_generator, stream_seed, torch_generator
 
 steady = settings(derandomize=True, deadline=None)
 NAMES = st.lists(st.one_of(st.text(max_size=6), st.integers(-50, 50)), max_size=4)
@@ -20,8 +20,8 @@ NAMES = st.lists(st.one_of(st.text(max_size=6), st.integers(-50, 50)), max_size=
 
 def test_a_stream_never_changes_between_versions_and_machines():
     # Stored results depend on these numbers; a new hash would silently change every chapter.
-    assert stream(0) == 5_789_868_883_982_397_445
-    assert stream(7, "masks", 3) == 4_218_900_602_803_191_993
+    assert stream_seed(0) == 5_789_868_883_982_397_445
+    assert stream_seed(7, "masks", 3) == 4_218_900_602_803_191_993
 
 
 def _reference(seed, *names):
@@ -38,7 +38,7 @@ def _reference(seed, *names):
 @steady
 @given(st.integers(0, 10**12), NAMES)
 def test_streams_are_63_bit_and_match_the_documented_hash(seed, names):
-    value = stream(seed, *names)
+    value = stream_seed(seed, *names)
     assert 0 <= value < 2**63
     assert value == _reference(seed, *names)
 
@@ -47,22 +47,25 @@ def test_streams_are_63_bit_and_match_the_documented_hash(seed, names):
 @given(NAMES, NAMES)
 def test_different_names_are_different_streams(first, second):
     # 63 bits: a collision among some thousand examples has probability below 1e-12.
-    assert (stream(1, *first) == stream(1, *second)) == (first == second)
+    assert (stream_seed(1, *first) == stream_seed(1, *second)) == (first == second)
 
 
 def test_joining_names_differently_or_changing_their_type_gives_another_stream():
-    assert len({stream(0, "ab", "c"), stream(0, "a", "bc"), stream(0, "abc"), stream(0, "abc", "")}) == 4
-    assert stream(0, "1") != stream(0, 1)
-    assert stream(0, 12, 3) != stream(0, 1, 23)
+    assert (
+        len({stream_seed(0, "ab", "c"), stream_seed(0, "a", "bc"), stream_seed(0, "abc"), stream_seed(0, "abc", "")})
+        == 4
+    )
+    assert stream_seed(0, "1") != stream_seed(0, 1)
+    assert stream_seed(0, 12, 3) != stream_seed(0, 1, 23)
 
 
 def test_the_stream_does_not_depend_on_the_process():
-    code = "from workings.seeding import stream; print(stream(5, 'masks', 2))"
+    code = "from workings.seeding import stream; print(stream_seed(5, 'masks', 2))"
     found = set()
     for salt in ("0", "1"):
         env = {**os.environ, "PYTHONHASHSEED": salt, "PYTHONPATH": os.pathsep.join(sys.path)}
         found.add(subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True).stdout.strip())
-    assert found == {str(stream(5, "masks", 2))}
+    assert found == {str(stream_seed(5, "masks", 2))}
 
 
 def test_importing_the_module_does_not_import_torch():
@@ -74,9 +77,9 @@ def test_importing_the_module_does_not_import_torch():
 def test_generators_start_fresh_and_do_not_touch_global_state():
     torch.manual_seed(1)
     np_before, before = np.random.get_state()[1].copy(), torch.get_rng_state()  # noqa: NPY002
-    a = torch.rand(5, generator=generator(3, "noise"))
-    assert torch.equal(a, torch.rand(5, generator=generator(3, "noise")))
-    assert not torch.equal(a, torch.rand(5, generator=generator(4, "noise")))
+    a = torch.rand(5, generator=torch_generator(3, "noise"))
+    assert torch.equal(a, torch.rand(5, generator=torch_generator(3, "noise")))
+    assert not torch.equal(a, torch.rand(5, generator=torch_generator(4, "noise")))
     assert np.array_equal(numpy_generator(3, "noise").random(5), numpy_generator(3, "noise").random(5))
     assert torch.equal(before, torch.get_rng_state())
     assert np.array_equal(np_before, np.random.get_state()[1])  # noqa: NPY002
@@ -85,13 +88,13 @@ def test_generators_start_fresh_and_do_not_touch_global_state():
 @pytest.mark.parametrize("bad", [1.5, None, True, ("a",), b"x"])
 def test_a_name_that_is_no_str_or_int_is_refused(bad):
     with pytest.raises(TypeError, match="stream name"):
-        stream(0, bad)
+        stream_seed(0, bad)
 
 
 @pytest.mark.parametrize(("seed", "error"), [(-1, ValueError), (0.5, TypeError), (True, TypeError), ("0", TypeError)])
 def test_a_bad_seed_is_refused(seed, error):
     with pytest.raises(error, match="seed"):
-        generator(seed, "x")
+        torch_generator(seed, "x")
 
 
 def test_deterministic_sets_and_restores_everything_also_after_an_error():
@@ -121,4 +124,4 @@ def test_a_global_seed_holds_inside_its_block_only():
         assert torch.equal(torch.rand(4), first)
     with global_seed(4, "weights"):
         assert not torch.equal(torch.rand(4), first)
-    assert torch.equal(first, torch.rand(4, generator=generator(3, "weights")))
+    assert torch.equal(first, torch.rand(4, generator=torch_generator(3, "weights")))

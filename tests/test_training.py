@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from workings.seeding import deterministic, generator
+from workings.seeding import deterministic, torch_generator
 from workings.training import ShuffledBatches, fit, load_checkpoint, load_weights, one_cycle
 
 
@@ -19,7 +19,7 @@ class Stop(Exception):
 def make_model(width: int = 8) -> nn.Sequential:
     """Batch-norm (running statistics), dropout (global randomness) and weights: all kinds of state."""
     model = nn.Sequential(nn.Linear(4, width), nn.BatchNorm1d(width), nn.ReLU(), nn.Dropout(0.3), nn.Linear(width, 3))
-    noise = generator(0, "test", "init")
+    noise = torch_generator(0, "test", "init")
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=noise) * 0.3)
@@ -27,7 +27,7 @@ def make_model(width: int = 8) -> nn.Sequential:
 
 
 def make_data():
-    noise = generator(0, "test", "data")
+    noise = torch_generator(0, "test", "data")
     x = torch.randn(60, 4, generator=noise)
     return x, (x[:, 0] > 0).long() + (x[:, 1] > 0.5).long()
 

@@ -127,7 +127,7 @@ def as_generator(value: Any, name: str = "generator") -> torch.Generator:
     if not isinstance(value, torch.Generator):
         raise TypeError(
             f"{name} must be a torch.Generator, got {type(value).__name__}; "
-            "use workings.seeding.generator(seed, 'a name')."
+            "use workings.seeding.torch_generator(seed, 'a name')."
         )
     return value
 

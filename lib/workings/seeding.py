@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import torch
 
 
-def stream(seed: int, *names: str | int) -> int:
+def stream_seed(seed: int, *names: str | int) -> int:
     """The seed of the stream ``names`` under ``seed``: an integer in ``[0, 2**63)``.
 
     The first 63 bits of BLAKE2b over the seed and the names, each with its type and length, so
@@ -48,21 +48,17 @@ def stream(seed: int, *names: str | int) -> int:
 
 def numpy_generator(seed: int, *names: str | int) -> np.random.Generator:
     """A fresh ``numpy.random.Generator`` (PCG64) at the start of the stream ``names`` under ``seed``."""
-    return np.random.default_rng(stream(seed, *names))
+    return np.random.default_rng(stream_seed(seed, *names))
 
 
-def generator(seed: int, *names: str | int, device: str | torch.device = "cpu") -> torch.Generator:
+def torch_generator(seed: int, *names: str | int, device: str | torch.device = "cpu") -> torch.Generator:
     """A fresh ``torch.Generator`` on ``device`` at the start of the stream ``names`` under ``seed``.
 
     CPU and CUDA generators of one stream give different numbers: torch uses different algorithms.
     """
     import torch
 
-    return torch.Generator(device=device).manual_seed(stream(seed, *names))
-
-
-# The same function under a name that says what it returns; modules that import it so can keep ``generator`` for arguments.
-torch_generator = generator
+    return torch.Generator(device=device).manual_seed(stream_seed(seed, *names))
 
 
 def fresh(source: torch.Generator | None) -> torch.Generator | None:
@@ -91,7 +87,7 @@ def global_seed(seed: int, *names: str | int) -> Iterator[None]:
     import torch
 
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(stream(seed, *names))
+        torch.manual_seed(stream_seed(seed, *names))
         yield
 
 

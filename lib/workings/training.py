@@ -21,8 +21,7 @@ from torch import nn
 
 from workings.checks import as_float, as_int
 from workings.runs.progress import bar as live_bar
-from workings.seeding import generator as stream_generator
-from workings.seeding import stream
+from workings.seeding import stream_seed, torch_generator
 
 LossFunction = Callable[[nn.Module, Any, torch.Generator], torch.Tensor]
 _FORMAT = 1
@@ -75,7 +74,7 @@ class ShuffledBatches:
     def __call__(self, step: int) -> torch.Tensor:
         epoch, place = divmod(as_int(step, "step", minimum=0), self.per_epoch)
         if epoch != self._epoch:
-            order = torch.randperm(self.size, generator=stream_generator(self.seed, self.name, epoch))
+            order = torch.randperm(self.size, generator=torch_generator(self.seed, self.name, epoch))
             self._epoch, self._order = epoch, order
         return self._order[place * self.batch : (place + 1) * self.batch].clone()
 
@@ -141,8 +140,8 @@ def fit(
         stack.enter_context(torch.random.fork_rng(devices=[device] if device.type == "cuda" else []))
         bar = stack.enter_context(live_bar(total=steps, initial=done, unit="step")) if progress else None
         for step in range(done, steps):
-            torch.manual_seed(stream(seed, "fit", "global", step))
-            noise = stream_generator(seed, "fit", "loss", step, device=device)
+            torch.manual_seed(stream_seed(seed, "fit", "global", step))
+            noise = torch_generator(seed, "fit", "loss", step, device=device)
             if schedule is not None:
                 for group in optimiser.param_groups:
                     group["lr"] = group["initial_lr"] * schedule(step)

@@ -119,7 +119,7 @@ from workings.disentangling.training import (
 )
 from workings.disentangling.traversal import traversal_grid
 from workings.runs.progress import progress
-from workings.seeding import generator
+from workings.seeding import torch_generator
 from workings.show.controls import Axis, Control, Frame
 from workings.show.figures import COLOURS, png_bytes, use_style
 from workings.training import ShuffledBatches
@@ -404,7 +404,7 @@ def best_decoder_nll(order, rate):
     return (density * pixel_entropy(answer)).sum() * (z[1] - z[0])
 
 
-order = torch.randperm(16, generator=generator(0, "shuffle"))
+order = torch.randperm(16, generator=torch_generator(0, "shuffle"))
 mine = best_decoder_nll(order, 1.5)
 kernel = shuffled_code_nll(row, [1.5], order)[0]
 assert abs(mine - kernel) < 1e-5  # agrees with the kernel
@@ -413,7 +413,8 @@ assert abs(mine - kernel) < 1e-5  # agrees with the kernel
 nats = np.linspace(0.05, 4.5, 24)
 ordered = shuffled_code_nll(row, nats, torch.arange(16))
 orders = [
-    torch.randperm(16, generator=generator(s, "shuffle")) for s in range(5)
+    torch.randperm(16, generator=torch_generator(s, "shuffle"))
+    for s in range(5)
 ]
 mixed = torch.stack(
     [shuffled_code_nll(row, nats, order) for order in orders]
@@ -465,8 +466,8 @@ def send(f, capacity, noise):
 
 
 f = data.factors[:64]  # (pictures, factors), each standardised
-noise = torch.randn(f.shape, generator=generator(0, "noise"))
-kernel = FactorChannel(5, capacity=3.0)(f, generator(0, "noise"))
+noise = torch.randn(f.shape, generator=torch_generator(0, "noise"))
+kernel = FactorChannel(5, capacity=3.0)(f, torch_generator(0, "noise"))
 assert torch.allclose(send(f, 3.0, noise), kernel)  # agrees with the kernel
 
 # %% [markdown]
@@ -580,7 +581,7 @@ kept = known["learned"][0].kept
 def frame(model, capacity):
     """Bars of the rates above, pictures and their reconstructions below."""
     with torch.no_grad():
-        noisy = model(data.factors[shown], generator(0, "frame"))
+        noisy = model(data.factors[shown], torch_generator(0, "frame"))
     rates = model.channel.rates.detach()
     fig = plt.figure(figsize=(4.6, 4.2))
     top, bottom = fig.subfigures(2, 1, height_ratios=(1, 1))
@@ -694,7 +695,7 @@ adam, twin_adam = (
     torch.optim.Adam(net.parameters(), lr=2e-3) for net in (model, twin)
 )
 x = pixels[ShuffledBatches(len(pixels), 64, seed=0)(0)]
-stream = generator(0, "fit", "loss", 0)  # the noise of the first step
+stream = torch_generator(0, "fit", "loss", 0)  # the noise of the first step
 
 # %%
 mu, logvar = model.encode(x)

@@ -113,8 +113,8 @@ from workings.chapters.early_visual_concepts.settings import (
     SAMPLINGS,
     Settings,
 )
-from workings.disentangling.dsprites import SHAPES, render_dsprites
 from workings.disentangling.dsprites_file import REFERENCE_CRC32
+from workings.disentangling.dsprites_renderer import SHAPES, render_dsprites
 from workings.disentangling.ensembles import Job
 from workings.disentangling.metrics import (
     latent_factor_correlation,
@@ -128,7 +128,7 @@ from workings.disentangling.objectives import (
 )
 from workings.disentangling.rate_distortion import linear_beta_vae_optimum
 from workings.disentangling.sprites16 import small_sprites
-from workings.seeding import generator
+from workings.seeding import torch_generator
 from workings.show.controls import Axis, Control, Frame
 from workings.show.figures import COLOURS, png_bytes, use_style
 from workings.statistics import mean_and_sd
@@ -309,9 +309,9 @@ def equation_2(x, beta, noise):
 
 
 x = sprites.images[:64].double()
-logits, mu, logvar = start(x, generator(0, "page"))
+logits, mu, logvar = start(x, torch_generator(0, "page"))
 kernel = beta_vae_loss(bernoulli_nll(logits, x), gaussian_kl(mu, logvar), 4)
-mine = equation_2(x.flatten(1), 4, generator(0, "page"))
+mine = equation_2(x.flatten(1), 4, torch_generator(0, "page"))
 assert torch.allclose(mine, kernel)  # agrees with the kernel
 
 # %% [markdown]
@@ -323,7 +323,7 @@ weights = [*encoder.parameters(), *decoder.parameters()]
 adam = torch.optim.Adam(weights, lr=settings.learning_rate)
 squares = sprites.images.double()
 batches = ShuffledBatches(len(squares), settings.batch, seed=0)
-noise = generator(0, "many", "noise")
+noise = torch_generator(0, "many", "noise")
 for step in range(3):
     loss = equation_2(squares[batches(step)].flatten(1), 4, noise)
     adam.zero_grad()
@@ -379,7 +379,7 @@ for beta in (0.5, 1.0, 4.0, 16.0):
 # same only where $z_1^2 = z_2^2$, and a turn has a price:
 
 # %%
-z = torch.randn(2, 100_000, generator=generator(0, "evc", "turn"))
+z = torch.randn(2, 100_000, generator=torch_generator(0, "evc", "turn"))
 g1, g2 = torch.exp(-z.double().square())
 for degrees in (0, 15, 30, 45):
     cos2 = np.cos(np.deg2rad(degrees)) ** 2
@@ -628,7 +628,7 @@ def score_points(codes, n, noise):
 
 # %%
 codes = hand_made_codes(sprites.values)
-noise = generator(0, "evc", "score")
+noise = torch_generator(0, "evc", "score")
 train, fixed = score_points(codes["rotated"], settings.n_train, noise)
 test, truth = score_points(codes["rotated"], settings.n_eval, noise)
 classifier = make_pipeline(StandardScaler(), LogisticRegression())

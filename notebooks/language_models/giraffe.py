@@ -108,7 +108,7 @@ from workings.language_models.training import (
     lines_batches,
     train_decoder,
 )
-from workings.seeding import generator, numpy_generator
+from workings.seeding import numpy_generator, torch_generator
 from workings.show.controls import Axis, Control, Frame
 from workings.show.figures import COLOURS, png_bytes, use_style
 
@@ -178,7 +178,7 @@ def rotate(x, t, theta):
 d = 32
 theta = settings.base ** (-2 * torch.arange(d // 2).double() / d)  # (1)
 q, k = torch.randn(
-    2, d, dtype=torch.float64, generator=generator(0, "q and k")
+    2, d, dtype=torch.float64, generator=torch_generator(0, "q and k")
 )
 for t, u in ((5, 2), (1005, 1002)):
     score = rotate(q, t, theta) @ rotate(k, u, theta)
@@ -399,7 +399,7 @@ plt.show()
 # %%
 from workings.language_models.lines_task import lines_batch
 
-example = lines_batch(1, 4, 2, generator=generator(1, "example"))
+example = lines_batch(1, 4, 2, generator=torch_generator(1, "example"))
 keys, values = (
     example.tokens[0, 0::2].tolist(),
     example.tokens[0, 1::2].tolist(),
@@ -443,7 +443,9 @@ def forward(model, tokens, theta):
     return model.lm_head(model.norm(x + block.down_proj(h)))
 
 
-twins = [study.models.lines_model(generator(0, "twin")) for _ in range(2)]
+twins = [
+    study.models.lines_model(torch_generator(0, "twin")) for _ in range(2)
+]
 clocks, tokens = twins[0].theta.float(), example.tokens
 difference = forward(twins[0], tokens, clocks) - twins[0](tokens)
 assert difference.abs().max() < 1e-4  # agrees with the kernel
@@ -775,7 +777,7 @@ from workings.language_models.grammar import (
     sentences,
 )
 
-print(sentences(2, generator(3, "shown")))
+print(sentences(2, torch_generator(3, "shown")))
 least = math.exp(entropy_per_character())
 print(f"no model can have a perplexity below {least:.2f}")
 

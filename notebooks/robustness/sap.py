@@ -115,7 +115,7 @@ from workings.robustness.evaluation import (
     gradient_alignment,
     sample_softmax,
 )
-from workings.seeding import generator
+from workings.seeding import torch_generator
 from workings.show.controls import Axis, Control, Frame
 from workings.show.figures import COLOURS, png_bytes, use_style
 
@@ -226,7 +226,7 @@ def sap(h, r, dice):
 
 
 h = torch.tensor([[6, 4, 3, 3, 2, 2, 1, 1, 1, 1, 0, 0]]).double()
-one, q = sap(h, 12, generator(1, "by hand"))
+one, q = sap(h, 12, torch_generator(1, "by hand"))
 p = h / h.sum()
 for name, row in (("h", h), ("p", p), ("q", q), ("M(h)", one)):
     print(f"{name:5s}" + " ".join(f"{v:5.2f}" for v in row[0]))
@@ -270,9 +270,9 @@ from workings.robustness.sap import stochastic_activation_pruning
 
 draws = 10_000
 rows = h.expand(draws, -1)
-mine, _ = sap(rows, 12, generator(1, "mine"))
+mine, _ = sap(rows, 12, torch_generator(1, "mine"))
 many = stochastic_activation_pruning(
-    rows, generator=generator(2, "histogram")
+    rows, generator=torch_generator(2, "histogram")
 )
 kept = many != 0
 expected = (rows / q)[kept]
@@ -337,7 +337,7 @@ ledger_.check("sap-1", off.abs().max(), seeds=[2], at="demo", digits=2)
 
 # %%
 noise = torch.rand(
-    1, 1024, generator=generator(3, "shapes"), dtype=torch.float64
+    1, 1024, generator=torch_generator(3, "shapes"), dtype=torch.float64
 )
 shapes = {
     "all equal": torch.ones_like(noise),
@@ -680,7 +680,9 @@ def three_rules(h, r, kept):
 
 live = h[:, :10].clone().requires_grad_()  # without the two zeros
 for rule in ("pathwise", "mask", "identity"):
-    out = stochastic_activation_pruning(live, 1.0, rule, generator(6, "x"))
+    out = stochastic_activation_pruning(
+        live, 1.0, rule, torch_generator(6, "x")
+    )
     mine = three_rules(live, 10, out != 0)[rule]
     slopes = [torch.autograd.grad(v[0, 9], live)[0] for v in (mine, out)]
     assert torch.allclose(*slopes)  # agrees with the kernel
@@ -1058,7 +1060,7 @@ from workings.robustness.layers import configure, insert_sap
 
 your_network = networks[0]
 x, labels = test.images[:100], test.labels[:100]
-dice = generator(0, "home")
+dice = torch_generator(0, "home")
 defended = insert_sap(your_network, fraction=0.5, generator=dice)
 
 pictures = {"claimed": fgsm(defended, x, labels, 0.1, grad_samples=10)}
@@ -1120,7 +1122,7 @@ for f in (1.0, 2.3, 3.0):
 
 # %% tags=["hide-input"]
 coins = torch.rand(
-    many.shape, generator=generator(5, "coins"), dtype=torch.float64
+    many.shape, generator=torch_generator(5, "coins"), dtype=torch.float64
 )
 for name, survivors in (("SAP", many > 0), ("independent", coins < q)):
     number = survivors.sum(1).double()

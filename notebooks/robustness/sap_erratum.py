@@ -121,7 +121,7 @@ from workings.robustness.sap import (
     stochastic_activation_pruning,
 )
 from workings.runs.progress import progress
-from workings.seeding import generator
+from workings.seeding import torch_generator
 from workings.show.controls import Axis, Control, Frame
 from workings.show.figures import COLOURS, png_bytes, use_style
 
@@ -173,8 +173,8 @@ def sap(h, dice):
 
 
 h = torch.tensor([[3.0, -2.0, 1.0, 0.5]]).double().repeat(4000, 1)
-ours = sap(h, generator(1, "ours")).abs().amax(0)  # largest outputs
-dice = generator(1, "theirs")
+ours = sap(h, torch_generator(1, "ours")).abs().amax(0)  # largest outputs
+dice = torch_generator(1, "theirs")
 theirs = stochastic_activation_pruning(h, generator=dice).abs().amax(0)
 assert torch.allclose(ours, theirs)  # agrees with the kernel
 
@@ -188,8 +188,8 @@ def program_2018(h, dice):
     return torch.where(kept, h / (chance + 1e-8), 0)
 
 
-ours = program_2018(h, generator(2, "coins"))
-theirs = poisson_activation_pruning(h, 8.0, generator(2, "coins"))
+ours = program_2018(h, torch_generator(2, "coins"))
+theirs = poisson_activation_pruning(h, 8.0, torch_generator(2, "coins"))
 assert torch.allclose(ours, theirs)  # agrees with the kernel
 
 # %% [markdown]
@@ -232,7 +232,7 @@ for trained in nets:
 # %%
 before = nets[0].net[0](test.images[:1]).detach()
 after = before.relu()
-draw = generator(settings.seed, "erratum", "masks")
+draw = torch_generator(settings.seed, "erratum", "masks")
 pruned = {
     "SAP (after the ReLU)": (
         after,
@@ -393,7 +393,7 @@ for mean_draws in (0.1, 1.0, 2.0, 5.0):
 
 # %%
 h = torch.linspace(0.1, 4.0, 14, dtype=torch.float64)
-dice = generator(settings.seed, "erratum", "neuron")
+dice = torch_generator(settings.seed, "erratum", "neuron")
 neuron = one_neuron(h, 64, settings.draws, dice)
 p = h / (h + 63)
 w = single_draw_share(p, 64)
@@ -445,8 +445,8 @@ def forward_only(model, x, y, pairs, width, dice):
 
 
 x, y, net = *nets[0].images(5), nets[0].net
-ours = forward_only(net, x, y, 8, 0.1, generator(3, "signs"))
-theirs = spsa_gradient(net, x, y, 8, 0.1, generator(3, "signs"), 5)
+ours = forward_only(net, x, y, 8, 0.1, torch_generator(3, "signs"))
+theirs = spsa_gradient(net, x, y, 8, 0.1, torch_generator(3, "signs"), 5)
 assert torch.allclose(ours, theirs)  # agrees with the kernel
 
 # %% [markdown]
@@ -924,7 +924,7 @@ ledger_.table()
 from workings.robustness.bpda import wrap_bpda
 from workings.robustness.layers import MatchedDropout, insert_dropout
 
-dice = generator(7, "yours")
+dice = torch_generator(7, "yours")
 your_model = insert_dropout(nets[0].net, fraction=0.5, generator=dice)
 your_layers = MatchedDropout  # the class (or classes) of your layers
 x, y = test.images[:40], test.labels[:40]
@@ -991,7 +991,9 @@ print(
 # </details>
 
 # %% tags=["hide-input"]
-model = SAP_HALF.build(nets[0].net, "pathwise", generator(3, "logits"))
+model = SAP_HALF.build(
+    nets[0].net, "pathwise", torch_generator(3, "logits")
+)
 
 
 def averaged_logits(point, labels, masks=8):

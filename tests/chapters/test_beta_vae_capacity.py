@@ -35,7 +35,7 @@ from workings.disentangling.rate_distortion import (
     shuffled_code_nll,
 )
 from workings.disentangling.training import History, on_target, target
-from workings.seeding import generator
+from workings.seeding import torch_generator
 
 TINY = dataclasses.replace(Settings.full(dry_run=True), seeds=(0, 1), vae_steps=20, blob_steps=6, blob_seeds=(0, 1))
 
@@ -112,7 +112,7 @@ def test_shuffled_code_nll_agrees_with_drawing_codes():
 
 
 def test_the_order_of_a_code_matters_only_where_pictures_have_neighbours():
-    order = torch.randperm(8, generator=generator(0, "shuffle"))
+    order = torch.randperm(8, generator=torch_generator(0, "shuffle"))
     rates = [0.5, 1.0, 2.0]
     same = shuffled_code_nll(one_hot(8), rates, torch.arange(8))
     # all pairs of one-hot pictures are equally far apart, so any order is as good: only rounding remains
@@ -226,11 +226,13 @@ def test_all_kinds_of_square_vaes_are_there_and_the_annealed_ones_keep_copies():
 
 
 def test_an_evaluation_separates_what_is_spent_from_what_is_left():
-    images = blob_images(torch.rand(256, 2, generator=generator(0, "blobs")))
+    images = blob_images(torch.rand(256, 2, generator=torch_generator(0, "blobs")))
     free, dear = (
         blob_vaes(images, beta, [0], dataclasses.replace(TINY, blob_steps=200, batch=64))[0] for beta in (0.0, 50.0)
     )
-    free, dear = (evaluate(model, images, torch.rand(256, 2, generator=generator(1, "f")), 0) for model in (free, dear))
+    free, dear = (
+        evaluate(model, images, torch.rand(256, 2, generator=torch_generator(1, "f")), 0) for model in (free, dear)
+    )
     assert free.nll_mean < dear.nll_mean and dear.kl.sum() < 0.5 < free.kl.sum()
 
 
@@ -254,7 +256,7 @@ def test_an_evaluation_wants_one_row_of_factors_per_image():
     images, position = blob_data(TINY)
     (model,) = blob_vaes(images, 1.0, [0], TINY)
     with pytest.raises(ValueError, match="one row per image"):
-        evaluate_vae(model, images, position[:-1], generator(0))
+        evaluate_vae(model, images, position[:-1], torch_generator(0))
 
 
 @pytest.mark.parametrize(

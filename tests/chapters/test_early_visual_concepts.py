@@ -34,7 +34,7 @@ from workings.disentangling.metrics import linear_probe
 from workings.disentangling.networks import VAE, he_vae, mlp_vae
 from workings.disentangling.objectives import bernoulli_nll, gaussian_kl, pixel_entropy
 from workings.disentangling.sprites16 import small_sprites
-from workings.seeding import generator
+from workings.seeding import torch_generator
 from workings.statistics import mean_and_sd
 from workings.training import ShuffledBatches
 
@@ -86,8 +86,8 @@ def test_a_stride_keeps_every_so_manyth_position_and_other_shapes_can_be_had():
 
 def slow_training(job: Job, steps: int, batch: int) -> VAE:
     """The same training written plainly: one network, autograd, Adam."""
-    model = he_vae(16, 3, (8,), generator(job.seed, "many", "weights")).to(job.pictures.dtype)
-    order, noise = ShuffledBatches(len(job.pictures), batch, job.seed), generator(job.seed, "many", "noise")
+    model = he_vae(16, 3, (8,), torch_generator(job.seed, "many", "weights")).to(job.pictures.dtype)
+    order, noise = ShuffledBatches(len(job.pictures), batch, job.seed), torch_generator(job.seed, "many", "noise")
     optimiser = torch.optim.Adam(model.parameters(), lr=3e-3)
     for step in range(steps):
         for group in optimiser.param_groups:
@@ -115,7 +115,7 @@ def test_networks_trained_side_by_side_are_those_trained_alone():
 
 
 def test_the_start_keeps_the_variance_that_a_relu_network_needs():
-    model = he_vae(16, 8, (256, 256), generator(0, "start"))
+    model = he_vae(16, 8, (256, 256), torch_generator(0, "start"))
     weights = model.encoder.linears[1].weight
     # 65,536 weights: the sample variance is within 1.3 % (4 sd for a uniform law) of 2 / 256.
     assert weights.var().item() / (2 / 256) == pytest.approx(1.0, abs=0.015)
@@ -237,7 +237,7 @@ def test_the_linear_probe_reads_a_linear_code_exactly_and_a_square_only_at_degre
 
 
 def test_the_probe_is_fitted_on_the_seen_rows_only():
-    z = torch.randn(200, 2, generator=generator(0, "probe"), dtype=torch.float64)
+    z = torch.randn(200, 2, generator=torch_generator(0, "probe"), dtype=torch.float64)
     seen = torch.arange(200) < 100
     upside_down = torch.where(seen[:, None], z, -z)  # the law changes where nobody looked
     error = linear_probe(z, upside_down, seen)

@@ -13,7 +13,7 @@ from workings.chapters.giraffe.demo import TrainedModel
 from workings.chapters.giraffe.settings import Settings
 from workings.language_models.lines_task import IGNORE, Lines, lines_batch
 from workings.runs.store import Store
-from workings.seeding import generator
+from workings.seeding import torch_generator
 
 TINY = dataclasses.replace(Settings.full(dry_run=True), seeds=(0,), zero_shot=("RoPE", "linear 4"))
 
@@ -37,7 +37,7 @@ def test_the_distance_of_a_question_is_counted_to_the_value_behind_its_key():
 
 
 def test_every_distance_points_at_the_answer():
-    lines = lines_batch(8, 20, 5, generator=generator(0, "lines"))
+    lines = lines_batch(8, 20, 5, generator=torch_generator(0, "lines"))
     back = study.answer_distances(lines)
     places = (lines.targets != IGNORE).nonzero()[:, 1].view(8, 5)
     assert torch.equal(lines.tokens.gather(1, places - back), lines.targets.gather(1, places))

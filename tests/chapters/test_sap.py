@@ -11,15 +11,15 @@ from workings.chapters.sap.settings import LAMBDAS, Settings
 from workings.robustness.data import Split, balanced_counts, class_counts, digits
 from workings.robustness.networks import digits_cnn
 from workings.runs import checkout
-from workings.seeding import generator
+from workings.seeding import torch_generator
 
 
 def net():
-    return digits_cnn(generator(0, "test net")).double().eval()
+    return digits_cnn(torch_generator(0, "test net")).double().eval()
 
 
 def images(n=12):
-    x = torch.rand(n, 1, 8, 8, generator=generator(1, "images"), dtype=torch.float64)
+    x = torch.rand(n, 1, 8, 8, generator=torch_generator(1, "images"), dtype=torch.float64)
     return Split(x, torch.arange(n) % 10)
 
 
@@ -55,7 +55,7 @@ def test_images_aimed_at_a_fixed_pruning_are_shown_to_the_same_one_and_to_others
     test = images()
     table = demo.pruning_transfer(net(), test, 0, settings)
     assert table.shape == (3, 4) and np.array_equal(table, np.repeat(table[:1], 3, axis=0))
-    masks = generator(0, "sap", "fixed pruning", 1)
+    masks = torch_generator(0, "sap", "fixed pruning", 1)
     second = demo.insert_sap(net(), generator=masks)(test.images).argmax(1)
     assert table[0, 1] == float((second == test.labels).double().mean())
 
@@ -118,7 +118,7 @@ def test_every_recorded_row_is_of_a_mixture_of_classes():
 
 def test_the_recorded_sample_of_sap_was_a_random_one():
     """Its loader gave the 10,000 test images class by class, 1,000 each, and the run drew 200 of them by a named stream."""
-    order = torch.randperm(10_000, generator=generator(0, "sap", "test images"))[:200]
+    order = torch.randperm(10_000, generator=torch_generator(0, "sap", "test images"))[:200]
     assert balanced_counts(order // 1000) == class_counts(order // 1000)
 
 

@@ -26,17 +26,17 @@ from workings.robustness.data import Split
 from workings.robustness.layers import PoissonPruningLayer, SAPLayer, pruning_layers
 from workings.robustness.networks import digits_cnn
 from workings.runs.store import Store
-from workings.seeding import generator
+from workings.seeding import torch_generator
 
 pytestmark = pytest.mark.filterwarnings("default")
 
 
 def net():
-    return digits_cnn(generator(0, "test net")).eval()
+    return digits_cnn(torch_generator(0, "test net")).eval()
 
 
 def images(n=6):
-    x = torch.rand(n, 1, 8, 8, generator=generator(1, "images"))
+    x = torch.rand(n, 1, 8, 8, generator=torch_generator(1, "images"))
     return x, torch.arange(n) % 10
 
 
@@ -62,7 +62,7 @@ def test_matched_places_prune_the_same_number_of_layers():
 def test_every_attack_stays_in_the_ball_and_the_box_and_counts_no_nan():
     x, y = images()
     for kind in ATTACKS:
-        found = run_attack(net(), Defence(), kind, x, y, 0.1, Attack(2, 1, 1.0, 3, 1.0), generator(2, "a"))
+        found = run_attack(net(), Defence(), kind, x, y, 0.1, Attack(2, 1, 1.0, 3, 1.0), torch_generator(2, "a"))
         assert (found.images - x).abs().max() <= 0.1 + 1e-6 and found.nans == 0
         assert found.images.min() >= 0 and found.images.max() <= 1
 
@@ -70,7 +70,7 @@ def test_every_attack_stays_in_the_ball_and_the_box_and_counts_no_nan():
 def test_transfer_ignores_the_defence_and_takes_the_dense_gradient():
     x, y = images()
     sizes = Attack(2, 3, 1.0, 3, 1.0)
-    hidden = run_attack(net(), Defence(), "transfer", x, y, 0.1, sizes, generator(2, "a")).images
+    hidden = run_attack(net(), Defence(), "transfer", x, y, 0.1, sizes, torch_generator(2, "a")).images
     assert torch.equal(hidden, run_attack(net(), None, "identity", x, y, 0.1, sizes).images)
 
 
@@ -118,7 +118,7 @@ def test_five_differences_are_all_measured():
 
 def test_one_neuron_is_unbiased_and_its_pathwise_slope_is_not():
     h = torch.tensor([1.0])
-    found = one_neuron(h, 64, 4000, generator(5, "neuron"))
+    found = one_neuron(h, 64, 4000, torch_generator(5, "neuron"))
     assert abs(found.output[0] - 1) < 5 * found.output_error[0] and abs(found.mask[0] - 1) < 5 * found.mask_error[0]
     assert found.pathwise[0] < 0.5  # 0.418 and a little, by the closed form
 

@@ -23,7 +23,7 @@ from workings.disentangling.metrics import (
     mutual_information,
     mutual_information_gap,
 )
-from workings.seeding import generator, numpy_generator
+from workings.seeding import numpy_generator, torch_generator
 
 # The same examples on every run, and no time limit: a busy machine is no counterexample.
 steady = settings(derandomize=True, deadline=None)
@@ -44,7 +44,7 @@ def factor_codes(sizes) -> torch.Tensor:
 def score(codes, sizes, seed=0, n_pairs=16, **options):
     """The score of a code given as a table; 16 pairs, because they take a quarter of the time of 64."""
     grid = FactorGrid(sizes, codes)
-    return beta_vae_score(lambda x: x, grid, n_pairs=n_pairs, generator=generator(seed, "score"), **options)
+    return beta_vae_score(lambda x: x, grid, n_pairs=n_pairs, generator=torch_generator(seed, "score"), **options)
 
 
 def rotation(size, a, b, angle) -> torch.Tensor:
@@ -55,7 +55,7 @@ def rotation(size, a, b, angle) -> torch.Tensor:
 
 
 def random_rotation(size, seed) -> torch.Tensor:
-    return torch.linalg.qr(torch.randn(size, size, generator=generator(seed, "q"), dtype=torch.float64))[0]
+    return torch.linalg.qr(torch.randn(size, size, generator=torch_generator(seed, "q"), dtype=torch.float64))[0]
 
 
 # ---------------------------------------------------------------- the grid and its pairs
@@ -80,7 +80,7 @@ def test_the_grid_numbers_cells_as_numpy_does(sizes):
 
 
 def test_factors_are_drawn_uniformly_and_independently():
-    draws = FactorGrid((3, 40), torch.zeros(120)).sample_factors(60_000, generator(1, "draw"))
+    draws = FactorGrid((3, 40), torch.zeros(120)).sample_factors(60_000, torch_generator(1, "draw"))
     counts = torch.bincount(draws[:, 0] * 40 + draws[:, 1], minlength=120)  # all 120 cells, so independence is included
     assert len(counts) == 120
     assert stats.chisquare(counts.numpy()).pvalue > 1e-6  # false alarm: 1e-6
@@ -89,7 +89,7 @@ def test_factors_are_drawn_uniformly_and_independently():
 def test_a_pair_shares_its_factor_always_and_the_others_only_by_chance():
     n = 40_000
     for fixed in range(3):
-        first, second = paired_factors((2, 5, 9), fixed, n, generator(fixed, "pairs"))
+        first, second = paired_factors((2, 5, 9), fixed, n, torch_generator(fixed, "pairs"))
         equal = (first == second).sum(dim=0)
         assert equal[fixed] == n
         for other in {0, 1, 2} - {fixed}:
@@ -101,15 +101,15 @@ def test_a_pair_shares_its_factor_always_and_the_others_only_by_chance():
 
 def test_each_pair_can_fix_a_factor_of_its_own():
     fixed = torch.tensor([0, 1, 2] * 500)
-    first, second = paired_factors((50, 60, 70), fixed, 1500, generator(0, "own"))
+    first, second = paired_factors((50, 60, 70), fixed, 1500, torch_generator(0, "own"))
     rows = torch.arange(1500)
     assert torch.equal(first[rows, fixed], second[rows, fixed])
     assert (first == second).sum() < 1500 + 150  # by chance about 3000 / 60 = 50 more; 150 is 14 deviations away
 
 
 def test_drawing_in_pieces_gives_the_pairs_of_drawing_at_once():
-    whole = paired_factors(FIVE, 2, 8, generator(3, "pieces"))
-    stream = generator(3, "pieces")
+    whole = paired_factors(FIVE, 2, 8, torch_generator(3, "pieces"))
+    stream = torch_generator(3, "pieces")
     pieces = [paired_factors(FIVE, 2, n, stream) for n in (3, 5)]
     for k in (0, 1):
         assert torch.equal(whole[k], torch.cat([piece[k] for piece in pieces]))
@@ -342,7 +342,7 @@ def test_the_gap_refuses_continuous_factors_and_what_would_be_nan(codes, factors
 @pytest.mark.parametrize("sizes", [SIZES, FIVE])
 def test_the_true_factors_score_one(sizes):
     grid = FactorGrid(sizes, factor_codes(sizes))
-    assert beta_vae_score(lambda x: x, grid, generator=generator(0, "one")) == (1.0, 1.0)
+    assert beta_vae_score(lambda x: x, grid, generator=torch_generator(0, "one")) == (1.0, 1.0)
 
 
 def test_five_pairs_are_enough_and_one_is_not():
@@ -362,7 +362,7 @@ def test_a_constant_code_scores_chance(value):
 
 def test_the_score_is_that_of_fresh_points_and_not_of_the_training_points():
     # 90 latents of noise separate any 60 points; on fresh points that is worth little more than chance.
-    noise = torch.randn(math.prod(SIZES), 90, generator=generator(0, "noise"), dtype=torch.float64)
+    noise = torch.randn(math.prod(SIZES), 90, generator=torch_generator(0, "noise"), dtype=torch.float64)
     result = score(noise, SIZES, n_pairs=1, n_train=60, n_eval=3000)
     assert result.train_score == 1.0 and result.score < 0.6
 
@@ -464,7 +464,7 @@ def test_the_score_agrees_with_a_slow_one_written_from_the_paper(case):
     elif case == "unequal ranges":
         codes = codes * (torch.tensor(FIVE) / 2) @ random_rotation(5, 0)
     elif case == "curved and mixed":
-        mix = torch.randn(5, 8, generator=generator(0, "mix"), dtype=torch.float64)
+        mix = torch.randn(5, 8, generator=torch_generator(0, "mix"), dtype=torch.float64)
         codes = torch.tanh(codes @ mix)
     else:
         codes[:, 3:] = 0.0
@@ -501,7 +501,7 @@ def test_batches_and_lookup_change_nothing_but_the_work():
             beta_vae_score(
                 lambda x: x,
                 grid,
-                generator=generator(0, "same"),
+                generator=torch_generator(0, "same"),
                 batch_size=batch_size,
                 encode_once=once,
                 **options,
@@ -516,7 +516,7 @@ def test_batches_and_lookup_change_nothing_but_the_work():
 
 def test_a_grid_larger_than_the_sample_is_not_encoded_whole():
     grid = CountingGrid(FIVE, factor_codes(FIVE))
-    beta_vae_score(lambda x: x, grid, n_pairs=5, n_train=200, n_eval=100, generator=generator(0, "large"))
+    beta_vae_score(lambda x: x, grid, n_pairs=5, n_train=200, n_eval=100, generator=torch_generator(0, "large"))
     assert sum(grid.batches) == 2 * 5 * 300
 
 
@@ -536,7 +536,7 @@ def test_encoders_see_batches_without_gradients_and_may_answer_in_numpy():
         seen.append(out.requires_grad)
         return out.detach().numpy().astype(np.float32)
 
-    assert beta_vae_score(encode, grid, generator=generator(0, "np"), **small).score == 1.0
+    assert beta_vae_score(encode, grid, generator=torch_generator(0, "np"), **small).score == 1.0
     assert seen and not any(seen)
 
 
@@ -552,7 +552,7 @@ def test_only_the_named_factors_are_held_fixed_and_single_class_factors_never():
 
 def bad_score(codes=None, sizes=(4, 4), encode=lambda x: x, **options):
     codes = factor_codes(sizes) if codes is None else codes
-    options = {"n_pairs": 2, "n_train": 50, "n_eval": 20, "generator": generator(0, "bad")} | options
+    options = {"n_pairs": 2, "n_train": 50, "n_eval": 20, "generator": torch_generator(0, "bad")} | options
     return beta_vae_score(encode, FactorGrid(sizes, codes), **options)
 
 

@@ -29,7 +29,7 @@ from workings.disentangling.dsprites_renderer import (
     render_dsprites,
 )
 from workings.runs import fetch
-from workings.seeding import generator
+from workings.seeding import torch_generator
 
 ROWS = 5000  # more than one block of the reader
 SMALL = {"shapes": 0, "orientations": [0], "pos_x": range(0, 32, 2), "pos_y": range(0, 32, 2)}
@@ -135,7 +135,7 @@ def test_a_transform_is_applied_to_batches_and_items(squares):
 
 def test_observations_of_ranks_are_the_images_of_their_classes(squares):
     assert squares.sizes == (1, 6, 1, 16, 16)
-    factors = squares.sample_factors(500, generator(0, "factors"))
+    factors = squares.sample_factors(500, torch_generator(0, "factors"))
     assert factors.shape == (500, 5)
     assert factors.max(dim=0).values.tolist() == [0, 5, 0, 15, 15]  # 500 draws miss a value with odds of 1e-13
     classes = factors * torch.tensor([1, 1, 1, 2, 2])  # every second position
@@ -156,7 +156,7 @@ def test_a_set_with_holes_or_out_of_order_has_images_but_is_no_grid(squares):
         part = DSprites(squares.packed[rows], classes=squares.classes[rows])
         assert torch.equal(part[2][0], squares[int(rows[2])][0])
         with pytest.raises(ValueError, match="sub_grid"):
-            part.sample_factors(3, generator(0))
+            part.sample_factors(3, torch_generator(0))
 
 
 def test_wrong_bits_classes_and_rows_are_refused(squares):

@@ -24,7 +24,7 @@ from workings.disentangling.dsprites_renderer import (
     render_sprite,
     unpack_images,
 )
-from workings.seeding import generator
+from workings.seeding import torch_generator
 
 # Published images: classes, row in the file, pixels on, first and last row, first and last column, CRC-32 of the bits.
 REFERENCE = [
@@ -174,7 +174,7 @@ def test_the_last_position_is_the_first_one_moved_by_32_pixels(whole):
 
 
 def test_a_batch_of_any_order_and_chunk_equals_the_whole_set(whole):
-    index = torch.randint(N_IMAGES, (3000,), generator=generator(0, "index"))
+    index = torch.randint(N_IMAGES, (3000,), generator=torch_generator(0, "index"))
     expected = torch.from_numpy(whole.reshape(-1, 512))[index]
     for chunk in (1 << 20, 700):
         assert torch.equal(packed_dsprites(dsprites_classes(index), chunk=chunk), expected)
@@ -182,7 +182,7 @@ def test_a_batch_of_any_order_and_chunk_equals_the_whole_set(whole):
 
 
 def test_one_sprite_by_the_literal_recipe_equals_the_whole_set(whole):
-    for index in torch.randint(N_IMAGES, (400,), generator=generator(1, "index")):
+    for index in torch.randint(N_IMAGES, (400,), generator=torch_generator(1, "index")):
         image = continuous(dsprites_classes(index).tolist())
         assert np.array_equal(np.packbits(image.numpy()), whole.reshape(-1, 512)[index])
 
@@ -264,14 +264,14 @@ def test_index_and_classes_are_inverse_in_the_order_of_the_file():
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int64, torch.float16, torch.float32, torch.float64])
 def test_unpacking_is_the_inverse_of_numpy_packbits(dtype):
-    pixels = (torch.rand(7, 64, 64, generator=generator(2, "pixels")) > 0.5).to(dtype)
+    pixels = (torch.rand(7, 64, 64, generator=torch_generator(2, "pixels")) > 0.5).to(dtype)
     packed = torch.from_numpy(np.packbits(pixels.numpy().astype(bool).reshape(7, -1), axis=1))
     assert torch.equal(unpack_images(packed, dtype), pixels[:, None])
     assert torch.equal(unpack_images(packed[::2], dtype), pixels[::2, None])  # a view that is not contiguous
 
 
 def test_block_averages_are_means_of_the_blocks():
-    x = torch.rand(2, 3, 8, 12, generator=generator(3, "x"), dtype=torch.float64)
+    x = torch.rand(2, 3, 8, 12, generator=torch_generator(3, "x"), dtype=torch.float64)
     y = block_average(x, 4)
     assert y.shape == (2, 3, 2, 3)
     assert y[1, 2, 1, 0].item() == pytest.approx(x[1, 2, 4:8, 0:4].mean().item())

@@ -15,19 +15,19 @@ from workings.disentangling.factor_channel import FactorChannel, standardise
 from workings.disentangling.known_factor import KnownFactorModel, train_known_factor
 from workings.disentangling.networks import MLPDecoder, initialise, mlp_vae
 from workings.disentangling.training import annealed_capacity, fixed_beta, train_vae
-from workings.seeding import generator
+from workings.seeding import torch_generator
 
-PICTURES = torch.rand(100, 1, 4, 4, dtype=torch.float64, generator=generator(0, "pictures"))
-FACTORS = standardise(torch.randn(100, 3, dtype=torch.float64, generator=generator(0, "factors")))
+PICTURES = torch.rand(100, 1, 4, 4, dtype=torch.float64, generator=torch_generator(0, "pictures"))
+FACTORS = standardise(torch.randn(100, 3, dtype=torch.float64, generator=torch_generator(0, "factors")))
 PLAN = dict(c_max=6.0, rising=30, batch=16, learning_rate=2e-3, window=10)
 
 
 def fresh(seed: int, hidden=(8, 6)):
-    return mlp_vae(4, 3, hidden, generator=generator(seed, "start")).double()
+    return mlp_vae(4, 3, hidden, generator=torch_generator(seed, "start")).double()
 
 
 def fresh_known(seed: int) -> KnownFactorModel:
-    decoder = initialise(MLPDecoder(4, 3, (8, 6)), generator(seed, "start"))
+    decoder = initialise(MLPDecoder(4, 3, (8, 6)), torch_generator(seed, "start"))
     return KnownFactorModel(FactorChannel(3), decoder).double()
 
 
@@ -38,7 +38,7 @@ def close(a: torch.Tensor, b: torch.Tensor) -> None:
 
 def test_an_ensemble_of_layers_is_vmap_over_the_networks_stacked_by_torch():
     models = [fresh(seed).encoder for seed in range(3)]
-    x = torch.rand(3, 5, 16, dtype=torch.float64, generator=generator(0, "x"))
+    x = torch.rand(3, 5, 16, dtype=torch.float64, generator=torch_generator(0, "x"))
     ensemble = LinearEnsemble([model.linears for model in models])
     parameters, buffers = torch.func.stack_module_state(models)
     call = lambda p, b, rows: torch.func.functional_call(models[0], (p, b), (rows.view(-1, 1, 4, 4),))

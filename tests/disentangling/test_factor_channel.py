@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from workings.disentangling.factor_channel import FactorChannel, standardise
 from workings.disentangling.objectives import gaussian_kl
 from workings.disentangling.rate_distortion import reverse_water_filling
-from workings.seeding import generator
+from workings.seeding import torch_generator
 
 
 def channel(logits: list[float], capacity: float) -> FactorChannel:
@@ -25,7 +25,7 @@ def channel(logits: list[float], capacity: float) -> FactorChannel:
 
 def factors(n: int, k: int, name: str = "f") -> torch.Tensor:
     """Standardised factors that are nothing like Gaussian: the grid of a sprite's position."""
-    return standardise(torch.randint(0, 32, (n, k), generator=generator(0, name)).double())
+    return standardise(torch.randint(0, 32, (n, k), generator=torch_generator(0, name)).double())
 
 
 @settings(max_examples=60, deadline=None)
@@ -56,7 +56,7 @@ def test_the_mean_kl_over_the_data_is_the_rate_exactly():
 def test_samples_have_unit_variance_and_the_stated_noise():
     n = 200_000
     f, made = factors(n, 3), channel([1.0, -1.0, 0.3], 3.0)
-    z = made(f, generator(0, "noise")).detach()
+    z = made(f, torch_generator(0, "noise")).detach()
     mean, logvar = (t.detach() for t in made.posterior(f))
     r = made.rates.detach()
     torch.testing.assert_close(logvar[0], -2 * r)
@@ -71,9 +71,9 @@ def test_samples_have_unit_variance_and_the_stated_noise():
 def test_the_nats_that_arrive_are_the_rate_when_the_factor_is_gaussian():
     # For jointly Gaussian f and z the mutual information is -ln(1 - corr^2) / 2 = r: the KL's bound is tight.
     n = 200_000
-    f = standardise(torch.randn(n, 2, generator=generator(0, "gauss"), dtype=torch.float64))
+    f = standardise(torch.randn(n, 2, generator=torch_generator(0, "gauss"), dtype=torch.float64))
     made = channel([0.0, math.log(3)], 2.0)
-    z = made(f, generator(0, "noise")).detach()
+    z = made(f, torch_generator(0, "noise")).detach()
     for k, r in enumerate((0.5, 1.5)):
         corr = np.corrcoef(f[:, k], z[:, k])[0, 1]
         # sd of Fisher's arctanh(corr) is 1 / sqrt(n); 5 of them, twice: 1.2e-6 false alarms.
@@ -83,14 +83,14 @@ def test_the_nats_that_arrive_are_the_rate_when_the_factor_is_gaussian():
 def test_a_closed_channel_passes_only_noise_and_its_gradient_is_zero_and_not_nan():
     f = factors(50, 3)
     made = channel([0.0, 1.0, -1.0], 0.0)
-    same = made(f, generator(0, "noise"))
-    other = made(factors(50, 3, "g"), generator(0, "noise"))
+    same = made(f, torch_generator(0, "noise"))
+    other = made(factors(50, 3, "g"), torch_generator(0, "noise"))
     assert torch.equal(same, other)
     same.square().sum().backward()
     assert torch.equal(made.logits.grad, torch.zeros(3, dtype=torch.float64))
     # A factor whose share underflows to nothing beside an open one.
     made = channel([0.0, -2000.0], 3.0)
-    made(factors(50, 2), generator(0, "noise")).square().sum().backward()
+    made(factors(50, 2), torch_generator(0, "noise")).square().sum().backward()
     assert made.rates[1] == 0 and torch.isfinite(made.logits.grad).all()
 
 
@@ -101,7 +101,7 @@ def test_gradients_of_open_channels_are_those_of_finite_differences():
     assert mean.requires_grad and logvar.requires_grad
 
     def outputs(logits):
-        return torch.func.functional_call(made, {"logits": logits}, (f, generator(0, "noise")))
+        return torch.func.functional_call(made, {"logits": logits}, (f, torch_generator(0, "noise")))
 
     assert torch.autograd.gradcheck(outputs, (made.logits.detach().clone().requires_grad_(),))
 
@@ -109,10 +109,10 @@ def test_gradients_of_open_channels_are_those_of_finite_differences():
 def test_the_noise_comes_from_the_generator_alone():
     f, made = factors(5, 2), channel([0.0, 0.0], 1.0)
     torch.manual_seed(1)
-    first = made(f, generator(7, "noise"))
+    first = made(f, torch_generator(7, "noise"))
     torch.manual_seed(2)
-    assert torch.equal(first, made(f, generator(7, "noise")))
-    assert not torch.equal(first, made(f, generator(8, "noise")))
+    assert torch.equal(first, made(f, torch_generator(7, "noise")))
+    assert not torch.equal(first, made(f, torch_generator(8, "noise")))
 
 
 def test_capacity_travels_with_the_weights():
@@ -138,7 +138,7 @@ def test_learned_rates_and_decoder_buy_gaussian_factors_by_water_filling():
 
 
 def test_standardise_gives_mean_zero_and_population_variance_one():
-    f = torch.randint(0, 40, (300, 3), generator=generator(0, "f"))
+    f = torch.randint(0, 40, (300, 3), generator=torch_generator(0, "f"))
     made = standardise(f)
     assert (
         made.dtype == torch.float32 == standardise(f.float()).dtype and standardise(f.double()).dtype == torch.float64
@@ -163,8 +163,8 @@ def test_standardise_gives_mean_zero_and_population_variance_one():
         (lambda: FactorChannel(2, -1.0), ValueError, "capacity"),
         (lambda: FactorChannel(2).set_capacity(math.inf), ValueError, "capacity"),
         (lambda: FactorChannel(2).set_capacity(math.nan), ValueError, "capacity"),
-        (lambda: FactorChannel(2)(torch.zeros(4, 3), generator(0)), ValueError, "one column per factor"),
-        (lambda: FactorChannel(2)(torch.zeros(2), generator(0)), ValueError, "one column per factor"),
+        (lambda: FactorChannel(2)(torch.zeros(4, 3), torch_generator(0)), ValueError, "one column per factor"),
+        (lambda: FactorChannel(2)(torch.zeros(2), torch_generator(0)), ValueError, "one column per factor"),
         (lambda: standardise(torch.zeros(3)), ValueError, r"\(N, K\)"),
         (lambda: standardise(torch.zeros(0, 3)), ValueError, r"\(N, K\)"),
         (lambda: standardise(torch.tensor([[1.0, 2.0], [1.0, 3.0]])), ValueError, r"\[0\] of f are constant"),

@@ -10,12 +10,12 @@ from workings.disentangling.factor_channel import FactorChannel, standardise
 from workings.disentangling.known_factor import KnownFactorModel, RateHistory, onset_capacity, train_known_factor
 from workings.disentangling.networks import MLPDecoder, initialise
 from workings.disentangling.objectives import capacity_schedule
-from workings.seeding import generator
+from workings.seeding import torch_generator
 
 
 def striped(n: int = 512, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     """Pictures (n, 1, 4, 4) of two independent coins: the first lights 12 pixels, the second 2; factors standardised."""
-    coins = torch.randint(0, 2, (n, 2), generator=generator(seed, "coins")).float()
+    coins = torch.randint(0, 2, (n, 2), generator=torch_generator(seed, "coins")).float()
     pictures = torch.zeros(n, 16)
     pictures[:, :12] = coins[:, :1]
     pictures[:, 12:14] = coins[:, 1:]
@@ -23,7 +23,7 @@ def striped(n: int = 512, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def model(seed: int = 0, factors: int = 2) -> KnownFactorModel:
-    decoder = initialise(MLPDecoder(4, factors, (16,)), generator(seed, "decoder"))
+    decoder = initialise(MLPDecoder(4, factors, (16,)), torch_generator(seed, "decoder"))
     return KnownFactorModel(FactorChannel(factors), decoder)
 
 
@@ -149,6 +149,6 @@ def test_the_model_gives_the_decoder_noisy_factors():
     net = KnownFactorModel(FactorChannel(2, 40.0), nn.Identity())
     f = torch.tensor([[1.0, -1.0]])
     # 20 nats per factor leave noise of e^-20: the factors come through
-    torch.testing.assert_close(net(f, generator(0)), f)
+    torch.testing.assert_close(net(f, torch_generator(0)), f)
     closed = KnownFactorModel(FactorChannel(2, 0.0), nn.Identity())
-    assert torch.equal(closed(f, generator(1)), closed(-f, generator(1)))
+    assert torch.equal(closed(f, torch_generator(1)), closed(-f, torch_generator(1)))

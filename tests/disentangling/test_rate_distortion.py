@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.optimize import brentq, minimize
 
 from workings.disentangling.rate_distortion import gaussian_rate, linear_beta_vae_optimum, reverse_water_filling
-from workings.seeding import generator
+from workings.seeding import torch_generator
 
 VARIANCES = st.lists(st.floats(0.01, 100.0), min_size=1, max_size=8)
 CAPACITY = st.floats(0.0, 30.0)
@@ -133,10 +133,10 @@ def test_a_latent_is_active_only_above_beta():
 def test_a_linear_beta_vae_trained_by_gradient_ends_at_the_closed_form():
     # Exact expectations over Gaussian data with covariance S (no sampling): with encoder N(A x, diag s),
     # decoder W z, E|x - W z|^2 = tr(S) - 2 tr(W A S) + tr(W (A S A' + diag s) W').
-    rotation = torch.linalg.qr(torch.randn(4, 4, generator=generator(0, "basis"), dtype=torch.float64))[0]
+    rotation = torch.linalg.qr(torch.randn(4, 4, generator=torch_generator(0, "basis"), dtype=torch.float64))[0]
     eigvals = torch.tensor([16.0, 4.0, 1.5, 0.5], dtype=torch.float64)
     covariance, beta = rotation @ torch.diag(eigvals) @ rotation.T, 1.0
-    a, w = (0.3 * torch.randn(4, 4, generator=generator(0, n), dtype=torch.float64) for n in ("a", "w"))
+    a, w = (0.3 * torch.randn(4, 4, generator=torch_generator(0, n), dtype=torch.float64) for n in ("a", "w"))
     logvar = torch.zeros(4, dtype=torch.float64)
     parameters = [p.requires_grad_() for p in (a, w, logvar)]
     optimiser = torch.optim.Adam(parameters, lr=0.04)

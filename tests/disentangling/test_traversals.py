@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from workings.disentangling.traversal import latent_traversal, traversal_grid
-from workings.seeding import generator
+from workings.seeding import torch_generator
 
 M, PIXELS = 4, 6
-WEIGHT = torch.randn(M, PIXELS, generator=generator(0, "weight"), dtype=torch.float64)
+WEIGHT = torch.randn(M, PIXELS, generator=torch_generator(0, "weight"), dtype=torch.float64)
 Z0 = torch.tensor([0.5, -1.0, 0.0, 2.0], dtype=torch.float64)
 VALUES = torch.linspace(-3, 3, 7, dtype=torch.float64)
 

@@ -29,7 +29,7 @@ from workings.disentangling.networks import (
 )
 from workings.disentangling.objectives import bernoulli_nll, capacity_loss, gaussian_kl
 from workings.disentangling.peer_weights import load_interleaved
-from workings.seeding import generator
+from workings.seeding import torch_generator
 
 
 def count(module: nn.Module) -> int:
@@ -37,7 +37,7 @@ def count(module: nn.Module) -> int:
 
 
 def images(*shape: int) -> torch.Tensor:
-    return (torch.rand(*shape, generator=generator(0, "images")) < 0.1).float()
+    return (torch.rand(*shape, generator=torch_generator(0, "images")) < 0.1).float()
 
 
 # Architecture -------------------------------------------------------------------------------------------------
@@ -68,8 +68,11 @@ def test_the_fully_connected_network_has_its_published_parts():
 
 
 def test_the_encoders_hidden_layers_are_relu_and_the_fully_connected_decoders_are_tanh():
-    x, z = torch.rand(3, 1, 4, 4, generator=generator(0, "x")), torch.randn(3, 2, generator=generator(0, "z"))
-    model = mlp_vae(4, 2, (5, 3), generator=generator(0, "w"))
+    x, z = (
+        torch.rand(3, 1, 4, 4, generator=torch_generator(0, "x")),
+        torch.randn(3, 2, generator=torch_generator(0, "z")),
+    )
+    model = mlp_vae(4, 2, (5, 3), generator=torch_generator(0, "w"))
     a, b, c = model.encoder.linears
     out = c(F.relu(b(F.relu(a(x.flatten(1))))))
     torch.testing.assert_close(torch.cat(model.encode(x), 1), out)
@@ -93,9 +96,9 @@ def test_the_encoders_hidden_layers_are_relu_and_the_fully_connected_decoders_ar
     ],
 )
 def test_shapes_and_the_gradient_reaches_every_weight(make, shape, latents):
-    model = make(generator(0, "w"))
+    model = make(torch_generator(0, "w"))
     x = images(5, *shape)
-    logits, mu, logvar = model(x, generator(0, "noise"))
+    logits, mu, logvar = model(x, torch_generator(0, "noise"))
     assert logits.shape == x.shape and mu.shape == logvar.shape == (5, latents)
     assert model.decode(mu).shape == x.shape
     capacity_loss(bernoulli_nll(logits, x), gaussian_kl(mu, logvar), 1.0, 10.0).backward()
@@ -132,12 +135,12 @@ def plain_twin(model: VAE) -> tuple[nn.Sequential, nn.Sequential]:
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_the_fast_network_is_the_plain_one_in_value_and_gradient(channels):
-    model = burgess_vae(img_channels=channels, generator=generator(0, "w")).double()
+    model = burgess_vae(img_channels=channels, generator=torch_generator(0, "w")).double()
     encoder, decoder = (m.double() for m in plain_twin(model))
     x = images(3, channels, 64, 64).double()
-    logits, mu, logvar = model(x, generator(0, "noise"))
+    logits, mu, logvar = model(x, torch_generator(0, "noise"))
     mu2, logvar2 = encoder(x).chunk(2, dim=1)
-    logits2 = decoder(reparameterise(mu2, logvar2, generator(0, "noise")))
+    logits2 = decoder(reparameterise(mu2, logvar2, torch_generator(0, "noise")))
     # Double precision: the sums of at most 512 products differ in their order only.
     for ours, plain in ((mu, mu2), (logvar, logvar2), (logits, logits2)):
         torch.testing.assert_close(ours, plain, rtol=1e-10, atol=1e-12)
@@ -149,11 +152,11 @@ def test_the_fast_network_is_the_plain_one_in_value_and_gradient(channels):
 
 
 def test_in_single_precision_the_fast_and_the_slow_way_agree_to_rounding():
-    model = burgess_vae(generator=generator(0, "w"))
+    model = burgess_vae(generator=torch_generator(0, "w"))
     slow = copy.deepcopy(model)
     slow.encoder.fast = slow.decoder.fast = False
     x = images(4, 1, 64, 64)
-    for ours, plain in zip(model(x, generator(0, "n")), slow(x, generator(0, "n")), strict=True):
+    for ours, plain in zip(model(x, torch_generator(0, "n")), slow(x, torch_generator(0, "n")), strict=True):
         torch.testing.assert_close(ours, plain, rtol=1e-4, atol=1e-5)  # float32, sums of 512 terms, eight layers
 
 
@@ -162,17 +165,17 @@ def test_in_single_precision_the_fast_and_the_slow_way_agree_to_rounding():
 def test_the_stacks_gradients_are_those_of_finite_differences(transposed, relu_last):
     settings = {"img_channels": 2, "size": 8, "channels": (3, 4), "hidden": ()}
     stack = (ConvDecoder if transposed else ConvEncoder)(1, **settings)
-    layers = initialise(stack, generator(0, "w")).double().convs
+    layers = initialise(stack, torch_generator(0, "w")).double().convs
     shape = (2, 4, 2, 2) if transposed else (2, 2, 8, 8)
-    x = torch.randn(shape, generator=generator(0, "x"), dtype=torch.float64).requires_grad_()
+    x = torch.randn(shape, generator=torch_generator(0, "x"), dtype=torch.float64).requires_grad_()
     assert torch.autograd.gradcheck(lambda *_: run_stack(layers, x, relu_last=relu_last), (x, *layers.parameters()))
 
 
 @pytest.mark.parametrize("outputs", [1, 3, FEW_CHANNELS, FEW_CHANNELS + 1])
 def test_the_sum_of_patches_is_the_transposed_convolution(outputs):
-    x = torch.randn(2, 6, 5, 3, generator=generator(0, "x"), dtype=torch.float64)
-    weight = torch.randn(6, outputs, 4, 4, generator=generator(0, "w"), dtype=torch.float64)
-    bias = torch.randn(outputs, generator=generator(0, "b"), dtype=torch.float64)
+    x = torch.randn(2, 6, 5, 3, generator=torch_generator(0, "x"), dtype=torch.float64)
+    weight = torch.randn(6, outputs, 4, 4, generator=torch_generator(0, "w"), dtype=torch.float64)
+    bias = torch.randn(outputs, generator=torch_generator(0, "b"), dtype=torch.float64)
     expected = F.conv_transpose2d(x, weight, bias, stride=2, padding=1)
     torch.testing.assert_close(sum_of_patches(x, weight, bias), expected)
     torch.testing.assert_close(sum_of_patches(channels_last(x), weight, bias), expected)
@@ -180,14 +183,14 @@ def test_the_sum_of_patches_is_the_transposed_convolution(outputs):
 
 @pytest.mark.parametrize("channels", [1, 2, 5])
 def test_channels_last_changes_strides_and_no_value(channels):
-    x = torch.randn(3, channels, 4, 6, generator=generator(0, "x"))
+    x = torch.randn(3, channels, 4, 6, generator=torch_generator(0, "x"))
     made = channels_last(x)
     assert torch.equal(made, x) and made.stride() == (24 * channels, 1, 6 * channels, channels)
     assert torch.equal(channels_last(x.transpose(2, 3)), x.transpose(2, 3))
 
 
 def test_frozen_weights_get_no_gradient_and_pass_it_on():
-    encoder = initialise(ConvEncoder(2, size=16, channels=(4, 4), hidden=()), generator(0, "w"))
+    encoder = initialise(ConvEncoder(2, size=16, channels=(4, 4), hidden=()), torch_generator(0, "w"))
     x = images(2, 1, 16, 16).requires_grad_()
     encoder.convs[0].weight.requires_grad_(False)
     encoder(x)[0].sum().backward()
@@ -200,9 +203,9 @@ def test_frozen_weights_get_no_gradient_and_pass_it_on():
 
 def test_the_backward_pass_leaves_the_callers_gradient_alone():
     for make, x in ((ConvEncoder, images(2, 1, 16, 16)), (ConvDecoder, torch.randn(2, 4, 4, 4))):
-        module = initialise(make(2, size=16, channels=(4, 4), hidden=()), generator(0, "w"))
+        module = initialise(make(2, size=16, channels=(4, 4), hidden=()), torch_generator(0, "w"))
         out = run_stack(module.convs, x, relu_last=True)
-        grad = torch.randn(out.shape, generator=generator(0, "g")).contiguous(memory_format=torch.channels_last)
+        grad = torch.randn(out.shape, generator=torch_generator(0, "g")).contiguous(memory_format=torch.channels_last)
         before = grad.clone()
         out.backward(grad, retain_graph=True)
         assert torch.equal(grad, before)
@@ -214,8 +217,8 @@ def test_the_backward_pass_leaves_the_callers_gradient_alone():
 
 
 def test_hooks_replaced_layers_and_second_derivatives_take_the_slow_way():
-    encoder = initialise(ConvEncoder(2, size=8, channels=(3, 3), hidden=()), generator(0, "w")).double()
-    x = torch.rand(2, 1, 8, 8, generator=generator(0, "x"), dtype=torch.float64)
+    encoder = initialise(ConvEncoder(2, size=8, channels=(3, 3), hidden=()), torch_generator(0, "w")).double()
+    x = torch.rand(2, 1, 8, 8, generator=torch_generator(0, "x"), dtype=torch.float64)
     seen = []
     handle = encoder.convs[1].register_forward_hook(lambda module, inputs, output: seen.append(output.shape))
     hooked = encoder(x)[0]
@@ -228,8 +231,8 @@ def test_hooks_replaced_layers_and_second_derivatives_take_the_slow_way():
         run_stack(encoder.convs, x, relu_last=True), F.relu(dilated(F.relu(encoder.convs[0](x))))
     )
 
-    decoder = initialise(ConvDecoder(2, size=4, channels=(3,), hidden=()), generator(0, "w")).double()
-    z = torch.randn(1, 2, generator=generator(0, "z"), dtype=torch.float64)
+    decoder = initialise(ConvDecoder(2, size=4, channels=(3,), hidden=()), torch_generator(0, "w")).double()
+    z = torch.randn(1, 2, generator=torch_generator(0, "z"), dtype=torch.float64)
 
     def slope(z):
         return torch.autograd.grad(decoder(z).square().sum(), z, create_graph=True)[0].sum()
@@ -243,7 +246,7 @@ def test_hooks_replaced_layers_and_second_derivatives_take_the_slow_way():
 
 def test_an_empty_batch_and_mixed_precision_work():
     model = initialise(
-        VAE(ConvEncoder(2, size=8, channels=(3,)), ConvDecoder(2, size=8, channels=(3,))), generator(0, "w")
+        VAE(ConvEncoder(2, size=8, channels=(3,)), ConvDecoder(2, size=8, channels=(3,))), torch_generator(0, "w")
     )
     assert model(torch.zeros(0, 1, 8, 8))[0].shape == (0, 1, 8, 8)
     x = images(2, 1, 8, 8)
@@ -259,18 +262,18 @@ def test_an_empty_batch_and_mixed_precision_work():
 
 
 def test_without_a_generator_the_code_is_the_posterior_mean():
-    model = mlp_vae(4, 3, (8,), generator=generator(0, "w"))
+    model = mlp_vae(4, 3, (8,), generator=torch_generator(0, "w"))
     x = images(5, 1, 4, 4)
     logits, mu, logvar = model(x)
     assert torch.equal(logits, model.decode(mu))
-    z = reparameterise(mu, logvar, generator(1, "n"))
-    assert torch.equal(model(x, generator(1, "n"))[0], model.decode(z))
+    z = reparameterise(mu, logvar, torch_generator(1, "n"))
+    assert torch.equal(model(x, torch_generator(1, "n"))[0], model.decode(z))
 
 
 def test_the_code_has_the_posteriors_mean_and_standard_deviation():
     n = 100_000
     mu, logvar = torch.tensor([[2.0, -1.0]]).expand(n, 2).double(), torch.tensor([[0.0, 2.0]]).expand(n, 2).double()
-    z = reparameterise(mu, logvar, generator(0, "n"))
+    z = reparameterise(mu, logvar, torch_generator(0, "n"))
     noise = (z - mu) / torch.tensor([1.0, math.e])  # exp(2 / 2): logvar is a log-variance, not a log-deviation
     # Standard normal by design: mean within 5 / sqrt(n), mean square within 5 sqrt(2 / n); 4 checks, 2.3e-6 false alarms.
     assert (noise.mean(0).abs() < 5 / math.sqrt(n)).all()
@@ -279,7 +282,7 @@ def test_the_code_has_the_posteriors_mean_and_standard_deviation():
 
 def test_gradients_flow_through_the_noise_to_both_parameters():
     mu, logvar = torch.zeros(1, 2, requires_grad=True), torch.tensor([[0.0, 1.0]], requires_grad=True)
-    z = reparameterise(mu, logvar, generator(0, "n"))
+    z = reparameterise(mu, logvar, torch_generator(0, "n"))
     z.sum().backward()
     assert torch.equal(mu.grad, torch.ones(1, 2))
     torch.testing.assert_close(logvar.grad, z.detach() / 2)  # d z / d logvar = e^(logvar / 2) eps / 2 = (z - mu) / 2
@@ -287,7 +290,7 @@ def test_gradients_flow_through_the_noise_to_both_parameters():
 
 def test_weights_come_from_the_generator_alone_and_within_pytorchs_own_bounds():
     state = torch.random.get_rng_state()
-    a, b, c = (burgess_vae(generator=generator(seed, "w")).state_dict() for seed in (0, 0, 1))
+    a, b, c = (burgess_vae(generator=torch_generator(seed, "w")).state_dict() for seed in (0, 0, 1))
     assert torch.equal(torch.random.get_rng_state(), state)
     for name, value in a.items():
         assert torch.equal(value, b[name]) and not torch.equal(value, c[name])
@@ -300,8 +303,8 @@ def test_weights_come_from_the_generator_alone_and_within_pytorchs_own_bounds():
 
 
 def test_weights_of_a_peer_with_interleaved_means_and_log_variances_can_be_loaded():
-    model = burgess_vae(generator=generator(0, "w"))
-    encoder, decoder = plain_twin(burgess_vae(generator=generator(1, "peer")))
+    model = burgess_vae(generator=torch_generator(0, "w"))
+    encoder, decoder = plain_twin(burgess_vae(generator=torch_generator(1, "peer")))
     peer = {f"{part}.{k}": v for part, m in (("e", encoder), ("d", decoder)) for k, v in m.state_dict().items()}
     assert load_interleaved(model, peer) is model
     x = images(2, 1, 64, 64)
@@ -314,7 +317,7 @@ def test_weights_of_a_peer_with_interleaved_means_and_log_variances_can_be_loade
     with pytest.raises(ValueError, match="27 tensors, this model has 28"):
         load_interleaved(model, short)
     with pytest.raises(ValueError, match=r"'e\.0\.weight' has shape \(32, 1, 4, 4\) where 'encoder\.convs\.0\.weight'"):
-        load_interleaved(burgess_vae(img_channels=3, generator=generator(0, "w")), peer)
+        load_interleaved(burgess_vae(img_channels=3, generator=torch_generator(0, "w")), peer)
 
 
 # Hostile input ------------------------------------------------------------------------------------------------

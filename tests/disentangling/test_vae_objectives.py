@@ -22,11 +22,11 @@ from workings.disentangling.objectives import (
     pixel_entropy,
     squared_error,
 )
-from workings.seeding import generator
+from workings.seeding import torch_generator
 
 
 def draw(*shape: int, name: str = "x", scale: float = 1.0) -> torch.Tensor:
-    return scale * torch.randn(*shape, generator=generator(0, name), dtype=torch.float64)
+    return scale * torch.randn(*shape, generator=torch_generator(0, name), dtype=torch.float64)
 
 
 # KL -----------------------------------------------------------------------------------------------------------
@@ -102,7 +102,7 @@ def test_bernoulli_nll_sums_over_pixels_and_equals_two_library_forms():
 def test_the_best_constant_picture_costs_the_entropy_of_every_pixel():
     # The dSprites floor at zero KL (565.55 nats for the whole set) in miniature: 40 pictures of 6 pixels.
     x = (
-        torch.rand(40, 1, 2, 3, generator=generator(0, "pictures")) < torch.linspace(0.1, 0.8, 6).view(1, 1, 2, 3)
+        torch.rand(40, 1, 2, 3, generator=torch_generator(0, "pictures")) < torch.linspace(0.1, 0.8, 6).view(1, 1, 2, 3)
     ).double()
     p = x.mean(0, keepdim=True)
     entropy = -(p * p.log() + (1 - p) * (1 - p).log()).sum().item()
@@ -156,8 +156,8 @@ def test_losses_average_over_the_batch_and_sum_over_latents():
 @settings(max_examples=40, deadline=None)
 @given(gamma=st.floats(0, 1e4), seed=st.integers(0, 1000))
 def test_zero_capacity_is_the_beta_vae_with_beta_gamma_to_the_last_bit(gamma, seed):
-    nll = torch.rand(6, generator=generator(seed, "nll")) * 500
-    mu, logvar = (torch.randn(6, 4, generator=generator(seed, n)).requires_grad_() for n in ("mu", "logvar"))
+    nll = torch.rand(6, generator=torch_generator(seed, "nll")) * 500
+    mu, logvar = (torch.randn(6, 4, generator=torch_generator(seed, n)).requires_grad_() for n in ("mu", "logvar"))
     results = []
     for loss in (
         capacity_loss(nll, gaussian_kl(mu, logvar), 0.0, gamma),
@@ -194,7 +194,7 @@ def test_the_slope_in_every_images_kl_is_gamma_over_the_batch_with_the_sign_of_t
 
 
 def test_capacity_gamma_and_beta_may_be_tensors_of_no_dimensions():
-    nll, kl = torch.rand(4, generator=generator(0, "n")), torch.rand(4, 2, generator=generator(0, "k"))
+    nll, kl = torch.rand(4, generator=torch_generator(0, "n")), torch.rand(4, 2, generator=torch_generator(0, "k"))
     c, g = torch.tensor(0.5), torch.tensor(10.0)
     assert torch.equal(capacity_loss(nll, kl, c, g), capacity_loss(nll, kl, 0.5, 10.0))
     assert torch.equal(beta_vae_loss(nll, kl, g), beta_vae_loss(nll, kl, 10.0))
@@ -274,7 +274,7 @@ def test_bad_types_are_refused_with_a_reason():
 
 
 def test_the_pixel_entropy_is_the_smallest_nll_and_reached_at_the_pixels_own_log_odds():
-    x = torch.rand(5, 3, 4, generator=generator(0, "pixels"), dtype=torch.float64)
+    x = torch.rand(5, 3, 4, generator=torch_generator(0, "pixels"), dtype=torch.float64)
     least = pixel_entropy(x)
     assert least.shape == (5,) and torch.allclose(bernoulli_nll(torch.logit(x), x), least)
     for shift in (-0.1, 0.1):  # the NLL is strictly convex in every logit

@@ -6,15 +6,15 @@ import torch
 from workings.disentangling.networks import mlp_vae
 from workings.disentangling.objectives import bernoulli_nll, gaussian_kl
 from workings.disentangling.training import annealed_capacity, fixed_beta, train_vae
-from workings.seeding import generator
+from workings.seeding import torch_generator
 
 
 def images(n=40):
-    return (torch.rand(n, 1, 4, 4, generator=generator(0, "x")) > 0.5).float()
+    return (torch.rand(n, 1, 4, 4, generator=torch_generator(0, "x")) > 0.5).float()
 
 
 def model():
-    return mlp_vae(4, 3, (16,), generator=generator(0, "net"))
+    return mlp_vae(4, 3, (16,), generator=torch_generator(0, "net"))
 
 
 def adam(net):
@@ -97,7 +97,7 @@ def test_a_checkpoint_of_another_architecture_or_other_sizes_is_refused(tmp_path
     options = {"seed": 0, "window": 5, "checkpoint": tmp_path / "run.pt", "checkpoint_every": 10}
     net = model()
     train_vae(net, images(), 10, fixed_beta(1.0), batch=8, optimiser=adam(net), **options)
-    other = mlp_vae(4, 5, (16,), generator=generator(0, "net"))
+    other = mlp_vae(4, 5, (16,), generator=torch_generator(0, "net"))
     with pytest.raises(ValueError, match="another architecture"):
         train_vae(other, images(), 10, fixed_beta(1.0), batch=8, optimiser=adam(other), **options)
     with pytest.raises(ValueError, match="other settings"):

@@ -33,7 +33,7 @@ def call(*args: Any, **options: Any) -> Arguments:
 
 
 def g(name: str = "draws") -> torch.Generator:
-    return seeding.generator(0, "examples", name)
+    return seeding.torch_generator(0, "examples", name)
 
 
 def rng(name: str = "draws") -> np.random.Generator:
@@ -441,9 +441,9 @@ EXAMPLES: dict[str, Callable[[], Arguments]] = {
         normal(2, 3, 4), normal(2, 3, 4, name="k"), np.arange(3.0), theta()
     ),
     # what parts share
-    "seeding.stream": lambda: call(0, "a", 1),
+    "seeding.stream_seed": lambda: call(0, "a", 1),
     "seeding.numpy_generator": lambda: call(0, "a"),
-    "seeding.generator": lambda: call(0, "a"),
+    "seeding.torch_generator": lambda: call(0, "a"),
     "seeding.fresh": lambda: call(g()),
     "seeding.global_seed": lambda: call(0, "a"),
     "seeding.deterministic": lambda: call(1),

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from workings.language_models.lora import LoRALinear, add_lora, merge_lora
-from workings.seeding import generator
+from workings.seeding import torch_generator
 
 
 class Twice(nn.Module):
@@ -23,14 +23,14 @@ class Twice(nn.Module):
 
 def test_a_shared_layer_gets_one_adapter_and_stays_shared_when_merged():
     model = Twice()
-    x = torch.randn(3, 4, generator=generator(0, "x"), dtype=torch.float64)
+    x = torch.randn(3, 4, generator=torch_generator(0, "x"), dtype=torch.float64)
     before = model(x)
-    add_lora(model, 2, 4.0, ["q_proj", "k_proj", "v_proj"], generator=generator(0, "lora"))
+    add_lora(model, 2, 4.0, ["q_proj", "k_proj", "v_proj"], generator=torch_generator(0, "lora"))
     assert model.q_proj is model.k_proj is model.inner["v_proj"] and isinstance(model.q_proj, LoRALinear)
     assert torch.equal(model(x), before)  # B starts at zero
     assert sum(p.numel() for p in model.parameters() if p.requires_grad) == 2 * (4 + 4)
     with torch.no_grad():
-        model.q_proj.B.copy_(torch.randn(4, 2, generator=generator(0, "B"), dtype=torch.float64))
+        model.q_proj.B.copy_(torch.randn(4, 2, generator=torch_generator(0, "B"), dtype=torch.float64))
     adapted = model(x)
     merge_lora(model)
     assert model.q_proj is model.k_proj is model.inner["v_proj"] and type(model.q_proj) is nn.Linear
@@ -38,10 +38,10 @@ def test_a_shared_layer_gets_one_adapter_and_stays_shared_when_merged():
 
 
 def test_an_adapter_that_is_the_whole_model_is_merged():
-    layer = LoRALinear(nn.Linear(3, 3), 1, 2.0, generator(0, "lora"))
+    layer = LoRALinear(nn.Linear(3, 3), 1, 2.0, torch_generator(0, "lora"))
     with torch.no_grad():
         layer.B.fill_(1.0)
-    x = torch.randn(2, 3, generator=generator(0, "x"))
+    x = torch.randn(2, 3, generator=torch_generator(0, "x"))
     merged = merge_lora(layer)
     assert type(merged) is nn.Linear
     torch.testing.assert_close(merged(x), layer(x))

@@ -10,7 +10,7 @@ from workings.disentangling.networks import MLPDecoder, initialise, mlp_vae
 from workings.disentangling.training import annealed_capacity, fixed_beta, train_vae
 from workings.language_models.decoder import TinyDecoder
 from workings.robustness.networks import resnet20
-from workings.seeding import generator
+from workings.seeding import torch_generator
 from workings.training import ShuffledBatches, fit, load_weights, model_settings
 
 
@@ -21,7 +21,7 @@ def saved(model, path):
 
 
 def decoder(**options):
-    return TinyDecoder(7, 8, 1, **{"n_heads": 2, **options}, generator=generator(0, "net"))
+    return TinyDecoder(7, 8, 1, **{"n_heads": 2, **options}, generator=torch_generator(0, "net"))
 
 
 @pytest.mark.parametrize(
@@ -43,13 +43,13 @@ def test_weights_of_a_decoder_with_other_settings_are_refused_by_name(tmp_path, 
 
 
 def test_other_slopes_activations_and_image_shapes_are_other_networks(tmp_path):
-    path = saved(resnet20(generator(0, "net")), tmp_path / "a.pt")
+    path = saved(resnet20(torch_generator(0, "net")), tmp_path / "a.pt")
     with pytest.raises(ValueError, match=r"'blocks\.0\.act1' is ReLU there and LeakyReLU in this ResNet"):
-        load_weights(resnet20(generator(0, "net"), slope=0.1), path)
-    path = saved(resnet20(generator(0, "net"), slope=0.2), tmp_path / "b.pt")
+        load_weights(resnet20(torch_generator(0, "net"), slope=0.1), path)
+    path = saved(resnet20(torch_generator(0, "net"), slope=0.2), tmp_path / "b.pt")
     with pytest.raises(ValueError, match=r"negative_slope' is 0\.2 there and 0\.1"):
-        load_weights(resnet20(generator(0, "net"), slope=0.1), path)
-    plain = lambda *a: initialise(MLPDecoder(*a), generator(0, "net"))
+        load_weights(resnet20(torch_generator(0, "net"), slope=0.1), path)
+    plain = lambda *a: initialise(MLPDecoder(*a), torch_generator(0, "net"))
     path = saved(plain(4, 2, (8,), torch.tanh), tmp_path / "c.pt")
     with pytest.raises(ValueError, match="'activation' is tanh there and relu"):
         load_weights(plain(4, 2, (8,)), path)
@@ -76,11 +76,11 @@ def test_a_checkpoint_of_an_older_version_without_settings_still_loads(tmp_path)
 
 
 def images():
-    return (torch.rand(20, 1, 4, 4, generator=generator(0, "x")) > 0.5).float()
+    return (torch.rand(20, 1, 4, 4, generator=torch_generator(0, "x")) > 0.5).float()
 
 
 def vae_run(path, objective, *, steps=10, weight_decay=0.0, lr=1e-2, batch=8, **options):
-    net = mlp_vae(4, 2, (8,), generator=generator(0, "net"))
+    net = mlp_vae(4, 2, (8,), generator=torch_generator(0, "net"))
     adam = torch.optim.Adam(net.parameters(), lr=lr, weight_decay=weight_decay)
     return train_vae(
         net, images(), steps, objective, seed=0, batch=batch, window=5, optimiser=adam, checkpoint=path,
@@ -124,8 +124,8 @@ def test_a_checkpoint_that_was_deleted_takes_its_history_with_it(tmp_path):
 
 def test_a_known_factor_run_with_another_capacity_is_refused(tmp_path):
     def run(**options):
-        model = KnownFactorModel(FactorChannel(2), initialise(MLPDecoder(4, 2, (8,)), generator(0, "net")))
-        factors = standardise(torch.rand(20, 2, generator=generator(0, "f")))
+        model = KnownFactorModel(FactorChannel(2), initialise(MLPDecoder(4, 2, (8,)), torch_generator(0, "net")))
+        factors = standardise(torch.rand(20, 2, generator=torch_generator(0, "f")))
         options = {"c_max": 2.0, "rising": 5, **options}
         train_known_factor(
             model, factors, images(), 10, seed=0, batch=8, window=5, checkpoint=tmp_path / "k.pt", checkpoint_every=5,

@@ -8,7 +8,7 @@ from torch import nn
 
 from workings.disentangling.training import annealed_capacity, fixed_beta
 from workings.robustness.layers import SAPLayer, insert_sap, pruning_layers
-from workings.seeding import generator
+from workings.seeding import torch_generator
 
 
 class Scaled(SAPLayer):
@@ -23,7 +23,7 @@ class Scaled(SAPLayer):
 
 
 def test_a_copied_layer_keeps_what_it_was_given_and_shares_its_generator():
-    source = generator(0, "masks")
+    source = torch_generator(0, "masks")
     layer = SAPLayer(0.5, "pathwise", source)
     layer.note, layer.enabled = ["kept"], False
     layer.register_forward_hook(lambda module, inputs, output: output + 1)
@@ -44,12 +44,12 @@ def test_a_copied_subclass_has_a_parameter_of_its_own():
 
 
 def test_layers_that_share_a_generator_share_it_in_the_copy_and_in_the_pickle():
-    source = generator(0, "masks")
+    source = torch_generator(0, "masks")
     model = insert_sap(nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 2), nn.ReLU()), generator=source)
     assert {id(layer.generator) for layer in pruning_layers(copy.deepcopy(model))} == {id(source)}
     again = pickle.loads(pickle.dumps(model))
     assert len({id(layer.generator) for layer in pruning_layers(again)}) == 1
-    x = torch.rand(3, 2, generator=generator(0, "x"))
+    x = torch.rand(3, 2, generator=torch_generator(0, "x"))
     assert torch.equal(again(x), model(x))  # the pickle holds the generator's state
 
 

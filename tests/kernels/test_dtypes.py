@@ -15,7 +15,7 @@ from workings.language_models.rotary import rope_frequencies, rotary_tables, rot
 from workings.robustness.cifar import accuracy
 from workings.robustness.closed_forms import survival_probability
 from workings.robustness.sap import matched_dropout, stochastic_activation_pruning
-from workings.seeding import generator
+from workings.seeding import torch_generator
 from workings.statistics import mean_and_sd
 from workings.uncertainty.conformal import conformal_threshold, threshold_exceedance
 from workings.uncertainty.scores import aps, residual_cum_factor, set_size
@@ -89,10 +89,10 @@ def test_numpy_arrays_of_any_kind_become_tensors():
 def test_what_float16_cannot_hold_is_refused_and_not_infinite():
     h = torch.full((1, 4096), 30.0, dtype=torch.float16)  # the map sums to 122,880; one draw puts it on one neuron
     with pytest.raises(ValueError, match=r"1\.23e\+05, which float16 cannot hold"):
-        stochastic_activation_pruning(h, 1 / 4096, generator=generator(0, "draw"))
+        stochastic_activation_pruning(h, 1 / 4096, generator=torch_generator(0, "draw"))
     with pytest.raises(ValueError, match="float16 cannot hold"):
-        matched_dropout(torch.full((1, 4096), 6e4, dtype=torch.float16), 0.5, generator(0, "draw"))
-    out = stochastic_activation_pruning(h.bfloat16(), 1 / 4096, generator=generator(0, "draw"))
+        matched_dropout(torch.full((1, 4096), 6e4, dtype=torch.float16), 0.5, torch_generator(0, "draw"))
+    out = stochastic_activation_pruning(h.bfloat16(), 1 / 4096, generator=torch_generator(0, "draw"))
     assert float(out.max()) == pytest.approx(122_880, rel=2**-8)
 
 

@@ -7,12 +7,12 @@ from torch import nn
 
 from workings.disentangling.layers import Downsample, Upsample, run_stack
 from workings.disentangling.networks import burgess_vae
-from workings.seeding import generator
+from workings.seeding import torch_generator
 
 
 def make(size=32):
-    model = burgess_vae(3, 1, size, generator=generator(0, "net"))
-    return model, torch.rand(2, 1, size, size, generator=generator(0, "x"))
+    model = burgess_vae(3, 1, size, generator=torch_generator(0, "net"))
+    return model, torch.rand(2, 1, size, size, generator=torch_generator(0, "x"))
 
 
 def slow(model):
@@ -37,8 +37,8 @@ def test_a_layer_that_does_more_than_its_class_is_called(kind, way):
     with torch.no_grad():
         layers = nn.ModuleList([kind(1, 2), kind(2, 1)])
         for p in layers.parameters():
-            p.copy_(torch.rand(p.shape, generator=generator(0, way)))
-        x = torch.rand(1, 1, 8, 8, generator=generator(1, way))
+            p.copy_(torch.rand(p.shape, generator=torch_generator(0, way)))
+        x = torch.rand(1, 1, 8, 8, generator=torch_generator(1, way))
         plain = run_stack(layers, x, relu_last=False)
         last, handle = layers[1], None
         if way == "forward":

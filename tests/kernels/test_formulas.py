@@ -6,14 +6,14 @@ import pytest
 import torch
 
 from workings.language_models.decoder import TinyDecoder
-from workings.seeding import generator
+from workings.seeding import torch_generator
 
 
 @pytest.mark.parametrize("gamma", [None, 7.0])
 def test_the_attention_factor_enters_the_scores_squared_with_and_without_damping(gamma):
     """One head, one layer: scores are written out from the model's own projections."""
-    model = TinyDecoder(9, 6, 1, 1, generator=generator(0, "net")).double()
-    tokens = torch.randint(9, (2, 5), generator=generator(0, "tokens"))
+    model = TinyDecoder(9, 6, 1, 1, generator=torch_generator(0, "net")).double()
+    tokens = torch.randint(9, (2, 5), generator=torch_generator(0, "tokens"))
     factor = 1.7
     [block] = model.blocks
     x = model.embed(tokens)

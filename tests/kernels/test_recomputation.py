@@ -8,7 +8,7 @@ from torch.utils.checkpoint import checkpoint
 from workings.disentangling.factor_channel import FactorChannel
 from workings.disentangling.networks import mlp_vae
 from workings.robustness.layers import MatchedDropout, SAPLayer, insert_poisson_pruning, pruning_layers
-from workings.seeding import generator
+from workings.seeding import torch_generator
 
 
 def poisson_layer(source):
@@ -40,8 +40,8 @@ def test_with_the_global_generator_the_backward_pass_meets_the_forward_masks(nam
 @pytest.mark.parametrize("reentrant", [False, True])
 @pytest.mark.parametrize("name", LAYERS)
 def test_with_a_generator_of_its_own_a_second_run_is_refused(name, reentrant):
-    layer = LAYERS[name](generator(0, "masks"))
-    h = (torch.rand(2, 30, generator=generator(0, "h")) + 0.1).requires_grad_()
+    layer = LAYERS[name](torch_generator(0, "masks"))
+    h = (torch.rand(2, 30, generator=torch_generator(0, "h")) + 0.1).requires_grad_()
     out = checkpoint(lambda v: layer(v) * v, h, use_reentrant=reentrant)
     with pytest.raises(RuntimeError, match="generator=None"):
         out.sum().backward()
@@ -50,12 +50,12 @@ def test_with_a_generator_of_its_own_a_second_run_is_refused(name, reentrant):
 
 
 def test_the_noise_of_a_code_is_not_drawn_twice():
-    x = torch.rand(2, 1, 4, 4, generator=generator(0, "x")).requires_grad_()
-    model = mlp_vae(4, 2, (8,), generator=generator(0, "net"))
-    logits, *_ = checkpoint(model, x, generator(0, "noise"), use_reentrant=False)
+    x = torch.rand(2, 1, 4, 4, generator=torch_generator(0, "x")).requires_grad_()
+    model = mlp_vae(4, 2, (8,), generator=torch_generator(0, "net"))
+    logits, *_ = checkpoint(model, x, torch_generator(0, "noise"), use_reentrant=False)
     with pytest.raises(RuntimeError, match="would draw other numbers"):
         logits.sum().backward()
-    f = torch.randn(3, 2, generator=generator(0, "f")).requires_grad_()
-    z = checkpoint(lambda v: FactorChannel(2, 3.0)(v, generator(0, "noise")).square(), f, use_reentrant=False)
+    f = torch.randn(3, 2, generator=torch_generator(0, "f")).requires_grad_()
+    z = checkpoint(lambda v: FactorChannel(2, 3.0)(v, torch_generator(0, "noise")).square(), f, use_reentrant=False)
     with pytest.raises(RuntimeError, match="would draw other numbers"):
         z.sum().backward()

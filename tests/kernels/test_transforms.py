@@ -12,7 +12,7 @@ from workings.language_models.xpos import apply_xpos
 from workings.robustness.bpda import bpda
 from workings.robustness.closed_forms import sap_probabilities
 from workings.robustness.sap import stochastic_activation_pruning
-from workings.seeding import generator
+from workings.seeding import torch_generator
 
 # Torch's own words about itself, at the first jvp and where attention has no batching rule yet.
 pytestmark = [
@@ -23,7 +23,7 @@ THETA = rope_frequencies(6)
 
 
 def randn(*shape, name="x", dtype=torch.float64):
-    return torch.randn(*shape, generator=generator(0, "transforms", name), dtype=dtype)
+    return torch.randn(*shape, generator=torch_generator(0, "transforms", name), dtype=dtype)
 
 
 def rows(function, *tensors):
@@ -32,7 +32,11 @@ def rows(function, *tensors):
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_vmap_of_a_rotation_is_the_rotation_of_each_row(layout):
-    x, places, theta = randn(4, 3, 6), randn(4, 3, name="p"), THETA * torch.rand(4, 1, generator=generator(0, "t"))
+    x, places, theta = (
+        randn(4, 3, 6),
+        randn(4, 3, name="p"),
+        THETA * torch.rand(4, 1, generator=torch_generator(0, "t")),
+    )
     for function, tensors in (
         (lambda v: apply_rotary(v, range(3), THETA, layout=layout), (x,)),
         (lambda v, p: apply_rotary(v, p, THETA, layout=layout), (x, places)),
@@ -55,7 +59,7 @@ def test_the_tangent_of_a_rotation_is_the_rotated_tangent(layout):
 
 
 def test_likelihoods_go_through_vmap_and_jvp():
-    logits, x = randn(5, 4), torch.rand(5, 4, generator=generator(0, "pixels"), dtype=torch.float64)
+    logits, x = randn(5, 4), torch.rand(5, 4, generator=torch_generator(0, "pixels"), dtype=torch.float64)
     torch.testing.assert_close(
         vmap(lambda a, v: bernoulli_nll(a[None], v[None])[0])(logits, x), bernoulli_nll(logits, x)
     )
@@ -65,8 +69,8 @@ def test_likelihoods_go_through_vmap_and_jvp():
 
 
 def test_a_decoder_goes_through_vmap_over_tokens_and_weights_and_through_jvp():
-    model = TinyDecoder(7, 8, 1, generator=generator(0, "net")).double()
-    tokens = torch.randint(7, (3, 5), generator=generator(0, "tokens"))
+    model = TinyDecoder(7, 8, 1, generator=torch_generator(0, "net")).double()
+    tokens = torch.randint(7, (3, 5), generator=torch_generator(0, "tokens"))
     torch.testing.assert_close(vmap(lambda t: model(t[None])[0])(tokens), model(tokens))
     weights = {name: torch.stack([p.detach(), 2 * p.detach()]) for name, p in model.named_parameters()}
     both = vmap(lambda w: functional_call(model, w, (tokens,)))(weights)
@@ -95,7 +99,7 @@ def test_a_surrogate_goes_through_vmap_grad_and_jvp():
     ids=["vmap", "grad", "jvp"],
 )
 def test_random_pruning_says_that_it_cannot_be_transformed(transform):
-    h = torch.rand(3, 2, 5, generator=generator(0, "h"))
+    h = torch.rand(3, 2, 5, generator=torch_generator(0, "h"))
     for function in (stochastic_activation_pruning, sap_probabilities):
         with pytest.raises(NotImplementedError, match=r"torch\.func .* torch\.autograd"):
             transform(lambda v, f=function: f(v).sum())(h)

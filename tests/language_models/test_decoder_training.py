@@ -8,13 +8,13 @@ from workings.language_models.decoder import TinyDecoder
 from workings.language_models.lines_task import IGNORE, lines_batch
 from workings.language_models.random_positions import random_positions
 from workings.language_models.training import lines_batches, next_token_batches, train_decoder
-from workings.seeding import deterministic, generator
+from workings.seeding import deterministic, torch_generator
 
 LINES = {"batch": 3, "length": 16, "n_queries": 2, "n_keys": 12, "n_values": 4}
 
 
 def model(seed=0):
-    return TinyDecoder(16, width=8, n_heads=2, mlp_width=8, key_shift=True, generator=generator(seed, "model"))
+    return TinyDecoder(16, width=8, n_heads=2, mlp_width=8, key_shift=True, generator=torch_generator(seed, "model"))
 
 
 def test_the_first_loss_is_the_mean_cross_entropy_at_the_targets():
@@ -58,10 +58,10 @@ def test_random_positions_are_drawn_anew_in_every_step_and_exclude_given_ones():
             seen.append(options["positions"])
             return super().states(tokens, **options)
 
-    net = Spy(16, width=8, n_heads=2, mlp_width=8, generator=generator(0, "model"))
+    net = Spy(16, width=8, n_heads=2, mlp_width=8, generator=torch_generator(0, "model"))
     batches = lines_batches(0, "lines", **LINES)
     train_decoder(net, batches, 2, seed=3, lr=1e-3, random_positions=True)
-    expected = [random_positions(3, 16, generator(3, "fit", "loss", step)) for step in (0, 1)]
+    expected = [random_positions(3, 16, torch_generator(3, "fit", "loss", step)) for step in (0, 1)]
     assert all(torch.equal(a, b) for a, b in zip(seen, expected, strict=True)) and not torch.equal(*seen)
     with pytest.raises(ValueError, match="not both"):
         train_decoder(model(), batches, 1, seed=0, lr=1e-3, random_positions=True, positions=torch.arange(16))
@@ -69,7 +69,7 @@ def test_random_positions_are_drawn_anew_in_every_step_and_exclude_given_ones():
 
 def test_batches_are_functions_of_the_step_and_of_the_stream():
     batches, other = lines_batches(0, "a", **LINES), lines_batches(0, "b", **LINES)
-    direct = lines_batch(3, 6, 2, n_keys=12, n_values=4, generator=generator(0, "a", 7))
+    direct = lines_batch(3, 6, 2, n_keys=12, n_values=4, generator=torch_generator(0, "a", 7))
     assert torch.equal(batches(7)[0], direct.tokens) and torch.equal(batches(7)[1], direct.targets)
     assert not torch.equal(batches(7)[0], batches(8)[0]) and not torch.equal(batches(7)[0], other(7)[0])
 

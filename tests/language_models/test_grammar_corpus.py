@@ -23,7 +23,7 @@ from workings.language_models.grammar import (
     random_windows,
     sentences,
 )
-from workings.seeding import generator
+from workings.seeding import torch_generator
 
 _ADJ, _NOUN, _ADV, _VERB, _PREP = ("|".join(w) for w in (ADJECTIVES, NOUNS, ADVERBS, VERBS, PREPOSITIONS))
 SENTENCE = re.compile(
@@ -31,7 +31,7 @@ SENTENCE = re.compile(
     rf"(?: (?P<p>{_PREP}) the (?:(?P<a3>{_ADJ}) )?(?P<n3>{_NOUN}))?\. "
 )
 N = 6000
-TEXT = sentences(N, generator(0, "text"))
+TEXT = sentences(N, torch_generator(0, "text"))
 
 
 def parsed() -> list[re.Match]:
@@ -95,8 +95,11 @@ def test_the_entropy_is_the_mean_surprise_of_a_sentence_over_its_mean_length():
 
 
 def test_a_longer_text_begins_with_the_shorter_one():
-    assert TEXT.startswith(sentences(7, generator(0, "text"))) and sentences(1, generator(0, "text")).count(".") == 1
-    assert not TEXT.startswith(sentences(7, generator(1, "text")))
+    assert (
+        TEXT.startswith(sentences(7, torch_generator(0, "text")))
+        and sentences(1, torch_generator(0, "text")).count(".") == 1
+    )
+    assert not TEXT.startswith(sentences(7, torch_generator(1, "text")))
 
 
 @given(st.text(alphabet=ALPHABET, max_size=60))
@@ -111,12 +114,12 @@ def test_codes_are_places_in_the_alphabet():
 
 def test_windows_are_pieces_of_the_text_from_every_place():
     codes = torch.arange(10)
-    windows = random_windows(codes, 4000, 4, generator(0, "w"))
+    windows = random_windows(codes, 4000, 4, torch_generator(0, "w"))
     assert windows.shape == (4000, 4) and (windows.diff(dim=1) == 1).all()
     counts = torch.bincount(windows[:, 0], minlength=7)
     # Seven places, 571 expected of each, standard deviation 22; five of those.
     assert len(counts) == 7 and ((counts - 4000 / 7).abs() < 111).all()
-    assert torch.equal(random_windows(codes, 2, 10, generator(0, "w")), codes.expand(2, 10))
+    assert torch.equal(random_windows(codes, 2, 10, torch_generator(0, "w")), codes.expand(2, 10))
 
 
 def test_bad_input_is_refused():
@@ -131,6 +134,6 @@ def test_bad_input_is_refused():
     with pytest.raises(ValueError, match="integers of shape"):
         decode(torch.tensor([0.5]))
     with pytest.raises(ValueError, match="N >= length"):
-        random_windows(torch.arange(3), 1, 4, generator(0, "w"))
+        random_windows(torch.arange(3), 1, 4, torch_generator(0, "w"))
     with pytest.raises(ValueError, match="n must be"):
-        sentences(0, generator(0, "text"))
+        sentences(0, torch_generator(0, "text"))

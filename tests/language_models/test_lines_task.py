@@ -20,7 +20,7 @@ from workings.language_models.lines_task import (
     read_longchat_jsonl,
     search_answer,
 )
-from workings.seeding import generator, numpy_generator
+from workings.seeding import numpy_generator, torch_generator
 
 
 @settings(max_examples=60, deadline=None)
@@ -33,7 +33,7 @@ from workings.seeding import generator, numpy_generator
 )
 def test_every_question_asks_a_different_line_and_its_target_is_that_lines_value(n_lines, asked, spare, n_values, seed):
     n_queries, n_keys = min(asked, n_lines), n_lines + spare
-    batch = lines_batch(3, n_lines, n_queries, n_keys=n_keys, n_values=n_values, generator=generator(seed, "l"))
+    batch = lines_batch(3, n_lines, n_queries, n_keys=n_keys, n_values=n_values, generator=torch_generator(seed, "l"))
     length = 2 * (n_lines + n_queries)
     assert batch.tokens.shape == batch.targets.shape == (3, length) and batch.tokens.dtype == torch.int64
     for row, targets in zip(batch.tokens.tolist(), batch.targets.tolist(), strict=True):
@@ -49,7 +49,7 @@ def test_every_question_asks_a_different_line_and_its_target_is_that_lines_value
 
 def test_keys_values_and_questions_are_uniform():
     n, lines, asked = 20_000, 4, 2
-    batch = lines_batch(n, lines, asked, n_keys=8, n_values=5, generator=generator(0, "l"))
+    batch = lines_batch(n, lines, asked, n_keys=8, n_values=5, generator=torch_generator(0, "l"))
     keys, values = batch.tokens[:, : 2 * lines : 2], batch.tokens[:, 1 : 2 * lines : 2] - 8
     place = (keys[:, None, :] == batch.tokens[:, 2 * lines :: 2, None]).int().argmax(-1)  # (n, asked)
     for sample, size in (
@@ -66,15 +66,15 @@ def test_keys_values_and_questions_are_uniform():
 
 
 def test_the_same_generator_state_gives_the_same_batch():
-    first, again = (lines_batch(2, 5, 2, generator=generator(7, "l")) for _ in range(2))
-    other = lines_batch(2, 5, 2, generator=generator(8, "l"))
+    first, again = (lines_batch(2, 5, 2, generator=torch_generator(7, "l")) for _ in range(2))
+    other = lines_batch(2, 5, 2, generator=torch_generator(8, "l"))
     assert torch.equal(first.tokens, again.tokens) and not torch.equal(first.tokens, other.tokens)
 
 
 def test_the_length_counts_the_question():
     assert lines_in(64, 8) == 24 and lines_in(128, 16) == 48 and lines_in(512, 8) == 248
     for length in (64, 128, 256, 512):
-        assert lines_batch(1, lines_in(length, 8), 8, generator=generator(0, "l")).tokens.shape[1] == length
+        assert lines_batch(1, lines_in(length, 8), 8, generator=torch_generator(0, "l")).tokens.shape[1] == length
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_the_length_counts_the_question():
 def test_impossible_batches_are_refused(arguments, message):
     batch, n_lines, n_queries, n_keys = arguments
     with pytest.raises(ValueError, match=message):
-        lines_batch(batch, n_lines, n_queries, n_keys=n_keys, generator=generator(0, "l"))
+        lines_batch(batch, n_lines, n_queries, n_keys=n_keys, generator=torch_generator(0, "l"))
 
 
 @pytest.mark.parametrize(("length", "n_queries"), [(65, 8), (30, 8), (2, 1)])

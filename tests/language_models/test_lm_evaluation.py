@@ -11,10 +11,10 @@ from torch import nn
 from workings.language_models.decoder import TinyDecoder
 from workings.language_models.evaluation import answer_hits, perplexity_by_position, retrieval_accuracy, token_nll
 from workings.language_models.lines_task import IGNORE, Lines, lines_batch, lines_in
-from workings.seeding import generator
+from workings.seeding import torch_generator
 
 KEYS, VALUES = 40, 6
-LINES = lines_batch(50, 12, 4, n_keys=KEYS, n_values=VALUES, generator=generator(0, "lines"))
+LINES = lines_batch(50, 12, 4, n_keys=KEYS, n_values=VALUES, generator=torch_generator(0, "lines"))
 
 
 class Reader(nn.Module):
@@ -41,7 +41,9 @@ class Reader(nn.Module):
 
 
 def tiny(**options) -> TinyDecoder:
-    return TinyDecoder(KEYS + VALUES, width=16, embedding_std=1.0, **options, generator=generator(0, "m")).double()
+    return TinyDecoder(
+        KEYS + VALUES, width=16, embedding_std=1.0, **options, generator=torch_generator(0, "m")
+    ).double()
 
 
 def test_a_reader_scores_one_and_errors_are_seen_where_they_are():
@@ -53,7 +55,7 @@ def test_a_reader_scores_one_and_errors_are_seen_where_they_are():
 
 
 def test_an_untrained_model_guesses():
-    lines = lines_batch(400, 12, 4, n_keys=KEYS, n_values=VALUES, generator=generator(1, "lines"))
+    lines = lines_batch(400, 12, 4, n_keys=KEYS, n_values=VALUES, generator=torch_generator(1, "lines"))
     # It may answer with any of 46 tokens and knows nothing: at most 1/6 right; 1600 answers, standard deviation 0.0093.
     assert retrieval_accuracy(tiny(), lines) < 1 / VALUES + 5 * 0.0093
 
@@ -141,5 +143,5 @@ def test_nothing_to_predict_is_refused():
 
 def test_longer_sequences_keep_their_questions():
     for length in (64, 128):
-        lines = lines_batch(2, lines_in(length, 8), 8, generator=generator(0, "l"))
+        lines = lines_batch(2, lines_in(length, 8), 8, generator=torch_generator(0, "l"))
         assert ((lines.targets != IGNORE).sum(1) == 8).all()

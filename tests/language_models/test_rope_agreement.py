@@ -7,7 +7,7 @@ import torch
 
 from workings.language_models.rope_scaling import scale_frequencies
 from workings.language_models.rotary import apply_rotary, rope_frequencies, rotary_tables
-from workings.seeding import generator
+from workings.seeding import torch_generator
 
 utils = pytest.importorskip(
     "transformers.modeling_rope_utils", reason="transformers is not installed: nothing to agree with"
@@ -101,7 +101,7 @@ def test_every_rope_type_of_transformers_is_compared():
 
 
 def test_the_rotation_is_that_of_the_llama_model():
-    q, k = (torch.randn(2, 3, 50, 128, generator=generator(0, name)) for name in "qk")
+    q, k = (torch.randn(2, 3, 50, 128, generator=torch_generator(0, name)) for name in "qk")
     cos, sin = rotary_tables(torch.arange(50), rope_frequencies(128), scale=1.2)
     turned = llama.apply_rotary_pos_emb(q, k, *(torch.cat((t, t), dim=-1)[None] for t in (cos, sin)))
     for ours, other in zip((q, k), turned, strict=True):

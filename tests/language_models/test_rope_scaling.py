@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from workings.language_models.rope_scaling import KINDS, scale_frequencies
 from workings.language_models.rotary import apply_rotary, rope_frequencies
 from workings.language_models.truncated_basis import scale_power_truncate, truncate_frequencies
-from workings.seeding import generator
+from workings.seeding import torch_generator
 
 steady = settings(derandomize=True, deadline=None, max_examples=60)
 LLAMA = rope_frequencies(128)  # trained on 2048 tokens
@@ -75,7 +75,7 @@ def test_these_kinds_lie_between_no_change_and_the_linear_one_and_keep_the_order
 
 
 def test_linear_scaling_divides_the_positions():
-    x = torch.randn(2, 40, 128, generator=generator(0, "x"), dtype=torch.float64)
+    x = torch.randn(2, 40, 128, generator=torch_generator(0, "x"), dtype=torch.float64)
     positions = torch.arange(40)
     interpolated = apply_rotary(x, positions, scaled("linear", 4.0).theta)
     torch.testing.assert_close(interpolated, apply_rotary(x, positions / 4, LLAMA), rtol=0, atol=1e-12)
@@ -183,7 +183,7 @@ def test_yarn_is_by_parts_with_a_factor_for_queries_and_for_keys():
     torch.testing.assert_close(new.theta, scaled("ntk_by_parts", 16.0).theta, **CLOSE)
     assert new.attention_factor == pytest.approx(0.1 * math.log(16) + 1, rel=1e-12)
     # in the scores it stands squared: 1/t with sqrt(1/t) = 0.1 ln s + 1
-    q = torch.randn(6, 128, generator=generator(0, "q"), dtype=torch.float64)
+    q = torch.randn(6, 128, generator=torch_generator(0, "q"), dtype=torch.float64)
     turned, tempered = (apply_rotary(q, torch.arange(6), new.theta, scale=f) for f in (1.0, new.attention_factor))
     torch.testing.assert_close(
         tempered @ tempered.T, (0.1 * math.log(16) + 1) ** 2 * (turned @ turned.T), rtol=1e-12, atol=1e-12

@@ -21,7 +21,7 @@ from workings.language_models.rotary import (
     rotary_tables,
     rotate,
 )
-from workings.seeding import generator
+from workings.seeding import torch_generator
 
 steady = settings(derandomize=True, deadline=None, max_examples=50)
 both_layouts = pytest.mark.parametrize("layout", LAYOUTS)
@@ -29,7 +29,7 @@ EXACT = dict(rtol=0, atol=1e-12)  # float64, numbers of order 1, angles below 1e
 
 
 def normal(*shape, name="x", dtype=torch.float64):
-    return torch.randn(*shape, generator=generator(0, name), dtype=torch.float64).to(dtype)
+    return torch.randn(*shape, generator=torch_generator(0, name), dtype=torch.float64).to(dtype)
 
 
 def by_complex_numbers(x, positions, theta, layout, scale=1.0):
@@ -306,7 +306,7 @@ def test_positions_in_a_list_or_a_numpy_array_keep_their_precision():
 
 def test_a_scale_table_multiplies_every_angle_by_its_own_number():
     theta, positions = rope_frequencies(8), torch.arange(3)
-    scale = 1 + torch.rand(3, 4, generator=generator(0, "scale"), dtype=torch.float64)
+    scale = 1 + torch.rand(3, 4, generator=torch_generator(0, "scale"), dtype=torch.float64)
     x = normal(3, 8)
     plain = apply_rotary(x, positions, theta)
     torch.testing.assert_close(

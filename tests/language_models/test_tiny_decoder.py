@@ -14,7 +14,7 @@ from workings.language_models.generation import generate
 from workings.language_models.lora import PROJECTIONS, LoRALinear, add_lora, lora_disabled, merge_lora
 from workings.language_models.rope_scaling import scale_frequencies
 from workings.language_models.rotary import layout_permutation, rope_frequencies
-from workings.seeding import generator
+from workings.seeding import torch_generator
 
 V, B, T = 11, 3, 12
 # Models run in float64 here: two orders of summation then differ by about 1e-14, so 1e-10 is far from both
@@ -31,7 +31,7 @@ VARIANTS = {
 
 def model(seed: int = 0, **options) -> TinyDecoder:
     chosen = {"width": 16, "n_layers": 2, "n_heads": 2, "mlp_width": 24, "embedding_std": 1.0, **options}
-    made = TinyDecoder(V, **chosen, generator=generator(seed, "model")).double()
+    made = TinyDecoder(V, **chosen, generator=torch_generator(seed, "model")).double()
     # Queries and keys larger than at the start of training, so that attention is far from uniform.
     for block in made.blocks:
         block.attention.q_proj.weight.data *= 4
@@ -40,7 +40,7 @@ def model(seed: int = 0, **options) -> TinyDecoder:
 
 
 def tokens(rows: int = B, length: int = T, name: str = "tokens") -> torch.Tensor:
-    return torch.randint(V, (rows, length), generator=generator(0, name))
+    return torch.randint(V, (rows, length), generator=torch_generator(0, name))
 
 
 # ---------------------------------------------------------------- what a token can see
@@ -85,7 +85,7 @@ def test_shifting_all_positions_by_1000_leaves_rotary_logits_unchanged(settings)
 
 def test_every_sequence_can_have_its_own_positions():
     net, x = model(), tokens()
-    positions = torch.rand(B, T, generator=generator(0, "p"), dtype=torch.float64).cumsum(1)
+    positions = torch.rand(B, T, generator=torch_generator(0, "p"), dtype=torch.float64).cumsum(1)
     rows = [net(x[b : b + 1], positions=positions[b]) for b in range(B)]
     torch.testing.assert_close(net(x, positions=positions), torch.cat(rows), **CLOSE)
     damped = [net(x[b : b + 1], positions=positions[b], xpos_gamma=8.0) for b in range(B)]
@@ -94,7 +94,7 @@ def test_every_sequence_can_have_its_own_positions():
 
 def test_without_positions_one_layer_cannot_tell_the_order_of_what_came_before():
     x = tokens()
-    order = torch.cat([torch.randperm(T - 1, generator=generator(0, "order")), torch.tensor([T - 1])])
+    order = torch.cat([torch.randperm(T - 1, generator=torch_generator(0, "order")), torch.tensor([T - 1])])
     one = model(n_layers=1, positions="none")
     torch.testing.assert_close(one(x[:, order])[:, -1], one(x)[:, -1], **CLOSE)
     # With two layers the causal mask itself tells early from late, and with RoPE or key shift the order shows at once.
@@ -179,7 +179,7 @@ def test_the_decoder_is_an_explicit_masked_softmax(options):
     net, x = model(**options), tokens(rows=2)
     for layer in net.modules():
         if isinstance(layer, torch.nn.RMSNorm):  # weights other than one, so that a norm left out would show
-            layer.weight.data = 0.5 + torch.rand(layer.weight.shape, generator=generator(0, "norm")).double()
+            layer.weight.data = 0.5 + torch.rand(layer.weight.shape, generator=torch_generator(0, "norm")).double()
     torch.testing.assert_close(net(x), by_the_formula(net, x, net.theta), **CLOSE)
     scaled = scale_frequencies(net.theta, "yarn", factor=4, orig_len=64, beta_fast=4.0)
     torch.testing.assert_close(
@@ -237,20 +237,24 @@ def test_key_shift_adds_the_previous_embedding_and_zero_before_the_first():
 
 def test_weights_are_drawn_from_the_given_generator_only():
     state = torch.get_rng_state()
-    first = TinyDecoder(V, key_shift=True, positions="learned", max_len=9, generator=generator(3, "a")).state_dict()
+    first = TinyDecoder(
+        V, key_shift=True, positions="learned", max_len=9, generator=torch_generator(3, "a")
+    ).state_dict()
     assert torch.equal(torch.get_rng_state(), state)
     with torch.random.fork_rng():
         torch.manual_seed(12345)
         second = TinyDecoder(
-            V, key_shift=True, positions="learned", max_len=9, generator=generator(3, "a")
+            V, key_shift=True, positions="learned", max_len=9, generator=torch_generator(3, "a")
         ).state_dict()
-    other = TinyDecoder(V, key_shift=True, positions="learned", max_len=9, generator=generator(4, "a")).state_dict()
+    other = TinyDecoder(
+        V, key_shift=True, positions="learned", max_len=9, generator=torch_generator(4, "a")
+    ).state_dict()
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert not any(torch.equal(first[name], other[name]) for name in first if "norm" not in name)
 
 
 def test_weights_have_the_stated_distributions():
-    net = TinyDecoder(2000, width=64, embedding_std=0.3, generator=generator(0, "a"))
+    net = TinyDecoder(2000, width=64, embedding_std=0.3, generator=torch_generator(0, "a"))
     # 128,000 normal numbers: their standard deviation errs by 0.3 / sqrt(2 * 128000) = 0.0006; six of those.
     assert abs(net.embed.weight.std().item() - 0.3) < 0.0036
     for layer in (net.blocks[0].attention.q_proj, net.blocks[0].up_proj, net.blocks[0].down_proj, net.lm_head):
@@ -335,7 +339,7 @@ def test_generation_with_and_without_a_cache_give_the_same_tokens(options):
     net, prompt = model(**options), tokens(length=3)
     assert torch.equal(generate(net, prompt, 9), generate(net, prompt, 9, use_cache=False))
     draws = [
-        generate(net, prompt, 9, temperature=0.7, top_k=6, generator=generator(0, "g"), use_cache=use)
+        generate(net, prompt, 9, temperature=0.7, top_k=6, generator=torch_generator(0, "g"), use_cache=use)
         for use in (True, False)
     ]
     assert torch.equal(*draws) and draws[0].shape == (B, 12) and torch.equal(draws[0][:, :3], prompt)
@@ -349,10 +353,10 @@ def test_greedy_generation_takes_the_likeliest_token_each_time():
     for t in range(3, 9):
         assert torch.equal(out[:, t], net(out[:, :t], theta=growing(t))[:, -1].argmax(1))
     assert torch.equal(
-        generate(net, prompt, 6, temperature=2.0, top_k=1, generator=generator(0, "g")), generate(net, prompt, 6)
+        generate(net, prompt, 6, temperature=2.0, top_k=1, generator=torch_generator(0, "g")), generate(net, prompt, 6)
     )
     assert torch.equal(
-        generate(net, prompt, 6, temperature=1e-6, generator=generator(0, "g")), generate(net, prompt, 6)
+        generate(net, prompt, 6, temperature=1e-6, generator=torch_generator(0, "g")), generate(net, prompt, 6)
     )
     assert torch.equal(generate(net, prompt, 0), prompt)
 
@@ -361,7 +365,7 @@ def test_greedy_generation_takes_the_likeliest_token_each_time():
 def test_samples_follow_the_tempered_distribution(top_k):
     net, n = model(), 20_000
     prompt = tokens(rows=1, length=4)
-    out = generate(net, prompt.expand(n, 4), 1, temperature=1.5, top_k=top_k, generator=generator(1, "g"))[:, -1]
+    out = generate(net, prompt.expand(n, 4), 1, temperature=1.5, top_k=top_k, generator=torch_generator(1, "g"))[:, -1]
     logits = net(prompt)[0, -1] / 1.5
     if top_k is not None:
         logits[logits.argsort()[:-top_k]] = -math.inf
@@ -373,8 +377,8 @@ def test_samples_follow_the_tempered_distribution(top_k):
 
 def test_after_the_stop_token_a_row_holds_only_that():
     net, prompt = model(), tokens(rows=40, length=2)
-    free = generate(net, prompt, 12, temperature=1.0, generator=generator(0, "g"))
-    stopped = generate(net, prompt, 12, temperature=1.0, generator=generator(0, "g"), stop=5)
+    free = generate(net, prompt, 12, temperature=1.0, generator=torch_generator(0, "g"))
+    stopped = generate(net, prompt, 12, temperature=1.0, generator=torch_generator(0, "g"), stop=5)
     hit = 0
     for a, b in zip(free[:, 2:].tolist(), stopped[:, 2:].tolist(), strict=True):
         end = b.index(5) if 5 in b else 12
@@ -389,7 +393,7 @@ def test_after_the_stop_token_a_row_holds_only_that():
 def test_lora_starts_as_the_identity_and_merges_to_the_same_function():
     net, x = model(key_shift=True), tokens()
     before = net(x)
-    add_lora(net, 2, 8.0, generator=generator(0, "lora"))
+    add_lora(net, 2, 8.0, generator=torch_generator(0, "lora"))
     torch.testing.assert_close(net(x), before, rtol=0, atol=0)
     layers = [m for m in net.modules() if isinstance(m, LoRALinear)]
     assert len(layers) == 2 * len(PROJECTIONS)
@@ -398,7 +402,7 @@ def test_lora_starts_as_the_identity_and_merges_to_the_same_function():
     # q, k, v, o are 16 x 16, up and down 16 x 24; rank 2, two blocks
     assert sum(p.numel() for p in trainable.values()) == 2 * 2 * (4 * 32 + 2 * 40)
     for layer in layers:
-        layer.B.data = torch.randn(layer.B.shape, generator=generator(0, "b")).double()
+        layer.B.data = torch.randn(layer.B.shape, generator=torch_generator(0, "b")).double()
     changed = net(x)
     assert (changed - before).abs().max() > 1e-2
     with lora_disabled(net):
@@ -413,10 +417,10 @@ def test_the_lora_layer_is_its_formula_with_and_without_bias():
     for bias in (False, True):
         base = torch.nn.utils.skip_init(torch.nn.Linear, 5, 7, bias=bias).double()
         for p in base.parameters():
-            p.data = torch.randn(p.shape, generator=generator(0, "w")).double()
-        layer = LoRALinear(base, 3, 12.0, generator(0, "lora"))
-        layer.B.data = torch.randn(7, 3, generator=generator(0, "b")).double()
-        x = torch.randn(4, 5, generator=generator(0, "x")).double()
+            p.data = torch.randn(p.shape, generator=torch_generator(0, "w")).double()
+        layer = LoRALinear(base, 3, 12.0, torch_generator(0, "lora"))
+        layer.B.data = torch.randn(7, 3, generator=torch_generator(0, "b")).double()
+        x = torch.randn(4, 5, generator=torch_generator(0, "x")).double()
         expected = base(x) + x @ (12.0 / 3 * layer.B @ layer.A).T
         torch.testing.assert_close(layer(x), expected, **CLOSE)
         torch.testing.assert_close(layer.merged()(x), expected, **CLOSE)
@@ -424,7 +428,7 @@ def test_the_lora_layer_is_its_formula_with_and_without_bias():
 
 def test_lora_gradients_move_only_the_new_weights():
     net, x = model(), tokens()
-    add_lora(net, 2, 4.0, ["q_proj", "v_proj"], generator=generator(0, "lora"))
+    add_lora(net, 2, 4.0, ["q_proj", "v_proj"], generator=torch_generator(0, "lora"))
     F.cross_entropy(net(x[:, :-1]).transpose(1, 2), x[:, 1:]).backward()
     moved = {name for name, p in net.named_parameters() if p.grad is not None and p.grad.abs().max() > 0}
     # With B = 0 the gradient of A is zero: in the first step only B moves.
@@ -451,7 +455,7 @@ def test_lora_gradients_move_only_the_new_weights():
 )
 def test_a_model_that_makes_no_sense_is_refused(options, message):
     with pytest.raises(ValueError, match=message):
-        TinyDecoder(V, **options, generator=generator(0, "m"))
+        TinyDecoder(V, **options, generator=torch_generator(0, "m"))
 
 
 @pytest.mark.parametrize(
@@ -509,11 +513,11 @@ def test_sampling_needs_a_generator_and_sensible_numbers():
 
 def test_lora_that_fits_nothing_is_refused():
     with pytest.raises(ValueError, match="no linear layer is called w_proj"):
-        add_lora(model(), 2, 4.0, ["q_proj", "w_proj"], generator=generator(0, "l"))
+        add_lora(model(), 2, 4.0, ["q_proj", "w_proj"], generator=torch_generator(0, "l"))
     with pytest.raises(ValueError, match="rank"):
-        add_lora(model(), 17, 4.0, generator=generator(0, "l"))
+        add_lora(model(), 17, 4.0, generator=torch_generator(0, "l"))
     with pytest.raises(TypeError, match="list"):
-        add_lora(model(), 2, 4.0, "q_proj", generator=generator(0, "l"))
-    once = add_lora(model(), 2, 4.0, generator=generator(0, "l"))
+        add_lora(model(), 2, 4.0, "q_proj", generator=torch_generator(0, "l"))
+    once = add_lora(model(), 2, 4.0, generator=torch_generator(0, "l"))
     with pytest.raises(ValueError, match="already"):
-        add_lora(once, 2, 4.0, generator=generator(0, "l"))
+        add_lora(once, 2, 4.0, generator=torch_generator(0, "l"))

@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from workings.language_models.random_positions import random_positions
 from workings.language_models.rotary import LAYOUTS, apply_rotary, rope_frequencies
 from workings.language_models.xpos import apply_xpos, xpos_scales
-from workings.seeding import generator
+from workings.seeding import torch_generator
 
 steady = settings(derandomize=True, deadline=None, max_examples=50)
 both_layouts = pytest.mark.parametrize("layout", LAYOUTS)
 
 
 def normal(*shape, name="x", dtype=torch.float64):
-    return torch.randn(*shape, generator=generator(0, name), dtype=torch.float64).to(dtype)
+    return torch.randn(*shape, generator=torch_generator(0, name), dtype=torch.float64).to(dtype)
 
 
 def scores(q, k):
@@ -108,7 +108,7 @@ def test_centred_positions_do_not_overflow_where_uncentred_ones_would():
 @steady
 @given(st.integers(1, 5), st.integers(1, 300), st.floats(0.01, 10), st.integers(0, 10**6))
 def test_random_positions_increase_and_end_within_the_length(batch, length, max_step, seed):
-    positions = random_positions(batch, length, generator(seed, "steps"), max_step)
+    positions = random_positions(batch, length, torch_generator(seed, "steps"), max_step)
     assert positions.shape == (batch, length) and positions.dtype == torch.float64
     assert (positions[:, 0] > 0).all() and (positions.diff(dim=1) > 0).all()
     assert (positions[:, -1] <= length).all()
@@ -117,7 +117,7 @@ def test_random_positions_increase_and_end_within_the_length(batch, length, max_
 def test_steps_are_uniform_with_half_the_largest_step_as_their_mean():
     # max_step below 1 never shrinks, so the steps themselves are seen: U(0, 0.9) has mean 0.45 and
     # standard deviation 0.9/sqrt(12); 5 standard errors of 200 000 steps (a false alarm in 2 million seeds).
-    positions = random_positions(200, 1000, generator(0, "mean"), 0.9)
+    positions = random_positions(200, 1000, torch_generator(0, "mean"), 0.9)
     steps = torch.cat((positions[:, :1], positions.diff(dim=1)), dim=1)
     deviation = 0.9 / math.sqrt(12)
     assert abs(float(steps.mean()) - 0.45) < 5 * deviation / math.sqrt(200_000)
@@ -128,18 +128,18 @@ def test_steps_are_uniform_with_half_the_largest_step_as_their_mean():
 def test_rows_that_run_over_are_shrunk_as_a_whole_and_the_others_are_left():
     # The steps of U(0, 2) have mean 1, so the sum of 400 exceeds 400 with probability 1/2 by symmetry:
     # of 2000 rows 1000, standard deviation 22.4; 5 of them is a false alarm in 2 million seeds.
-    positions = random_positions(2000, 400, generator(0, "rows"))
+    positions = random_positions(2000, 400, torch_generator(0, "rows"))
     at_end = positions[:, -1] == 400
     assert abs(int(at_end.sum()) - 1000) < 5 * math.sqrt(500)
     # The same steps with a length that never binds are the rows before shrinking, up to the factor.
-    free = random_positions(2000, 400, generator(0, "rows"), 0.5) * 4
+    free = random_positions(2000, 400, torch_generator(0, "rows"), 0.5) * 4
     torch.testing.assert_close(positions[~at_end], free[~at_end], rtol=1e-12, atol=0)
     shrunk = free[at_end] / free[at_end][:, -1:] * 400
     torch.testing.assert_close(positions[at_end], shrunk, rtol=1e-12, atol=0)
 
 
 def test_the_same_generator_state_draws_the_same_positions():
-    draw = lambda name: random_positions(2, 5, generator(0, name))
+    draw = lambda name: random_positions(2, 5, torch_generator(0, name))
     assert torch.equal(draw("a"), draw("a")) and not torch.equal(draw("a"), draw("b"))
 
 

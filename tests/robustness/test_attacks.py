@@ -26,7 +26,7 @@ from workings.robustness.evaluation import gradient_alignment
 from workings.robustness.layers import configure, insert_sap
 from workings.robustness.networks import digits_cnn
 from workings.robustness.sap import stochastic_activation_pruning
-from workings.seeding import generator
+from workings.seeding import torch_generator
 
 steady = settings(derandomize=True, deadline=None, max_examples=50)
 
@@ -34,13 +34,13 @@ steady = settings(derandomize=True, deadline=None, max_examples=50)
 def linear_model(inputs=6, classes=3):
     model = nn.Linear(inputs, classes, bias=False).double()
     with torch.no_grad():
-        model.weight.copy_(torch.randn(classes, inputs, generator=generator(0, "w"), dtype=torch.float64))
+        model.weight.copy_(torch.randn(classes, inputs, generator=torch_generator(0, "w"), dtype=torch.float64))
     return model
 
 
 def middle(n=5, inputs=6):
     """Points well inside the box, and labels."""
-    x = 0.3 + 0.4 * torch.rand(n, inputs, generator=generator(0, "x"), dtype=torch.float64)
+    x = 0.3 + 0.4 * torch.rand(n, inputs, generator=torch_generator(0, "x"), dtype=torch.float64)
     return x, torch.arange(n) % 3
 
 
@@ -113,7 +113,7 @@ def test_pgd_reaches_the_best_corner_of_a_linear_two_class_problem(optimizer, ra
         40,
         random_start=random_start,
         optimizer=optimizer,
-        generator=generator(0, "s"),
+        generator=torch_generator(0, "s"),
     )
     w = model.weight.detach()
     torch.testing.assert_close(adv, x + eps * (w[1 - y] - w[y]).sign(), rtol=0, atol=1e-6)
@@ -121,8 +121,8 @@ def test_pgd_reaches_the_best_corner_of_a_linear_two_class_problem(optimizer, ra
 
 @pytest.mark.parametrize("optimizer", ["sign", "sign-adam"])
 def test_every_iterate_stays_in_the_box_and_in_the_ball(optimizer):
-    net = insert_sap(digits_cnn(generator(0, "net")).eval(), generator=generator(0, "m"))
-    x = torch.rand(6, 1, 8, 8, generator=generator(0, "x"))
+    net = insert_sap(digits_cnn(torch_generator(0, "net")).eval(), generator=torch_generator(0, "m"))
+    x = torch.rand(6, 1, 8, 8, generator=torch_generator(0, "x"))
     y = torch.arange(6)
     seen = []
     out = pgd_linf(
@@ -134,7 +134,7 @@ def test_every_iterate_stays_in_the_box_and_in_the_ball(optimizer):
         8,
         random_start=True,
         optimizer=optimizer,
-        generator=generator(0, "start"),
+        generator=torch_generator(0, "start"),
         on_step=lambda t, a: seen.append((t, a.clone())),
     )
     assert [t for t, _ in seen] == list(range(1, 9)) and torch.equal(seen[-1][1], out)
@@ -167,8 +167,8 @@ def slow_pgd(model, x, y, eps, alpha, steps):
 
 
 def test_pgd_equals_a_slow_loop_on_a_deterministic_network():
-    net = digits_cnn(generator(1, "net")).eval()
-    x = torch.rand(5, 1, 8, 8, generator=generator(0, "x"))
+    net = digits_cnn(torch_generator(1, "net")).eval()
+    x = torch.rand(5, 1, 8, 8, generator=torch_generator(0, "x"))
     y = torch.arange(5)
     ours = pgd_linf(attack_gradient(net, "cross-entropy"), x, y, 0.1, 0.03, 6)
     # Batched and single convolutions round differently; a flipped sign would be 0.03 or more.
@@ -178,8 +178,8 @@ def test_pgd_equals_a_slow_loop_on_a_deterministic_network():
 
 def test_iterates_equal_those_of_torchattacks():
     torchattacks = pytest.importorskip("torchattacks", reason="torchattacks lives in the benchmark environment")
-    net = digits_cnn(generator(1, "net")).eval()
-    x = torch.rand(5, 1, 8, 8, generator=generator(0, "x"))
+    net = digits_cnn(torch_generator(1, "net")).eval()
+    x = torch.rand(5, 1, 8, 8, generator=torch_generator(0, "x"))
     y = torch.arange(5)
     peers = {
         "FGSM": (torchattacks.FGSM(net, eps=0.1), fgsm(net, x, y, 0.1)),
@@ -242,7 +242,7 @@ def test_nan_gradients_count_as_zero():
 def test_random_starts_fill_the_ball_and_repeat_with_the_seed():
     x = torch.full((2000, 3), 0.5)
     start = lambda seed: pgd_linf(
-        lambda a, y: a, x, None, 0.2, 0.0, 1, random_start=True, generator=generator(seed, "s")
+        lambda a, y: a, x, None, 0.2, 0.0, 1, random_start=True, generator=torch_generator(seed, "s")
     )
     one = start(0) - x
     assert torch.equal(one, start(0) - x) and not torch.equal(one, start(1) - x)
@@ -260,13 +260,13 @@ V = torch.tensor([[1.0, -2.0, 0.5, 3.0, 1.0, -1.0]], dtype=torch.float64)
 
 
 def test_under_the_identity_rule_one_sample_is_the_dense_gradient():
-    found = eot_gradient(sap_then_linear(V, 0.5, "identity", generator(0, "e")), H, 1)
+    found = eot_gradient(sap_then_linear(V, 0.5, "identity", torch_generator(0, "e")), H, 1)
     assert torch.equal(found.mean, V) and found.variance is None and found.nans == 0
-    assert eot_gradient(sap_then_linear(V, 0.5, "identity", generator(0, "e")), H, 5).variance.abs().max() == 0
+    assert eot_gradient(sap_then_linear(V, 0.5, "identity", torch_generator(0, "e")), H, 5).variance.abs().max() == 0
 
 
 def test_under_the_mask_rule_the_error_falls_as_one_over_root_k():
-    loss = sap_then_linear(V.expand(3000, 6), 1.0, "mask", generator(0, "mask"))
+    loss = sap_then_linear(V.expand(3000, 6), 1.0, "mask", torch_generator(0, "mask"))
     errors = {}
     for k in (1, 4, 16, 64):
         errors[k] = float((eot_gradient(loss, H.expand(3000, 6), k).mean - V).square().mean().sqrt())
@@ -276,7 +276,9 @@ def test_under_the_mask_rule_the_error_falls_as_one_over_root_k():
 
 
 def test_under_the_pathwise_rule_averaging_converges_to_the_wrong_vector():
-    found = eot_gradient(sap_then_linear(V.expand(4000, 6), 0.5, "pathwise", generator(0, "pw")), H.expand(4000, 6), 10)
+    found = eot_gradient(
+        sap_then_linear(V.expand(4000, 6), 0.5, "pathwise", torch_generator(0, "pw")), H.expand(4000, 6), 10
+    )
     mean = found.mean.mean(dim=0)
     error = found.mean.std(dim=0) / math.sqrt(4000)
     wrong = pathwise_jacobian(H, 3)[0].T @ V[0]
@@ -285,7 +287,7 @@ def test_under_the_pathwise_rule_averaging_converges_to_the_wrong_vector():
 
 
 def test_the_variance_is_that_of_a_single_sample():
-    noise = generator(0, "noise")
+    noise = torch_generator(0, "noise")
     loss = lambda x, g: (x * (1 + 2 * torch.randn(x.shape, generator=g, dtype=x.dtype))).sum(dim=1)
     found = eot_gradient(loss, torch.zeros(400, 5, dtype=torch.float64), 50, noise)
     # 2000 coordinates of variance 4 from 50 samples each: standard error 4 sqrt(2 / 49 / 2000) = 0.018.
@@ -301,8 +303,8 @@ def test_eot_averages_gradients_not_logits():
 
 
 def test_attack_gradient_leaves_model_and_input_alone():
-    net = insert_sap(digits_cnn(generator(0, "net")).eval(), generator=generator(0, "m"))
-    x = torch.rand(3, 1, 8, 8, generator=generator(0, "x"))
+    net = insert_sap(digits_cnn(torch_generator(0, "net")).eval(), generator=torch_generator(0, "m"))
+    x = torch.rand(3, 1, 8, 8, generator=torch_generator(0, "x"))
     copy = x.clone()
     grad = attack_gradient(net, samples=3)(x, torch.arange(3))
     assert grad.shape == x.shape and not grad.requires_grad
@@ -318,14 +320,14 @@ def test_attacks_work_inside_no_grad():
 
 
 def test_the_backward_rule_changes_the_attack_and_nothing_else():
-    net = insert_sap(digits_cnn(generator(0, "net")).eval())
-    x = torch.rand(8, 1, 8, 8, generator=generator(0, "x"))
+    net = insert_sap(digits_cnn(torch_generator(0, "net")).eval())
+    x = torch.rand(8, 1, 8, 8, generator=torch_generator(0, "x"))
     y = torch.arange(8)
     found = {}
     for rule in ("mask", "identity", "pathwise"):
-        configure(net, backward=rule, generator=generator(0, "m"))
-        assert torch.equal(net(x), configure(net, generator=generator(0, "m"))(x))
-        configure(net, generator=generator(0, "m"))
+        configure(net, backward=rule, generator=torch_generator(0, "m"))
+        assert torch.equal(net(x), configure(net, generator=torch_generator(0, "m"))(x))
+        configure(net, generator=torch_generator(0, "m"))
         found[rule] = attack_gradient(net)(x, y)
     assert not torch.equal(found["mask"], found["identity"]) and not torch.equal(found["mask"], found["pathwise"])
 
@@ -335,7 +337,7 @@ def test_random_search_never_gets_worse_and_finds_a_linear_problems_corner():
     x, _ = middle()
     y = torch.tensor([0, 1, 0, 1, 0])
     score = lambda point, label: margin_loss(model(point), label).detach()
-    found = random_search_linf(score, x, y, 0.1, 400, generator=generator(0, "r"))  # 64 corners
+    found = random_search_linf(score, x, y, 0.1, 400, generator=torch_generator(0, "r"))  # 64 corners
     w = model.weight.detach()
     torch.testing.assert_close(found, x + 0.1 * (w[1 - y] - w[y]).sign(), rtol=0, atol=1e-12)
     assert torch.equal(random_search_linf(score, x, y, 0.1, 0), x)
@@ -380,11 +382,11 @@ def test_other_bad_input_is_refused(call, error, message):
 
 
 def test_attack_gradient_is_the_eot_mean():
-    net = insert_sap(digits_cnn(generator(0, "net")).eval())
-    x, y = torch.rand(3, 1, 8, 8, generator=generator(0, "x")), torch.arange(3)
-    configure(net, generator=generator(0, "m"))
+    net = insert_sap(digits_cnn(torch_generator(0, "net")).eval())
+    x, y = torch.rand(3, 1, 8, 8, generator=torch_generator(0, "x")), torch.arange(3)
+    configure(net, generator=torch_generator(0, "m"))
     quick = attack_gradient(net, "cross-entropy", 5)(x, y)
-    configure(net, generator=generator(0, "m"))
+    configure(net, generator=torch_generator(0, "m"))
     full = eot_gradient(lambda point: cross_entropy_loss(net(point), y), x, 5)
     torch.testing.assert_close(quick, full.mean, rtol=1e-5, atol=1e-8)  # two orders of summing five float32 numbers
     bad = attack_gradient(lambda point: (point[:, :2] * 0).sqrt() + point[:, :2], samples=2)
@@ -405,8 +407,8 @@ def test_labels_are_checked_anew_when_they_change_between_the_steps_of_an_attack
 
 @pytest.mark.parametrize("loss", ["margin", "cross-entropy"])
 def test_the_gradient_is_the_same_with_and_without_the_check_of_labels(loss):
-    net = digits_cnn(generator(0, "net")).eval()
-    x, y = torch.rand(3, 1, 8, 8, generator=generator(0, "x")), torch.arange(3)
+    net = digits_cnn(torch_generator(0, "net")).eval()
+    x, y = torch.rand(3, 1, 8, 8, generator=torch_generator(0, "x")), torch.arange(3)
     grad_fn = attack_gradient(net, loss)
     assert torch.equal(grad_fn(x, y), grad_fn(x, y))
 
@@ -415,11 +417,11 @@ def test_spsa_finds_the_gradient_of_a_smooth_deterministic_network():
     # The noise of 4,000 directions in 64 dimensions is about sqrt(64 / 4000) = 0.13 of the gradient: a cosine of 0.99.
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
     with torch.no_grad():
-        model[1].weight.copy_(torch.randn(10, 64, generator=generator(3, "w")))
-    x, y = torch.rand(3, 1, 8, 8, generator=generator(1, "images")), torch.arange(3)
+        model[1].weight.copy_(torch.randn(10, 64, generator=torch_generator(3, "w")))
+    x, y = torch.rand(3, 1, 8, 8, generator=torch_generator(1, "images")), torch.arange(3)
     point = x.clone().requires_grad_(True)
     (exact,) = torch.autograd.grad(margin_loss(model(point), y).sum(), point)
-    found = spsa_gradient(model, x, y, 4000, 1e-3, generator(4, "u"))
+    found = spsa_gradient(model, x, y, 4000, 1e-3, torch_generator(4, "u"))
     assert gradient_alignment(found, exact).min() > 0.97
     assert (found.norm() / exact.norm() - 1).abs() < 0.1
 
@@ -428,14 +430,14 @@ def test_spsa_is_exact_in_one_dimension_and_sees_the_mean_of_a_random_network():
     """One pixel, f(x) = (0, s x) with a fresh s = 1 or 3: the expected margin of class 0 has slope 2."""
 
     class Noisy(nn.Module):
-        source = generator(5, "slopes")
+        source = torch_generator(5, "slopes")
 
         def forward(self, x):
             slope = 1 + 2 * torch.randint(0, 2, (len(x), 1), generator=self.source).double()
             return torch.cat([torch.zeros_like(x), slope * x], dim=1)
 
     x, y = torch.full((1, 1), 0.5, dtype=torch.float64), torch.tensor([0])
-    found = spsa_gradient(Noisy(), x, y, 20_000, 0.1, generator(6, "u"))
+    found = spsa_gradient(Noisy(), x, y, 20_000, 0.1, torch_generator(6, "u"))
     # A pair at 0.6 and 0.4 has slopes s, s': (0.6 s - 0.4 s') / 0.2, variance (0.36 + 0.16) / 0.04 = 13; 5 sigma = 0.13.
     assert abs(float(found) - 2) < 0.13
 
@@ -443,4 +445,4 @@ def test_spsa_is_exact_in_one_dimension_and_sees_the_mean_of_a_random_network():
 @pytest.mark.parametrize(("pairs", "width", "message"), [(0, 0.1, "pairs"), (1, 0.0, "width"), (1, -1.0, "width")])
 def test_spsa_refuses_no_pairs_and_no_width(pairs, width, message):
     with pytest.raises(ValueError, match=message):
-        spsa_gradient(nn.Flatten(), torch.zeros(1, 2), torch.tensor([0]), pairs, width, generator(0, "u"))
+        spsa_gradient(nn.Flatten(), torch.zeros(1, 2), torch.tensor([0]), pairs, width, torch_generator(0, "u"))

@@ -9,11 +9,11 @@ from torch import nn
 from workings.robustness.bpda import BPDALayer, bpda, identity, pretend, wrap_bpda
 from workings.robustness.layers import SAPLayer, configure, insert_sap
 from workings.robustness.networks import digits_cnn
-from workings.seeding import generator
+from workings.seeding import torch_generator
 
 
 def batch(n=3, a=5):
-    return torch.randn(n, a, dtype=torch.float64, generator=generator(0, "x"))
+    return torch.randn(n, a, dtype=torch.float64, generator=torch_generator(0, "x"))
 
 
 def test_the_forward_value_is_exact_bit_for_bit():
@@ -46,22 +46,22 @@ def test_a_surrogate_of_another_shape_is_refused():
 
 def test_bpda_over_pathwise_sap_inside_a_network_equals_saps_identity_rule():
     # The point of the chapter: any attack library that differentiates the wrapped model gets the identity rule.
-    dense = digits_cnn(generator(0, "net")).eval()
-    x = torch.rand(4, 1, 8, 8, generator=generator(0, "images")).requires_grad_(True)
+    dense = digits_cnn(torch_generator(0, "net")).eval()
+    x = torch.rand(4, 1, 8, 8, generator=torch_generator(0, "images")).requires_grad_(True)
     grads = []
     for wrapped in (True, False):
-        net = insert_sap(dense, backward="pathwise", generator=generator(0, "mask"))
+        net = insert_sap(dense, backward="pathwise", generator=torch_generator(0, "mask"))
         net = wrap_bpda(net, SAPLayer) if wrapped else configure(net, backward="identity")
         grads.append(torch.autograd.grad(net(x).square().sum(), x)[0])
     torch.testing.assert_close(grads[0], grads[1], rtol=1e-6, atol=1e-9)
 
 
 def test_wrapping_leaves_the_original_alone_and_values_unchanged():
-    net = insert_sap(digits_cnn(generator(0, "net")).eval(), generator=generator(0, "mask"))
-    x = torch.rand(4, 1, 8, 8, generator=generator(0, "images"))
+    net = insert_sap(digits_cnn(torch_generator(0, "net")).eval(), generator=torch_generator(0, "mask"))
+    x = torch.rand(4, 1, 8, 8, generator=torch_generator(0, "images"))
     wrapped = wrap_bpda(net, SAPLayer)
     expected = net(x)
-    configure(wrapped, generator=generator(0, "mask"))
+    configure(wrapped, generator=torch_generator(0, "mask"))
     assert torch.equal(wrapped(x), expected)
     assert not any(isinstance(m, BPDALayer) for m in net.modules())
     with pytest.raises(ValueError, match="no module of type Tanh"):

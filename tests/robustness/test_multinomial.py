@@ -17,7 +17,7 @@ from scipy import stats
 from workings.robustness import multinomial as module
 from workings.robustness.closed_forms import joint_survival, survival_probability
 from workings.robustness.multinomial import multinomial_counts, multinomial_occupancy
-from workings.seeding import generator
+from workings.seeding import torch_generator
 
 P_VALUE = 1e-6
 
@@ -64,7 +64,7 @@ WEIGHTS = [[0.25, 0.25, 0.25, 0.25], [0.7, 0.2, 0.1, 0.0], [0.97, 0.02, 0.009, 0
 def test_the_drawn_set_has_its_exact_law(route, weights, counts):
     draws, rows = 12, 60_000
     p = torch.tensor([weights]).expand(rows, 4)
-    g = generator(1, "set", route)
+    g = torch_generator(1, "set", route)
     drawn = multinomial_counts(p, draws, g) > 0 if counts else multinomial_occupancy(p, draws, g)
     outcome = (drawn.long() * (2 ** torch.arange(4))).sum(dim=1)
     observed = torch.bincount(outcome, minlength=16).numpy()
@@ -74,7 +74,7 @@ def test_the_drawn_set_has_its_exact_law(route, weights, counts):
 @pytest.mark.parametrize("weights", [[0.5, 0.3, 0.2], [0.9, 0.1, 0.0]])
 def test_the_counts_have_their_exact_law(route, weights):
     draws, rows = 11, 60_000
-    counts = multinomial_counts(torch.tensor([weights]).expand(rows, 3), draws, generator(2, "counts", route))
+    counts = multinomial_counts(torch.tensor([weights]).expand(rows, 3), draws, torch_generator(2, "counts", route))
     law = law_of_the_counts(np.array(weights), draws)
     found = {key: 0 for key in law}
     for row, times in zip(*np.unique(counts.numpy(), axis=0, return_counts=True), strict=True):
@@ -87,7 +87,7 @@ def test_the_exact_law_refuses_the_well_known_shortcuts(wrong):
     # The oracle must be able to fail: three samplers that have (nearly) the right marginals.
     draws, rows = 12, 60_000
     p = torch.tensor([WEIGHTS[1]])
-    g = generator(1, "set", wrong)
+    g = torch_generator(1, "set", wrong)
     if wrong == "independent Bernoulli":
         drawn = torch.rand((rows, 4), generator=g) < survival_probability(p, draws)
     else:
@@ -109,7 +109,7 @@ def test_survivors_of_a_wide_map_have_the_right_mean_and_the_right_spread(kind):
     # flat map it is less than half of what independent masks would give (negative association).
     a, rows = 1200, 4000
     draws = 400 if kind == "sparse" else 1200
-    base = torch.rand(1, a, generator=generator(0, "map"), dtype=torch.float64)
+    base = torch.rand(1, a, generator=torch_generator(0, "map"), dtype=torch.float64)
     weights = {"flat": torch.ones_like(base), "peaked": (4 * base).exp(), "sparse": (base - 0.6).relu()}[kind]
     p = weights / weights.sum()
     q = survival_probability(p, draws)
@@ -117,7 +117,7 @@ def test_survivors_of_a_wide_map_have_the_right_mean_and_the_right_spread(kind):
     covariance.diagonal().copy_((q * (1 - q))[0])
     mean, variance = float(q.sum()), float(covariance.sum())
     independent = float((q * (1 - q)).sum())
-    number = multinomial_occupancy(p.expand(rows, a), draws, generator(3, kind)).sum(dim=1).double()
+    number = multinomial_occupancy(p.expand(rows, a), draws, torch_generator(3, kind)).sum(dim=1).double()
     assert abs(float(number.mean()) - mean) < 5 * math.sqrt(variance / rows)
     # The number is close to normal: its sample variance has relative standard error sqrt(2 / rows) = 0.022.
     spread = 5.5 * math.sqrt(2 / rows)
@@ -131,7 +131,7 @@ def test_every_pair_survives_together_as_often_as_the_closed_form_says(route):
     p = torch.linspace(1, 2, a, dtype=torch.float64)[None]
     p = p / p.sum()
     q, joint = survival_probability(p, draws)[0], joint_survival(p, draws)[0]
-    kept = multinomial_occupancy(p.expand(rows, a), draws, generator(4, "pairs", route)).double()
+    kept = multinomial_occupancy(p.expand(rows, a), draws, torch_generator(4, "pairs", route)).double()
     together = kept.T @ kept / rows  # diagonal: single survival
     z = (together - joint) / (joint * (1 - joint) / rows).sqrt()
     assert z.abs().max() < 5.5
@@ -144,15 +144,15 @@ def test_every_pair_survives_together_as_often_as_the_closed_form_says(route):
 @pytest.mark.parametrize("draws", [0, 1, 7, 255, 256, 1000, 100_003])
 @pytest.mark.parametrize("a", [1, 5, 300])
 def test_rows_sum_to_the_number_of_draws_and_zeros_are_never_drawn(draws, a):
-    p = torch.rand(7, a, generator=generator(0, "p", a)).add_(0.01)
+    p = torch.rand(7, a, generator=torch_generator(0, "p", a)).add_(0.01)
     p[:, a // 2 + 1 :: 2] = 0
     p[3] = 0
-    counts = multinomial_counts(p, draws, generator(5, "sums", draws))
+    counts = multinomial_counts(p, draws, torch_generator(5, "sums", draws))
     expected = torch.full((7,), draws)
     expected[3] = 0
     assert torch.equal(counts.sum(dim=1), expected)
     assert (counts[p == 0] == 0).all() and (counts >= 0).all()
-    kept = multinomial_occupancy(p, draws, generator(5, "sums", draws))
+    kept = multinomial_occupancy(p, draws, torch_generator(5, "sums", draws))
     assert kept.dtype == torch.bool and counts.dtype == torch.int64
     assert not kept[p == 0].any()
     assert (kept.sum(dim=1) <= min(draws, a)).all()
@@ -163,15 +163,15 @@ def test_rows_sum_to_the_number_of_draws_and_zeros_are_never_drawn(draws, a):
 def test_a_row_with_one_live_category_gives_it_everything(draws):
     p = torch.zeros(3, 400, dtype=torch.float32)
     p[0, 0], p[1, 399], p[2, 17] = 1.0, 1e-30, 5e8
-    counts = multinomial_counts(p, draws, generator(0, "one"))
+    counts = multinomial_counts(p, draws, torch_generator(0, "one"))
     assert torch.equal(counts, (p > 0) * draws)
-    assert torch.equal(multinomial_occupancy(p, draws, generator(0, "one")), p > 0)
+    assert torch.equal(multinomial_occupancy(p, draws, torch_generator(0, "one")), p > 0)
 
 
 def test_huge_numbers_of_draws_stay_exact():
     # 1e9 draws over 10: binomial counts with standard deviation 9487, and far from listing the draws.
     draws = 10**9
-    counts = multinomial_counts(torch.ones(50, 10), draws, generator(0, "huge"))
+    counts = multinomial_counts(torch.ones(50, 10), draws, torch_generator(0, "huge"))
     assert (counts.sum(dim=1) == draws).all()
     z = (counts - draws / 10) / math.sqrt(draws * 0.09)
     assert z.abs().max() < 5.5
@@ -185,7 +185,7 @@ def test_more_categories_than_torch_multinomial_allows():
     p[0, -3:] = a / 3  # half of the mass on the last three
     with pytest.raises(RuntimeError, match="number of categories"):
         torch.multinomial(p, 4, replacement=True)
-    counts = multinomial_counts(p, 4000, generator(0, "wide"))
+    counts = multinomial_counts(p, 4000, torch_generator(0, "wide"))
     assert int(counts.sum()) == 4000
     tail = int(counts[0, -3:].sum())
     assert abs(tail - 2000) < 5.5 * math.sqrt(4000 / 4)
@@ -194,30 +194,30 @@ def test_more_categories_than_torch_multinomial_allows():
 
 
 def test_the_same_seed_gives_the_same_draws_and_weights_need_no_normalising():
-    p = torch.rand(20, 700, generator=generator(0, "same"))
-    first = multinomial_occupancy(p, 700, generator(1, "x"))
-    assert torch.equal(first, multinomial_occupancy(p, 700, generator(1, "x")))
+    p = torch.rand(20, 700, generator=torch_generator(0, "same"))
+    first = multinomial_occupancy(p, 700, torch_generator(1, "x"))
+    assert torch.equal(first, multinomial_occupancy(p, 700, torch_generator(1, "x")))
     # A power of two changes no rounding, so even the random stream is the same.
-    assert torch.equal(first, multinomial_occupancy(p * 1024, 700, generator(1, "x")))
-    assert not torch.equal(first, multinomial_occupancy(p, 700, generator(2, "x")))
-    g = generator(1, "x")
+    assert torch.equal(first, multinomial_occupancy(p * 1024, 700, torch_generator(1, "x")))
+    assert not torch.equal(first, multinomial_occupancy(p, 700, torch_generator(2, "x")))
+    g = torch_generator(1, "x")
     assert not torch.equal(multinomial_occupancy(p, 700, g), multinomial_occupancy(p, 700, g))
 
 
 def test_rows_are_independent_of_each_other():
     # Correlation between the survivor numbers of neighbouring rows: standard error 1 / sqrt(4000) = 0.016.
-    number = multinomial_occupancy(torch.ones(8000, 300), 300, generator(6, "rows")).sum(dim=1).double()
+    number = multinomial_occupancy(torch.ones(8000, 300), 300, torch_generator(6, "rows")).sum(dim=1).double()
     pairs = number.reshape(-1, 2)
     assert abs(float(torch.corrcoef(pairs.T)[0, 1])) < 5 / math.sqrt(4000)
 
 
 def test_neither_the_weights_nor_the_global_generator_are_changed():
-    p = torch.rand(9, 500, generator=generator(0, "p"), dtype=torch.float64)
+    p = torch.rand(9, 500, generator=torch_generator(0, "p"), dtype=torch.float64)
     copy = p.clone()
     torch.manual_seed(3)
     before = torch.get_rng_state()
-    multinomial_counts(p, 500, generator(0, "a"))
-    multinomial_occupancy(p, 500, generator(0, "a"))
+    multinomial_counts(p, 500, torch_generator(0, "a"))
+    multinomial_occupancy(p, 500, torch_generator(0, "a"))
     assert torch.equal(p, copy)
     assert torch.equal(before, torch.get_rng_state())
 
@@ -225,7 +225,7 @@ def test_neither_the_weights_nor_the_global_generator_are_changed():
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 def test_every_floating_dtype_is_taken(dtype):
     p = torch.tensor([[0.5, 0.25, 0.25]], dtype=dtype)
-    assert int(multinomial_counts(p, 1000, generator(0, "dtype")).sum()) == 1000
+    assert int(multinomial_counts(p, 1000, torch_generator(0, "dtype")).sum()) == 1000
 
 
 @pytest.mark.parametrize("bad", [-1e-3, math.nan, math.inf])
@@ -257,7 +257,7 @@ def test_bad_input_is_refused(p, draws, error, message):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 def test_the_law_holds_on_cuda():
     p = torch.tensor([WEIGHTS[1]], device="cuda").expand(60_000, 4)
-    drawn = multinomial_counts(p, 400, generator(1, "cuda", device="cuda"))
+    drawn = multinomial_counts(p, 400, torch_generator(1, "cuda", device="cuda"))
     assert (drawn.sum(dim=1) == 400).all()
     z = (drawn.double().mean(0).cpu() - 400 * torch.tensor(WEIGHTS[1])) / (0.5 * 20 / math.sqrt(60_000))
     assert z.abs().max() < 5.5

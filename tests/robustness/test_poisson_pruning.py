@@ -10,7 +10,7 @@ import torch
 from workings.robustness.closed_forms import joint_survival, sap_probabilities, survival_probability
 from workings.robustness.poisson_pruning import poisson_activation_pruning, poisson_survival
 from workings.robustness.sap import stochastic_activation_pruning
-from workings.seeding import generator
+from workings.seeding import torch_generator
 
 MAP = torch.tensor([[0.6, -0.2, 0.1, 0.0, 0.1]], dtype=torch.float64)
 
@@ -22,7 +22,7 @@ def test_keep_probabilities_have_the_worked_values():
 
 
 def test_survivors_are_h_over_the_keep_probability():
-    out = poisson_activation_pruning(MAP.expand(200, 5), 10, generator(0, "x"))
+    out = poisson_activation_pruning(MAP.expand(200, 5), 10, torch_generator(0, "x"))
     keep = poisson_survival(sap_probabilities(MAP), 10)
     kept = out != 0
     torch.testing.assert_close(out[kept], (MAP / (keep + 1e-8)).expand(200, 5)[kept], rtol=1e-14, atol=0)
@@ -31,14 +31,14 @@ def test_survivors_are_h_over_the_keep_probability():
 
 def test_it_is_unbiased_too():
     n = 100_000
-    out = poisson_activation_pruning(MAP.expand(n, 5), 5, generator(0, "mean"))
+    out = poisson_activation_pruning(MAP.expand(n, 5), 5, torch_generator(0, "mean"))
     assert ((out.mean(0) - MAP[0]).abs() <= 5 * out.std(0) / math.sqrt(n) + 1e-7).all()
 
 
 def test_its_pairs_are_independent_where_sap_has_negative_association():
     n, a = 100_000, 10
     h = torch.ones(1, a, dtype=torch.float64)
-    kept = (poisson_activation_pruning(h.expand(n, a), a, generator(0, "pairs")) != 0).double()
+    kept = (poisson_activation_pruning(h.expand(n, a), a, torch_generator(0, "pairs")) != 0).double()
     k = float(poisson_survival(torch.tensor(1 / a), a))
     both = (kept.T @ kept / n)[torch.triu(torch.ones(a, a), 1).bool()]
     error = math.sqrt(k * k * (1 - k * k) / n)
@@ -51,10 +51,10 @@ def test_its_pairs_are_independent_where_sap_has_negative_association():
 @pytest.mark.parametrize(("fraction", "share"), [(1.0, 0.632), (2.0, 0.865)])
 def test_twice_the_draws_keep_more_of_a_flat_map(fraction, share):
     h = torch.ones(50, 4096)
-    poisson = (poisson_activation_pruning(h, fraction * 4096, generator(0, "share")) != 0).double().mean()
+    poisson = (poisson_activation_pruning(h, fraction * 4096, torch_generator(0, "share")) != 0).double().mean()
     # 50 x 4096 independent keeps: standard error sqrt(0.24 / 204800) = 0.0011.
     assert float(poisson) == pytest.approx(share, abs=0.006)
-    sap = (stochastic_activation_pruning(h, 1.0, generator=generator(0, "sap")) != 0).double().mean()
+    sap = (stochastic_activation_pruning(h, 1.0, generator=torch_generator(0, "sap")) != 0).double().mean()
     assert float(sap) == pytest.approx(0.632, abs=0.006)
 
 
@@ -63,7 +63,7 @@ def test_autodiff_leaves_more_of_the_own_gradient_at_twice_the_draws(fraction, l
     # One output's derivative by its own input, mean over masks, flat map: 1 - b e^-b / (1 - e^-b).
     a, n = 400, 400
     h = torch.ones(n, a, dtype=torch.float64, requires_grad=True)
-    out = poisson_activation_pruning(h, fraction * a, generator(0, "grad"))
+    out = poisson_activation_pruning(h, fraction * a, torch_generator(0, "grad"))
     (grad,) = torch.autograd.grad(out[:, :100].sum(), h)
     own = grad[:, :100].mean() - grad[:, 100:].mean()  # the common part of the scale's derivative cancels
     error = float(grad[:, :100].mean(dim=1).std()) / math.sqrt(n)
@@ -75,7 +75,7 @@ def test_mask_and_identity_rules_are_there_for_comparison():
     keep = poisson_survival(sap_probabilities(MAP), 5) + 1e-8
     for rule in ("mask", "identity"):
         h = MAP.clone().requires_grad_(True)
-        out = poisson_activation_pruning(h, 5, generator(0, "rule"), rule)
+        out = poisson_activation_pruning(h, 5, torch_generator(0, "rule"), rule)
         (grad,) = torch.autograd.grad(out, h, g)
         expected = g if rule == "identity" else torch.where(out != 0, g / keep, 0)
         assert torch.equal(grad, expected)
@@ -86,7 +86,7 @@ def test_zero_rows_and_single_live_neurons_give_no_nan(rule):
     h = torch.zeros(2, 4)
     h[1, 2] = 3.0
     h.requires_grad_(True)
-    out = poisson_activation_pruning(h, 8, generator(0, "zero"), rule)
+    out = poisson_activation_pruning(h, 8, torch_generator(0, "zero"), rule)
     out.sum().backward()
     assert out.isfinite().all() and h.grad.isfinite().all() and (out[0] == 0).all()
 

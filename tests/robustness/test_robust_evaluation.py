@@ -20,7 +20,7 @@ from workings.robustness.evaluation import (
 )
 from workings.robustness.layers import insert_sap
 from workings.robustness.networks import digits_cnn
-from workings.seeding import generator
+from workings.seeding import torch_generator
 
 steady = settings(derandomize=True, deadline=None, max_examples=60)
 
@@ -63,8 +63,8 @@ def test_predictions_average_softmax_outputs_not_logits():
 @steady
 @given(st.integers(1, 6), st.integers(1, 8), st.integers(0, 10**6))
 def test_all_is_at_most_single_is_at_most_any(samples, size, seed):
-    logits = torch.randn(samples, size, 3, generator=generator(seed, "z"))
-    y = torch.randint(0, 3, (size,), generator=generator(seed, "y"))
+    logits = torch.randn(samples, size, 3, generator=torch_generator(seed, "z"))
+    y = torch.randint(0, 3, (size,), generator=torch_generator(seed, "y"))
     found = robust_accuracies(Scripted(logits), torch.zeros(size, 1), y, samples)
     assert found["all"].value <= found["single"].value + 1e-12 <= found["any"].value + 2e-12
     hits = (logits.argmax(-1) == y).double()
@@ -74,16 +74,16 @@ def test_all_is_at_most_single_is_at_most_any(samples, size, seed):
 
 
 def test_the_rules_agree_for_a_deterministic_network():
-    net = digits_cnn(generator(0, "net")).eval()
-    x = torch.rand(50, 1, 8, 8, generator=generator(0, "x"))
-    y = torch.randint(0, 10, (50,), generator=generator(0, "y"))
+    net = digits_cnn(torch_generator(0, "net")).eval()
+    x = torch.rand(50, 1, 8, 8, generator=torch_generator(0, "x"))
+    y = torch.randint(0, 10, (50,), generator=torch_generator(0, "y"))
     values = {a.value for a in robust_accuracies(net, x, y, 4).values()}
     assert values == {float((net(x).argmax(1) == y).double().mean())}
 
 
 def test_the_mean_of_many_passes_is_less_random_than_one():
-    net = insert_sap(digits_cnn(generator(0, "net")).eval(), fraction=0.5, generator=generator(0, "m"))
-    x = torch.rand(20, 1, 8, 8, generator=generator(0, "x"))
+    net = insert_sap(digits_cnn(torch_generator(0, "net")).eval(), fraction=0.5, generator=torch_generator(0, "m"))
+    x = torch.rand(20, 1, 8, 8, generator=torch_generator(0, "x"))
     spread = {k: float((mc_predict(net, x, k) - mc_predict(net, x, k)).square().mean()) for k in (1, 25)}
     assert spread[25] < spread[1] / 10  # 1/25 in theory
     torch.testing.assert_close(mc_predict(net, x, 3).sum(dim=1), torch.ones(20))
@@ -113,8 +113,8 @@ def test_one_class_and_broken_networks_are_refused():
 @steady
 @given(st.integers(0, 10**6), st.floats(1e-20, 1e20), st.floats(1e-20, 1e20))
 def test_alignment_is_the_cosine_and_ignores_scale(seed, first, second):
-    g1 = torch.randn(3, 2, 4, generator=generator(seed, "a"), dtype=torch.float64)
-    g2 = torch.randn(3, 2, 4, generator=generator(seed, "b"), dtype=torch.float64)
+    g1 = torch.randn(3, 2, 4, generator=torch_generator(seed, "a"), dtype=torch.float64)
+    g2 = torch.randn(3, 2, 4, generator=torch_generator(seed, "b"), dtype=torch.float64)
     cosine = nn.functional.cosine_similarity(g1.flatten(1), g2.flatten(1))
     torch.testing.assert_close(gradient_alignment(g1, g2), cosine, rtol=0, atol=1e-12)
     torch.testing.assert_close(gradient_alignment(g1 * first, g2 * second), cosine, rtol=0, atol=1e-12)

@@ -16,7 +16,7 @@ from workings.robustness.data import (
     digits,
     random_crop_flip,
 )
-from workings.seeding import generator
+from workings.seeding import torch_generator
 
 
 def test_digits_are_1200_and_597_images_in_the_unit_box_and_the_split_never_changes():
@@ -151,8 +151,8 @@ def slow_crop(image, top, left, mirror, padding):
 
 
 def test_every_augmented_image_is_a_mirrored_or_plain_crop_and_all_offsets_occur():
-    image = torch.rand(2, 6, 5, generator=generator(0, "image"))
-    out = random_crop_flip(image.expand(4000, 2, 6, 5), generator(0, "crop"), padding=1)
+    image = torch.rand(2, 6, 5, generator=torch_generator(0, "image"))
+    out = random_crop_flip(image.expand(4000, 2, 6, 5), torch_generator(0, "crop"), padding=1)
     seen = {}
     for top in range(3):
         for left in range(3):
@@ -165,12 +165,12 @@ def test_every_augmented_image_is_a_mirrored_or_plain_crop_and_all_offsets_occur
 
 
 def test_augmentation_is_seeded_keeps_uint8_and_without_padding_only_mirrors():
-    images = torch.randint(0, 256, (8, 3, 32, 32), generator=generator(0, "i"), dtype=torch.uint8)
-    one = random_crop_flip(images, generator(0, "a"))
+    images = torch.randint(0, 256, (8, 3, 32, 32), generator=torch_generator(0, "i"), dtype=torch.uint8)
+    one = random_crop_flip(images, torch_generator(0, "a"))
     assert one.dtype == torch.uint8 and one.shape == images.shape
-    assert torch.equal(one, random_crop_flip(images, generator(0, "a")))
-    assert not torch.equal(one, random_crop_flip(images, generator(1, "a")))
-    plain = random_crop_flip(images, generator(0, "b"), padding=0)
+    assert torch.equal(one, random_crop_flip(images, torch_generator(0, "a")))
+    assert not torch.equal(one, random_crop_flip(images, torch_generator(1, "a")))
+    plain = random_crop_flip(images, torch_generator(0, "b"), padding=0)
     same = (plain == images).flatten(1).all(1)
     mirrored = (plain == images.flip(3)).flatten(1).all(1)
     assert (same ^ mirrored).all() and same.any() and mirrored.any()
@@ -179,6 +179,6 @@ def test_augmentation_is_seeded_keeps_uint8_and_without_padding_only_mirrors():
 @pytest.mark.parametrize("bad", [torch.zeros(3, 4, 4), torch.zeros(0, 3, 4, 4)])
 def test_augmentation_refuses_what_is_no_batch(bad):
     with pytest.raises(ValueError, match=r"\(N, C, H, W\)"):
-        random_crop_flip(bad, generator(0, "x"))
+        random_crop_flip(bad, torch_generator(0, "x"))
     with pytest.raises(ValueError, match="padding"):
-        random_crop_flip(torch.zeros(1, 1, 2, 2), generator(0, "x"), padding=-1)
+        random_crop_flip(torch.zeros(1, 1, 2, 2), torch_generator(0, "x"), padding=-1)

@@ -14,12 +14,12 @@ from workings.robustness.data import Split, digits
 from workings.robustness.digits import train_digits_cnn
 from workings.robustness.evaluation import robust_accuracy
 from workings.robustness.networks import ResNet, activation, digits_cnn, initialise, resnet20
-from workings.seeding import deterministic, generator
+from workings.seeding import deterministic, torch_generator
 from workings.training import load_weights
 
 
 def test_resnet20_has_20_weighted_layers_19_activations_and_its_parameter_count():
-    net = resnet20(generator(0, "net"))
+    net = resnet20(torch_generator(0, "net"))
     convolutions = [m for m in net.modules() if isinstance(m, nn.Conv2d)]
     plain = [m for m in convolutions if m.kernel_size == (3, 3)]
     projections = [m for m in convolutions if m.kernel_size == (1, 1)]
@@ -36,9 +36,9 @@ def test_resnet20_has_20_weighted_layers_19_activations_and_its_parameter_count(
 
 
 def test_blocks_are_pre_activation_and_shortcuts_carry_the_signal():
-    net = resnet20(generator(0, "net")).eval()
+    net = resnet20(torch_generator(0, "net")).eval()
     block = net.blocks[1]
-    x = torch.randn(2, 16, 8, 8, generator=generator(0, "x"))
+    x = torch.randn(2, 16, 8, 8, generator=torch_generator(0, "x"))
     with torch.no_grad():
         block.conv2.weight.zero_()
     assert torch.equal(block(x), x)  # no activation after the sum
@@ -49,15 +49,15 @@ def test_blocks_are_pre_activation_and_shortcuts_carry_the_signal():
 
 
 def test_the_input_norms_weight_is_fixed_at_one():
-    net = resnet20(generator(0, "net"))
+    net = resnet20(torch_generator(0, "net"))
     assert not net.input_norm.weight.requires_grad and net.input_norm.bias.requires_grad
     assert torch.equal(net.input_norm.weight, torch.ones(3))
 
 
 def test_the_slope_chooses_relu_or_leaky_relu_everywhere():
     for make, count in ((digits_cnn, 4), (resnet20, 19)):
-        assert sum(isinstance(m, nn.ReLU) for m in make(generator(0, "n")).modules()) == count
-        leaky = [m for m in make(generator(0, "n"), slope=0.1).modules() if isinstance(m, nn.LeakyReLU)]
+        assert sum(isinstance(m, nn.ReLU) for m in make(torch_generator(0, "n")).modules()) == count
+        leaky = [m for m in make(torch_generator(0, "n"), slope=0.1).modules() if isinstance(m, nn.LeakyReLU)]
         assert len(leaky) == count and all(m.negative_slope == 0.1 for m in leaky)
     for bad in (-0.1, 1.5, math.nan):
         with pytest.raises(ValueError, match="slope"):
@@ -66,29 +66,29 @@ def test_the_slope_chooses_relu_or_leaky_relu_everywhere():
 
 def test_weights_come_from_the_generator_alone():
     torch.manual_seed(0)
-    one = resnet20(generator(1, "net")).state_dict()
+    one = resnet20(torch_generator(1, "net")).state_dict()
     torch.manual_seed(5)
-    two, other = resnet20(generator(1, "net")).state_dict(), resnet20(generator(2, "net")).state_dict()
+    two, other = resnet20(torch_generator(1, "net")).state_dict(), resnet20(torch_generator(2, "net")).state_dict()
     assert all(torch.equal(one[k], two[k]) for k in one)
     assert not torch.equal(one["stem.weight"], other["stem.weight"])
 
 
 def test_initial_weights_have_the_variance_of_their_rule():
     net = nn.Sequential(nn.Conv2d(30, 40, 3), nn.Linear(200, 300), nn.BatchNorm2d(4))
-    initialise(net, generator(0, "w"))
+    initialise(net, torch_generator(0, "w"))
     for layer, fan in ((net[0], 270), (net[1], 200)):
         n = layer.weight.numel()
         # Sample variance of n Gaussians: relative standard error sqrt(2 / n).
         assert float(layer.weight.detach().var()) == pytest.approx(2 / fan, rel=5 * math.sqrt(2 / n))
         assert (layer.bias == 0).all()
-    initialise(net, generator(0, "w"), "uniform")
+    initialise(net, torch_generator(0, "w"), "uniform")
     for layer, fan in ((net[0], 270), (net[1], 200)):
         bound = 1 / math.sqrt(fan)
         assert layer.weight.abs().max() <= bound and layer.weight.abs().max() > 0.99 * bound
         assert float(layer.weight.detach().var()) == pytest.approx(bound**2 / 3, rel=0.05)
         assert (layer.bias != 0).any()
     with pytest.raises(ValueError, match="rule"):
-        initialise(net, generator(0, "w"), "xavier")
+        initialise(net, torch_generator(0, "w"), "xavier")
 
 
 @pytest.mark.parametrize("options", [{"units": 0}, {"classes": 1}])
@@ -112,7 +112,9 @@ def test_the_digits_network_learns_and_repeats_itself():
 def tiny_images(n=48):
     """Two classes told apart by brightness."""
     labels = torch.arange(n) % 2
-    images = torch.randint(0, 60, (n, 3, 32, 32), generator=generator(0, "tiny")) + 150 * labels[:, None, None, None]
+    images = (
+        torch.randint(0, 60, (n, 3, 32, 32), generator=torch_generator(0, "tiny")) + 150 * labels[:, None, None, None]
+    )
     return Split(images.to(torch.uint8), labels)
 
 
@@ -136,10 +138,10 @@ def test_the_resnet_trains_resumes_and_loads(tmp_path):
     assert epochs == [(1, 3), (2, 3)] and resumed.resumed_at == 3  # stopped before the save of epoch 2
     assert torch.equal(straight.losses, resumed.losses)
     assert accuracy(net, data.images, data.labels) == accuracy(whole, data.images, data.labels)
-    fresh = load_weights(resnet20(generator(9, "other")), path).eval()
+    fresh = load_weights(resnet20(torch_generator(9, "other")), path).eval()
     assert accuracy(fresh, data.images, data.labels, batch=7) == accuracy(net, data.images, data.labels)
     with pytest.raises(ValueError, match="another architecture"):
-        load_weights(digits_cnn(generator(0, "n")), path)
+        load_weights(digits_cnn(torch_generator(0, "n")), path)
 
 
 def test_weight_decay_and_augmentation_are_part_of_the_training():

@@ -20,7 +20,7 @@ from workings.robustness.closed_forms import (
     single_draw_share,
     survival_probability,
 )
-from workings.seeding import generator
+from workings.seeding import torch_generator
 
 steady = settings(derandomize=True, deadline=None)
 MAP = torch.tensor([[0.6, -0.25, 0.1, 0.0, 0.05]], dtype=torch.float64) * 3
@@ -57,7 +57,7 @@ def test_probabilities_ignore_scale_and_sign_and_follow_permutations(rows, scale
 
 def test_the_whole_map_of_an_example_is_one_distribution():
     # Per-channel or per-batch normalisation are the classical mistakes.
-    h = torch.rand(3, 4, 5, 6, generator=generator(0, "map"))
+    h = torch.rand(3, 4, 5, 6, generator=torch_generator(0, "map"))
     p = sap_probabilities(h)
     assert p.shape == (3, 120)
     torch.testing.assert_close(p, h.flatten(1) / h.sum(dim=(1, 2, 3))[:, None])
@@ -215,7 +215,7 @@ def test_the_single_draw_share_at_its_limits():
 def test_flat_maps_keep_one_minus_exp_minus_f_and_peaked_maps_keep_less(fraction):
     a = 4096
     flat = torch.full((1, a), 2.0, dtype=torch.float64)
-    peaked = torch.rand(1, a, generator=generator(0, "peaked"), dtype=torch.float64) ** 6
+    peaked = torch.rand(1, a, generator=torch_generator(0, "peaked"), dtype=torch.float64) ** 6
     r = number_of_draws(fraction, a)
     share = float(expected_survivors(flat, r)) / a
     assert share == pytest.approx(1 - math.exp(-fraction), abs=1 / a)  # (1 - 1/a)^(fa) against exp(-f)
@@ -224,7 +224,7 @@ def test_flat_maps_keep_one_minus_exp_minus_f_and_peaked_maps_keep_less(fraction
 
 
 def test_joint_survival_is_below_independence_and_its_diagonal_is_q():
-    p = sap_probabilities(torch.rand(2, 30, generator=generator(0, "joint"), dtype=torch.float64))
+    p = sap_probabilities(torch.rand(2, 30, generator=torch_generator(0, "joint"), dtype=torch.float64))
     q, joint = survival_probability(p, 20), joint_survival(p, 20)
     assert torch.equal(joint.diagonal(dim1=1, dim2=2), q)
     off = ~torch.eye(30, dtype=torch.bool)

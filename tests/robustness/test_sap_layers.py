@@ -24,15 +24,15 @@ from workings.robustness.layers import (
     remove_pruning,
 )
 from workings.robustness.networks import digits_cnn, resnet20
-from workings.seeding import generator
+from workings.seeding import torch_generator
 
 
 def images(n=4, channels=1, size=8):
-    return torch.rand(n, channels, size, size, generator=generator(0, "images"))
+    return torch.rand(n, channels, size, size, generator=torch_generator(0, "images"))
 
 
 def digits_net():
-    return digits_cnn(generator(0, "net")).eval()
+    return digits_cnn(torch_generator(0, "net")).eval()
 
 
 def record_inputs(model, wanted):
@@ -53,7 +53,7 @@ def test_a_layer_stands_behind_every_activation_the_last_one_included():
 
 
 def test_the_resnet_has_19_maps_and_188416_draws_an_image():
-    net = insert_sap(resnet20(generator(0, "net")).eval())
+    net = insert_sap(resnet20(torch_generator(0, "net")).eval())
     seen = record_inputs(net, SAPLayer)
     net(images(2, 3, 32))
     assert len(seen) == 19
@@ -63,20 +63,20 @@ def test_the_resnet_has_19_maps_and_188416_draws_an_image():
 
 def test_the_next_layer_sees_the_pruned_signal():
     net = nn.Sequential(nn.Linear(6, 50), nn.ReLU(), nn.Linear(50, 50), nn.ReLU())
-    pruned = insert_sap(net, fraction=0.2, generator=generator(0, "x"))
+    pruned = insert_sap(net, fraction=0.2, generator=torch_generator(0, "x"))
     seen = record_inputs(pruned, (SAPLayer, nn.Linear))
-    pruned(torch.rand(3, 6, generator=generator(0, "in")))
+    pruned(torch.rand(3, 6, generator=torch_generator(0, "in")))
     _, sap, second, _ = seen
     assert torch.equal(second[1], sap[2]) and (sap[2] == 0).sum() > (sap[1] == 0).sum()
 
 
 @pytest.mark.parametrize("switch", ["fraction=None", "enabled=False", "built with None", "removed", "infinite"])
-@pytest.mark.parametrize("make", [digits_net, lambda: resnet20(generator(1, "r"), slope=0.1).eval()])
+@pytest.mark.parametrize("make", [digits_net, lambda: resnet20(torch_generator(1, "r"), slope=0.1).eval()])
 def test_switching_off_restores_the_dense_output_bit_for_bit(switch, make):
     dense = make()
     x = images() if isinstance(dense, nn.Sequential) else images(2, 3, 32)
     expected = dense(x)
-    net = insert_sap(dense, fraction=None if switch == "built with None" else 1.0, generator=generator(0, "x"))
+    net = insert_sap(dense, fraction=None if switch == "built with None" else 1.0, generator=torch_generator(0, "x"))
     if switch != "built with None":
         assert not torch.equal(net(x), expected)
     if switch == "fraction=None":
@@ -94,7 +94,7 @@ def test_switching_off_restores_the_dense_output_bit_for_bit(switch, make):
 
 def test_pruning_is_as_random_in_evaluation_mode_as_in_training_mode():
     # Attack libraries call eval(); a defence tied to model.training would be off then.
-    net = insert_sap(digits_net(), generator=generator(0, "x"))
+    net = insert_sap(digits_net(), generator=torch_generator(0, "x"))
     x = images()
     for mode in (True, False):
         net.train(mode)
@@ -112,12 +112,12 @@ def test_the_original_model_is_left_alone_and_its_weights_are_copied():
 
 
 def test_one_generator_serves_all_layers_and_copies_of_the_model_share_it():
-    g = generator(0, "shared")
+    g = torch_generator(0, "shared")
     net = insert_sap(digits_net(), generator=g)
     assert all(layer.generator is g for layer in pruning_layers(net))
     assert all(layer.generator is g for layer in pruning_layers(copy.deepcopy(net)))
     first = net(images())
-    configure(net, generator=generator(0, "shared"))
+    configure(net, generator=torch_generator(0, "shared"))
     assert torch.equal(first, net(images()))
 
 
@@ -186,8 +186,8 @@ def test_bad_settings_are_refused_when_they_are_set(options, message):
 def test_identity_rule_inside_a_network_gives_gradients_that_ignore_the_mask_of_the_last_layer():
     # linear after SAP: the input gradient of the head is exact whatever was drawn.
     head = nn.Linear(20, 3)
-    net = insert_sap(nn.Sequential(nn.ReLU(), head), backward="identity", generator=generator(0, "x"))
-    x = torch.rand(4, 20, generator=generator(0, "in")).requires_grad_(True)
+    net = insert_sap(nn.Sequential(nn.ReLU(), head), backward="identity", generator=torch_generator(0, "x"))
+    x = torch.rand(4, 20, generator=torch_generator(0, "in")).requires_grad_(True)
     (grad,) = torch.autograd.grad(net(x)[:, 1].sum(), x)
     assert torch.equal(grad, head.weight[1].detach().expand(4, 20))
 
@@ -197,7 +197,7 @@ def test_matched_dropout_stands_where_sap_stands_and_keeps_as_many():
     x = images(64)
     kept = {}
     for name, insert in (("sap", insert_sap), ("dropout", insert_dropout)):
-        net = insert(dense, fraction=0.5, generator=generator(0, name))
+        net = insert(dense, fraction=0.5, generator=torch_generator(0, name))
         seen = record_inputs(net, (SAPLayer, MatchedDropout))
         net(x)
         _, h, out = seen[0]  # the first layer sees the same map in both networks
@@ -208,7 +208,7 @@ def test_matched_dropout_stands_where_sap_stands_and_keeps_as_many():
 
 def test_the_flawed_variant_prunes_convolutions_before_batch_norm_and_not_the_last_activation():
     # The five differences of the erratum, as far as placement goes; see test_poisson_pruning.py for the mask.
-    net = insert_poisson_pruning(resnet20(generator(0, "net")).eval())
+    net = insert_poisson_pruning(resnet20(torch_generator(0, "net")).eval())
     layers = [m for m in net.modules() if isinstance(m, Pruned)]
     assert all(isinstance(m.layer, nn.Conv2d) and isinstance(m.pruning, PoissonPruningLayer) for m in layers)
     assert len(layers) == 1 + 18 + 3  # stem, two a block, three projections
@@ -221,7 +221,7 @@ def test_the_flawed_variant_prunes_convolutions_before_batch_norm_and_not_the_la
 
 def test_variant_and_placement_can_be_crossed():
     # The grid of the chapter needs this layer after the activations too, with any number of draws.
-    net = insert_poisson_pruning(digits_net(), after=nn.ReLU, fraction=0.5, generator=generator(0, "x"))
+    net = insert_poisson_pruning(digits_net(), after=nn.ReLU, fraction=0.5, generator=torch_generator(0, "x"))
     seen = record_inputs(net, PoissonPruningLayer)
     net(images())
     assert len(seen) == 4 and all((h >= 0).all() for _, h, _ in seen)
@@ -234,8 +234,8 @@ def test_any_pruning_layer_can_be_inserted():
 
 
 def test_test_time_dropout_keeps_the_same_share_whatever_the_activations():
-    h = torch.cat([torch.ones(1, 20_000), torch.rand(1, 20_000, generator=generator(0, "h")) ** 8 + 1e-3])
-    out = TestTimeDropout(0.9, generator=generator(1, "masks")).eval()(h)
+    h = torch.cat([torch.ones(1, 20_000), torch.rand(1, 20_000, generator=torch_generator(0, "h")) ** 8 + 1e-3])
+    out = TestTimeDropout(0.9, generator=torch_generator(1, "masks")).eval()(h)
     kept = (out != 0).double().mean(1)
     assert (kept - 0.9).abs().max() < 5 * (0.09 / 20_000) ** 0.5
     torch.testing.assert_close(out[out != 0], (h / 0.9)[out != 0])

@@ -22,7 +22,7 @@ from workings.robustness.closed_forms import (
     survival_probability,
 )
 from workings.robustness.sap import kept_share, matched_dropout, stochastic_activation_pruning
-from workings.seeding import generator
+from workings.seeding import torch_generator
 
 steady = settings(derandomize=True, deadline=None, max_examples=50)
 RULES = ("mask", "identity", "pathwise")
@@ -30,13 +30,13 @@ MAP = torch.tensor([[2.0, -1.0, 0.5, 0.0, 0.25, 3.0, 1.0, -0.1]], dtype=torch.fl
 
 
 def prune(h, fraction=1.0, backward="mask", name="sap"):
-    return stochastic_activation_pruning(h, fraction, backward, generator(0, name))
+    return stochastic_activation_pruning(h, fraction, backward, torch_generator(0, name))
 
 
 @steady
 @given(st.integers(1, 4), st.integers(1, 40), st.sampled_from([0.5, 1.0, 3.0]), st.integers(0, 10**6))
 def test_survivors_are_exactly_h_over_q_and_never_more_than_the_draws(rows, size, fraction, seed):
-    h = torch.randn(rows, size + 1, generator=generator(seed, "h"), dtype=torch.float64)
+    h = torch.randn(rows, size + 1, generator=torch_generator(seed, "h"), dtype=torch.float64)
     out = prune(h, fraction)
     draws = math.floor(fraction * (size + 1))
     q = survival_probability(sap_probabilities(h), draws)
@@ -47,7 +47,7 @@ def test_survivors_are_exactly_h_over_q_and_never_more_than_the_draws(rows, size
 
 def test_the_probabilities_are_those_of_the_whole_map_not_of_a_channel_or_the_batch():
     # Channels of very different size: any other normalisation gives other survivor values.
-    h = torch.rand(3, 4, 5, 5, generator=generator(0, "map")) * torch.tensor([1.0, 10.0, 0.1, 3.0])[:, None, None]
+    h = torch.rand(3, 4, 5, 5, generator=torch_generator(0, "map")) * torch.tensor([1.0, 10.0, 0.1, 3.0])[:, None, None]
     h = h * torch.tensor([1.0, 100.0, 0.01])[:, None, None, None]
     out = prune(h)
     flat = h.flatten(1)
@@ -125,7 +125,7 @@ def test_a_single_neuron_with_all_the_mass_has_finite_gradients(rule):
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 @pytest.mark.parametrize("shape", [(2, 7), (2, 3, 5), (2, 3, 4, 4)])
 def test_shape_and_dtype_are_kept(shape, dtype):
-    h = torch.rand(shape, generator=generator(0, "shape")).to(dtype).requires_grad_(True)
+    h = torch.rand(shape, generator=torch_generator(0, "shape")).to(dtype).requires_grad_(True)
     out = prune(h)
     assert out.shape == h.shape and out.dtype == dtype
     out.sum().backward()
@@ -138,7 +138,7 @@ def test_many_draws_approach_the_input_and_infinitely_many_give_it_back():
 
 
 def test_the_same_seed_gives_the_same_mask_under_every_rule():
-    h = torch.rand(4, 600, generator=generator(0, "h"))
+    h = torch.rand(4, 600, generator=torch_generator(0, "h"))
     first = prune(h)
     for rule in RULES:
         assert torch.equal(first, prune(h, 1.0, rule))
@@ -148,7 +148,7 @@ def test_the_same_seed_gives_the_same_mask_under_every_rule():
 def test_a_rows_law_does_not_depend_on_its_companions():
     # Kept shares of the same row beside small and beside huge maps: two samples of 20,000.
     n = 20_000
-    h = torch.rand(1, 30, generator=generator(0, "h"), dtype=torch.float64)
+    h = torch.rand(1, 30, generator=torch_generator(0, "h"), dtype=torch.float64)
     q = survival_probability(sap_probabilities(h), 30)[0]
     for scale in (1e-6, 1e6):
         batch = torch.stack([h.expand(n, 30), (torch.rand(n, 30, dtype=torch.float64) * scale)], dim=1).flatten(0, 1)
@@ -169,7 +169,7 @@ def test_mask_rule_multiplies_with_mask_and_scale():
 def test_identity_rule_passes_the_gradient_untouched_also_to_dropped_neurons():
     h = MAP.clone().requires_grad_(True)
     out = prune(h, 0.5, "identity")
-    g = torch.randn(1, 8, dtype=torch.float64, generator=generator(0, "g"))
+    g = torch.randn(1, 8, dtype=torch.float64, generator=torch_generator(0, "g"))
     out.backward(g)
     assert (out == 0).any()
     assert torch.equal(h.grad, g)
@@ -177,9 +177,9 @@ def test_identity_rule_passes_the_gradient_untouched_also_to_dropped_neurons():
 
 @pytest.mark.parametrize("fraction", [0.25, 1.0, 3.0])
 def test_pathwise_rule_equals_automatic_differentiation_through_the_scale(fraction):
-    h = torch.randn(6, 16, dtype=torch.float64, generator=generator(0, "h"))
+    h = torch.randn(6, 16, dtype=torch.float64, generator=torch_generator(0, "h"))
     h[:, 3] = 0.0
-    g = torch.randn(6, 16, dtype=torch.float64, generator=generator(0, "g"))
+    g = torch.randn(6, 16, dtype=torch.float64, generator=torch_generator(0, "g"))
     ours = h.clone().requires_grad_(True)
     out = prune(ours, fraction, "pathwise")
     out.backward(g)
@@ -231,7 +231,7 @@ def test_bad_input_is_refused(h, options, error, message):
 
 def test_matched_dropout_keeps_its_share_and_is_unbiased():
     n, keep = 40_000, 0.3
-    out = matched_dropout(MAP.expand(n, 8), keep, generator(0, "dropout"))
+    out = matched_dropout(MAP.expand(n, 8), keep, torch_generator(0, "dropout"))
     kept = (out != 0).double().mean(0)
     alive = MAP[0] != 0
     error = 5 * math.sqrt(keep * (1 - keep) / n)
@@ -241,10 +241,10 @@ def test_matched_dropout_keeps_its_share_and_is_unbiased():
 
 
 def test_dropout_is_matched_to_the_share_of_live_neurons_that_sap_keeps():
-    h = torch.randn(5, 300, generator=generator(0, "h")).relu()
+    h = torch.randn(5, 300, generator=torch_generator(0, "h")).relu()
     share = kept_share(h, 1.0)
     torch.testing.assert_close(share * (h > 0).sum(dim=1), expected_survivors(h, 300))
-    out = matched_dropout(h.repeat(400, 1), share.repeat(400), generator(0, "matched"))
+    out = matched_dropout(h.repeat(400, 1), share.repeat(400), torch_generator(0, "matched"))
     found = (out != 0).sum(dim=1).double().reshape(400, 5).mean(0)
     assert ((found - expected_survivors(h, 300)).abs() < 5 * math.sqrt(300 / 4 / 400)).all()
     assert float(kept_share(torch.zeros(1, 4), 1.0)) == 1.0

@@ -24,7 +24,7 @@ from workings.disentangling.networks import VAE, burgess_vae, fc_vae
 from workings.disentangling.objectives import bernoulli_nll, gaussian_kl
 from workings.disentangling.training import History, Objective, annealed_capacity, fixed_beta, train_vae
 from workings.runs.store import Store
-from workings.seeding import generator
+from workings.seeding import torch_generator
 from workings.training import load_weights
 
 CORRELATED = ("scale", "pos_x", "pos_y")  # the factors that a single latent can follow
@@ -58,7 +58,7 @@ class Run:
 
     def model(self) -> VAE:
         """The untrained network, ten latents; its weights depend on the seed and the network only."""
-        start = generator(self.seed, "sprite_runs", self.network)
+        start = torch_generator(self.seed, "sprite_runs", self.network)
         if one_of(self.network, "network", ("burgess", "fc")) == "fc":
             if self.size != 64:
                 raise ValueError(f"the fc network is for 64 pixels, got size={self.size}.")
@@ -140,7 +140,7 @@ def measure(
     with ``mig_per_factor``. Latents under ``active_above`` nats count as 0 in all of these: the mean of a collapsed latent
     can follow a factor perfectly at negligible amplitude. Adds the settings of the run.
     """
-    noise = generator(run.seed, "sprite_runs", "measure")
+    noise = torch_generator(run.seed, "sprite_runs", "measure")
     pictures = Sized(sprites, run.size)
     indices = torch.randint(len(sprites), (n_images,), generator=noise)
     rows = []
@@ -162,7 +162,7 @@ def measure(
     mig, per_factor = mutual_information_gap(codes, classes)
     score = beta_vae_score(
         lambda x: encoder(model, keep)(x if run.size == 64 else block_average(x, 2)), sprites, n_pairs=64,
-        n_train=n_train, n_eval=n_eval, generator=generator(run.seed, "sprite_runs", "score"),
+        n_train=n_train, n_eval=n_eval, generator=torch_generator(run.seed, "sprite_runs", "score"),
     )  # fmt: skip
     return {
         **asdict(run),

@@ -26,9 +26,9 @@ from workings.disentangling.known_factor import KnownFactorModel, RateHistory
 from workings.disentangling.networks import VAE, he_vae
 from workings.disentangling.objectives import bernoulli_nll, capacity_schedule, gaussian_kl
 from workings.disentangling.training import History, Objective, WindowMeans
-from workings.runs.parallel import two_at_a_time
+from workings.runs.parallel import thread_map
 from workings.runs.progress import counter, progress
-from workings.seeding import generator
+from workings.seeding import torch_generator
 from workings.training import ShuffledBatches
 
 
@@ -263,11 +263,11 @@ def train_many(
     for job in jobs:
         as_float(job.beta, "beta", minimum=0.0)
     size, dtype = jobs[0].pictures.shape[-1], jobs[0].pictures.dtype
-    models = [he_vae(size, latent_dim, hidden, generator(job.seed, "many", "weights")).to(dtype) for job in jobs]
+    models = [he_vae(size, latent_dim, hidden, torch_generator(job.seed, "many", "weights")).to(dtype) for job in jobs]
     pairs = list(zip(models, jobs, strict=True))
     groups = [pairs[i : i + group] for i in range(0, len(pairs), as_int(group, "group", minimum=1))]
     with counter(len(groups) * steps, "training steps") as tick:
-        two_at_a_time(lambda pairs: _train_jobs(pairs, steps, batch, learning_rate, tick), groups, label=None)
+        thread_map(lambda pairs: _train_jobs(pairs, steps, batch, learning_rate, tick), groups, label=None)
     return [model.eval() for model in models]
 
 
@@ -283,7 +283,7 @@ def _train_jobs(
     ensemble = VAEEnsemble(models)
     pictures = [job.pictures.flatten(1) for job in jobs]
     orders = [ShuffledBatches(len(job.pictures), batch, job.seed) for job in jobs]
-    streams = [generator(job.seed, "many", "noise") for job in jobs]
+    streams = [torch_generator(job.seed, "many", "noise") for job in jobs]
     beta = pictures[0].new_tensor([job.beta for job in jobs])
     noisy = pictures[0].new_tensor([job.noisy for job in jobs])[:, None, None]
     optimiser = torch.optim.Adam(ensemble.parameters, lr=learning_rate, fused=True)
@@ -310,7 +310,7 @@ def _draw(streams: Sequence[torch.Generator], like: torch.Tensor) -> torch.Tenso
 
 def _noise_of_fit(seeds: Sequence[int], step: int, like: torch.Tensor) -> torch.Tensor:
     """The noise of :func:`workings.training.fit` at ``step``, for each of S seeds, of the shape of ``like`` (S, ...)."""
-    return _draw([generator(seed, "fit", "loss", step) for seed in seeds], like)
+    return _draw([torch_generator(seed, "fit", "loss", step) for seed in seeds], like)
 
 
 def _check_seeds(models: Sequence[nn.Module], seeds: Sequence[int]) -> None:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 
 from workings.checks import as_float, as_int
-from workings.seeding import generator
+from workings.seeding import torch_generator
 
 
 class LinearVAEs(NamedTuple):
@@ -30,7 +30,7 @@ def linear_vaes(eigvals: Sequence[float], betas: Sequence[float], steps: int, se
     """
     spread = torch.tensor([as_float(v, "an eigenvalue", minimum=0.0) for v in eigvals], dtype=torch.float64)
     beta = torch.tensor([as_float(b, "beta", minimum=0.0) for b in betas], dtype=torch.float64)
-    size, source = len(spread), generator(seed, "capacity", "linear")
+    size, source = len(spread), torch_generator(seed, "capacity", "linear")
     draw = lambda: 0.1 * torch.randn(len(beta), size, size, generator=source, dtype=torch.float64)
     encoder, decoder = draw().requires_grad_(), draw().requires_grad_()
     logvar = torch.zeros(len(beta), size, dtype=torch.float64, requires_grad=True)

@@ -36,7 +36,9 @@ def generate(
     check_tensor(prompt, "prompt", floating=False)
     temperature = as_float(temperature, "temperature", minimum=0.0)
     if temperature > 0 and generator is None:
-        raise ValueError("temperature > 0 draws tokens; pass generator=workings.seeding.generator(seed, 'samples').")
+        raise ValueError(
+            "temperature > 0 draws tokens; pass generator=workings.seeding.torch_generator(seed, 'samples')."
+        )
     if top_k is not None:
         as_int(top_k, "top_k", minimum=1, maximum=model.embed.num_embeddings)
     cache = Cache(len(model.blocks)) if use_cache else None

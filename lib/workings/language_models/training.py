@@ -13,7 +13,7 @@ from workings.language_models.decoder import TinyDecoder
 from workings.language_models.grammar import random_windows
 from workings.language_models.lines_task import IGNORE, lines_batch, lines_in
 from workings.language_models.random_positions import random_positions as draw_positions
-from workings.seeding import generator
+from workings.seeding import torch_generator
 from workings.training import Trained, fit, one_cycle
 
 Batches = Callable[[int], tuple[torch.Tensor, torch.Tensor]]
@@ -30,7 +30,7 @@ def lines_batches(
     n_lines = lines_in(length, n_queries)
 
     def batches(step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        source = generator(seed, stream, step)
+        source = torch_generator(seed, stream, step)
         return lines_batch(batch, n_lines, n_queries, n_keys=n_keys, n_values=n_values, generator=source)
 
     return batches
@@ -44,7 +44,7 @@ def next_token_batches(codes: torch.Tensor, seed: int, stream: str, *, batch: in
     length = as_int(length, "length", minimum=1)
 
     def batches(step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        windows = random_windows(codes, batch, length + 1, generator(seed, stream, step))
+        windows = random_windows(codes, batch, length + 1, torch_generator(seed, stream, step))
         return windows[:, :-1], windows[:, 1:]
 
     return batches

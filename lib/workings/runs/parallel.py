@@ -33,6 +33,3 @@ def thread_map(
                 return result
 
             return list(pool.map(counted, items))
-
-
-two_at_a_time = thread_map  # the earlier name

@@ -20,8 +20,8 @@ from workings.disentangling.objectives import gaussian_kl
 from workings.disentangling.rate_distortion import FactorVariances, factor_variances
 from workings.disentangling.sprites16 import SmallSprites, small_sprites
 from workings.disentangling.training import annealed_capacity, fixed_beta
-from workings.runs.parallel import two_at_a_time
-from workings.seeding import generator
+from workings.runs.parallel import thread_map
+from workings.seeding import torch_generator
 
 _COLUMNS = [3, 4, 1, 0, 2]  # FACTORS in the order of dSprites
 
@@ -62,7 +62,8 @@ def known_factor_runs(data: FactorData, settings: Settings) -> dict[str, list[Ra
     def work(kind: str) -> list[RateHistory]:
         decoders = [
             initialise(
-                MLPDecoder(16, len(FACTORS), (settings.factor_hidden,) * 2), generator(seed, "capacity", "decoder")
+                MLPDecoder(16, len(FACTORS), (settings.factor_hidden,) * 2),
+                torch_generator(seed, "capacity", "decoder"),
             )
             for seed in settings.seeds
         ]
@@ -75,7 +76,7 @@ def known_factor_runs(data: FactorData, settings: Settings) -> dict[str, list[Ra
         )  # fmt: skip
 
     kinds = ("learned", "equal")
-    return dict(zip(kinds, two_at_a_time(work, kinds), strict=True))
+    return dict(zip(kinds, thread_map(work, kinds), strict=True))
 
 
 def squares(settings: Settings) -> SmallSprites:
@@ -85,7 +86,7 @@ def squares(settings: Settings) -> SmallSprites:
 
 def square_start(seed: int, settings: Settings) -> VAE:
     """The untrained VAE for squares of ``seed``."""
-    return mlp_vae(16, settings.latents, (settings.vae_hidden,) * 2, generator=generator(seed, "capacity", "vae"))
+    return mlp_vae(16, settings.latents, (settings.vae_hidden,) * 2, generator=torch_generator(seed, "capacity", "vae"))
 
 
 def square_vaes(images: torch.Tensor, settings: Settings) -> dict[str, list[Fitted]]:
@@ -106,17 +107,17 @@ def square_vaes(images: torch.Tensor, settings: Settings) -> dict[str, list[Fitt
             keep_at=settings.vae_stop_steps if name == f"gamma = {settings.gamma:g}" else (),
         )  # fmt: skip
 
-    return dict(zip(objectives, two_at_a_time(work, objectives), strict=True))
+    return dict(zip(objectives, thread_map(work, objectives), strict=True))
 
 
 def evaluate(model: VAE, images: torch.Tensor, factors: torch.Tensor, seed: int) -> Evaluation:
     """:func:`evaluate_vae` with the noise of ``seed``."""
-    return evaluate_vae(model, images, factors, generator(seed, "capacity", "measure"))
+    return evaluate_vae(model, images, factors, torch_generator(seed, "capacity", "measure"))
 
 
 def blob_data(settings: Settings, height: float = 1.0) -> tuple[torch.Tensor, torch.Tensor]:
     """Blobs at uniform positions, y within the middle ``height`` of its range: images (N, 1, 16, 16), positions (N, 2)."""
-    position = torch.rand(settings.blobs, 2, generator=generator(0, "capacity", "blobs"))
+    position = torch.rand(settings.blobs, 2, generator=torch_generator(0, "capacity", "blobs"))
     position[:, 1] = 0.5 + height * (position[:, 1] - 0.5)
     return blob_images(position), position
 
@@ -172,7 +173,7 @@ def tiled(pictures: torch.Tensor, gap: int = 1) -> np.ndarray:
 
 
 def _random_subset(data: SmallSprites, count: int, name: str) -> SmallSprites:
-    order = torch.randperm(len(data.images), generator=generator(0, "capacity", name))
+    order = torch.randperm(len(data.images), generator=torch_generator(0, "capacity", name))
     return data.select(order[:count])
 
 

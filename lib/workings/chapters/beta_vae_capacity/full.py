@@ -22,7 +22,7 @@ from workings.disentangling.objectives import capacity_schedule
 from workings.disentangling.training import on_target
 from workings.runs.progress import progress
 from workings.runs.store import Store
-from workings.seeding import generator
+from workings.seeding import torch_generator
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,7 @@ def _known_factor(
     """One known-factor training, resumed from or kept in ``place``; forty windows, checkpoints between them."""
     size, steps = settings.size, settings.factor_steps
     decoder = initialise(
-        BurgessDecoder(latent_dim=len(FACTORS), size=size), generator(seed, "capacity", "full decoder")
+        BurgessDecoder(latent_dim=len(FACTORS), size=size), torch_generator(seed, "capacity", "full decoder")
     )
     model = KnownFactorModel(FactorChannel(len(FACTORS)), decoder).to(settings.device)
     window = max(1, steps // 40)

@@ -13,7 +13,7 @@ from workings.disentangling.dsprites_data import factor_values
 from workings.disentangling.evaluation import evaluate_vae
 from workings.disentangling.networks import mlp_vae
 from workings.disentangling.training import annealed_capacity, on_target, train_vae
-from workings.seeding import generator
+from workings.seeding import torch_generator
 
 
 def sweep_point(
@@ -33,14 +33,16 @@ def sweep_point(
         squares=as_int(pictures, "pictures", minimum=64),
     )
     data = squares(settings)
-    model = mlp_vae(16, settings.latents, (settings.vae_hidden,) * 2, generator=generator(seed, "capacity", "vae"))
+    model = mlp_vae(
+        16, settings.latents, (settings.vae_hidden,) * 2, generator=torch_generator(seed, "capacity", "vae")
+    )
     plan = (settings.c_min, settings.c_max, settings.vae_rising)
     history = train_vae(
         model, data.images, settings.vae_steps, annealed_capacity(settings.gamma, plan[1], plan[2], plan[0]),
         seed=seed, batch=settings.batch, window=max(1, settings.vae_steps // 40),
         optimiser=torch.optim.Adam(model.parameters(), lr=settings.learning_rate, fused=True),
     )  # fmt: skip
-    noise = generator(seed, "capacity", "measure")
+    noise = torch_generator(seed, "capacity", "measure")
     found = evaluate_vae(model.eval(), data.images, factor_values(data.classes)[:, [1, 3, 4]], noise)
     return {
         "kl": float(found.kl.sum()),

@@ -31,7 +31,7 @@ from workings.disentangling.networks import VAE
 from workings.disentangling.objectives import bernoulli_nll, gaussian_kl, pixel_entropy
 from workings.disentangling.sprites16 import SmallSprites, small_sprites
 from workings.disentangling.traversal import traversal_grid
-from workings.seeding import generator
+from workings.seeding import torch_generator
 
 
 class LatentStatistics(NamedTuple):
@@ -160,7 +160,7 @@ def disentanglement_scores(
     grid = FactorGrid(sprites.grid().sizes, codes)
     score = beta_vae_score(
         lambda z: z, grid, n_pairs=settings.pairs, n_train=settings.n_train, n_eval=settings.n_eval,
-        generator=generator(seed, "evc", "score"),
+        generator=torch_generator(seed, "evc", "score"),
     )  # fmt: skip
     gap = corr_gap(latent_factor_correlation(codes, sprites.values)).mean()
     return {"score": score.score, "mig": mutual_information_gap(codes, sprites.factors).mig, "gap": float(gap)}
@@ -188,7 +188,7 @@ def chosen_squares(sprites: SmallSprites, sampling: str, stride: int, seed: int)
     sparse = (sprites.factors[:, 1:] % (2 * as_int(stride, "stride", minimum=1)) == 0).all(dim=1)
     if sampling == "sparse":
         return sprites.select(sparse)
-    order = torch.randperm(len(sparse), generator=generator(seed, "evc", "few pictures", int(sparse.sum())))
+    order = torch.randperm(len(sparse), generator=torch_generator(seed, "evc", "few pictures", int(sparse.sum())))
     return sprites.select(order[: int(sparse.sum())].sort().values)
 
 

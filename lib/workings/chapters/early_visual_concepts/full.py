@@ -28,7 +28,7 @@ from workings.disentangling.networks import VAE
 from workings.disentangling.objectives import bernoulli_nll
 from workings.runs.progress import progress
 from workings.runs.store import Store
-from workings.seeding import generator
+from workings.seeding import torch_generator
 from workings.statistics import mean_and_sd
 
 Table = list[dict[str, Any]]
@@ -153,7 +153,7 @@ def chosen(sprites: DSprites, sampling: str, stride: int, seed: int) -> DSprites
         return some(sprites, sparse)
     if sampling == "random":
         count = int(sparse.sum())
-        order = torch.randperm(len(sparse), generator=generator(seed, "evc", "few pictures", count))
+        order = torch.randperm(len(sparse), generator=torch_generator(seed, "evc", "few pictures", count))
         return some(sprites, order[:count].sort().values)
     places = [column.unique(return_inverse=True)[1] for column in sprites.classes[:, 3:].unbind(1)]
     sides = [len(column.unique()) for column in sprites.classes[sparse, 3:].unbind(1)]
@@ -190,7 +190,7 @@ def stride_rows(settings: FullSettings, sprites: DSprites) -> Table:
 @torch.no_grad()
 def _gap(model: VAE, sprites: DSprites, n_images: int, seed: int) -> float:
     """Correlation gap, mean over scale, x and y, on random ``sprites``; latents that are not active on them count as 0."""
-    indices = torch.randint(len(sprites), (n_images,), generator=generator(seed, "evc", "seen pictures"))
+    indices = torch.randint(len(sprites), (n_images,), generator=torch_generator(seed, "evc", "seen pictures"))
     images = sprites.images(indices)
     codes = encoder(model, active_latents(model, images))(images).cpu()
     return float(
@@ -206,7 +206,7 @@ def hold_out_rows(settings: FullSettings, sprites: DSprites) -> Table:
     if not settings.hold_out:
         return []
     held = held_out_block(factor_values(sprites.classes)[:, [1, 3, 4]])
-    draw = generator(0, "evc", "hold-out images")
+    draw = torch_generator(0, "evc", "hold-out images")
     pick = [torch.nonzero(mask)[:, 0] for mask in (~held, held)]
     pick = [rows[torch.randint(len(rows), (settings.n_images,), generator=draw)] for rows in pick]
     values = factor_values(sprites.classes[torch.cat(pick)])[:, [1, 3, 4]]

@@ -10,7 +10,7 @@ from workings.disentangling.ensembles import Job, train_many
 from workings.disentangling.networks import VAE, he_vae
 from workings.runs.needs import Needs
 from workings.runs.tiers import Tiered
-from workings.seeding import generator
+from workings.seeding import torch_generator
 
 HOLD_OUT_BETAS = {"beta-VAE": 4.0, "VAE": 1.0, "autoencoder": 0.0}
 """The networks that are compared on the held-out block, each with the weight of its KL."""
@@ -84,7 +84,7 @@ class Settings(Tiered):
 
     def untrained(self, seed: int) -> VAE:
         """The network from which a training with ``seed`` starts, for squares of 16 x 16 pixels."""
-        return he_vae(16, self.latents, self.hidden, generator(seed, "many", "weights"))
+        return he_vae(16, self.latents, self.hidden, torch_generator(seed, "many", "weights"))
 
     def train(self, jobs: Sequence[Job], steps: int | None = None) -> list[VAE]:
         """:func:`train_many` with these sizes, in two stacks or more, so that two threads have equal work."""

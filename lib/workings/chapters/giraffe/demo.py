@@ -22,8 +22,8 @@ from workings.language_models.evaluation import answer_hits, retrieval_accuracy,
 from workings.language_models.grammar import random_windows
 from workings.language_models.lines_task import IGNORE, Lines, lines_batch, lines_in
 from workings.language_models.rope_scaling import scale_frequencies
-from workings.runs.parallel import two_at_a_time
-from workings.seeding import generator
+from workings.runs.parallel import thread_map
+from workings.seeding import torch_generator
 
 
 def scaling_options(name: str, theta: torch.Tensor, length: int) -> dict[str, Any]:
@@ -52,7 +52,7 @@ def trained_lines_model(
     """The lines model of one seed; with ``checkpoint`` an interrupted training goes on from it."""
     s = settings
     model = models.lines_model(
-        generator(seed, "model"), n_keys=s.n_keys, width=s.width, n_layers=s.layers, n_heads=s.heads, mlp_width=s.mlp,
+        torch_generator(seed, "model"), n_keys=s.n_keys, width=s.width, n_layers=s.layers, n_heads=s.heads, mlp_width=s.mlp,
         rope_base=s.base,
     ).to(s.device)  # fmt: skip
     if s.warm_steps:
@@ -75,7 +75,7 @@ def trained_character_model(
     """The character model of one seed, trained on a text of its own."""
     s = settings
     model = models.character_model(
-        generator(seed, "characters"), width=s.width, n_layers=s.char_layers, n_heads=s.heads, mlp_width=s.mlp,
+        torch_generator(seed, "characters"), width=s.width, n_layers=s.char_layers, n_heads=s.heads, mlp_width=s.mlp,
         rope_base=s.base,
     ).to(s.device)  # fmt: skip
     codes = models.character_corpus(seed, n_sentences=s.char_sentences)
@@ -89,7 +89,7 @@ def trained_character_model(
 def train_all_models(settings: Settings) -> tuple[list[TrainedModel], list[TrainedModel]]:
     """The lines models and the character models of all seeds, two trainings at a time."""
     jobs = [(make, seed) for make in (trained_lines_model, trained_character_model) for seed in settings.seeds]
-    bases = two_at_a_time(lambda job: job[0](job[1], settings), jobs)
+    bases = thread_map(lambda job: job[0](job[1], settings), jobs)
     return bases[: len(settings.seeds)], bases[len(settings.seeds) :]
 
 
@@ -97,7 +97,7 @@ def lines_for_testing(seed: int, multiple: int, settings: Settings) -> Lines:
     """The test sequences of one seed at ``multiple`` times L tokens: the same for every scaling and fine-tuning."""
     s = settings
     n_lines = lines_in(multiple * s.length, s.queries)
-    source = generator(seed, "test", multiple)
+    source = torch_generator(seed, "test", multiple)
     return lines_batch(s.sequences, n_lines, s.queries, n_keys=s.n_keys, generator=source)
 
 
@@ -195,7 +195,7 @@ def perplexity_rows(
     """Held-out loss of one character model by position, to 4L, in blocks of L/4: rows with ``nll``, 16 numbers in nats."""
     s = settings
     held = models.character_corpus(base.seed, "held-out", max(60, s.char_sentences // 6))
-    windows = random_windows(held, s.char_windows, 4 * s.length + 1, generator(base.seed, "windows"))
+    windows = random_windows(held, s.char_windows, 4 * s.length + 1, torch_generator(base.seed, "windows"))
     rows = []
     for name in names:
         loss = token_nll(base.model, windows, **scaling_options(name, base.model.theta, s.length))  # (B, 4L)
@@ -228,7 +228,7 @@ def fine_tuned_perplexity(base: TrainedModel, name: str, settings: Settings) -> 
 def over_models(work: Any, bases: Sequence[TrainedModel], *names: Sequence[str]) -> list[Any]:
     """``work(base, name)`` (or ``work(base)``) for every base and name, two at a time; lists of rows are joined."""
     jobs = [(base, name) for name in names[0] for base in bases] if names else [(base,) for base in bases]
-    return [row for rows in two_at_a_time(lambda job: work(*job), jobs) for row in rows]
+    return [row for rows in thread_map(lambda job: work(*job), jobs) for row in rows]
 
 
 def perplexity_at(row: Mapping[str, Any], start: float, stop: float) -> float:

@@ -20,7 +20,7 @@ from workings.language_models.grammar import sentences
 from workings.language_models.lines_task import longchat_prompt
 from workings.runs.progress import progress
 from workings.runs.store import Store
-from workings.seeding import generator, global_seed, numpy_generator
+from workings.seeding import global_seed, numpy_generator, torch_generator
 from workings.training import fit, one_cycle
 
 ON_TASK = "linear 4, on the task"  # fine-tuned on questions and answers instead of plain text
@@ -105,7 +105,7 @@ def text_pieces(opened: Opened, settings: LLMSettings, data_root: str | Path | N
     Documents are the ``*.txt`` files under ``data_root``; else WikiText-103 through `datasets`. A dry run makes a text.
     """
     if settings.dry_run:
-        documents = [sentences(40, generator(settings.seed, "documents"))]
+        documents = [sentences(40, torch_generator(settings.seed, "documents"))]
     elif data_root is not None and (files := sorted(Path(data_root).glob("*.txt"))):
         documents = [file.read_text(encoding="utf-8") for file in files]
     else:
@@ -193,7 +193,9 @@ def _loss(model: torch.nn.Module, batch: dict[str, torch.Tensor], _: torch.Gener
 
 def _text_batches(pieces: torch.Tensor, settings: LLMSettings) -> Callable[[int], dict[str, torch.Tensor]]:
     def batches(step: int) -> dict[str, torch.Tensor]:
-        chosen = torch.randint(len(pieces), (settings.tune_batch,), generator=generator(settings.seed, "pieces", step))
+        chosen = torch.randint(
+            len(pieces), (settings.tune_batch,), generator=torch_generator(settings.seed, "pieces", step)
+        )
         return {"input_ids": pieces[chosen], "labels": pieces[chosen]}
 
     return batches

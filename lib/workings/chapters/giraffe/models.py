@@ -14,7 +14,7 @@ import torch
 from workings.language_models import grammar
 from workings.language_models.decoder import TinyDecoder
 from workings.language_models.training import lines_batches, next_token_batches, train_decoder
-from workings.seeding import generator as stream_generator
+from workings.seeding import torch_generator
 from workings.training import Trained
 
 N_KEYS, N_VALUES = 288, 16
@@ -39,7 +39,7 @@ def character_model(generator: torch.Generator, **options) -> TinyDecoder:
 
 def character_corpus(seed: int, name: str = "train", n_sentences: int = 5900) -> torch.Tensor:
     """Codes of a text of the grammar, about 45 characters per sentence; other names give independent texts."""
-    return grammar.encode(grammar.sentences(n_sentences, stream_generator(seed, "characters", name)))
+    return grammar.encode(grammar.sentences(n_sentences, torch_generator(seed, "characters", name)))
 
 
 def train_lines(

@@ -24,7 +24,7 @@ from workings.language_models.grammar import sentences
 from workings.language_models.rope_scaling import scale_frequencies
 from workings.runs.progress import progress
 from workings.runs.store import Store
-from workings.seeding import generator
+from workings.seeding import torch_generator
 from workings.statistics import mean_and_sd
 
 RESTARTED = (
@@ -100,7 +100,7 @@ def windows_of(opened: Opened, settings: TextSettings, data_root: str | Path | N
     :class:`NotHere` where the files hold fewer. A dry run makes its text.
     """
     if settings.dry_run:
-        documents = [sentences(80, generator(settings.seed, "documents"))]
+        documents = [sentences(80, torch_generator(settings.seed, "documents"))]
     else:
         documents = [file.read_text(encoding="utf-8") for file in sorted(Path(data_root).glob("*.txt"))]
     size = settings.tokens + 1

@@ -26,7 +26,7 @@ from workings.chapters.giraffe.values import (
     retrieval_values,
     window_holds,
 )
-from workings.runs.parallel import two_at_a_time
+from workings.runs.parallel import thread_map
 from workings.runs.progress import progress
 from workings.runs.store import Store
 
@@ -107,7 +107,7 @@ def run_jobs(
     for work, items in ((train, wanted), (compute, missing)):
         at_once = 2 if settings.device == "cpu" else 1
         for group in watch([items[i : i + at_once] for i in range(0, len(items), at_once)]):
-            two_at_a_time(work, group, label=None)
+            thread_map(work, group, label=None)
     rows = {part: [row for job in jobs if job[0] == part for row in store.get(_key(job))] for part in PARTS}
     values, note = claim_values(rows, settings)
     return {

@@ -35,7 +35,7 @@ from workings.robustness.poisson_pruning import poisson_activation_pruning, pois
 from workings.robustness.sap import BACKWARD_RULES, stochastic_activation_pruning
 from workings.runs.parallel import thread_map
 from workings.runs.progress import counter
-from workings.seeding import generator
+from workings.seeding import torch_generator
 from workings.statistics import mean_and_sd
 
 Key = TypeVar("Key")
@@ -155,9 +155,9 @@ def measure(
     x, y = trained.images(images)
     found = Attacked(x, 0)
     if eps > 0:
-        masks = generator(seed, "erratum", "attack", device=x.device)
+        masks = torch_generator(seed, "erratum", "attack", device=x.device)
         found = run_attack(dense, defence, kind, x, y, eps, sizes, masks)
-    fresh = generator(seed, "erratum", "evaluate", device=x.device)
+    fresh = torch_generator(seed, "erratum", "evaluate", device=x.device)
     model = dense if defence is None else defence.build(dense, "mask", fresh)
     result = robust_accuracies(model, found.images, y, 1 if defence is None else mc_samples)
     moved = float((found.images - x).abs().mean()) / eps if eps > 0 else 0.0
@@ -235,12 +235,12 @@ def checklist(nets: Sequence[Trained], settings: Settings) -> dict[str, list[dic
 def _random_search(trained: Trained, defence: Defence, settings: Settings) -> dict[str, Any]:
     seed, eps = trained.seed, settings.eps
     x, y = trained.images(settings.images)
-    masks = generator(seed, "erratum", "search")
+    masks = torch_generator(seed, "erratum", "search")
     model = defence.build(trained.net, "mask", masks)
     with torch.no_grad():
         score = lambda point, labels: sum(margin_loss(model(point), labels) for _ in range(settings.sweep_eot_samples))
         adv = random_search_linf(score, x, y, eps, settings.tries, generator=masks)
-    configure(model, generator=generator(seed, "erratum", "evaluate"))
+    configure(model, generator=torch_generator(seed, "erratum", "evaluate"))
     result = robust_accuracies(model, adv, y, settings.mc_samples)
     single, mean = result["single"].value, result["mean-softmax"].value
     moved = float((adv - x).abs().mean()) / eps
@@ -262,7 +262,7 @@ def alignment_curves(trained: Trained, defence: Defence, settings: Settings) -> 
     """
     seed, dense, test = trained
     x, y = test.images[: settings.probe_images], test.labels[: settings.probe_images]
-    draws = generator(seed, "erratum", "probe")
+    draws = torch_generator(seed, "erratum", "probe")
     model = defence.build(dense, "mask", draws)
     cosine = {}
     with counter(2 + len(BACKWARD_RULES) * len(settings.probe_eot_samples), "gradients") as tick:
@@ -314,7 +314,7 @@ def one_neuron(h: torch.Tensor, size: int, draws: int, masks: torch.Generator) -
 
 def five_differences(draws: int, seed: int = 0) -> list[dict[str, Any]]:
     """The five differences of claim err-1, each measured on the two layers: rows of (what, SAP, 2018 program, differ)."""
-    masks = generator(seed, "erratum", "differences")
+    masks = torch_generator(seed, "erratum", "differences")
     net = nn.Sequential(
         nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU(), nn.Conv2d(2, 2, 3), nn.BatchNorm2d(2), nn.ReLU()
     )
