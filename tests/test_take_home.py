@@ -10,7 +10,7 @@ from refresh import read_script
 from workings.runs import checkout
 
 # Chapters whose cells still lean on the rest of the page. A chapter that is done leaves this list, or the test says so.
-OWED = {"sap", "sap_erratum", "early_visual_concepts", "beta_vae_capacity"}
+OWED: set[str] = set()
 
 
 def cells(script):

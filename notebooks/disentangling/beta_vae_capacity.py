@@ -1158,25 +1158,24 @@ book.table()
 # %% [markdown]
 # ## Take it home
 #
-# You have a VAE of your own. All you need from its training loop is the NLL of each picture (summed over pixels) and the KL of each picture and latent. The loss is one line, and three readings tell whether the nats are used or wasted. Here both tensors are made up; put yours in their place.
+# You have a VAE of your own. All you need from its training loop is the NLL of each picture (summed over pixels) and the KL of each picture and latent. The loss is one line, and two readings tell where the nats are. The cell runs by itself in an empty file; here both tensors are made up; put yours in their place.
 
 # %%
+# pip install torch "git+https://github.com/workings-book/workings@v0.1.0"
+import torch
+
 from workings.disentangling.metrics import active_units, kl_per_latent
+from workings.disentangling.training import annealed_capacity
 
 your_nll = torch.full((64,), 9.0)  # (batch,), summed over pixels
-your_kl = torch.tensor([4.2, 4.0, 1.7, 0.02, 0.01]).repeat(
-    64, 1
-)  # (batch, latents)
+one_picture = torch.tensor([4.2, 4.0, 1.7, 0.02, 0.01])
+your_kl = one_picture.repeat(64, 1)  # (batch, latents)
 step = 1200  # optimiser steps so far
 
 loss = annealed_capacity(gamma=10.0, c_max=12.0, n_steps=1600, c_min=1.0)
 print(f"loss to minimise: {loss(your_nll, your_kl, step):.2f}")
-print(
-    "nats per latent:",
-    kl_per_latent(your_kl).round(2),
-    " active:",
-    int(active_units(your_kl).sum()),
-)
+print("nats per latent:", kl_per_latent(your_kl).round(2))
+print("active latents:", int(active_units(your_kl).sum()))
 
 # %% [markdown]
 # Before you believe the result:

@@ -117,7 +117,6 @@ from workings.disentangling.dsprites_file import REFERENCE_CRC32
 from workings.disentangling.dsprites_renderer import SHAPES, render_dsprites
 from workings.disentangling.ensembles import Job
 from workings.disentangling.metrics import (
-    latent_factor_correlation,
     linear_probe,
 )
 from workings.disentangling.objectives import (
@@ -975,14 +974,26 @@ ledger_.table()
 # %% [markdown]
 # ## Take it home
 #
-# You have an encoder and a data set with some known factors. These lines tell you whether a latent follows a factor. Put your own codes in the place of `your_codes`; here they are principal components.
+# You have an encoder and a data set with some known factors. These lines tell you whether a latent follows a factor. They run by themselves in an empty file. Put your own codes and factors in the place of ours; here the codes are principal components of our squares.
 
 # %%
-your_codes = principal_components(sprites.images, 4)  # (N, M)
-your_factors = sprites.values  # (N, K)
+# pip install torch "git+https://github.com/workings-book/workings@v0.1.0"
+import numpy as np
+import torch
 
-corr = np.abs(latent_factor_correlation(your_codes, your_factors))
-for k, name in enumerate(sprites.names):
+from workings.disentangling.metrics import (
+    latent_factor_correlation as corr_of,
+)
+from workings.disentangling.sprites16 import small_sprites
+
+squares = small_sprites()
+flat = squares.images.flatten(1).double()
+flat -= flat.mean(0)
+your_codes = flat @ torch.linalg.svd(flat, full_matrices=False)[2][:4].T
+your_factors = squares.values  # codes (N, M), factors (N, K)
+
+corr = np.abs(corr_of(your_codes, your_factors))
+for k, name in enumerate(squares.names):
     second, best = np.sort(corr[:, k])[-2:]
     which = corr[:, k].argmax()
     print(f"{name}: latent {which}, |corr| {best:.1f}, next {second:.1f}")

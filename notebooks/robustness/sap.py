@@ -1051,36 +1051,38 @@ ledger_.table()
 # %% [markdown]
 # ## Take it home
 #
-# SAP goes into any PyTorch network whose activations are modules (`nn.ReLU()`). Put your own network and data in the first two lines.
-# The checks serve any random defence, not only this one.
+# SAP goes into any PyTorch network whose activations are modules (`nn.ReLU()`). This cell runs by itself in an empty file; put your own
+# network and data in the place of ours. The checks serve any random defence, not only this one.
 
 # %%
-from workings.robustness.attacks import attack_gradient, pgd_linf
-from workings.robustness.layers import configure, insert_sap
+# pip install torch "git+https://github.com/workings-book/workings@v0.1.0"
+import torch
 
-your_network = networks[0]
-x, labels = test.images[:100], test.labels[:100]
+from workings.robustness.attacks import attack_gradient, fgsm, pgd_linf
+from workings.robustness.data import digits
+from workings.robustness.digits import train_digits_cnn
+from workings.robustness.evaluation import sample_softmax
+from workings.robustness.layers import configure, insert_sap
+from workings.seeding import torch_generator
+
+train_set, test_set = digits(dtype=torch.float64)
+your_network = train_digits_cnn(train_set, seed=0, epochs=20)
+x, y = test_set.images[:100], test_set.labels[:100]
 dice = torch_generator(0, "home")
 defended = insert_sap(your_network, fraction=0.5, generator=dice)
-
-pictures = {"claimed": fgsm(defended, x, labels, 0.1, grad_samples=10)}
-pictures["transfer"] = fgsm(your_network, x, labels, 0.1)
 noisy = attack_gradient(defended, "cross-entropy", 2)
-pictures["far out"] = pgd_linf(noisy, x, labels, 0.5, 0.1, 20)
+seen = {"claimed": fgsm(defended, x, y, 0.1, grad_samples=10)}
+seen["transfer"] = fgsm(your_network, x, y, 0.1)
+seen["far out"] = pgd_linf(noisy, x, y, 0.5, 0.1, 20)
 configure(defended, backward="identity")
-pictures["identity"] = fgsm(defended, x, labels, 0.1, grad_samples=10)
-
-# %%
+seen["identity"] = fgsm(defended, x, y, 0.1, grad_samples=10)
 right = {}
-for name, seen in pictures.items():
-    mean = sample_softmax(defended, seen, 10).mean(0)
-    right[name] = (mean.argmax(1) == labels).double()
+for name, images in seen.items():
+    mean = sample_softmax(defended, images, 10).mean(0)
+    right[name] = (mean.argmax(1) == y).double()
     gap = right[name] - right["claimed"]  # picture by picture
-    error = gap.std() / len(gap) ** 0.5
-    print(
-        f"{name:9s} {right[name].mean():.2f} right; minus claimed "
-        f"{gap.mean():+.2f} ± {error:.2f}"
-    )
+    found = f"{name:9s} {right[name].mean():.2f} right; minus claimed"
+    print(f"{found} {gap.mean():+.2f} ± {gap.std() / len(gap) ** 0.5:.2f}")
 
 # %% [markdown]
 # The last column is a **paired difference**: the same pictures, right or wrong, under two attacks; the error is the standard error of its mean. Two unpaired accuracies would need a much larger gap to differ. "Beyond the error" below means more than two of these standard errors.

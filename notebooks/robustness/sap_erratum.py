@@ -918,23 +918,32 @@ ledger_.table()
 # ## Take it home
 #
 # You have a model with a random layer. Here it is a network with test-time dropout, written as if by a stranger; put yours in its place. Name the random layers, wrap them,
-# and attack the copy with any attack you like:
+# and attack the copy with any attack you like. The cell runs by itself in an empty file.
 
 # %%
+# pip install torch "git+https://github.com/workings-book/workings@v0.1.0"
+import torch
+
+from workings.robustness.attacks import attack_gradient, pgd_linf
 from workings.robustness.bpda import wrap_bpda
+from workings.robustness.data import digits
+from workings.robustness.digits import train_digits_cnn
+from workings.robustness.evaluation import robust_accuracies
 from workings.robustness.layers import MatchedDropout, insert_dropout
+from workings.seeding import torch_generator
 
+train_set, test_set = digits(dtype=torch.float64)
+plain = train_digits_cnn(train_set, seed=0, epochs=20)
 dice = torch_generator(7, "yours")
-your_model = insert_dropout(nets[0].net, fraction=0.5, generator=dice)
+your_model = insert_dropout(plain, fraction=0.5, generator=dice)
 your_layers = MatchedDropout  # the class (or classes) of your layers
-x, y = test.images[:40], test.labels[:40]
-
+x, y = test_set.images[:40], test_set.labels[:40]
+models = {"autodiff": your_model, "transfer": plain}
 # the real layer forward, identity backward
-models = {"autodiff": your_model, "transfer": nets[0].net}
 models["identity"] = wrap_bpda(your_model, your_layers)
 for name, model in models.items():
     gradient = attack_gradient(model, "margin", samples=5)
-    adv = pgd_linf(gradient, x, y, 0.25, 0.04, settings.steps)
+    adv = pgd_linf(gradient, x, y, 0.25, 0.04, 15)
     left = robust_accuracies(your_model, adv, y, samples=20)["single"]
     print(f"{name}: {left.value:.2f} ± {left.standard_error:.2f} right")
 
