@@ -1077,6 +1077,16 @@ ledger.Grid(
 #
 # **What our record says**, in one figure (two processor cores, 32 x 32 pixels; every row is above):
 
+# %% tags=["hide-input"]
+kinds = {
+    ("beta", 1.0): ("^", "ink"),
+    ("beta", 4.0): ("s", "ink"),
+    ("capacity", 25.0): ("o", "blue"),
+    ("capacity", 100.0): ("v", "orange"),
+    ("capacity", 250.0): ("D", "green"),
+    ("capacity", 1000.0): ("x", "red"),
+}
+
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Two stacked panels. Upper: nats of five factors against capacity from 0 to 25, three seeds: x and y rise from the start, scale from about 4 nats, shape from 8, orientation from 16. Lower: NLL against KL of seventeen networks. Those of gamma 25 and of fixed beta lie between 25 and 39; those of gamma 250 and 1000, and the hasty ones, lie at about 142 whatever their KL."}, "figure": {"caption": "The recorded run. Above: the staircase of the known factors with the convolutional decoder, three seeds. Below: NLL with sampled codes against KL, one marker per network.", "name": "fig-cap-record"}}
 fig, axes = plt.subplots(2, 1, figsize=(4.6, 5.0))
 for name in FACTORS:
@@ -1091,14 +1101,6 @@ for name in FACTORS:
         )
 axes[0].set(xlabel="capacity C (nats)", ylabel="rate (nats)")
 axes[0].set_title("Known factors, 32 x 32 pixels")
-kinds = {
-    ("beta", 1.0): ("^", "ink"),
-    ("beta", 4.0): ("s", "ink"),
-    ("capacity", 25.0): ("o", "blue"),
-    ("capacity", 100.0): ("v", "orange"),
-    ("capacity", 250.0): ("D", "green"),
-    ("capacity", 1000.0): ("x", "red"),
-}
 for (rule, strength), (mark, colour) in kinds.items():
     mine = [
         r for r in rows if (r["rule"], r["strength"]) == (rule, strength)
