@@ -827,11 +827,13 @@ plt.show()
 #
 # Put every model in one plane: nats spent, and what is left to explain.
 
+# %% tags=["hide-input"]
+floor = float(pixel_entropy(pixels).mean())
+plane_looks = {annealed: ("blue", "-"), dear: ("red", ":")}
+
 # %% tags=["hide-input"] mystnb={"image": {"alt": "NLL above the floor on a logarithmic axis against KL from 0 to 13. The three annealed trajectories fall from the upper left to the lower right, above the points of beta 4, near 3 nats, and of beta 1, near 6 nats, and end lowest of all at 12 nats. The three trajectories with gamma 1000 reach 12 nats too, far above the others."}, "figure": {"caption": "Reconstruction against capacity. Lines: during annealing, three seeds each. Markers: models trained with a fixed beta. The lines with gamma 1000 pay the same nats and learn little from them.", "name": "fig-cap-plane"}}
 fig, ax = plt.subplots(figsize=(4.6, 3.5))
-floor = float(pixel_entropy(pixels).mean())
-curves = {annealed: ("blue", "-"), dear: ("red", ":")}
-for name, (colour, dash) in curves.items():
+for name, (colour, dash) in plane_looks.items():
     for i, f in enumerate(fitted[name]):
         label = f"annealed, {name}" if i == 0 else None
         ax.plot(
@@ -1095,7 +1097,6 @@ for name in FACTORS:
         axes[0].plot(
             [row["capacity"] for row in mine],
             [row[name] for row in mine],
-            lw=1.4,
             label=name if seed == 0 else None,
             **looks[name],
         )
