@@ -827,11 +827,13 @@ plt.show()
 #
 # Put every model in one plane: nats spent, and what is left to explain.
 
+# %% tags=["hide-input"]
+floor = float(pixel_entropy(pixels).mean())
+plane_looks = {annealed: ("blue", "-"), dear: ("red", ":")}
+
 # %% tags=["hide-input"] mystnb={"image": {"alt": "NLL above the floor on a logarithmic axis against KL from 0 to 13. The three annealed trajectories fall from the upper left to the lower right, above the points of beta 4, near 3 nats, and of beta 1, near 6 nats, and end lowest of all at 12 nats. The three trajectories with gamma 1000 reach 12 nats too, far above the others."}, "figure": {"caption": "Reconstruction against capacity. Lines: during annealing, three seeds each. Markers: models trained with a fixed beta. The lines with gamma 1000 pay the same nats and learn little from them.", "name": "fig-cap-plane"}}
 fig, ax = plt.subplots(figsize=(4.6, 3.5))
-floor = float(pixel_entropy(pixels).mean())
-curves = {annealed: ("blue", "-"), dear: ("red", ":")}
-for name, (colour, dash) in curves.items():
+for name, (colour, dash) in plane_looks.items():
     for i, f in enumerate(fitted[name]):
         label = f"annealed, {name}" if i == 0 else None
         ax.plot(
@@ -1077,20 +1079,7 @@ ledger.Grid(
 #
 # **What our record says**, in one figure (two processor cores, 32 x 32 pixels; every row is above):
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Two stacked panels. Upper: nats of five factors against capacity from 0 to 25, three seeds: x and y rise from the start, scale from about 4 nats, shape from 8, orientation from 16. Lower: NLL against KL of seventeen networks. Those of gamma 25 and of fixed beta lie between 25 and 39; those of gamma 250 and 1000, and the hasty ones, lie at about 142 whatever their KL."}, "figure": {"caption": "The recorded run. Above: the staircase of the known factors with the convolutional decoder, three seeds. Below: NLL with sampled codes against KL, one marker per network.", "name": "fig-cap-record"}}
-fig, axes = plt.subplots(2, 1, figsize=(4.6, 5.0))
-for name in FACTORS:
-    for seed in sorted({row["seed"] for row in curves}):
-        mine = [row for row in curves if row["seed"] == seed]
-        axes[0].plot(
-            [row["capacity"] for row in mine],
-            [row[name] for row in mine],
-            lw=1.4,
-            label=name if seed == 0 else None,
-            **looks[name],
-        )
-axes[0].set(xlabel="capacity C (nats)", ylabel="rate (nats)")
-axes[0].set_title("Known factors, 32 x 32 pixels")
+# %% tags=["hide-input"]
 kinds = {
     ("beta", 1.0): ("^", "ink"),
     ("beta", 4.0): ("s", "ink"),
@@ -1099,6 +1088,20 @@ kinds = {
     ("capacity", 250.0): ("D", "green"),
     ("capacity", 1000.0): ("x", "red"),
 }
+
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Two stacked panels. Upper: nats of five factors against capacity from 0 to 25, three seeds: x and y rise from the start, scale from about 4 nats, shape from 8, orientation from 16. Lower: NLL against KL of seventeen networks. Those of gamma 25 and of fixed beta lie between 25 and 39; those of gamma 250 and 1000, and the hasty ones, lie at about 142 whatever their KL."}, "figure": {"caption": "The recorded run. Above: the staircase of the known factors with the convolutional decoder, three seeds. Below: NLL with sampled codes against KL, one marker per network.", "name": "fig-cap-record"}}
+fig, axes = plt.subplots(2, 1, figsize=(4.6, 5.0))
+for name in FACTORS:
+    for seed in sorted({row["seed"] for row in curves}):
+        mine = [row for row in curves if row["seed"] == seed]
+        axes[0].plot(
+            [row["capacity"] for row in mine],
+            [row[name] for row in mine],
+            label=name if seed == 0 else None,
+            **looks[name],
+        )
+axes[0].set(xlabel="capacity C (nats)", ylabel="rate (nats)")
+axes[0].set_title("Known factors, 32 x 32 pixels")
 for (rule, strength), (mark, colour) in kinds.items():
     mine = [
         r for r in rows if (r["rule"], r["strength"]) == (rule, strength)
