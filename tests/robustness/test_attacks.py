@@ -415,10 +415,11 @@ def test_the_gradient_is_the_same_with_and_without_the_check_of_labels(loss):
 
 def test_spsa_finds_the_gradient_of_a_smooth_deterministic_network():
     # The noise of 4,000 directions in 64 dimensions is about sqrt(64 / 4000) = 0.13 of the gradient: a cosine of 0.99.
-    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10, bias=False)).double()
     with torch.no_grad():
         model[1].weight.copy_(torch.randn(10, 64, generator=torch_generator(3, "w")))
-    x, y = torch.rand(3, 1, 8, 8, generator=torch_generator(1, "images")), torch.arange(3)
+    x = torch.rand(3, 1, 8, 8, generator=torch_generator(1, "images"), dtype=torch.float64)
+    y = torch.arange(3)
     point = x.clone().requires_grad_(True)
     (exact,) = torch.autograd.grad(margin_loss(model(point), y).sum(), point)
     found = spsa_gradient(model, x, y, 4000, 1e-3, torch_generator(4, "u"))

@@ -116,7 +116,7 @@ def survival_probability(p: torch.Tensor, r: float) -> torch.Tensor:
         return torch.zeros_like(p)
     if math.isinf(r):
         return (p > 0).to(p.dtype)
-    return torch.expm1(torch.log1p(-p).mul_(r)).neg_()
+    return -torch.expm1(r * torch.log1p(-p))
 
 
 def single_draw_share(p: torch.Tensor, r: float) -> torch.Tensor:

@@ -58,7 +58,7 @@ def cifar10(root: str | Path, split: str = "train", *, source: str = "torchvisio
     ``source="torchvision"`` reads ``torchvision.datasets.CIFAR10`` under ``root`` and fetches it (170
     MB) only with ``download=True``. ``source="imagefolder"`` reads an existing copy laid out as
     ``root/<split>/<class>/<name>.jpg|png`` (the ten class names of :data:`CIFAR10_CLASSES`) and keeps
-    the decoded pixels, not shuffled, beside it as ``root/<split>.npz``. A copy of JPEG files
+    the decoded pixels, not shuffled, beside it as ``root/<split>.npz``, which also serves where the folder is gone. A copy of JPEG files
     differs slightly from the original pixels: say in the record which one was used.
 
     Raises ``FileNotFoundError`` when nothing is there, ``ValueError`` for an incomplete folder.
@@ -131,6 +131,8 @@ def _cifar10_folder(root: Path, split: str) -> Split:
     cache = root / f"{split}.npz"
     folder = root / split
     if not folder.is_dir():
+        if cache.is_file() and (known := _read_cache(cache, None)) is not None:  # carried without its folder
+            return known
         raise FileNotFoundError(f"no folder {str(folder)!r}; it must hold one folder of images per CIFAR-10 class.")
     from PIL import Image
 
@@ -179,13 +181,13 @@ def _listing_key(folder: Path, listing: list[list[Path]]) -> str:
     return digest.hexdigest()
 
 
-def _read_cache(cache: Path, key: str) -> Split | None:
-    """What was kept of the images with this key; ``None`` for other ones, or a damaged file."""
+def _read_cache(cache: Path, key: str | None) -> Split | None:
+    """What was kept of the images with this key (any with ``None``); ``None`` for other ones, or a damaged file."""
     try:
         with np.load(cache) as stored:
-            if "key" in stored and str(stored["key"]) == key:
+            if key is None or ("key" in stored and str(stored["key"]) == key):
                 return Split(torch.from_numpy(stored["images"]), torch.from_numpy(stored["labels"]))
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
         pass
     return None
 
