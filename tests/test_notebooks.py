@@ -63,8 +63,6 @@ def test_nothing_has_touched_the_notebook_since_it_was_stored(script):
     remedy = f"run: make refresh NOTEBOOK={script.stem}"
     wrong = storing.fault(notebook)
     assert wrong is None, f"{wrong}; {remedy}"
-    if "stored_as" not in notebook["metadata"].get(storing.KEY, {}):
-        pytest.xfail(f"stored before notebooks were sealed; {remedy}")
     assert storing.untouched(notebook), remedy
 
 
