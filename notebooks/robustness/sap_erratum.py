@@ -322,8 +322,10 @@ plt.show()
 # **Derivation.** Let $S = \sum_k |h_k|$ and $s = \mathrm{sign}\, h$. Output $k$, if kept, is $h_k / q_k(p_k)$ with $p_k = |h_k|/S$. Input $j$ moves $h_k$ if $j = k$, and $p_k$ in any case: $\partial p_k/\partial h_j = s_j(\mathbb 1[k=j] - p_k)/S$. With $q_k' = r(1-p_k)^{r-1}$ the quotient rule, times the chance $q_k$ that the output is kept, gives
 #
 # $$
-# J_{kj} = \mathbb 1[k=j] - \frac{h_k\, q_k'}{q_k}\, \frac{s_j(\mathbb 1[k=j] - p_k)}{S}
-#       = \mathbb 1[k=j](1-w_k) + s_k s_j\, p_k w_k. \tag{2}
+# \begin{aligned}
+# J_{kj} &= \mathbb 1[k=j] - \frac{h_k\, q_k'}{q_k}\, \frac{s_j(\mathbb 1[k=j] - p_k)}{S} \cr
+# &= \mathbb 1[k=j](1-w_k) + s_k s_j\, p_k w_k.
+# \end{aligned} \tag{2}
 # $$
 #
 # Here $h_k = s_k p_k S$ was used, and $w_k = r p_k (1-p_k)^{r-1}/q_k = P(N_k = 1 \mid N_k \ge 1)$ is the share of the kept cases with one draw only. But the mean output is $h$ itself, whose derivative is the identity matrix. Pathwise differentiation is **biased**.

@@ -30,7 +30,7 @@
 #   calibration sizes and coverages, before you collect a calibration set of that size, and say when the sample is too small
 #   for it. (One exception: a score that contains the coverage itself, such as CQR below, answers for its own coverage only.)
 #
-# **What was read.** The abstract, public summaries and the authors' code; not the paper's body or its printed tables. Where we
+# Of the paper we read the abstract, public summaries and the authors' code, not the body or its printed tables. Where we
 # compare numbers, we compare with our runs of the authors' published code, and say so.
 
 # %% tags=["hide-input"]
