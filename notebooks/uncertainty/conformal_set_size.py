@@ -364,7 +364,7 @@ book.check("css-1", worst, at="demo")
 # $$
 #
 # Putting $\hat G$ for $G$ is the only approximation. The integral itself is exact: between one sorted score and the next
-# $\hat G$ is constant, so (5) is a sum of $m+1$ rectangles, the area under the staircase in the figure below. With the
+# $\hat G$ is constant, so (5) is a sum of $m+1$ rectangles, the area under the staircase in [the figure below](#fig-css-staircase). With the
 # sorted scores $r_{(1)} \le \dots \le r_{(m)}$ between $r_{(0)} = 0$ and $r_{(m+1)} = r_{\max}$,
 #
 # $$
