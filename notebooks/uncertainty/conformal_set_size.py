@@ -533,6 +533,7 @@ def frame(count):
     return Frame(png_bytes(fig), alt)
 
 
+# %% tags=["hide-input"]
 Control(
     "css-accessible-size",
     [
@@ -833,12 +834,14 @@ for count in (50, 100, wall, 250, 500):
     print(f"m = {count:3d}, delta {delta:.3f}:", end=" ")
     print("n = 100: {:.2f}, n = 1000: {:.2f}".format(*heights))
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Upper and lower end of the interval against the number of scores on a logarithmic axis, medians of twenty samples with bars from the 10th to the 90th percentile. The upper end stays at the largest possible width, 16, up to 100 scores, stands near 11 at 150 and falls to about 4.5 at 300; beyond, it closes in on the truth, 3.3. The lower end rises slowly from 2."}, "figure": {"caption": "The ends of the interval against m (expected width at n = 1,000; medians of 20 samples, bars from the 10th to the 90th percentile). Left of the vertical line the upper end is mostly the assumed largest score; at the line about half of that share is left, and by 500 nothing. The lower end needs no such number of scores.", "name": "fig-css-wall"}}
+# %% tags=["hide-input"]
 counts = (40, 60, 80, 100, 125, 150, 200, 300, 500, 1000, 2000)
 ends = interval_ends(
     counts, 1000, alpha, gamma, 8.0, 20, np.random.default_rng(11)
 )
 low, middle, high = np.quantile(ends, [0.1, 0.5, 0.9], axis=1)
+
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Upper and lower end of the interval against the number of scores on a logarithmic axis, medians of twenty samples with bars from the 10th to the 90th percentile. The upper end stays at the largest possible width, 16, up to 100 scores, stands near 11 at 150 and falls to about 4.5 at 300; beyond, it closes in on the truth, 3.3. The lower end rises slowly from 2."}, "figure": {"caption": "The ends of the interval against m (expected width at n = 1,000; medians of 20 samples, bars from the 10th to the 90th percentile). Left of the vertical line the upper end is mostly the assumed largest score; at the line about half of that share is left, and by 500 nothing. The lower end needs no such number of scores.", "name": "fig-css-wall"}}
 fig, ax = plt.subplots()
 for side, name, colour, dash in (
     (1, "upper", "red", ":"),
@@ -1063,7 +1066,7 @@ book.table()
 # your own bound in the place of ours.
 
 # %%
-# pip install "workings @ git+https://github.com/workings-book/workings@v0.1.0"
+# pip install "git+https://github.com/workings-book/workings@v0.1.0"
 import numpy as np
 from sklearn.datasets import load_diabetes
 
