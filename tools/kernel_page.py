@@ -35,7 +35,8 @@ def modules():
 
 def anchor(module, name):
     """The id of a kernel's entry on the page."""
-    return f"kernel-{module}.{name}".replace("_", "-").replace(".", "-").lower()
+    kind = "-class" if name[:1].isupper() else ""  # a class and a function may differ by that letter alone
+    return f"kernel-{module}.{name}{kind}".replace("_", "-").replace(".", "-").lower()
 
 
 def public(path):

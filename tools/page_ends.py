@@ -88,8 +88,11 @@ def what_was_read(slug, part):
     if not whole and not single:
         return ""
     said = f"<p>{html.escape(_text(whole))}</p>" if whole else ""
-    rows = "".join(f'<li><a href="#{name}">{name}</a>: {html.escape(_text(text))}</li>' for name, text in single)
-    fold = f"<details><summary>Where each number comes from</summary><ul>{rows}</ul></details>" if rows else ""
+    page = (ROOT / "notebooks" / part / f"{slug}.ipynb").read_text(encoding="utf-8")
+    link = lambda name: f'<a href="#{name}">{name}</a>' if f'id=\\"{name}\\"' in page else name  # JSON writes \" for "
+    rows = "".join(f"<li>{link(name)}: {html.escape(_text(text))}</li>" for name, text in single)
+    fold = "<details><summary>Where each number comes from</summary><p>Claim by claim:</p>"
+    fold = f"{fold}<ul>{rows}</ul></details>" if rows else ""
     return f'<aside class="wk-source" aria-label="What was read of the paper"><p><strong>What was read.</strong></p>{said}{fold}</aside>\n'
 
 

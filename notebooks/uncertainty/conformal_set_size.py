@@ -582,9 +582,6 @@ for c in sizes:
 # $$
 # \hat S = \frac1m \sum_{i=1}^m \sum_{y=1}^{K} B\big(\hat G(s(X_i, y))\big). \tag{7}
 # $$
-#
-# > **Predict.** All three are asked for 90% coverage, and the forest is right about 95 times in 100. Which score gives sets
-# > that are smaller than one class on average?
 
 # %%
 images, label = digits()
@@ -619,6 +616,10 @@ def formula_7(own, table, n, k):
 u = np.random.default_rng(2).random(probs.shape)
 assert np.allclose(1 - probs, score.lac(probs))  # agrees with the kernel
 assert np.allclose(aps_score(probs, u), score.aps(probs, u))
+
+# %% [markdown]
+# > **Predict.** All three are asked for 90% coverage, and the forest is right about 95 times in 100. Which score gives sets
+# > that are smaller than one class on average?
 
 # %%
 kinds = ("zero_one", "lac", "aps")

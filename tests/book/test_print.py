@@ -91,7 +91,9 @@ def test_paper_shows_answers_and_no_controls(chromium, path, script):
     folds = page.locator("article details:not(.hide, .wk-quiet)")
     assert folds.count() >= 4
     for i in range(folds.count()):
-        assert folds.nth(i).locator("p").first.is_visible()
+        assert (
+            folds.nth(i).locator("p:visible").count() >= 1
+        )  # the first may name the fold of a plot's code, which paper leaves out
         assert folds.nth(i).bounding_box()["height"] > 30
     for gone in (
         ".wk-bar",
