@@ -88,7 +88,8 @@ def what_was_read(slug, part):
     if not whole and not single:
         return ""
     said = f"<p>{html.escape(_text(whole))}</p>" if whole else ""
-    page = (ROOT / "notebooks" / part / f"{slug}.ipynb").read_text(encoding="utf-8")
+    stored = ROOT / "notebooks" / part / f"{slug}.ipynb"
+    page = stored.read_text(encoding="utf-8") if stored.is_file() else ""
     link = lambda name: f'<a href="#{name}">{name}</a>' if f'id=\\"{name}\\"' in page else name  # JSON writes \" for "
     rows = "".join(f"<li>{link(name)}: {html.escape(_text(text))}</li>" for name, text in single)
     fold = "<details><summary>Where each number comes from</summary><p>Claim by claim:</p>"

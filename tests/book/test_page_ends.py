@@ -1,5 +1,7 @@
 """What stands around a chapter's text: made from the claims file, the front page's file and the notebook."""
 
+import json
+
 import pytest
 import yaml
 
@@ -29,9 +31,12 @@ def test_what_was_read_is_said_for_the_paper_and_for_each_claim(ends, monkeypatc
             "claims": [{"id": "t-1", "source": "read off Figure 2"}, {"id": "t-2", "paper": {"source": "Table 1"}}, {"id": "t-3"}],
         },
     )  # fmt: skip
+    page = tmp_path / "notebooks" / "part" / "trial.ipynb"
+    page.parent.mkdir(parents=True)
+    page.write_text(json.dumps({"source": '<a id="t-1"></a>'}))  # the page has an anchor for the first claim only
     said = ends.what_was_read("trial", "part")
     assert "The body, not the appendix &lt;A&gt;." in said and "What was read" in said
-    assert '<a href="#t-1">t-1</a>: read off Figure 2' in said and "t-2</a>: Table 1" in said and "t-3" not in said
+    assert '<a href="#t-1">t-1</a>: read off Figure 2' in said and "<li>t-2: Table 1" in said and "t-3" not in said
 
 
 def test_a_claims_file_that_does_not_say_what_was_read_shows_nothing(ends, monkeypatch, tmp_path):
