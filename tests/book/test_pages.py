@@ -202,7 +202,8 @@ def test_the_page_of_kernels_lists_every_public_function_and_class():
         for file in sorted((ROOT / "lib" / "workings" / part).glob("[a-z]*.py")):
             for node in ast.parse(file.read_text()).body:
                 if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
-                    anchor = f"kernel-{part}-{file.stem}-{node.name}".replace("_", "-").lower()
+                    kind = "-class" if isinstance(node, ast.ClassDef) else ""  # staircase and Staircase are two entries
+                    anchor = f"kernel-{part}-{file.stem}-{node.name}{kind}".replace("_", "-").lower()
                     assert f'<h4 id="{anchor}">{node.name}</h4>' in text, anchor
     entry = text[text.index('id="kernel-uncertainty-conformal-conformal-rank"') :].partition("</section>")[0]
     assert "conformal_rank(n: int, alpha:" in unescape(entry) and "<p>" in entry
