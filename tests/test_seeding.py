@@ -60,7 +60,7 @@ def test_joining_names_differently_or_changing_their_type_gives_another_stream()
 
 
 def test_the_stream_does_not_depend_on_the_process():
-    code = "from workings.seeding import stream; print(stream_seed(5, 'masks', 2))"
+    code = "from workings.seeding import stream_seed; print(stream_seed(5, 'masks', 2))"
     found = set()
     for salt in ("0", "1"):
         env = {**os.environ, "PYTHONHASHSEED": salt, "PYTHONPATH": os.pathsep.join(sys.path)}
