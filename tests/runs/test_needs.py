@@ -210,7 +210,7 @@ def test_the_answer_lets_go_of_what_filled_the_memory():
 
 
 # (module, function that is called, function inside it that runs out of memory). A chapter that is not here has them under
-# the template's names, in its own module: ``full_protocol`` calls ``run_protocol``.
+# the template's names, in its own module: ``run`` calls ``run_protocol``.
 ENTRIES = {
     "conformal_set_size": [("conformal_set_size.full", "run", "run_protocol")],
     "sap": [("sap.full", "run", "_cifar")],
@@ -222,7 +222,7 @@ ENTRIES = {
 
 
 def entries(slug):
-    return ENTRIES.get(slug, [(f"{slug}.full", "full_protocol", "run_protocol")])
+    return ENTRIES.get(slug, [(f"{slug}.full", "run", "run_protocol")])
 
 
 def dry_arguments(slug, name):

@@ -71,7 +71,7 @@ from workings import ledger
 from workings.show.controls import Axis, Control, Frame
 from workings.show.figures import COLOURS, png_bytes, use_style
 from workings.chapters.{{slug}}.demo import run_protocol
-from workings.chapters.{{slug}}.full import full_protocol
+from workings.chapters.{{slug}} import full
 from workings.chapters.{{slug}}.settings import Settings
 from workings.{{part}}.{{slug}} import interval, mean_and_standard_error
 
@@ -136,7 +136,10 @@ print("three samples, one by one and at once: the same")
 # </details>
 
 # %%
-measured = run_protocol(settings) if tier == "demo" else full_protocol(settings)
+if tier == "demo":
+    measured = run_protocol(settings)
+else:
+    measured = full.run(settings)["protocol"][0]
 print(f"{measured['share']:.2f} of {settings.repeats} intervals hold the mean")
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Forty vertical intervals side by side around zero, nearly all of the same length; a few of them miss the horizontal line at zero."}, "figure": {"caption": "Forty samples, with their intervals. The line is the true mean.", "name": "fig-{{anchor}}-intervals"}}
