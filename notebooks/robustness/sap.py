@@ -1012,7 +1012,7 @@ if tier == "full":
         ("SAP-100", "steps mask"),
         ("SAP-100", "steps dense"),
     )
-    one, many = ("SAP-100", "mask, one"), ("SAP-100", "mask, many")
+    few, several = ("SAP-100", "mask, one"), ("SAP-100", "mask, many")
     adaptive = ("SAP-100", "PGD identity")
     values = {
         "sap-9": -gains[0],
@@ -1025,7 +1025,7 @@ if tier == "full":
         "sap-11": minus(averaged, ("dropout 0.1", "mask"), (1,))[0],
         "sap-12": min(minus(iterated, ("dense", "steps"))),
         "sap-13": min(minus(iterated, carried)),
-        "sap-14": minus(one, many, (2,))[0],
+        "sap-14": minus(few, several, (2,))[0],
         "sap-15": max(minus(adaptive, ("dense", "PGD"))),
     }
 
