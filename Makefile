@@ -59,9 +59,8 @@ lint: env-full  ## ruff, for style and for mistakes; import-linter, for who may 
 		{ printf '\nMost of it mends itself: .venv/bin/ruff check --fix . && .venv/bin/ruff format .\n\n'; exit 1; }
 	@said=$$(PYTHONPATH=lib $(dir $(FULL))lint-imports --no-cache) || { printf '%s\n' "$$said"; exit 1; }
 
-mutants: env-full  ## do its tests notice small changes of a kernel? MODULE=lib/workings/PART/FILE.py TESTS="tests/..."
-	@test -n "$(MODULE)" -a -n "$(TESTS)" || { echo 'Say which: make mutants MODULE=lib/workings/language_models/xpos.py TESTS="tests/language_models tests/kernels/test_formulas.py"'; exit 1; }
-	@$(FULL) tools/mutants.py $(MODULE) $(TESTS) $(ARGS)
+mutants: env-full  ## do the tests notice small changes of the kernels? all of them (ARGS="--sample 15 --record"), or MODULE=lib/workings/PART/FILE.py
+	@$(FULL) tools/mutants.py $(or $(MODULE) $(TESTS),--all) $(ARGS)
 
 clean:  ## remove what was built (environments stay)
 	@rm -rf _build book/generated book/assets/vendor

@@ -7,7 +7,8 @@ or minus sign removed. It is written into a copy of the library in a temporary f
 until the first failure. A mutant that no test notices survives: either a test is missing, or the change makes no difference (the
 line in question is then listed all the same; look at it). Lines that only check arguments or word an error are left out: they
 have tests of their own, and their mutants say little about formulas. ``--sample N`` takes N mutants at random, ``--record``
-adds the score to results/mutants.json.
+adds the score to results/mutants.json. ``--all`` takes every kernel in turn (or those whose path holds the words given), each
+with the tests that import it; kernels whose score is already recorded for the same source are passed over.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import argparse
 import ast
 import copy
 import datetime
+import hashlib
 import json
 import os
 import random
@@ -34,8 +36,12 @@ import scipy.special
 import scipy.stats
 import torch
 
+from workings import PARTS
+from workings.runs import imports
+
 LOADED = (np, scipy.special, scipy.stats, torch)  # before the forks, so that each of them need not
 ROOT = Path(__file__).resolve().parents[1]
+RECORD = ROOT / "results" / "mutants.json"
 OPERATORS = {
     ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.Pow: ast.Mult, ast.FloorDiv: ast.Mult,
     ast.Mod: ast.FloorDiv, ast.MatMult: ast.Mult, ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd,
@@ -180,11 +186,74 @@ def score(module: Path, tests: list[str], sample: int | None, seed: int, timeout
     }
 
 
+def tests_of(module: Path) -> list[str]:
+    """The test files of the module's own folder (or of the top one) that import ``module``."""
+    name = ".".join(module.relative_to(ROOT / "lib").with_suffix("").parts)
+    part = module.parent.name
+    places = sorted((ROOT / "tests" / part).glob("test_*.py")) or sorted((ROOT / "tests").glob("test_*.py"))
+    own = [file for file in places if name in imports.names(file.read_text(encoding="utf-8"))]
+    return [file.relative_to(ROOT).as_posix() for file in own]
+
+
+def kernels() -> list[Path]:
+    """Every module of kernels that has something to change, in order."""
+    parts = [file for part in PARTS for file in sorted((ROOT / "lib/workings" / part).rglob("*.py"))]
+    shared = [ROOT / "lib/workings" / f"{name}.py" for name in ("calibration", "statistics", "training", "seeding")]
+    return [file for file in parts + shared if mutants(file.read_text(encoding="utf-8"))]
+
+
+def digest(module: Path, tests: list[str]) -> str:
+    """A checksum of a module and of the tests that try it."""
+    files = [module, *(ROOT / test for test in tests)]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
+
+
+def record(module: Path, found: dict) -> None:
+    """Write the score of ``module`` into results/mutants.json."""
+    known = recorded()
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=ROOT).stdout.strip()
+    day = datetime.datetime.now(datetime.UTC).date().isoformat()
+    source = digest(module, found["tests"])
+    known[module.relative_to(ROOT).as_posix()] = {"commit": commit, "date": day, "source": source, **found}
+    RECORD.write_text(json.dumps(dict(sorted(known.items())), indent=1) + "\n", encoding="utf-8")
+
+
+def recorded() -> dict:
+    """What results/mutants.json holds: module -> score."""
+    return json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.is_file() else {}
+
+
+def run(module: Path, tests: list[str], options: argparse.Namespace) -> None:
+    """Score one module, say it, and record it if asked."""
+    found = score(module, tests, options.sample, options.seed, options.timeout)
+    name = module.relative_to(ROOT).as_posix()
+    print(f"{name}: {found['noticed']} of {found['run']} mutants noticed ({found['mutants']} in all)", flush=True)
+    for survivor in found["survivors"]:
+        print("  survives,", survivor, flush=True)
+    if options.record:
+        record(module, found)
+
+
+def run_all(options: argparse.Namespace) -> None:
+    """Score every kernel whose path holds one of the words given (all without a word), unless its score is recorded."""
+    for module in kernels():
+        name = module.relative_to(ROOT).as_posix()
+        tests = tests_of(module)
+        if options.words and not any(word in name for word in options.words):
+            continue
+        if not tests:
+            print(f"{name}: no test file of its folder imports it", flush=True)
+        elif options.record and recorded().get(name, {}).get("source") == digest(module, tests):
+            print(f"{name}: recorded already", flush=True)
+        else:
+            run(module, tests, options)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("module", type=Path, help="a kernel, such as lib/workings/uncertainty/conformal.py")
-    parser.add_argument("tests", nargs="+", help="test files, or what else pytest takes")
-    parser.add_argument("--sample", type=int, help="how many mutants, drawn at random (default: all)")
+    parser.add_argument("words", nargs="*", help="a kernel's file and its test files; with --all, words of paths")
+    parser.add_argument("--all", action="store_true", help="every kernel, each with the tests that import it")
+    parser.add_argument("--sample", type=int, help="how many mutants of a module, drawn at random (default: all)")
     parser.add_argument("--seed", type=int, default=0, help="of the draw")
     parser.add_argument(
         "--timeout", type=int, default=600, help="seconds for one mutant, after which it counts as noticed"
@@ -193,22 +262,17 @@ def main() -> None:
     parser.add_argument("--record", action="store_true", help="add the score to results/mutants.json")
     options = parser.parse_args()
     torch.set_num_threads(1)  # threads do not survive a fork
-    module = options.module.resolve()
+    if options.all:
+        run_all(options)
+        return
+    if not options.words or not options.words[0].endswith(".py"):
+        parser.error("name a kernel's file and its tests, or say --all")
+    module, tests = Path(options.words[0]).resolve(), options.words[1:] or tests_of(Path(options.words[0]).resolve())
     if options.list:
         for m in mutants(module.read_text()):
             print(f"line {m.line}: {m.before} -> {m.after}")
         return
-    found = score(module, options.tests, options.sample, options.seed, options.timeout)
-    name = module.relative_to(ROOT).as_posix()
-    print(f"{name}: {found['noticed']} of {found['run']} mutants noticed ({found['mutants']} in all)")
-    for survivor in found["survivors"]:
-        print("  survives,", survivor)
-    if options.record:
-        file = ROOT / "results" / "mutants.json"
-        record = json.loads(file.read_text()) if file.is_file() else {}
-        commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=ROOT).stdout.strip()
-        record[name] = {"commit": commit, "date": datetime.datetime.now(datetime.UTC).date().isoformat(), **found}
-        file.write_text(json.dumps(dict(sorted(record.items())), indent=1) + "\n")
+    run(module, tests, options)
 
 
 if __name__ == "__main__":
