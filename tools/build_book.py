@@ -97,11 +97,15 @@ def write_pages():
     """The pages that are made from data: the ledger and the benchmarks."""
     import kernel_page
     import ledger_page
+    import long_runs_page
+    import mutants_page
     import sweep_page
 
     folder = ROOT / "book" / "generated"
     folder.mkdir(exist_ok=True)
     (folder / "ledger.md").write_text(ledger_page.ledger_markdown(), encoding="utf-8")
+    (folder / "long_runs.md").write_text(long_runs_page.long_runs_markdown(), encoding="utf-8")
+    (folder / "mutants.md").write_text(mutants_page.mutants_markdown(), encoding="utf-8")
     (folder / "benchmarks.md").write_text(ledger_page.bench_markdown(), encoding="utf-8")
     (folder / "kernels.md").write_text(kernel_page.kernels_markdown(), encoding="utf-8")
     (folder / "sweep_scaling.md").write_text(sweep_page.scaling_markdown(), encoding="utf-8")

@@ -22,6 +22,7 @@ RECORDS = {"generated/benchmarks": "bench.json", "how-we-know": "site.json", "sw
 ABOUT_RUNS = {
     "index": "each chapter ends with its own",
     "generated/ledger": "each chapter's are under the table of its part",
+    "generated/long_runs": "each chapter's full run is described under its title",
 }
 HERO = "conformal_set_size"  # whose figure stands on the first screen
 HELP = "Correct book/front.yml or the chapter, then run `make book` again."

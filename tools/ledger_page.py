@@ -83,7 +83,7 @@ def ledger_markdown(claims: Path | None = None, results: Path | None = None) -> 
         for _, same in groupby(of_part, key=lambda entry: entry.chapter.slug):
             of_chapter = list(same)
             chapter, demo, full = of_chapter[0].chapter, of_chapter[0].demo, of_chapter[0].full
-            pieces.append(f"### {_escape(chapter.title)}\n")
+            pieces.append(f"### {escaped(chapter.title)}\n")
             pieces.append("\n".join(entry.html() for entry in of_chapter) + "\n")
             pieces.append(_circumstances(chapter, demo, full))
     return "\n".join(pieces)
@@ -162,7 +162,7 @@ def _counts(entries: list[_Entry]) -> str:
         rows.append((name, *cells))
     legend = " · ".join(with_symbol(word) for word in SYMBOLS)
     head = ("Chapter", *(name[:1].upper() + name[1:] for name in KINDS.values()))
-    return f"## Counts\n\n{_escape(legend)}\n\n{_table(head, rows)}"
+    return f"## Counts\n\n{escaped(legend)}\n\n{table(head, rows)}"
 
 
 def bench_markdown(results: Path | None = None) -> str:
@@ -179,7 +179,7 @@ def bench_markdown(results: Path | None = None) -> str:
     for slug, of_chapter in groupby(
         sorted(bench["rows"], key=lambda row: row["chapter"]), key=lambda row: row["chapter"]
     ):
-        pieces.append(f"## {_escape(titles.get(slug, slug))}\n")
+        pieces.append(f"## {escaped(titles.get(slug, slug))}\n")
         for (what, ours), same in groupby(
             of_chapter, key=lambda row: (row["what"], _with_unit(row["ours"], row["unit"]))
         ):
@@ -187,8 +187,8 @@ def bench_markdown(results: Path | None = None) -> str:
                 (row["peer"], _with_unit(row["theirs"], row["unit"]), _ratio(row), row.get("repeats"), row.get("note"))
                 for row in same
             ]
-            pieces.append(f"**{_escape(what)}.** Ours: {_escape(ours)}.\n")
-            pieces.append(_table(("Peer", "Theirs", "Ratio", "Repeats", "Note"), rows))
+            pieces.append(f"**{escaped(what)}.** Ours: {escaped(ours)}.\n")
+            pieces.append(table(("Peer", "Theirs", "Ratio", "Repeats", "Note"), rows))
     pieces.append(_dropdown("Circumstances", _flat(bench["circumstances"])))
     return "\n".join([_BENCH_INTRODUCTION, *pieces])
 
@@ -215,7 +215,7 @@ def run_text(run: dict[str, Any]) -> str:
     machine += [f"{hardware['memory_gib']:g} GiB memory"] if is_number(hardware.get("memory_gib")) else []
     words += [*machine, str(hardware["gpu"]) if hardware.get("gpu") else "no GPU"]
     if is_number(run.get("wall_s")):
-        words.append(f"wall time {_seconds(run['wall_s'])}")
+        words.append(f"wall time {seconds_text(run['wall_s'])}")
     if is_number(run.get("peak_memory_mib")):
         words.append(f"peak memory {run['peak_memory_mib']:.0f} MiB")
     if is_number(run.get("peak_gpu_memory_mib")):
@@ -261,7 +261,7 @@ def _with_unit(value: Any, unit: str | None) -> str:
     return f"{text} {unit}" if unit else text
 
 
-def _seconds(seconds: float) -> str:
+def seconds_text(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
@@ -296,22 +296,22 @@ def _cell(value: Any) -> str:
     return "–" if value is None else str(value)
 
 
-def _escape(text: str) -> str:
+def escaped(text: str) -> str:
     """Plain words as Markdown: every character that could start markup is escaped, pipes and dollars too."""
     if isinstance(text, _Raw):
         return text
     return re.sub(r"([\\`*_{}\[\]<>#|$~^@])", r"\\\1", " ".join(text.split()))
 
 
-def _table(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
+def table(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
     head = list(head)
     lines = [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
     for row in rows:
-        cells = [_escape(cell if isinstance(cell, str) else _cell(cell)) for cell in row]
+        cells = [escaped(cell if isinstance(cell, str) else _cell(cell)) for cell in row]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
 def _dropdown(title: str, lines: list[str]) -> str:
-    items = "\n".join(f"- {_escape(line)}" for line in lines)
+    items = "\n".join(f"- {escaped(line)}" for line in lines)
     return f"```{{dropdown}} {title}\n{items}\n```\n"

@@ -28,7 +28,12 @@ def source_of(page):
     """The file that an author edits to change ``page``, such as ``book/how-to`` or ``notebooks/robustness/sap``."""
     if page.startswith("notebooks/"):
         return f"{page}.py"
-    made = {"book/generated/ledger": "tools/ledger_page.py", "book/generated/benchmarks": "tools/ledger_page.py", kernel_page.PAGE: "tools/kernel_page.py"}  # fmt: skip
+    made = {
+        "book/generated/ledger": "tools/ledger_page.py",
+        "book/generated/long_runs": "tools/long_runs_page.py",
+        "book/generated/benchmarks": "tools/ledger_page.py",
+        kernel_page.PAGE: "tools/kernel_page.py",
+    }
     return made.get(page, f"{page}.md")
 
 
