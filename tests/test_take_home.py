@@ -31,6 +31,7 @@ def chapters():
         yield pytest.param(script, id=script.stem, marks=[owed] if script.stem in OWED else [])
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("script", list(chapters()))
 def test_a_cell_to_take_home_runs_in_an_empty_file(script, tmp_path):
     found = cells(script)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from workings import PARTS
 from workings.runs import checkout
 
 # Template file -> where it goes.
@@ -38,7 +39,8 @@ def add_to_toc(toc: str, part: str, slug: str) -> str:
     if inside:
         return "".join([*lines[: inside[-1] + 1], entry, *lines[inside[-1] + 1 :]])
     caption = part.replace("_", " ").capitalize()
-    end = next(i for i, line in enumerate(lines) if "caption: Reference" in line)
+    later = [name.replace("_", " ").capitalize() for name in PARTS[PARTS.index(part) + 1 :]] + ["Reference"]
+    end = next(i for i, line in enumerate(lines) if line.strip().removeprefix("- caption: ") in later)
     block = f"  - caption: {caption}\n    chapters:\n{entry}"
     return "".join([*lines[:end], block, *lines[end:]])
 

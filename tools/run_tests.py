@@ -45,13 +45,9 @@ def workers() -> int:
 def stages(chapter: str | None, options: list[str]) -> list[Stage]:
     """The stages of `make test`, or of `make check` for one ``chapter``."""
     pytest = [sys.executable, "-m", "pytest"]
-    spread = [
-        *pytest,
-        "-n",
-        str(workers()),
-        "--dist",
-        "loadscope",
-    ]  # tests of one file, or cells of one notebook, together
+    parallel = [*pytest, "-n", str(workers())]
+    spread = [*parallel, "--dist", "loadgroup"]  # a file's tests together, slow ones by themselves (tests/conftest.py)
+    whole = [*parallel, "--dist", "loadscope"]  # the cells of a notebook together
     if chapter is not None:
         return [
             Stage("rules and mathematics", [[*spread, "-q", *tests_of(chapter), *options]]),
@@ -59,7 +55,7 @@ def stages(chapter: str | None, options: list[str]) -> list[Stage]:
         ]
     return [
         Stage("kernels and tools", [[*spread, "tests", "--ignore=tests/book", *options]]),
-        Stage("notebooks", [[*spread, *NBVAL, *notebooks(), *options]]),
+        Stage("notebooks", [[*whole, *NBVAL, *notebooks(), *options]]),
         Stage("built pages", [["make", "--no-print-directory", "book"], [*spread, "tests/book", *options]]),
     ]
 

@@ -67,7 +67,8 @@ def test_the_stages_hold_every_test_once_and_all_notebooks():
     assert {"--nbval", *stored} <= set(notebooks.commands[0])
     assert pages.commands[0][-1] == "book" and "tests/book" in pages.commands[1]
     for command in (kernels.commands[0], notebooks.commands[0], pages.commands[1]):
-        assert command[-1] == "-x" and command[command.index("--dist") + 1] == "loadscope"
+        together = "loadscope" if command is notebooks.commands[0] else "loadgroup"
+        assert command[-1] == "-x" and command[command.index("--dist") + 1] == together
     reads_pages = [
         test.relative_to(ROOT).as_posix()
         for test in (ROOT / "tests").rglob("test_*.py")
