@@ -123,9 +123,10 @@ def chapter(chromium):
     def opened(stem="conformal_set_size", **options):
         context = chromium.new_context(**{"viewport": {"width": 1280, "height": 900}} | options)
         contexts.append(context)
+        context.set_default_timeout(browser.PATIENCE)
         page = context.new_page()
         page.goto(next(path for path in CHAPTERS if path.stem == stem).as_uri(), wait_until="load")
-        page.wait_for_selector("mjx-container", state="attached", timeout=15_000)
+        page.wait_for_selector("mjx-container", state="attached")
         if options.get("java_script_enabled", True):  # sections get their heights as they come near; here, all at once
             page.add_style_tag(content="* { content-visibility: visible !important; }")
         page.wait_for_timeout(700)
@@ -160,7 +161,7 @@ def test_a_preview_shows_by_mouse_and_by_keyboard_and_escape_closes_it(chapter, 
     else:
         page.keyboard.press("Tab")  # from now on focus is the keyboard's
         link.focus()
-    tip.wait_for(state="visible", timeout=5_000)
+    tip.wait_for(state="visible")
     page.wait_for_timeout(300)
     assert re.search(EXPECTED[kind], tip.inner_text())
     assert tip.get_attribute("role") == "tooltip" and link.get_attribute("aria-describedby") == tip.get_attribute("id")
@@ -182,7 +183,7 @@ def test_the_pointer_may_rest_on_a_preview_and_leaving_both_closes_it(chapter):
     page.wait_for_timeout(600)
     assert tip.is_visible()
     page.locator("article h1").hover()
-    tip.wait_for(state="detached", timeout=3_000)
+    tip.wait_for(state="detached")
 
 
 @pytest.mark.browser
@@ -193,14 +194,14 @@ def test_a_touch_opens_a_note_and_the_note_leads_on(chapter, kind):
     link.scroll_into_view_if_needed()
     goal = link.evaluate("e => e.href")
     link.tap()
-    tip.wait_for(state="visible", timeout=5_000)
+    tip.wait_for(state="visible")
     box = tip.bounding_box()
     assert box["x"] >= 0 and box["x"] + box["width"] <= 390 and box["y"] + box["height"] <= 844
     assert re.search(EXPECTED[kind], tip.inner_text()) and page.url.endswith("conformal_set_size.html")
     on = tip.locator("a").last
     assert on.evaluate("e => e.href") == goal and on.bounding_box()["height"] >= 24
     page.touchscreen.tap(200, 100)
-    tip.wait_for(state="detached", timeout=3_000)
+    tip.wait_for(state="detached")
 
 
 @pytest.mark.browser
@@ -208,9 +209,9 @@ def test_a_second_touch_follows_the_link(chapter):
     page = chapter(viewport={"width": 390, "height": 844}, has_touch=True)
     link = page.locator("article a.wk-term").first
     link.tap()
-    page.locator(".wk-tip").wait_for(state="visible", timeout=5_000)
+    page.locator(".wk-tip").wait_for(state="visible")
     link.tap()
-    page.wait_for_url("**/glossary.html#term-*", timeout=5_000)
+    page.wait_for_url("**/glossary.html#term-*")
 
 
 @pytest.mark.browser
@@ -223,7 +224,7 @@ def test_the_preview_of_a_figure_is_whole_undistorted_and_within_the_window(chap
         links.nth(i).scroll_into_view_if_needed()
         links.nth(i).hover()
         picture = page.locator(".wk-tip img")
-        picture.wait_for(state="visible", timeout=5_000)
+        picture.wait_for(state="visible")
         page.wait_for_function("document.querySelector('.wk-tip img').complete")
         natural = picture.evaluate("e => e.naturalWidth / e.naturalHeight")
         size, box = picture.bounding_box(), page.locator(".wk-tip").bounding_box()
