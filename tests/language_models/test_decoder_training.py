@@ -97,3 +97,21 @@ def test_batches_that_cannot_be_are_refused():
         next_token_batches(torch.arange(10), 0, "a", batch=1, length=0)
     with pytest.raises(ValueError, match="N >= length"):
         next_token_batches(torch.arange(10), 0, "a", batch=1, length=10)(0)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "name"),
+    [
+        ({}, {"random_positions": True}, "random_positions"),
+        ({"random_positions": True}, {}, "random_positions"),
+        ({"layout": "half"}, {"layout": "interleaved"}, "layout"),
+        ({"theta": torch.tensor([1.0, 0.01])}, {"theta": torch.tensor([1.0, 0.02])}, "theta"),
+    ],
+)
+def test_a_checkpoint_of_other_positions_is_refused_by_name(first, second, name, tmp_path):
+    batches, file = lines_batches(5, "lines", **LINES), tmp_path / "state.pt"
+    train_decoder(model(), batches, 2, seed=5, lr=1e-3, checkpoint=file, **first)
+    with pytest.raises(ValueError, match=name):
+        train_decoder(model(), batches, 3, seed=5, lr=1e-3, checkpoint=file, **second)
+    again = train_decoder(model(), batches, 2, seed=5, lr=1e-3, checkpoint=file, **first)
+    assert again.resumed_at == 2

@@ -35,6 +35,8 @@ from workings.training import ShuffledBatches
 class LinearEnsemble:
     """S networks of linear layers with ReLU between them; ``networks[s][k]`` is layer k of network s.
 
+    Only the layers are given, so that a network with another activation between them would be computed as if it had ReLU.
+
     ``parameters``: the stacked weights (S, inputs, outputs) and biases (S, 1, outputs), copies with gradients of their
     own; :meth:`write_back` puts them into the layers. Raises ``ValueError`` for no network or shapes that differ.
     """

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -76,6 +77,8 @@ def train_decoder(
     training step (Pal et al., arXiv 2308.10882). ``position_options`` are those of ``TinyDecoder.states``; ``checkpoint``,
     ``checkpoint_every``, ``on_step`` and ``progress`` those of :func:`workings.training.fit`.
 
+    A checkpoint remembers ``random_positions`` and ``position_options``, and refuses others.
+
     Trains ``model`` in place and returns its losses in nats. Raises ``ValueError`` for a rate that is not positive, fewer
     than one step, or both ``positions`` and ``random_positions``.
     """
@@ -98,4 +101,11 @@ def train_decoder(
     return fit(
         model, loss, batches, optimiser, steps, seed=seed, schedule=schedule, clip_norm=clip_norm, checkpoint=checkpoint,
         checkpoint_every=checkpoint_every, on_step=on_step, progress=progress,
+        settings=_told(random_positions, position_options),
     )  # fmt: skip
+
+
+def _told(random_positions: bool, position_options: Mapping[str, Any]) -> dict[str, Any]:
+    """What of the positions decides a training, in plain values; nothing where positions are the usual ones."""
+    plain = {name: x.tolist() if isinstance(x, torch.Tensor) else x for name, x in position_options.items()}
+    return {**plain, **({"random_positions": True} if random_positions else {})}
