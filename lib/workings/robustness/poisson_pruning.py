@@ -1,8 +1,8 @@
-"""The PROGRAM_2018 2018 re-implementation of SAP: not SAP, kept to show what the first attack really attacked.
+"""The re-implementation of SAP of 2018: not SAP, kept to show what the first attack really attacked.
 
 Differences from SAP, read in the public code of both (erratum: Dhillon and Carlini, arXiv
 2010.00071): the tensor pruned is the convolution's output *before* batch-norm and activation; the
-keeps are independent; the mean_draws is twice the layer's size; automatic differentiation runs
+keeps are independent; the mean number of draws is twice the layer's size; automatic differentiation runs
 through the keep probability.
 """
 
