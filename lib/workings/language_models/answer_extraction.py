@@ -141,7 +141,8 @@ def final_answer(text: str) -> tuple[str, str]:
     boxed = last_boxed(text)
     if boxed is not None:
         return _unwrapped(boxed), "box"
-    spans = [span for span in re.findall(r"\*{2,3}([^*\n]+)\*{2,3}", text) if span.strip()]
+    bold = map(str.strip, re.findall(r"\*{2,3}([^*\n]+)\*{2,3}", text))
+    spans = [span for span in bold if span and not span.endswith(":")]  # a heading is no answer
     if spans:
         return _unwrapped(spans[-1]), "bold"
     line = last_line(text)

@@ -64,6 +64,18 @@ def _closes(text: str) -> bool:
     return False
 
 
+def _between_stars(line: str) -> list[str]:
+    """Spans between two runs of stars, the second at least as long as the first, which has two or more."""
+    spans, opened = [], None
+    for run in re.finditer(r"\*{2,}", line):
+        if opened is None or len(run[0]) < len(opened[0]):
+            opened = opened or run
+        else:
+            spans.append(line[opened.end() : run.start()])
+            opened = None
+    return spans
+
+
 def _normalised(item: str) -> str:
     """An item of a list for the strict rules: number words as digits, the word "position" dropped."""
     text = canonical(item.replace("position", " "))
@@ -79,8 +91,8 @@ def score_web_of_lies(truth: str, answer: str, *, rules: str, strict: bool) -> G
     unknown (which holds a "no") add to 3. From 2025-04-02 no bold step, split at commas without trimming, and half of the
     score for the share. Strict: three words, in any case and spacing.
     """
+    parts = [part.strip().lower() for part in _texts(truth)]
     wanted = truth.lower()
-    parts = [part.strip() for part in _texts(wanted)]
     if any(part not in _WORDS for part in parts):
         raise ValueError(f"truth must be yes, no or unknown between commas, got {truth!r}.")
     if strict:
@@ -175,7 +187,7 @@ def score_house_traversal(truth: str, answer: str, *, rules: str, strict: bool) 
         found, place = final_answer(answer)
         said = canonical(found.replace(",", " ").replace("->", " ")).split()
         return Grade(float(said == [canonical(n) for n in names]), f"strict: names of the {place or 'text'}", found)
-    spans = [span for _, span in re.findall(r"(\*{2,})(.*?)\1", answer.lower())]
+    spans = [span for line in answer.lower().split("\n") for span in _between_stars(line)]
     if not spans:
         return Grade(0.0, "no bold span")
     if len(spans) >= len(names) and all(n in s for n, s in zip(names, spans[-len(names) :], strict=True)):

@@ -185,7 +185,7 @@ def score_code(
     :func:`run_python` with ``limit_s`` seconds; outputs are compared line by line without white space at the ends. Strict: the same, with
     every layer of isolation required.
     """
-    tests = [] if isinstance(truth, str) else list(truth)
+    tests = list(truth) if isinstance(truth, (list, tuple)) else []
     if not tests or any(not isinstance(pair, (tuple, list)) or len(pair) != 2 for pair in tests):
         raise ValueError("truth must be a list of pairs (standard input, expected output) that is not empty.")
     program = extract_code(answer)
