@@ -159,12 +159,14 @@ def normalise_latex(text: str) -> str:
 
 
 @grader
-def score_amps(truth: str, answer: str, *, limit_s: float = 8.0, rules: str, strict: bool) -> Grade:
+def score_amps(
+    truth: str, answer: str, *, limit_s: float = 8.0, symbolic: bool = True, rules: str, strict: bool
+) -> Grade:
     r"""An expression equal to ``truth`` (LaTeX), 0 or 1.
 
     The last box, else the last ``$...$`` (right of "="), normalised (:func:`normalise_latex`), "+C" removed; equal by
     :func:`~workings.language_models.equivalence.equivalent` within ``limit_s`` seconds; with no box and no mathematics,
-    the answer ends with the truth. (Since August 2025 the authors send what is not equal to a language model; we do not.)
+    the answer ends with the truth. ``symbolic=False`` asks sympy for no proof: agreement at points decides. (Since August 2025 the authors send what is not equal to a language model; we do not.)
     Strict: the same, of the box or the final answer only, and a constant of integration is removed only at the end.
     """
     if not isinstance(truth, str) or not truth.strip():
@@ -173,19 +175,20 @@ def score_amps(truth: str, answer: str, *, limit_s: float = 8.0, rules: str, str
     if strict:
         found, place = final_answer(answer)
         said = normalise_latex(re.sub(r"\+\s*[Cc]\s*$", "", found))
-        return _compared(gold, said, f"strict: the {place or 'text'}", limit_s)
+        return _compared(gold, said, f"strict: the {place or 'text'}", limit_s, symbolic)
     text = re.sub(r"\+ ?[Cc]", "", answer).replace("\n", "")
     boxed = last_boxed(text)
     if boxed is not None:
-        return _compared(gold, normalise_latex(boxed), "box", limit_s)
+        return _compared(gold, normalise_latex(boxed), "box", limit_s, symbolic)
     found = [part for part in text.replace("$$", "$").split("$")]
     if len(found) >= 3:
         inside = found[-2] if len(found) % 2 else found[-3]
-        return _compared(gold, normalise_latex(inside), "last dollars", limit_s)
+        return _compared(gold, normalise_latex(inside), "last dollars", limit_s, symbolic)
     plain = text.removesuffix(".")
     return Grade(float(plain.endswith(truth)), "no mathematics: ends with the truth", plain[-len(truth) :])
 
 
-def _compared(gold: str, said: str, rule: str, limit_s: float) -> Grade:
-    verdict = equivalent(gold, said, tolerance=0.0 if rule.startswith("strict") else 1e-3, limit_s=limit_s)
+def _compared(gold: str, said: str, rule: str, limit_s: float, symbolic: bool) -> Grade:
+    tolerance = 0.0 if rule.startswith("strict") else 1e-3
+    verdict = equivalent(gold, said, tolerance=tolerance, limit_s=limit_s, symbolic=symbolic)
     return Grade(float(verdict.equal), f"{rule}, {verdict.how}", said)

@@ -24,7 +24,7 @@ _HERRINGS = (
     "The person at the {} has seen a firetruck.", "The person at the {} is thirsty.", "The person at the {} lost a glove.",
     "The person at the {} met an old friend.", "The person at the {} will leave at noon.",
 )  # fmt: skip
-_ATTRIBUTES = (
+ATTRIBUTES = (
     ("pet", ("cat", "dog", "parrot", "rabbit", "turtle")),
     ("hobby", ("chess", "drawing", "gardening", "running", "singing")),
     ("food", ("bread", "curry", "pasta", "salad", "soup")),
@@ -194,7 +194,7 @@ def zebra(rng: np.random.Generator, people: int = 4, attributes: int = 3, asked:
         rest = [other for other in clues if other is not clue]
         if len(zebra_solutions(people, attributes, rest)) == 1:
             clues = rest
-    names = [_ATTRIBUTES[i] for i in range(attributes)]
+    names = [ATTRIBUTES[i] for i in range(attributes)]
     who = lambda value: f"the person with the {names[value[0]][0]} {names[value[0]][1][value[1]]}"
     text = {
         "same": "is also", "left of": "stands somewhere to the left of", "just left of": "stands directly to the left of",
