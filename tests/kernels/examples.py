@@ -19,7 +19,7 @@ from workings import seeding
 from workings.disentangling import ensembles, factor_channel, factor_grid, layers, networks, training
 from workings.disentangling.dsprites_data import sub_grid
 from workings.disentangling.known_factor import KnownFactorModel, RateHistory
-from workings.language_models import decoder, grammar, grading, grading_tables, lines_task, lora, rotary
+from workings.language_models import decoder, grading, grading_tables, grammar, lines_task, lora, rotary
 from workings.robustness import bpda, data
 from workings.robustness import layers as pruning
 from workings.robustness import networks as robust_networks
@@ -529,7 +529,9 @@ EXAMPLES: dict[str, Callable[[], Arguments]] = {
     "language_models.grading_mathematics.normalise_latex": lambda: call(r"\dfrac12"),
     "language_models.grading_mathematics.score_amps": lambda: call("x", "$x$"),
     "language_models.grading_instructions.follows": lambda: call("title", "<<a>>"),
-    "language_models.grading_instructions.score_instructions": lambda: call([("title", {})], "<<a>>", rules="2024-06-24"),
+    "language_models.grading_instructions.score_instructions": lambda: call(
+        [("title", {})], "<<a>>", rules="2024-06-24"
+    ),
     "language_models.sandbox.run_python": lambda: call("print(1)", limit_s=60.0),
     "language_models.sandbox.extract_code": lambda: call("```\na\n```"),
     "language_models.sandbox.score_code": lambda: call([("", "1")], "print(1)", limit_s=60.0),

@@ -71,7 +71,17 @@ def test_the_final_answer_is_found_the_same_way_for_every_task(text, answer, pla
 
 
 def test_what_is_no_text_is_refused():
-    for function in (strip_think, solution_tags, last_boxed, bold_spans, fenced_blocks, last_line, final_answer, canonical, items):
+    for function in (
+        strip_think,
+        solution_tags,
+        last_boxed,
+        bold_spans,
+        fenced_blocks,
+        last_line,
+        final_answer,
+        canonical,
+        items,
+    ):
         with pytest.raises(TypeError, match="must be a str"):
             function(3)
     with pytest.raises(ValueError, match="opener"):

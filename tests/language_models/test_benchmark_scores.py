@@ -106,7 +106,15 @@ def test_a_judge_is_undone_by_hand_and_in_simulation():
         assert np.allclose(found, [(said & ~right).mean(), (right & ~said).mean()])
 
 
-@pytest.mark.parametrize(("rates", "word"), [((0.4, 0.7, 0.2), "rarely"), ((0.5, 0.5, 1.1), "error_rate"), ((0.1, 0.1, 0.9), "too high"), ((np.nan, 0.5, 0.5), "true_rate")])
+@pytest.mark.parametrize(
+    ("rates", "word"),
+    [
+        ((0.4, 0.7, 0.2), "rarely"),
+        ((0.5, 0.5, 1.1), "error_rate"),
+        ((0.1, 0.1, 0.9), "too high"),
+        ((np.nan, 0.5, 0.5), "true_rate"),
+    ],
+)
 def test_rates_that_no_judge_can_have(rates, word):
     with pytest.raises(ValueError, match=word):
         judge_confusion(*rates)

@@ -51,7 +51,13 @@ def test_a_zebra_puzzle_has_one_solution_and_no_clue_to_spare(seed):
 
 
 def test_the_search_is_that_of_three_loops():
-    clues = [("left of", (0, 0), (1, 2)), ("same", (0, 1), (1, 1)), ("not at", (1, 0), (2, 0)), ("next to", (0, 2), (0, 1)), ("just left of", (1, 1), (1, 2))]
+    clues = [
+        ("left of", (0, 0), (1, 2)),
+        ("same", (0, 1), (1, 1)),
+        ("not at", (1, 0), (2, 0)),
+        ("next to", (0, 2), (0, 1)),
+        ("just left of", (1, 1), (1, 2)),
+    ]
     count = 0
     for a, b in itertools.product(itertools.permutations(range(3)), repeat=2):
         count += a[0] < b[2] and a[1] == b[1] and b[0] != 2 and abs(a[2] - a[1]) == 1 and b[1] + 1 == b[2]
@@ -70,7 +76,10 @@ def test_texts_tables_and_formulae_have_their_answer(seed):
     assert sorted(words) == sorted(q.meta["shown"]) and all(len(text.group_of(word)) == 1 for word in words)
     assert all(len({text.group_of(w)[0] for w in words[i : i + 4]}) == 1 for i in range(0, 16, 4))
     q = text.table_join(rng(seed))
-    assert text.solve_join(**q.meta) == {a: [b] for a, b in q.truth.items()} and score_table_join(q.truth, str(q.truth)).score == 1
+    assert (
+        text.solve_join(**q.meta) == {a: [b] for a, b in q.truth.items()}
+        and score_table_join(q.truth, str(q.truth)).score == 1
+    )
     q = text.table_reformat(rng(seed))
     for kind in ("csv", "tsv", "json", "jsonl", "html", "markdown"):
         assert same_tables(read_table(text.write_table(q.meta["table"], kind), kind), q.meta["table"])
@@ -106,6 +115,16 @@ def test_sizes_that_cannot_be_are_named(call, word):
 
 
 def test_a_seed_is_no_generator():
-    for make in (web_of_lies, zebra, text.typos, text.plot, text.connections, text.table_join, text.table_reformat, text.derivative, text.masked_order):
+    for make in (
+        web_of_lies,
+        zebra,
+        text.typos,
+        text.plot,
+        text.connections,
+        text.table_join,
+        text.table_reformat,
+        text.derivative,
+        text.masked_order,
+    ):
         with pytest.raises(TypeError, match="Generator"):
             make(0)

@@ -183,7 +183,9 @@ def test_the_plot_score_of_a_random_order_has_the_mean_of_random_distances():
     from workings.language_models.edit_distance import levenshtein
 
     rng = np.random.default_rng(0)
-    sentences = [f"{word} goes home" for word in ("Alpha", "Bravo", "Charlie", "Delta", "Echo", "Foxtrot", "Golf", "Hotel")]
+    sentences = [
+        f"{word} goes home" for word in ("Alpha", "Bravo", "Charlie", "Delta", "Echo", "Foxtrot", "Golf", "Hotel")
+    ]
     gold = ". ".join(sentences)
     for _ in range(200):
         order = rng.permutation(8)
@@ -219,7 +221,9 @@ INSTRUCTIONS = [
 ]
 
 
-@pytest.mark.parametrize(("name", "options", "good", "bad"), INSTRUCTIONS, ids=[f"{i}-{c[0]}" for i, c in enumerate(INSTRUCTIONS)])
+@pytest.mark.parametrize(
+    ("name", "options", "good", "bad"), INSTRUCTIONS, ids=[f"{i}-{c[0]}" for i, c in enumerate(INSTRUCTIONS)]
+)
 def test_an_instruction_is_followed_or_not(name, options, good, bad):
     assert follows(name, good, **options) and not follows(name, bad, **options) and not follows(name, "  ", **options)
 

@@ -58,7 +58,12 @@ def test_no_file_grows(tmp_path):
 def test_no_file_is_made_or_deleted(tmp_path):
     mine = tmp_path / "mine"
     mine.write_text("kept")
-    for line in (f"os.remove({str(mine)!r})", f"os.rename({str(mine)!r}, 'x')", f"open({str(mine)!r}, 'w')", f"os.mkdir({str(tmp_path / 'new')!r})"):
+    for line in (
+        f"os.remove({str(mine)!r})",
+        f"os.rename({str(mine)!r}, 'x')",
+        f"open({str(mine)!r}, 'w')",
+        f"os.mkdir({str(tmp_path / 'new')!r})",
+    ):
         assert run_python(f"import os\n{line}", limit_s=PATIENT).status == "error"
     assert mine.read_text() == "kept" and len(list(tmp_path.iterdir())) == 1
 
@@ -131,7 +136,12 @@ def test_bad_settings_are_refused():
 
 @pytest.mark.parametrize(
     ("answer", "program"),
-    [("text\n```python\nx = 1\n```\nmore", "x = 1"), ("```\na\n```\n```\nb\n```", "b"), ("x = 1\n```", "x = 1"), ("x = 1", "x = 1")],
+    [
+        ("text\n```python\nx = 1\n```\nmore", "x = 1"),
+        ("```\na\n```\n```\nb\n```", "b"),
+        ("x = 1\n```", "x = 1"),
+        ("x = 1", "x = 1"),
+    ],
 )
 def test_the_program_is_found(answer, program):
     assert extract_code(answer) == program

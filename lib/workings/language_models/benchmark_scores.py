@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import stats
 
-from workings.checks import as_finite_array, as_numpy_generator, as_int, as_probability
+from workings.checks import as_finite_array, as_int, as_numpy_generator, as_probability
 
 
 class Scores(NamedTuple):
@@ -134,7 +134,10 @@ def judge_confusion(true_rate: Any, judged_rate: Any, error_rate: Any) -> tuple[
     ``((e + j - g)/2, (e - j + g)/2)``, because the two add to ``e`` and differ by ``j - g``. All in [0, 1], of any shapes that broadcast.
     Raises ``ValueError`` where no judge can have those rates.
     """
-    g, j, e = (as_finite_array(v, name) for v, name in ((true_rate, "true_rate"), (judged_rate, "judged_rate"), (error_rate, "error_rate")))
+    g, j, e = (
+        as_finite_array(v, name)
+        for v, name in ((true_rate, "true_rate"), (judged_rate, "judged_rate"), (error_rate, "error_rate"))
+    )
     for values, name in ((g, "true_rate"), (j, "judged_rate"), (e, "error_rate")):
         if values.size and (values.min() < 0 or values.max() > 1):
             raise ValueError(f"{name} must lie in [0, 1], got {values.min():g} to {values.max():g}.")

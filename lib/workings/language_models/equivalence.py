@@ -31,7 +31,16 @@ _FUNCTIONS = {
 _ALIASES = {"ln": "log", "arcsin": "asin", "arccos": "acos", "arctan": "atan", "Abs": "abs"}
 _GREEK = ("alpha", "beta", "gamma", "delta", "theta", "lambda", "mu", "phi", "omega", "rho", "sigma", "tau")
 # Where expressions are compared: irrational, of both signs, of different sizes; one per variable, shifted.
-_POINTS = (0.7390851332, 1.3247179572, 2.2360679775, 0.2709034391, 3.3166247904, 1.8392867552, -0.5671432904, -1.7320508076)
+_POINTS = (
+    0.7390851332,
+    1.3247179572,
+    2.2360679775,
+    0.2709034391,
+    3.3166247904,
+    1.8392867552,
+    -0.5671432904,
+    -1.7320508076,
+)
 
 Node = Any  # ["num", text] | ["var", name] | ["const", name] | ["fn", name, node] | [operator, node, node]
 
@@ -206,7 +215,9 @@ def parse_expression(text: str) -> Node:
     if len(text) > _LONGEST:
         raise ValueError(f"an expression of {len(text)} characters is not read; at most {_LONGEST} are.")
     try:
-        return _Parser(re.sub(r"\\(?:left|right|,|;|!|:)|\$", "", text).replace("\\cdot", "*").replace("\\ ", " ")).whole()
+        return _Parser(
+            re.sub(r"\\(?:left|right|,|;|!|:)|\$", "", text).replace("\\cdot", "*").replace("\\ ", " ")
+        ).whole()
     except RecursionError:
         raise ValueError("the expression is too deeply nested.") from None
 

@@ -64,8 +64,8 @@ def _two_responses(text: str) -> bool:
 
 CHECKS: dict[str, Callable[..., bool]] = {
     "include keywords": lambda text, words: all(re.search(re.escape(w), text, re.IGNORECASE) for w in _words(words)),
-    "forbidden words": lambda text, words: not any(
-        re.search(rf"\b{re.escape(w)}\b", text, re.IGNORECASE) for w in _words(words)
+    "forbidden words": lambda text, words: (
+        not any(re.search(rf"\b{re.escape(w)}\b", text, re.IGNORECASE) for w in _words(words))
     ),
     "number of words": lambda text, relation, number: _compare(len(re.findall(r"\w+", text)), relation, number),
     "number of sentences": lambda text, relation, number: _compare(

@@ -24,10 +24,29 @@ from workings.language_models.grading import Grade, OfficialError, grader, half_
 
 _WORDS = ("yes", "no", "unknown")
 _TRIPLES = tuple(", ".join(triple) for triple in itertools.product(_WORDS, repeat=3))
-_NUMBERS = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-    "eighteen nineteen twenty"
-).split()
+_NUMBERS = [
+    "zero",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+    "thirteen",
+    "fourteen",
+    "fifteen",
+    "sixteen",
+    "seventeen",
+    "eighteen",
+    "nineteen",
+    "twenty",
+]
 _DIGIT_OF = {word: str(n) for n, word in enumerate(_NUMBERS)}
 _SOLIDS = ("tetrahedra", "tetrahedron", "triangle", "square")
 
@@ -219,5 +238,3 @@ def score_spatial(truth: str, answer: str, *, rules: str, strict: bool) -> Grade
         said = boxed.replace("\\text{", "").replace("}", "").strip().lower()
         return Grade(float(said == wanted), "box", said)
     return Grade(0.0, "bold spans differ" if spans else "no bold span", spans[-1] if spans else None)
-
-

@@ -164,7 +164,14 @@ def read_table(text: str, kind: str) -> Table | None:
     one_of(kind, "kind", FORMATS)
     if not isinstance(text, str):
         raise TypeError(f"text must be a str, got {type(text).__name__}.")
-    readers = {"csv": _separated, "tsv": _separated, "json": _json, "jsonl": _json_lines, "html": _html, "markdown": _markdown}
+    readers = {
+        "csv": _separated,
+        "tsv": _separated,
+        "json": _json,
+        "jsonl": _json_lines,
+        "html": _html,
+        "markdown": _markdown,
+    }
     try:
         found = readers[kind](text.strip(), *(("," if kind == "csv" else "\t",) if kind in ("csv", "tsv") else ()))
     except (*_UNREADABLE, csv.Error, KeyError, IndexError, AttributeError):
@@ -267,7 +274,9 @@ def same_tables(first: Table, second: Table, *, ordered_columns: bool = False) -
     if ordered_columns and first.columns != second.columns:
         return False
     order = [second.columns.index(name) for name in first.columns]
-    pairs = ((a, row[i]) for mine, row in zip(first.rows, second.rows, strict=True) for a, i in zip(mine, order, strict=True))
+    pairs = (
+        (a, row[i]) for mine, row in zip(first.rows, second.rows, strict=True) for a, i in zip(mine, order, strict=True)
+    )
     return all(_same_cell(a, b) for a, b in pairs)
 
 

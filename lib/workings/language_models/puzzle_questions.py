@@ -14,12 +14,34 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from workings.checks import as_numpy_generator, as_int
+from workings.checks import as_int, as_numpy_generator
 
-_PLACES = (
-    "airport aquarium bakery bridge castle cinema farm forum gallery gym harbour hotel library market museum observatory "
-    "park restaurant school skate-park stadium station theater zoo"
-).split()
+_PLACES = [
+    "airport",
+    "aquarium",
+    "bakery",
+    "bridge",
+    "castle",
+    "cinema",
+    "farm",
+    "forum",
+    "gallery",
+    "gym",
+    "harbour",
+    "hotel",
+    "library",
+    "market",
+    "museum",
+    "observatory",
+    "park",
+    "restaurant",
+    "school",
+    "skate-park",
+    "stadium",
+    "station",
+    "theater",
+    "zoo",
+]
 _HERRINGS = (
     "The person at the {} has seen a firetruck.", "The person at the {} is thirsty.", "The person at the {} lost a glove.",
     "The person at the {} met an old friend.", "The person at the {} will leave at noon.",
@@ -109,18 +131,24 @@ def web_of_lies(rng: np.random.Generator, people: int = 9, herrings: int = 4, as
     facts: list[Fact] = [(order[0], bool(honest[order[0]]))]
     chosen = [int(i) for i in rng.permutation(people)[:asked]]
     word = lambda yes: "tells the truth" if yes else "lies"
-    lines = [f"The person at the {places[a]} says the person at the {places[b]} {word(alike)}." for a, b, alike in sayings]
+    lines = [
+        f"The person at the {places[a]} says the person at the {places[b]} {word(alike)}." for a, b, alike in sayings
+    ]
     lines += [f"The person at the {places[a]} {word(value)}." for a, value in facts]
     for _ in range(herrings):
         lines.append(_HERRINGS[int(rng.integers(len(_HERRINGS)))].format(places[int(rng.integers(people))]))
     lines = [lines[i] for i in rng.permutation(len(lines))]
     wanted = " ".join(f"Does the person at the {places[a]} tell the truth?" for a in chosen)
     prompt = (
-        "Each person always tells the truth or always lies. " + " ".join(lines) + f" {wanted} Answer yes or no for each, "
+        "Each person always tells the truth or always lies. "
+        + " ".join(lines)
+        + f" {wanted} Answer yes or no for each, "
         "between commas, in <solution></solution>."
     )
     truth = ", ".join("yes" if honest[a] else "no" for a in chosen)
-    return Question(prompt, truth, {"people": people, "facts": facts, "sayings": sayings, "asked": chosen, "places": places})
+    return Question(
+        prompt, truth, {"people": people, "facts": facts, "sayings": sayings, "asked": chosen, "places": places}
+    )
 
 
 def _orders(people: int) -> np.ndarray:
@@ -146,17 +174,29 @@ def zebra_solutions(people: int, attributes: int, clues: Sequence[Clue]) -> np.n
     """
     people, attributes = as_int(people, "people", minimum=1), as_int(attributes, "attributes", minimum=1)
     if people > 8 or math.factorial(people) ** attributes > _CELLS:
-        raise ValueError(f"{people} people with {attributes} attributes have more than {_CELLS:,} assignments; take fewer.")
+        raise ValueError(
+            f"{people} people with {attributes} attributes have more than {_CELLS:,} assignments; take fewer."
+        )
     orders = _orders(people)
     fits = np.ones((len(orders),) * attributes, dtype=bool)
     along = lambda values, axis: values.reshape([-1 if i == axis else 1 for i in range(attributes)])
     for kind, (i, v), other in clues:
-        first = along(orders[:, as_int(v, "value", minimum=0, maximum=people - 1)], as_int(i, "attribute", minimum=0, maximum=attributes - 1))
+        first = along(
+            orders[:, as_int(v, "value", minimum=0, maximum=people - 1)],
+            as_int(i, "attribute", minimum=0, maximum=attributes - 1),
+        )
         if kind in ("at", "not at"):
             fits &= _holds(kind, first, as_int(other[0], "place", minimum=0, maximum=people - 1))
         else:
             j, w = other
-            fits &= _holds(kind, first, along(orders[:, as_int(w, "value", minimum=0, maximum=people - 1)], as_int(j, "attribute", minimum=0, maximum=attributes - 1)))
+            fits &= _holds(
+                kind,
+                first,
+                along(
+                    orders[:, as_int(w, "value", minimum=0, maximum=people - 1)],
+                    as_int(j, "attribute", minimum=0, maximum=attributes - 1),
+                ),
+            )
     return orders[np.argwhere(fits)]
 
 
@@ -177,8 +217,14 @@ def zebra(rng: np.random.Generator, people: int = 4, attributes: int = 3, asked:
         a, b = solution[i, v], solution[j, w]
         kinds = ("same", "left of", "just left of", "next to") if i != j else ("left of", "just left of", "next to")
         if (i, v) < (j, w) or "left" in "".join(kinds):
-            pool += [(kind, (i, v), (j, w)) for kind in kinds if _holds(kind, a, b) and not (kind in ("same", "next to") and (i, v) > (j, w))]
-    pool += [(kind, (i, v), (p, 0)) for i, v in values for p in range(people) for kind in ("not at",) if solution[i, v] != p]
+            pool += [
+                (kind, (i, v), (j, w))
+                for kind in kinds
+                if _holds(kind, a, b) and not (kind in ("same", "next to") and (i, v) > (j, w))
+            ]
+    pool += [
+        (kind, (i, v), (p, 0)) for i, v in values for p in range(people) for kind in ("not at",) if solution[i, v] != p
+    ]
     clues: list[Clue] = []
     left = None
     for at in rng.permutation(len(pool)):

@@ -75,7 +75,16 @@ def run_python(
         raise RuntimeError("programs are run only where the kernel can limit them (Linux, macOS); this system cannot.")
     with tempfile.TemporaryDirectory(prefix="sandbox-") as folder:
         config = Path(folder) / "config.json"
-        readable = [sys.base_prefix, sys.prefix, "/usr", "/lib", "/lib64", "/etc/ld.so.cache", "/dev/null", "/dev/urandom"]
+        readable = [
+            sys.base_prefix,
+            sys.prefix,
+            "/usr",
+            "/lib",
+            "/lib64",
+            "/etc/ld.so.cache",
+            "/dev/null",
+            "/dev/urandom",
+        ]
         job = {"program": program, "limit_s": limit_s, "memory": memory, "readable": readable, "require": required}
         config.write_text(json.dumps(job), encoding="utf-8")
         given = Path(folder) / "stdin"

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from workings.checks import as_numpy_generator, as_int, one_of
+from workings.checks import as_int, as_numpy_generator, one_of
 from workings.language_models.grading_tables import FORMATS, Table
 from workings.language_models.puzzle_questions import Question
 
@@ -109,7 +109,9 @@ def connections(rng: np.random.Generator, groups: int = 3) -> Question:
     words = [[_GROUPS[name][i] for i in rng.permutation(len(_GROUPS[name]))[:4]] for name in names]
     flat = [word for row in words for word in row]
     shuffled = [flat[i] for i in rng.permutation(len(flat))]
-    prompt = f"Sort into groups of four. Answer as one list between commas in <solution></solution>. {', '.join(shuffled)}"
+    prompt = (
+        f"Sort into groups of four. Answer as one list between commas in <solution></solution>. {', '.join(shuffled)}"
+    )
     return Question(prompt, ", ".join(flat), {"groups": names, "shown": shuffled})
 
 
@@ -222,7 +224,12 @@ def masked_order(rng: np.random.Generator, formulae: int = 20, share: float = 0.
     listed = [""] * masked
     for place, k in zip(hidden, order, strict=True):
         listed[k] = f"s({place}) = {place**2 + shift}"
-    lines = [f"For t = {t}: {'<missing>' if t in set(hidden.tolist()) else f's({t}) = {t**2 + shift}'}." for t in range(formulae)]
+    lines = [
+        f"For t = {t}: {'<missing>' if t in set(hidden.tolist()) else f's({t}) = {t**2 + shift}'}."
+        for t in range(formulae)
+    ]
     options = " ".join(f"<expression {i}> {text}" for i, text in enumerate(listed, start=1))
     prompt = f"{' '.join(lines)} Fill the missing formulae with the numbers of: {options}. End with 'Answer:' and the numbers."
-    return Question(prompt, ",".join(str(int(k) + 1) for k in order), {"masked": masked, "formulae": listed, "hidden": hidden})
+    return Question(
+        prompt, ",".join(str(int(k) + 1) for k in order), {"masked": masked, "formulae": listed, "hidden": hidden}
+    )

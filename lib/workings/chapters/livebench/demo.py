@@ -141,7 +141,8 @@ def _plot(rng: np.random.Generator, question: Question, competence: float) -> st
 def _join(rng: np.random.Generator, question: Question, competence: float) -> str:
     columns = list(question.meta["second"])
     said = {
-        a: b if rng.random() < competence else columns[int(rng.integers(len(columns)))] for a, b in question.truth.items()
+        a: b if rng.random() < competence else columns[int(rng.integers(len(columns)))]
+        for a, b in question.truth.items()
     }
     return str(said)
 
@@ -204,7 +205,9 @@ def run_models(settings: Settings, seed: int) -> dict[str, np.ndarray]:
     """Scores of :data:`MODELS` on ``settings.questions`` questions of each task: ``official`` and ``strict``, (6, 8 n)."""
     count = as_int(settings.questions, "questions", minimum=1)
     asked = [
-        (name, task.make(numpy_generator(seed, "question", name, i))) for name, task in TASKS.items() for i in range(count)
+        (name, task.make(numpy_generator(seed, "question", name, i)))
+        for name, task in TASKS.items()
+        for i in range(count)
     ]
     out = {"official": np.zeros((len(MODELS), len(asked))), "strict": np.zeros((len(MODELS), len(asked)))}
     for m, model in enumerate(MODELS):

@@ -25,7 +25,9 @@ def run(settings: Settings, data_root: str | Path | None = None) -> dict[str, li
     return run_protocol(settings, store, data_root)
 
 
-def run_protocol(settings: Settings, store: Store, data_root: str | Path | None = None) -> dict[str, list[dict[str, Any]]]:
+def run_protocol(
+    settings: Settings, store: Store, data_root: str | Path | None = None
+) -> dict[str, list[dict[str, Any]]]:
     """As :func:`run`, with a store of the caller's. ``agreement`` is empty where no stored answers are."""
     boards = {}
     for release in leaderboard.RELEASES:

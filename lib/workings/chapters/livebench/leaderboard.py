@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,7 +87,9 @@ def parse(release: str, table: str, categories: str) -> Leaderboard:
     try:
         scores = np.array([[float(cell) if cell.strip() else np.nan for cell in row[1:]] for row in rows[1:]])
     except ValueError as error:
-        raise ValueError(f"the table of {release} has a cell that is no number, or rows of different length: {error}.") from None
+        raise ValueError(
+            f"the table of {release} has a cell that is no number, or rows of different length: {error}."
+        ) from None
     return Leaderboard(release, [row[0] for row in rows[1:]], tasks, scores, {task: category[task] for task in tasks})
 
 
@@ -104,11 +107,17 @@ def load(release: str, root: str | Path | None = None) -> Leaderboard:
             path = cache_dir() / "livebench" / name
             download(_ADDRESS.format(name=name), path, SHA256[name])
         else:
-            path = next((p for p in (Path(root) / name, Path(root) / "livebench_leaderboard" / name) if p.is_file()), None)
+            path = next(
+                (p for p in (Path(root) / name, Path(root) / "livebench_leaderboard" / name) if p.is_file()), None
+            )
             if path is None:
-                raise FileNotFoundError(f"{paths.shown(Path(root))} holds no {name}; put the public table there, or give no folder to fetch it.")
+                raise FileNotFoundError(
+                    f"{paths.shown(Path(root))} holds no {name}; put the public table there, or give no folder to fetch it."
+                )
             if sha256_of(path) != SHA256[name]:
-                raise ValueError(f"{paths.shown(path)} is not the table that the record was made from (another SHA-256).")
+                raise ValueError(
+                    f"{paths.shown(path)} is not the table that the record was made from (another SHA-256)."
+                )
         texts.append(path.read_text(encoding="utf-8"))
     return parse(release, *texts)
 
@@ -145,7 +154,7 @@ def common(first: Leaderboard, second: Leaderboard) -> tuple[list[str], np.ndarr
 
 def updates(boards: list[Leaderboard]) -> list[dict[str, Any]]:
     """One row per pair of successive releases, and one for the first and third: Spearman correlation and change of mean and median."""
-    pairs = [*zip(boards, boards[1:], strict=False)]
+    pairs = [*itertools.pairwise(boards)]
     if len(boards) > 2:
         pairs.append((boards[0], boards[2]))
     out = []
@@ -213,9 +222,10 @@ def tables(boards: dict[str, Leaderboard]) -> dict[str, list[dict[str, Any]]]:
     for to in (SECOND, THIRD):
         names, before, after = common(boards[FIRST], boards[to])
         scatter += [
-            {"to": to, "model": n, "before": float(a), "after": float(b)} for n, a, b in zip(names, before, after, strict=True)
+            {"to": to, "model": n, "before": float(a), "after": float(b)}
+            for n, a, b in zip(names, before, after, strict=True)
         ]
     return {
         "releases": summary(listed), "updates": updates(listed), "task_ties": tasks, "category_ties": categories,
-        "rows_v1": transcribed(boards[FIRST], V1), "rows_iclr": transcribed(boards[THIRD], ICLR), "scatter": scatter,
+        "rows_v1": transcribed(boards[FIRST], V1), "rows_iclr": transcribed(boards[RELEASES[3]], ICLR), "scatter": scatter,
     }  # fmt: skip

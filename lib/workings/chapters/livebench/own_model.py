@@ -21,9 +21,13 @@ def random_model(seed: int) -> Callable[[str, int], str]:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    sizes = dict(hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2, max_position_embeddings=4096)
+    sizes = dict(
+        hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2, max_position_embeddings=4096
+    )
     with global_seed(seed, "own model"):
-        model = LlamaForCausalLM(LlamaConfig(vocab_size=256, bos_token_id=0, eos_token_id=0, pad_token_id=0, **sizes)).eval()
+        model = LlamaForCausalLM(
+            LlamaConfig(vocab_size=256, bos_token_id=0, eos_token_id=0, pad_token_id=0, **sizes)
+        ).eval()
 
     def answer(prompt: str, tokens: int) -> str:
         given = torch.tensor([list(prompt.encode())[-2000:]])
@@ -40,13 +44,17 @@ def stored_model(folder: str | Path) -> Callable[[str, int], str]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     if not Path(folder).is_dir():
-        raise FileNotFoundError(f"own_model must be a folder with a model that transformers can read; there is none at {str(folder)!r}.")
+        raise FileNotFoundError(
+            f"own_model must be a folder with a model that transformers can read; there is none at {str(folder)!r}."
+        )
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModelForCausalLM.from_pretrained(folder).eval()
 
     def answer(prompt: str, tokens: int) -> str:
         if getattr(tokenizer, "chat_template", None):
-            prompt = tokenizer.apply_chat_template([{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True)
+            prompt = tokenizer.apply_chat_template(
+                [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True
+            )
         given = tokenizer(prompt, return_tensors="pt")
         with torch.no_grad():
             out = model.generate(**given, max_new_tokens=tokens, do_sample=False)

@@ -16,7 +16,12 @@ from workings import paths
 from workings.language_models.grading import RELEASES, Grade
 from workings.language_models.grading_language import score_connections, score_plot, score_typos
 from workings.language_models.grading_mathematics import score_amps, score_olympiad
-from workings.language_models.grading_reasoning import score_house_traversal, score_spatial, score_web_of_lies, score_zebra
+from workings.language_models.grading_reasoning import (
+    score_house_traversal,
+    score_spatial,
+    score_web_of_lies,
+    score_zebra,
+)
 from workings.language_models.grading_tables import score_cta, score_table_join, score_table_reformat, table_formats
 
 SCORERS: dict[str, Callable[..., Grade]] = {
