@@ -126,21 +126,21 @@ book = ledger.open("livebench", tier=tier)
 # %% [markdown]
 # ## An exam that has been read
 #
-# Two candidates sit an exam of public questions. One, the *solver*, has true skill $s$: it answers a fresh question with probability $s$.
+# Two candidates sit an exam of public questions. One, the *solver*, has true skill $p$: it answers a fresh question with probability $p$.
 # The other, the *memoriser*, has the same skill, and has also read every question that has leaked into its training data. If a
 # share $\ell$ of the questions has leaked, the memoriser is expected to score
 #
 # $$
-# s + (1 - s)\,\ell. \tag{1}
+# p + (1 - p)\,\ell. \tag{1}
 # $$
 #
 # | symbol | what it is | range |
 # |---|---|---|
-# | $s$ | chance of answering a fresh question | 0 to 1 |
+# | $p$ | chance of answering a fresh question | 0 to 1 |
 # | $\ell$ | share of questions that have leaked | 0 to 1 |
 # | $\tau$ | months from a question's release to its leak | 0, 1, 2, ... |
 #
-# The published number cannot tell $s$ from $\ell$. LiveBench does two things about it. Its questions come from sources younger than most
+# The published number cannot tell $p$ from $\ell$. LiveBench does two things about it. Its questions come from sources younger than most
 # models, or from a program, and about a sixth of them is replaced each month.
 #
 # **By hand.** Replace the *oldest* sixth each month, and let a question leak exactly $\tau$ months after its release. Right after a
@@ -409,7 +409,8 @@ ledger.Grid(
 # ### Eleven findings, with an answer for each
 #
 # Reading the official scorers line by line turns up rules that accept what is wrong or refuse what is right. Each row below is the smallest answer
-# that shows one. We found them in the code as it stood in August 2026; how often they matter on real answers, we cannot say without those.
+# that shows one, graded by our copy of the official rule and by our own. The rules are those of the code as it stood in August 2026 (or of the release named); how often they matter on real answers, we
+# cannot say without those.
 
 # %% tags=["hide-input"]
 late = {"rules": "2025-05-30"}
@@ -477,7 +478,7 @@ for name, program in hostile.items():
 #
 # *Plot unscrambling* shows the sentences of a story in random order. Right or wrong would give nearly everybody 0. LiveBench finds each true
 # sentence in the answer, notes its place, and counts how many single insertions, deletions and replacements turn the
-# places into $0, 1, \dots, n-1$. That count is **Levenshtein's distance** $d$, and the score is $1 - d/n$.
+# places into $0, 1, \dots, n-1$. That count is **Levenshtein's distance** $D$, and the score is $1 - D/n$.
 #
 # The distance fills a table row by row: $D_{ij}$ is the distance between the first $i$ items of one list and the first $j$ of the other,
 #
@@ -486,7 +487,7 @@ for name, program in hostile.items():
 # 1 + \min(D_{i-1,j},\, D_{i,j-1},\, D_{i-1,j-1}) & \text{otherwise,} \end{cases} \tag{3}
 # $$
 #
-# with $D_{i0} = i$ and $D_{0j} = j$. **By hand:** from $(0, 1, 2)$ to $(1, 2, 3)$ delete the 0 and append a 3: $d = 2$, so a list that is merely *shifted* loses 2 of
+# with $D_{i0} = i$ and $D_{0j} = j$. **By hand:** from $(0, 1, 2)$ to $(1, 2, 3)$ delete the 0 and append a 3: $D = 2$, so a list that is merely *shifted* loses 2 of
 # $n$, however long it is.
 
 
@@ -611,7 +612,7 @@ plt.show()
 # draws 95% bootstrap intervals without saying what is resampled. We draw questions anew *within each task*, so that the weights stay.
 
 # %%
-first = runs[seeds[0]]["official"][0]
+first = runs[seeds[0]]["official"][3]  # model D
 task_mean = {t: first[np.array(names) == t].mean() for t in demo.TASKS}
 groups = {}
 for task, group in demo.CATEGORY.items():
@@ -668,9 +669,8 @@ always = (
 print("A leads B by more officially than strictly:", always)
 
 # %% [markdown]
-# Under the official rules tidiness alone is worth several points: B knows what A knows. Under the strict rule most of that gap closes, and the untidy E even passes the
-# tidy D, which is no better: our rule reads a *bare* answer at the end of the text where the wrapped one had been wrong in form only, and it grades joins unrounded. So a strict rule changes rankings as well. Whoever
-# compares two models compares two models *and* a parser.
+# Under the official rules tidiness alone is worth ten points and more: B knows what A knows, and E what D knows. Under our rule nearly all of both gaps closes. (The
+# untidy forms are ones that our rule reads: this shows how large the effect of a parser can be, not that ours is the better one.) Whoever compares two models compares two models *and* a parser.
 #
 # How far can the interval be trusted? We simulate models on the same eight tasks with known chances of success and count how often the interval holds the
 # expected score.
@@ -702,7 +702,7 @@ book.check("lb-2", gap, at="demo", digits=1)
 # ## What a refresh does to a ranking
 #
 # Twenty simulated models of different skill answer 240 questions of different difficulty. Then a sixth is replaced by fresh ones: at random, or, as the authors do
-# among other things, the *easiest* ones. A question of difficulty $d$ is answered by a model of skill $s$ with probability $1/(1 + e^{d - s})$.
+# among other things, the *easiest* ones. The log-odds of a right answer are the model's skill minus the question's difficulty.
 #
 # > **Predict.** Which of the two keeps the ranking? Which lowers the mean?
 #
@@ -791,8 +791,8 @@ ledger.Grid(
 )  # fmt: skip
 
 # %% [markdown]
-# "All below 70" (lb-1) was true of the tables of June and August 2024 and for no longer: by the end of that year's last release the best model stood above 80. The
-# table of a release keeps growing after its date, and each release has other models, so the column of means is not a trend.
+# "All below 70" (lb-1) is true of the tables of June and August 2024. That of November 2024 kept growing with models of 2025, and its best stands above 80. Each table has other models, so the
+# column of means is not a trend.
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Scatter of overall scores before and after an update of the questions, for two updates. The points lie close to the diagonal; those of the larger update lie slightly below it."}, "figure": {"caption": "The same models before and after the questions changed. Two updates are drawn: June to July 2024, and June to August 2024.", "name": "fig-lb-refresh"}}
 fig, ax = plt.subplots(figsize=(4.6, 3.7))
@@ -838,8 +838,8 @@ ledger.Grid(
 #
 # ### What goes with what
 #
-# Which task tells most about the overall score? The text of the paper says `math_comp`. Its own Table 6 says `web_of_lies_v2`. The table of August 2024, which
-# changed after the paper, gives:
+# Which task tells most about the overall score? The text of the paper says `math_comp`. Its own Table 6 says `web_of_lies_v2`. The public
+# table of August 2024, whose 59 models are not the 40 of the paper, gives:
 
 # %% tags=["hide-input"]
 ledger.Grid(
@@ -893,8 +893,7 @@ ax.set(
 plt.show()
 
 # %% [markdown]
-# Instruction following is the category least tied to the rest (lb-6), in the paper and here. Language and data analysis go together more than one would guess from
-# their names.
+# Instruction following is the category least tied to the rest (lb-6), in the paper and here. Coding goes with mathematics, and language with data analysis.
 #
 # ### Do the paper's numbers follow from the public tables?
 
@@ -921,9 +920,8 @@ if late_gaps:
     print(f"overall off by {low:.1f} to {high:.1f} points")
 
 # %% [markdown]
-# For the larger models of v1 they do, to the decimal. For the smaller ones they do not, by up to fifteen points in one category: the public table was scored again after v1
-# appeared. Which of the two is "the" score of a small model? The rows of the ICLR version match no public table; that of November 2024 comes closest. A
-# score needs a date *and* the version of the scorer.
+# For the four strongest models of v1 they do, to the decimal (lb-2). For the others they do not, by up to fifteen points in one category; answers or scorers must have changed after v1, which of them we cannot
+# tell. And the rows of the ICLR version are not those of the public table. Which is "the" score of a small model? A score needs a date, *and* the version of the scorer.
 #
 # ## Can a model be the judge?
 #
@@ -1004,7 +1002,8 @@ book.check("lb-7", bool(all(falling)), seeds=seeds, at="demo")
 # %% [markdown]
 # With three formulae missing, guessing earns over forty points; with fifteen or twenty-four, little. So from easy to medium a large part of the fall is arithmetic: a short list is easy to guess.
 # From medium to hard the arithmetic gives almost no fall, and in one of our three seeds (40 proofs each) none. We had written down "falls for every seed" before the run; it failed, and we leave it. The paper's models
-# fall from 30 to 19 there, which our fixed solver does not explain: they must know *less of each place* when more is missing.
+# fall from 30 to 19 there, which our fixed solver does not explain: it suggests that they know *less of each place* when more is missing. (So lb-7, a claim about language models, is not refuted here; it is our simple
+# solver that does not show it.)
 #
 # **Fresh is not unseen.** The authors say that some items are contaminated: coding problems from November 2023, and competition problems that were only lightly changed.
 #
@@ -1084,7 +1083,10 @@ import numpy as np
 from workings.language_models.benchmark_scores import bootstrap_overall
 from workings.language_models.grading_reasoning import score_zebra
 
-your_answers = ["<solution>1, cat</solution>", "It is **2, dog**"] * 20
+your_answers = [
+    "<solution>1, cat</solution>",
+    "<solution>two, cat</solution>",
+] * 20
 your_truths = ["1, cat", "2, cat"] * 20
 your_tasks = ["pets"] * 40
 

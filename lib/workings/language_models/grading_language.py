@@ -124,7 +124,7 @@ def closest_sentences(sentences: Sequence[str], candidates: Sequence[str]) -> tu
     chosen, exact = [], True
     for sentence in sentences:
         if sentence in first or len(first) == 1:
-            chosen.append(first[sentence] if sentence in first else 0)
+            chosen.append(first.get(sentence, 0))
             continue
         matcher = difflib.SequenceMatcher()
         matcher.set_seq2(sentence)
