@@ -232,6 +232,7 @@ def frame(share):
     return Frame(png_bytes(fig), alt)
 
 
+# %% tags=["hide-input"]
 Control(
     "lb-refresh",
     [
@@ -273,6 +274,7 @@ while waiting:
 people = range(meta["people"])
 kernel = solve_web_of_lies(7, meta["facts"], meta["sayings"])
 assert [known[p] for p in people] == kernel  # agrees with the kernel
+# %%
 print(lies.prompt.split(" Does")[0])
 print("asked:", [meta["places"][p] for p in meta["asked"]], lies.truth)
 
@@ -281,36 +283,18 @@ fig, ax = plt.subplots(figsize=(4.6, 3.9))
 angle = 2 * np.pi * np.arange(meta["people"]) / meta["people"]
 at = np.stack([np.cos(angle), np.sin(angle)], axis=1)
 for a, b, alike in meta["sayings"]:
-    look = dict(
-        arrowstyle="->",
-        linestyle="-" if alike else "--",
-        shrinkA=9,
-        shrinkB=9,
+    colour, line = (
+        (COLOURS["blue"], "-") if alike else (COLOURS["red"], "--")
     )
-    ax.annotate(
-        "",
-        at[b],
-        at[a],
-        arrowprops=look | {"color": COLOURS["blue" if alike else "red"]},
-    )
+    arrow = {"arrowstyle": "->", "linestyle": line, "color": colour}
+    ax.annotate("", at[b], at[a], arrowprops=arrow | {"shrinkA": 9, "shrinkB": 9})  # fmt: skip
 for p in people:
-    told = p in dict(meta["facts"])
     face = COLOURS["sky"] if known[p] else "white"
-    ax.plot(
-        *at[p],
-        "o",
-        markersize=15,
-        markerfacecolor=face,
-        markeredgecolor=COLOURS["ink"],
-        markeredgewidth=3 if told else 1,
-    )
+    edge = 3 if p in dict(meta["facts"]) else 1
+    ax.plot(*at[p], "o", ms=15, mfc=face, mec=COLOURS["ink"], mew=edge)
     ax.text(*(1.25 * at[p]), meta["places"][p], ha="center", va="center")
-ax.set(
-    xlim=(-1.75, 1.75),
-    ylim=(-1.45, 1.45),
-    title="Who lies?",
-    aspect="equal",
-)
+ax.set(xlim=(-1.75, 1.75), ylim=(-1.45, 1.45), aspect="equal")
+ax.set_title("Who lies?")
 ax.axis("off")
 plt.show()
 
@@ -355,6 +339,7 @@ def find_and_compare(truth, answer):
     return float(found == truth or (said == 3 and truth in found))
 
 
+# %%
 truth = "yes, no, yes"
 forms = {
     "in the tag": "<solution>yes, no, yes</solution>",
@@ -380,6 +365,8 @@ strict = {
 for name in list(forms)[:5]:
     same = find_and_compare(truth, forms[name]) == grades[name].score
     assert same  # agrees with the kernel
+
+# %% tags=["hide-input"]
 ledger.Grid(
     "One answer written eight ways",
     ["answer", "official", "ours", "the rule that fired"],
@@ -753,17 +740,6 @@ book.check(
 # The benchmark publishes its scores by task. We recomputed what the paper says from six of those tables (June 2024 to May 2025) and recorded it.
 
 # %%
-shown = (
-    "releases",
-    "updates",
-    "task_ties",
-    "category_ties",
-    "rows_v1",
-    "rows_iclr",
-    "scatter",
-    "own_model",
-    "agreement",
-)
 if tier == "full":
     tables = full.run(settings, data_root)
     for name, rows in tables.items():
@@ -771,7 +747,7 @@ if tier == "full":
 else:
     tables = {
         name: ledger.attachment("livebench", "full", name) or []
-        for name in shown
+        for name in full.TABLES
     }
 print(
     len(tables["releases"]),
@@ -912,9 +888,7 @@ gaps = [row["gap"] for row in tables["rows_v1"]]
 tight = sum(gap <= 0.1 for gap in gaps)
 print(f"{tight} of {len(gaps)} rows within 0.1 point in every category")
 late_gaps = [row["overall_gap"] for row in tables["rows_iclr"]]
-print(
-    f"ICLR rows against the table of November 2024: {len(late_gaps)} models,"
-)
+print(f"ICLR rows and the table of November 2024: {len(late_gaps)} models,")
 if late_gaps:
     low, high = min(late_gaps), max(late_gaps)
     print(f"overall off by {low:.1f} to {high:.1f} points")

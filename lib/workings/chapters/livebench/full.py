@@ -12,6 +12,10 @@ from workings.runs.progress import progress
 from workings.runs.store import Store
 from workings.seeding import numpy_generator
 
+TABLES = (
+    "releases", "updates", "task_ties", "category_ties", "rows_v1", "rows_iclr", "scatter", "own_model", "agreement",
+)  # fmt: skip
+
 
 @Settings.needs.guard
 def run(settings: Settings, data_root: str | Path | None = None) -> dict[str, list[dict[str, Any]]]:
