@@ -128,26 +128,26 @@ book = ledger.open("livebench", tier=tier)
 #
 # Two candidates sit an exam of public questions. One, the *solver*, has true skill $p$: it answers a fresh question with probability $p$.
 # The other, the *memoriser*, has the same skill, and has also read every question that has leaked into its training data. If a
-# share $\ell$ of the questions has leaked, the memoriser is expected to score
+# share $\kappa$ of the questions has leaked, the memoriser is expected to score
 #
 # $$
-# p + (1 - p)\,\ell. \tag{1}
+# p + (1 - p)\,\kappa. \tag{1}
 # $$
 #
 # | symbol | what it is | range |
 # |---|---|---|
 # | $p$ | chance of answering a fresh question | 0 to 1 |
-# | $\ell$ | share of questions that have leaked | 0 to 1 |
+# | $\kappa$ | share of questions that have leaked | 0 to 1 |
 # | $\tau$ | months from a question's release to its leak | 0, 1, 2, ... |
 #
-# The published number cannot tell $p$ from $\ell$. LiveBench does two things about it. Its questions come from sources younger than most
+# The published number cannot tell $p$ from $\kappa$. LiveBench does two things about it. Its questions come from sources younger than most
 # models, or from a program, and about a sixth of them is replaced each month.
 #
 # **By hand.** Replace the *oldest* sixth each month, and let a question leak exactly $\tau$ months after its release. Right after a
 # refresh the questions are 0, 1, 2, 3, 4 and 5 months old, a sixth each. Those of age $\tau$ or more have leaked:
 #
 # $$
-# \ell = \frac{6 - \tau}{6}, \qquad \tau = 0, 1, \dots, 6. \tag{2}
+# \kappa = \frac{6 - \tau}{6}, \qquad \tau = 0, 1, \dots, 6. \tag{2}
 # $$
 #
 # With $\tau = 2$, four questions in six have leaked, although none is older than five months.
@@ -275,7 +275,7 @@ people = range(meta["people"])
 kernel = solve_web_of_lies(7, meta["facts"], meta["sayings"])
 assert [known[p] for p in people] == kernel  # agrees with the kernel
 # %%
-print(lies.prompt.split(" Does")[0])
+print(lies.prompt.split(" Does")[0].replace(". ", ".\n"))
 print("asked:", [meta["places"][p] for p in meta["asked"]], lies.truth)
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Seven people as circles on a ring, joined by arrows. Solid arrows say that someone tells the truth, dashed arrows that someone lies. Filled circles are honest, open ones are liars, and one circle with a thick edge is the person about whom we are told."}, "figure": {"caption": "The question as a graph. An arrow is a sentence: solid for 'tells the truth', dashed for 'lies'. Filled circles turn out honest. The thick circle is the one fact.", "name": "fig-lb-web"}}
