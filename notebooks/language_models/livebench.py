@@ -203,7 +203,7 @@ plt.show()
 # <summary>Show the answer</summary>
 #
 # It settles near 0.65: six months after the start the ages no longer change, and with them the leaked share. Fresh questions *limit*
-# contamination. They do not end it, and the reviewers had the title changed to say so.
+# contamination. They do not end it, and after the reviewers had objected, the title was changed to say so.
 #
 # </details>
 #
@@ -292,8 +292,8 @@ for p in people:
     face = COLOURS["sky"] if known[p] else "white"
     edge = 3 if p in dict(meta["facts"]) else 1
     ax.plot(*at[p], "o", ms=15, mfc=face, mec=COLOURS["ink"], mew=edge)
-    ax.text(*(1.25 * at[p]), meta["places"][p], ha="center", va="center")
-ax.set(xlim=(-1.75, 1.75), ylim=(-1.45, 1.45), aspect="equal")
+    ax.text(*(1.35 * at[p]), meta["places"][p], ha="center", va="center")
+ax.set(xlim=(-2, 2), ylim=(-1.55, 1.55), aspect="equal")
 ax.set_title("Who lies?")
 ax.axis("off")
 plt.show()
@@ -386,7 +386,7 @@ ledger.Grid(
 # </details>
 #
 # Beside it stands a **strict rule of ours**: drop think blocks, closed or not; take the last tag, else the last box, else the last bold
-# span, else the last line; compare item by item without case and spacing. It is the same for every task, and it is not lenient either: it refuses the three
+# span, else the last line; compare item by item without case and spacing. It is the same for nearly every task, and it is not lenient either: it refuses the three
 # separate bold words, because the last bold span is just "yes". No rule is right for every text. What a grader owes you is the *trace*: which rule
 # fired, on what. Ours returns it with each score.
 #
@@ -402,7 +402,7 @@ ledger.Grid(
 # %% tags=["hide-input"]
 late = {"rules": "2025-05-30"}
 found = [
-    ("zebra: item *holds* the truth", score_zebra, "1, cat", "<solution>12, cat</solution>", late),
+    ("zebra: an item may hold the truth", score_zebra, "1, cat", "<solution>12, cat</solution>", late),
     ("zebra: number words are not numbers", score_zebra, "1, cat", "<solution>one, cat</solution>", late),
     ("zebra, until Nov 2024: hyphens", score_zebra, "cross-stitch", "***cross-stitch***", rules),
     ("lies, from Apr 2025: not trimmed", score_web_of_lies, "no, no, yes", "<solution>no,no,yes</solution>", late),
@@ -546,24 +546,20 @@ print(f"F1 = {f1:.2f}")
 # %%
 runs = {seed: demo.run_models(settings, seed) for seed in seeds}
 names = demo.task_names(settings.questions)
-totals = {
-    rule: np.array(
-        [
-            [
-                aggregate(row, names, demo.CATEGORY).overall
-                for row in run[rule]
-            ]
-            for run in runs.values()
-        ]
+
+
+def overall_scores(rule):
+    """Overall score of each model, in points: (seeds, 6)."""
+    overall = lambda row: aggregate(row, names, demo.CATEGORY).overall
+    return 100 * np.array(
+        [[overall(r) for r in runs[s][rule]] for s in seeds]
     )
-    for rule in ("official", "strict")
-}
-print(
-    "official, mean over seeds:", (100 * totals["official"].mean(0)).round()
-)
-print(
-    "strict,   mean over seeds:", (100 * totals["strict"].mean(0)).round()
-)
+
+
+totals = {rule: overall_scores(rule) for rule in ("official", "strict")}
+for rule, total in totals.items():
+    print(f"{rule:8} mean:", total.mean(0).round().astype(int), end=" ")
+    print("spread at most", int(np.ceil(total.std(0, ddof=1).max())))
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Heat map of six models by eight tasks, mean official score over three seeds. Models A to F from top to bottom; scores fall from above 0.8 to below 0.5, most for derivatives and webs of lies. B, which knows what A knows, is paler in several tasks."}, "figure": {"caption": "Mean official score over three seeds. A and B have the same competence, and so have D and E: what differs between them is how the answer is written.", "name": "fig-lb-heat"}}
 heat = np.mean(
@@ -572,6 +568,7 @@ heat = np.mean(
 )
 fig, ax = plt.subplots(figsize=(4.6, 3.9))
 ax.imshow(heat, vmin=0, vmax=1, cmap="Blues", aspect="auto")
+ax.grid(False)
 for (i, j), value in np.ndenumerate(heat):
     ax.text(
         j,
@@ -642,18 +639,13 @@ plt.show()
 # Two lessons, both from comparisons that could have gone the other way:
 
 # %%
-gap = {r: 100 * (t[:, 0] - t[:, 1]) for r, t in totals.items()}
-order = {r: 100 * (t[:, 4] - t[:, 3]) for r, t in totals.items()}
-for rule in ("official", "strict"):
-    lead, untidy = gap[rule], order[rule]
-    print(f"{rule:9} A over B: {lead.mean():3.0f}", end="; ")
-    print(f"untidy E over tidy D: {untidy.mean():3.0f} points")
-always = (
-    "in every seed"
-    if (gap["official"] > gap["strict"]).all()
-    else "not always"
-)
-print("A leads B by more officially than strictly:", always)
+lead = {rule: total[:, 0] - total[:, 1] for rule, total in totals.items()}
+last = {rule: total[:, 3] - total[:, 4] for rule, total in totals.items()}
+for rule in totals:
+    a, d = lead[rule].mean(), last[rule].mean()
+    print(f"{rule:8} A over B: {a:2.0f} points, D over E: {d:2.0f} points")
+always = (lead["official"] > lead["strict"]).all()
+print("A's lead is larger officially in every seed:", bool(always))
 
 # %% [markdown]
 # Under the official rules tidiness alone is worth ten points and more: B knows what A knows, and E what D knows. Under our rule nearly all of both gaps closes. (The
@@ -692,8 +684,6 @@ book.check("lb-2", gap, at="demo", digits=1)
 # among other things, the *easiest* ones. The log-odds of a right answer are the model's skill minus the question's difficulty.
 #
 # > **Predict.** Which of the two keeps the ranking? Which lowers the mean?
-#
-# <a id="lb-3"></a><a id="lb-4"></a>
 
 # %%
 fresh = [demo.refresh_experiment(seed) for seed in seeds]
@@ -702,6 +692,18 @@ for kind in ("random", "easiest"):
     moved = [row[f"change_{kind}"] for row in fresh]
     print(f"{kind:8} rank correlation at least {min(ranks):.2f}", end="; ")
     print(f"mean moves by {min(moved):.0f} to {max(moved):.0f} points")
+
+# %% [markdown]
+# <details>
+# <summary>Show the answer</summary>
+#
+# Both keep the ranking, since five sixths of the questions are the same. Replacing the easiest lowers the mean, although no model has
+# changed and the new questions are like the old ones: who picks the easy questions and asks anew finds harder ones. A fall of the mean after a refresh is partly
+# this *selection*.
+#
+# </details>
+#
+# <a id="lb-3"></a><a id="lb-4"></a>
 
 # %%
 ranks = [row["rank_random"] for row in fresh]
@@ -726,15 +728,6 @@ book.check(
 )
 
 # %% [markdown]
-# <details>
-# <summary>Show the answer</summary>
-#
-# Both keep the ranking, since five sixths of the questions are the same. Replacing the easiest lowers the mean, although no model has
-# changed and the new questions are like the old ones: who picks the easy questions and asks anew finds harder ones. A fall of the mean after a refresh is partly
-# this *selection*.
-#
-# </details>
-#
 # ## The real leaderboard
 #
 # The benchmark publishes its scores by task. We recomputed what the paper says from six of those tables (June 2024 to May 2025) and recorded it.
@@ -831,16 +824,15 @@ ledger.Grid(
 printed = paper_tables.TASK_CORRELATIONS
 best = sorted(printed, key=printed.get)[::-1][:2]
 print("highest in the paper's Table 6:", best)
-moved = [
-    r["task"]
-    for r in tables["task_ties"]
-    if r["printed"] and abs(r["overall"] - r["printed"]) > 0.1
-]
-print("differs by more than 0.1 from the public table:", moved)
+rest = sorted(tables["task_ties"], key=lambda r: -r["rest"])[:2]
+print("highest with the other categories:", [r["task"] for r in rest])
+for row in tables["task_ties"]:
+    if row["printed"] and abs(row["overall"] - row["printed"]) > 0.1:
+        print(f"far from Table 6: {row['task']}, {row['overall']:.2f}")
 
 # %% [markdown]
-# The overall score *contains* the task, so every number in the first column is too high; the second column leaves the task's whole category out. The order at the
-# top stays.
+# The overall score *contains* the task, so every number in the first column is too high. The second column leaves the task's whole category out, and there `tablejoin` comes first. With differences of a
+# hundredth over 59 models, "highest" is not a finding. Why zebra puzzles go so much less with the rest here than in the paper, we do not know.
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Six by six matrix of correlations between categories. Coding with mathematics and data analysis with language are the highest, near 0.89; instruction following has the lowest ones, between 0.68 and 0.78."}, "figure": {"caption": "Correlations between categories over the models of the public table of August 2024.", "name": "fig-lb-ties"}}
 rows = tables["category_ties"]
@@ -852,6 +844,7 @@ matrix = (
 )
 fig, ax = plt.subplots(figsize=(4.6, 4.0))
 ax.imshow(matrix, vmin=0.4, vmax=1, cmap="Blues")
+ax.grid(False)
 for (i, j), value in np.ndenumerate(matrix):
     ax.text(
         j,
