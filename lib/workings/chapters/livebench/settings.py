@@ -39,7 +39,7 @@ class Settings(Tiered):
         """All public tables; ``dry_run`` makes small ones up."""
         if dry_run:
             return cls(
-                seeds=(0,), questions=4, draws=50, checked_puzzles=4, coverage_sets=50, own_questions=1, own_tokens=2,
+                seeds=(0, 1), questions=4, draws=50, checked_puzzles=4, coverage_sets=50, own_questions=1, own_tokens=2,
                 dry_run=True,
             )  # fmt: skip
         return cls()
