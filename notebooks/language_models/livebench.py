@@ -606,7 +606,7 @@ kernel = aggregate(first, names, demo.CATEGORY)
 assert np.isclose(overall, kernel.overall)  # agrees with the kernel
 print(f"mean of categories {overall:.2f}, of questions {first.mean():.2f}")
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Six models with two dots each, official and strict score, with 95% intervals. A is about 92 by both. B is near 77 officially and near 89 strictly. E lies below D officially and at or above it strictly."}, "figure": {"caption": "One seed, 320 questions: overall scores with 95% bootstrap intervals, by the official rules and by our strict ones.", "name": "fig-lb-bars"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Six models with two dots each, official and strict score, with 95% intervals. A is about 92 by both. B is near 79 officially and near 90 strictly. E lies below D officially and at or above it strictly."}, "figure": {"caption": "One seed, 320 questions: overall scores with 95% bootstrap intervals, by the official rules and by our strict ones.", "name": "fig-lb-bars"}}
 fig, ax = plt.subplots(figsize=(4.6, 3.2))
 for rule, colour, marker, shift in (
     ("official", "blue", "o", -0.13),
@@ -918,7 +918,7 @@ for name, (g, j, e) in paper_tables.JUDGED_ZEBRA.items():
 worst = max(demo.judge_errors(seed) for seed in seeds)
 book.check("lb-9", worst, seeds=seeds, at="demo", digits=0)
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Two lines over the share of wrong answers that the judge passes, from 0 to 0.6, for models that are truly right in 45 and 38 percent. The first model writes plainly and its judged share rises slowly; the second writes persuasively, its wrong answers are passed twice as often, and its line crosses the first."}, "figure": {"caption": "How a judge turns a ranking round: model 1 is better, but wrong answers of model 2 are passed twice as often. A made-up case, by the arithmetic of (5).", "name": "fig-lb-judge"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Two lines over the share of wrong answers that the judge passes, from 0 to 0.4, for models that are truly right in 45 and 38 percent. The first model writes plainly and its judged share rises slowly; the second writes persuasively, its wrong answers are passed twice as often, and its line crosses the first."}, "figure": {"caption": "How a judge turns a ranking round: model 1 is better, but wrong answers of model 2 are passed twice as often. A made-up case, by the arithmetic of (5).", "name": "fig-lb-judge"}}
 fig, ax = plt.subplots(figsize=(4.6, 2.9))
 rate = np.linspace(0, 0.4, 41)
 ax.plot(
