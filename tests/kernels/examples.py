@@ -19,7 +19,7 @@ from workings import seeding
 from workings.disentangling import ensembles, factor_channel, factor_grid, layers, networks, training
 from workings.disentangling.dsprites_data import sub_grid
 from workings.disentangling.known_factor import KnownFactorModel, RateHistory
-from workings.language_models import decoder, grammar, lines_task, lora, rotary
+from workings.language_models import decoder, grading, grading_tables, grammar, lines_task, lora, rotary
 from workings.robustness import bpda, data
 from workings.robustness import layers as pruning
 from workings.robustness import networks as robust_networks
@@ -189,6 +189,14 @@ def uniform_cdf(r: np.ndarray) -> np.ndarray:
 
 def scores_in_unit(n: int = 20) -> np.ndarray:
     return rng("scores").random(n)
+
+
+def always_right(truth: Any, answer: str, *, rules: str, strict: bool) -> grading.Grade:
+    return grading.Grade(1.0, "always")
+
+
+def small_table() -> grading_tables.Table:
+    return grading_tables.Table(["a"], [[1.0], ["x"]])
 
 
 EXAMPLES: dict[str, Callable[[], Arguments]] = {
@@ -480,6 +488,78 @@ EXAMPLES: dict[str, Callable[[], Arguments]] = {
     "checks.as_float": lambda: call(0.5, "x", minimum=0.0, maximum=math.inf),
     "checks.as_probability": lambda: call(0.5, "x"),
     "checks.one_of": lambda: call("a", "x", ("a", "b")),
+    # livebench
+    "language_models.answer_extraction.as_text": lambda: call(b"yes"),
+    "language_models.answer_extraction.strip_think": lambda: call("<think>a</think>b"),
+    "language_models.answer_extraction.solution_tags": lambda: call("<solution>a</solution>"),
+    "language_models.answer_extraction.last_boxed": lambda: call(r"\boxed{1}"),
+    "language_models.answer_extraction.has_box": lambda: call(r"\boxed{1}"),
+    "language_models.answer_extraction.bold_spans": lambda: call("**a**"),
+    "language_models.answer_extraction.fenced_blocks": lambda: call("```\na\n```"),
+    "language_models.answer_extraction.last_line": lambda: call("a\nb"),
+    "language_models.answer_extraction.final_answer": lambda: call("**a**"),
+    "language_models.answer_extraction.canonical": lambda: call("A-b."),
+    "language_models.answer_extraction.items": lambda: call("a, b"),
+    "language_models.edit_distance.levenshtein": lambda: call(np.arange(5), np.array([1, 2, 4])),
+    "language_models.equivalence.parse_expression": lambda: call("x+1"),
+    "language_models.equivalence.evaluate_expression": lambda: call(["+", ["var", "x"], ["num", "1"]], {"x": 2.0}),
+    "language_models.equivalence.equivalent": lambda: call("x+x", "2x", symbolic=False),
+    "language_models.grading.check_rules": lambda: call("2024-06-24"),
+    "language_models.grading.grader": lambda: call(always_right),
+    "language_models.grading.half_all_half_share": lambda: call(1, 2),
+    "language_models.grading_reasoning.score_web_of_lies": lambda: call("yes, no, no", "**yes, no, no**"),
+    "language_models.grading_reasoning.score_zebra": lambda: call("1, cat", "1, cat"),
+    "language_models.grading_reasoning.score_house_traversal": lambda: call("ann bob", "**ann, bob**"),
+    "language_models.grading_reasoning.score_spatial": lambda: call("4", "**four**"),
+    "language_models.grading_language.closest_sentences": lambda: call(["a b"], ["b", "a c"]),
+    "language_models.grading_language.score_connections": lambda: call("a,b,c,d", "<solution>d,c,b,a</solution>"),
+    "language_models.grading_language.score_typos": lambda: call("A bee.", "A bee."),
+    "language_models.grading_language.score_plot": lambda: call("Ann wakes. Bob eats.", "Bob eats. Ann wakes."),
+    "language_models.grading_tables.score_cta": lambda: call("city", "City."),
+    "language_models.grading_tables.python_literal": lambda: call("{'a': 1}"),
+    "language_models.grading_tables.join_counts": lambda: call({"a": "x"}, {"a": "y"}),
+    "language_models.grading_tables.score_table_join": lambda: call({"a": "x"}, "{'a': 'x'}"),
+    "language_models.grading_tables.table_formats": lambda: call("from CSV format to JSON format"),
+    "language_models.grading_tables.read_table": lambda: call("a,b\n1,2", "csv"),
+    "language_models.grading_tables.same_tables": lambda: call(small_table(), small_table()),
+    "language_models.grading_tables.score_table_reformat": lambda: call("a,b\n1,2", "b,a\n2,1", target="csv"),
+    "language_models.grading_mathematics.score_multiple_choice": lambda: call("B", "BBBBB"),
+    "language_models.grading_mathematics.score_aime": lambda: call("025", "it is 025"),
+    "language_models.grading_mathematics.score_olympiad": lambda: call("2,1", "Answer: 1, 2"),
+    "language_models.grading_mathematics.normalise_latex": lambda: call(r"\dfrac12"),
+    "language_models.grading_mathematics.score_amps": lambda: call("x", "$x$"),
+    "language_models.grading_instructions.follows": lambda: call("title", "<<a>>"),
+    "language_models.grading_instructions.score_instructions": lambda: call(
+        [("title", {})], "<<a>>", rules="2024-06-24"
+    ),
+    "language_models.sandbox.run_python": lambda: call("print(1)", limit_s=60.0),
+    "language_models.sandbox.extract_code": lambda: call("```\na\n```"),
+    "language_models.sandbox.score_code": lambda: call([("", "1")], "print(1)", limit_s=60.0),
+    "language_models.benchmark_scores.aggregate": lambda: call(scores_in_unit(4), list("aabb"), {"a": "x", "b": "x"}),
+    "language_models.benchmark_scores.bootstrap_overall": lambda: call(
+        scores_in_unit(4), list("aabb"), {"a": "x", "b": "x"}, 20, rng=rng()
+    ),
+    "language_models.benchmark_scores.active_questions": lambda: call([{"released": "2024-06-24"}], "2024-07-26"),
+    "language_models.benchmark_scores.leaked_share": lambda: call(6, 2),
+    "language_models.benchmark_scores.judge_confusion": lambda: call(np.array([0.4]), np.array([0.6]), np.array([0.3])),
+    "language_models.benchmark_scores.pearson": lambda: call(scores_in_unit(5), scores_in_unit(5) ** 2),
+    "language_models.benchmark_scores.spearman": lambda: call(scores_in_unit(5), scores_in_unit(5) ** 2),
+    "language_models.puzzle_questions.solve_web_of_lies": lambda: call(2, [(0, True)], [(0, 1, False)]),
+    "language_models.puzzle_questions.web_of_lies_answers": lambda: call(2, [(0, True)], [(0, 1, False)], [1]),
+    "language_models.puzzle_questions.web_of_lies": lambda: call(rng(), 4, 1),
+    "language_models.puzzle_questions.zebra_solutions": lambda: call(2, 2, [("same", (0, 0), (1, 1))]),
+    "language_models.puzzle_questions.zebra": lambda: call(rng(), 3, 2),
+    "language_models.text_questions.typos": lambda: call(rng(), 1),
+    "language_models.text_questions.mend_typos": lambda: call("thier"),
+    "language_models.text_questions.plot": lambda: call(rng(), 3),
+    "language_models.text_questions.connections": lambda: call(rng(), 2),
+    "language_models.text_questions.group_of": lambda: call("iron"),
+    "language_models.text_questions.table_join": lambda: call(rng(), 4),
+    "language_models.text_questions.solve_join": lambda: call({"a": [1, 2]}, {"b": [2]}),
+    "language_models.text_questions.write_table": lambda: call(small_table(), "csv"),
+    "language_models.text_questions.table_reformat": lambda: call(rng(), 2),
+    "language_models.text_questions.derivative": lambda: call(rng(), 1),
+    "language_models.text_questions.masked_order": lambda: call(rng(), 4),
 }
 
 MODULES: dict[str, Callable[[], tuple[nn.Module, tuple]]] = {

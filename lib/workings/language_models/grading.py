@@ -1,0 +1,84 @@
+"""What every grader shares: the grade with its trace, the releases whose rules differ, and the frame around a rule."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from workings.checks import one_of
+from workings.language_models.answer_extraction import as_text, strip_think
+
+RELEASES = (
+    "2024-06-24",
+    "2024-07-26",
+    "2024-08-31",
+    "2024-11-25",
+    "2025-04-02",
+    "2025-04-25",
+    "2025-05-30",
+    "2025-11-25",
+    "2025-12-23",
+    "2026-01-08",
+)
+"""Releases of LiveBench, oldest first; a grader's ``rules`` names one of them."""
+
+LATEST = RELEASES[-1]
+LONGEST = 200_000
+"""Characters of an answer that are graded; a longer one scores 0, so that no answer can take unbounded time."""
+
+
+@dataclass(frozen=True)
+class Grade:
+    """A score in [0, 1], the ``rule`` that gave it, and the part of the answer that the rule looked at."""
+
+    score: float
+    rule: str
+    found: str | None = None
+
+    def __float__(self) -> float:
+        return float(self.score)
+
+
+class OfficialError(Exception):
+    """The authors' program ends in an error on this answer, which scores 0 there."""
+
+
+def check_rules(rules: str) -> str:
+    """``rules`` if it is a release of LiveBench, else ``ValueError`` with the list."""
+    return one_of(rules, "rules", RELEASES)
+
+
+def grader(rule: Callable[..., Grade]) -> Callable[..., Grade]:
+    """Frame around ``rule(truth, answer, *, rules, strict, ...)``: any answer gets a grade, never an exception.
+
+    ``answer`` is a str or UTF-8 bytes. Think blocks are dropped (an unclosed one only by the strict rule). An empty answer
+    and one of more than :data:`LONGEST` characters score 0. Where the authors' program fails on an answer, the official
+    rule scores 0 and says so. A wrong *truth*, ``rules`` or option raises ``ValueError`` or ``TypeError``: that is the caller's mistake.
+    """
+
+    @functools.wraps(rule)
+    def graded(truth: Any, answer: str | bytes, *, rules: str = LATEST, strict: bool = False, **options: Any) -> Grade:
+        check_rules(rules)
+        if not isinstance(strict, bool):
+            raise TypeError(f"strict must be True or False, got {strict!r}.")
+        text = strip_think(as_text(answer), unclosed=strict)
+        if len(text) > LONGEST:
+            return Grade(0.0, f"longer than {LONGEST:,} characters, not read")
+        if not text.strip():
+            rule(truth, "-", rules=rules, strict=strict, **options)  # a wrong truth is refused all the same
+            return Grade(0.0, "empty answer")
+        try:
+            return rule(truth, text, rules=rules, strict=strict, **options)
+        except OfficialError as error:
+            return Grade(0.0, f"official program fails: {error}")
+
+    return graded
+
+
+def half_all_half_share(right: int, total: int) -> float:
+    """LiveBench's partial credit: half for all right, half for the share that is right. In [0, 1]."""
+    if total < 1 or not 0 <= right <= total:
+        raise ValueError(f"need 0 <= right <= total and total >= 1, got right = {right}, total = {total}.")
+    return ((right == total) + right / total) / 2

@@ -1,0 +1,187 @@
+"""Graders of LiveBench's language tasks: connections, typos, plot unscrambling.
+
+Official rules in our own words, and a strict rule of this book's; see
+:mod:`workings.language_models.grading_reasoning`. Source: White et al. 2024 (arXiv 2406.19314) and the authors' code.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+
+from workings.language_models.answer_extraction import (
+    bold_spans,
+    canonical,
+    final_answer,
+    last_boxed,
+    solution_tags,
+)
+from workings.language_models.edit_distance import levenshtein
+from workings.language_models.grading import Grade, OfficialError, grader
+
+_WORK = 20_000_000
+"""Products of lengths that difflib may compare for one answer (a second or two); beyond it letters are only counted."""
+
+
+def _filled_groups(words: Sequence[str]) -> list[set[str]]:
+    """Sets of four, filled in order; a word that is in the set already does not advance it."""
+    groups: list[set[str]] = [set()]
+    for word in words:
+        if len(groups[-1]) == 4:
+            groups.append(set())
+        groups[-1].add(word.strip().lower())
+    return groups
+
+
+@grader
+def score_connections(truth: str, answer: str, *, rules: str, strict: bool) -> Grade:
+    """Words in groups of four, ``truth`` as one list between commas: the share of groups that are found.
+
+    From 2024-11-25: tag (also over line ends), else box; words are filled into sets of four; an answer's group counts where
+    it equals one of the truth. Before: each bold span is grouped, a group of the truth is found where an answer's group
+    holds it, and the best span counts. Strict: as many words as asked for, each once, else 0.
+    """
+    if not isinstance(truth, str) or not truth.strip():
+        raise ValueError(f"truth must be words between commas, got {truth!r}.")
+    words = truth.split(",")
+    wanted = _filled_groups(words)
+    if strict:
+        found, place = final_answer(answer)
+        said = [canonical(word) for word in found.replace("\n", " ").split(",")]
+        ours = [canonical(word) for word in words]
+        if sorted(said) != sorted(ours):
+            return Grade(0.0, f"strict: {place or 'text'} is not the words asked for", found)
+        groups = lambda row: [frozenset(row[i : i + 4]) for i in range(0, len(row), 4)]
+        share = len(set(groups(said)) & set(groups(ours))) / len(groups(ours))
+        return Grade(share, f"strict: groups of the {place}", found)
+    if rules < "2024-11-25":
+        best, seen = 0.0, None
+        for span in bold_spans(answer.replace("\n", "")):
+            groups = _filled_groups(span.split(","))
+            share = sum(any(gold <= group for group in groups) for gold in wanted) / len(wanted)
+            if seen is None or share > best:
+                best, seen = max(best, share), span
+        return Grade(best, "no bold span" if seen is None else "best bold span", seen)
+    joined = answer.replace("\n", "")
+    found, rule = [], "tag"
+    for opener in ("<solution>", "</solution>"):
+        found = found or solution_tags(answer, opener=opener) or solution_tags(joined, opener=opener)
+    if not found and "\\boxed" in answer:
+        boxed = last_boxed(answer)
+        if boxed is None:
+            raise OfficialError("a box without balanced braces")
+        found, rule = [boxed.replace("\\text{", "").replace("}", "").replace("\\", "")], "box"
+    if not found:
+        return Grade(0.0, "nothing found")
+    said = [word for text in found for word in text.replace("\n", "").split(",")]
+    if len(found) > 1:
+        said, rule = said[-len(words) :], "last words of several tags"
+    right = sum(group in wanted for group in _filled_groups(said))
+    return Grade(min(right / len(wanted), 1.0), rule, ",".join(said))
+
+
+@grader
+def score_typos(truth: str, answer: str, *, rules: str, strict: bool) -> Grade:
+    """A text with its misspellings mended and nothing else changed, 0 or 1.
+
+    Tag, else what stands between the last `` --- `` separators; lines joined by a space; right if the truth is a substring,
+    letter for letter. Strict: the tag (or the whole answer) *is* the truth, whatever the line breaks.
+    """
+    if not isinstance(truth, str) or not truth.strip():
+        raise ValueError(f"truth must be a text that is not empty, got {truth!r}.")
+    if strict:
+        tags = solution_tags(answer, dotall=True)
+        found = tags[-1] if tags else answer
+        return Grade(float(found.split() == truth.split()), f"strict: the {'tag' if tags else 'whole answer'}", found)
+    tags, rule = solution_tags(answer), "tag"
+    if tags:
+        found = tags[-1]
+    else:
+        found, rule = answer.replace("<solution>", "").replace("</solution>", ""), "whole answer"
+        parts = found.split(" --- ")
+        if len(parts) > 2:
+            found, rule = parts[-2], "between separators"
+    found = " ".join(line for line in found.split("\n") if line)
+    return Grade(float(truth in found), rule, found)
+
+
+def closest_sentences(sentences: Sequence[str], candidates: Sequence[str]) -> tuple[list[int], bool]:
+    """For each of ``sentences`` the index of the most similar candidate by difflib's ratio, repeats allowed.
+
+    Equal to ``difflib.get_close_matches`` with cutoff 0 (among equals the text that sorts last, then its first place), but a
+    candidate is compared only when its upper bounds allow it to win. Where that would still take too long, letters are only
+    counted (difflib's quick ratio), and the second value is False. Raises ``ValueError`` without candidates.
+    """
+    if isinstance(sentences, str) or isinstance(candidates, str):
+        raise TypeError("sentences and candidates are lists of texts, not one text; split it first.")
+    if not candidates:
+        raise ValueError("candidates is empty; there must be at least one sentence to choose from.")
+    first = {}
+    for i, text in enumerate(candidates):
+        first.setdefault(text, i)
+    work = 0
+    chosen, exact = [], True
+    for sentence in sentences:
+        if sentence in first or len(first) == 1:
+            chosen.append(first.get(sentence, 0))
+            continue
+        matcher = difflib.SequenceMatcher()
+        matcher.set_seq2(sentence)
+        bounds = sorted(((_length_bound(len(text), len(sentence)), text) for text in first), reverse=True)
+        best: tuple[float, str] = (-1.0, "")
+        for bound, text in bounds:
+            if bound < best[0]:
+                break
+            matcher.set_seq1(text)
+            ratio = matcher.quick_ratio()
+            if ratio < best[0]:
+                continue
+            if work + len(text) * len(sentence) <= _WORK:
+                work += len(text) * len(sentence)
+                ratio = matcher.ratio()
+            else:
+                exact = False
+            best = max(best, (ratio, text))
+        chosen.append(first[best[1]])
+    return chosen, exact
+
+
+def _length_bound(n: int, m: int) -> float:
+    return 2.0 * min(n, m) / (n + m) if n + m else 1.0
+
+
+@grader
+def score_plot(truth: str, answer: str, *, rules: str, strict: bool) -> Grade:
+    """Sentences of a plot in order: ``1 - d / n`` in [0, 1].
+
+    The text after ``<PLOT_SUMMARY>`` (else all of it) is split at full stops. Each of the ``n`` sentences of the truth takes its
+    most similar sentence of the answer; ``d`` is the edit distance between 0, 1, ..., n-1 and the places found. A sentence of
+    chat in front shifts every place and costs 2/n. Strict: places are counted among the matched sentences only, so that
+    chat costs nothing, and a sentence that is used twice counts once.
+    """
+    if not isinstance(truth, str):
+        raise TypeError(f"truth must be a str, got {type(truth).__name__}.")
+    gold = [s for s in map(str.strip, truth.split(".")) if s]
+    if not gold:
+        raise ValueError("truth has no sentence; it must be a text with full stops.")
+    text, rule = answer, "whole answer"
+    opened = re.search(r"<PLOT_SUMMARY>", answer)
+    if opened:
+        text, rule = answer[opened.end() :].split("</PLOT_SUMMARY>")[0], "after <PLOT_SUMMARY>"
+    said = [s for s in map(str.strip, text.split(".")) if s]
+    if not said:
+        return Grade(0.0, "no sentence")
+    places, exact = closest_sentences(gold, said)
+    if strict:
+        used, kept = set(), []
+        for place in places:
+            if place not in used:
+                used.add(place)
+                kept.append(place)
+        rank = {place: i for i, place in enumerate(sorted(used))}
+        places = [rank[place] for place in kept]
+        rule = f"strict: {rule}"
+    if not exact:
+        rule += ", by counted letters (too long to compare)"
+    return Grade(1.0 - levenshtein(range(len(gold)), places) / len(gold), rule, text.strip())
