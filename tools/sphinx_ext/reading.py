@@ -51,7 +51,10 @@ def plain_maths(tex):
         if name in SIGNS:
             return SIGNS[name]
         case = "SMALL" if name.islower() else "CAPITAL"
-        return unicodedata.lookup(f"GREEK {case} LETTER {name.upper().replace('LAMBDA', 'LAMDA')}")
+        try:
+            return unicodedata.lookup(f"GREEK {case} LETTER {name.upper().replace('LAMBDA', 'LAMDA')}")
+        except KeyError:
+            return name  # no letter: a preview shows the name rather than stopping the build
 
     text = re.sub(r"\\hat\s*(\w)", "\\1\u0302", tex)
     text = re.sub(r"\\([A-Za-z]+)\s*", sign, text)
