@@ -1071,23 +1071,18 @@ book.table()
 import numpy as np
 from sklearn.datasets import load_diabetes
 
+from workings.uncertainty import set_size
 from workings.uncertainty.scores import residual_cum_factor
-from workings.uncertainty.set_size import (
-    expected_set_size_known,
-    min_sample_for_interval,
-)
 
 x, y = load_diabetes(return_X_y=True, scaled=False)
 line = np.polyfit(x[:142, 2], y[:142], 1)
 prediction = np.clip(np.polyval(line, x[142:, 2]), 0, 400)
 your_scores = np.abs(y[142:] - prediction)  # on points kept from training
 your_range = 400.0  # the largest score that can ever occur
-
+known = (residual_cum_factor(), 0.0, your_range, 0.1)
 for n, alpha in ((100, 0.1), (1000, 0.1), (1000, 0.05)):
-    size = expected_set_size_known(
-        your_scores, n, alpha, residual_cum_factor(), 0.0, your_range, 0.1
-    )
-    enough = min_sample_for_interval(alpha, 0.1)
+    size = set_size.expected_set_size_known(your_scores, n, alpha, *known)
+    enough = set_size.min_sample_for_interval(alpha, 0.1)
     print(f"n = {n}, {1 - alpha:.0%}: expect {size.point:.0f}", end=", ")
     print(f"interval {size.lower:.0f} to {size.upper:.0f}", end="; ")
     print(f"wall {enough}, scores {len(your_scores)}")

@@ -15,6 +15,7 @@ from workings.chapters.sap_erratum.demo import (
     alignment_curves,
     demo_attack,
     five_differences,
+    mean_margin,
     measure,
     one_neuron,
     over_seeds,
@@ -72,6 +73,18 @@ def test_transfer_ignores_the_defence_and_takes_the_dense_gradient():
     sizes = Attack(2, 3, 1.0, 3, 1.0)
     hidden = run_attack(net(), Defence(), "transfer", x, y, 0.1, sizes, torch_generator(2, "a")).images
     assert torch.equal(hidden, run_attack(net(), None, "identity", x, y, 0.1, sizes).images)
+
+
+def test_masks_in_one_batch_average_to_the_same_gradient():
+    """Without randomness the copies change nothing; with it, 400 masks of one image agree with single passes on average."""
+    x, y = images(2)
+    x, dense = x.double(), net().double()
+    assert torch.allclose(mean_margin(dense, x, y, 4), mean_margin(dense, x, y, 1))
+    pruned = Defence().build(dense, "mask", torch_generator(3, "copies"))
+    single = torch.stack([mean_margin(pruned, x, y, 1) for _ in range(400)]).detach()
+    many = torch.stack([mean_margin(pruned, x, y, 20) for _ in range(20)]).detach()
+    error = (2 * single.var(0) / 400).sqrt()
+    assert ((many.mean(0) - single.mean(0)).abs() <= 5 * error).all()  # two comparisons: 1 false alarm in a million
 
 
 def test_an_unknown_attack_or_law_is_refused():

@@ -226,6 +226,7 @@ EXAMPLES: dict[str, Callable[[], Arguments]] = {
     "robustness.closed_forms.number_of_draws": lambda: call(0.5, 10),
     "robustness.closed_forms.survival_probability": lambda: call(unit(2, 5), 4),
     "robustness.closed_forms.single_draw_share": lambda: call(unit(2, 5), 4),
+    "robustness.closed_forms.survival_and_single_draw": lambda: call(unit(2, 5), 4),
     "robustness.closed_forms.expected_survivors": lambda: call(normal(2, 5), 4),
     "robustness.closed_forms.sap_variance": lambda: call(normal(2, 5), 4),
     "robustness.closed_forms.joint_survival": lambda: call(unit(2, 5), 4),

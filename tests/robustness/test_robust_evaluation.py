@@ -81,6 +81,33 @@ def test_the_rules_agree_for_a_deterministic_network():
     assert values == {float((net(x).argmax(1) == y).double().mean())}
 
 
+@pytest.mark.parametrize("at_once", [1, 2, 3, 7])
+def test_passes_in_one_batch_are_the_passes_of_a_network_that_is_not_random(at_once):
+    net = digits_cnn(torch_generator(4, "net")).eval().double()
+    x = torch.rand(3, 1, 8, 8, generator=torch_generator(5, "x"), dtype=torch.float64)
+    y = torch.tensor([0, 1, 2])
+    found = sample_softmax(net, x, 5, at_once)
+    assert found.shape == (5, 3, 10) and torch.allclose(found, net(x).softmax(1).expand(5, 3, 10))
+    assert robust_accuracies(net, x, y, 5, at_once) == robust_accuracies(net, x, y, 5)
+
+
+def test_passes_in_one_batch_draw_masks_of_their_own_and_keep_the_law():
+    """Copies of one image differ, and the mean softmax over many passes is that of single passes: within 5 standard errors."""
+    net = insert_sap(digits_cnn(torch_generator(4, "net")).eval().double(), generator=torch_generator(6, "masks"))
+    x = torch.rand(1, 1, 8, 8, generator=torch_generator(5, "x"), dtype=torch.float64)
+    many, single = sample_softmax(net, x, 600, 50)[:, 0], sample_softmax(net, x, 600)[:, 0]
+    assert len(many.unique(dim=0)) > 500
+    error = ((many.var(0) + single.var(0)) / 600).sqrt()
+    # ten comparisons at five standard errors: a false alarm in about 6 of a million runs, and the seeds are fixed
+    assert ((many.mean(0) - single.mean(0)).abs() <= 5 * error).all()
+
+
+def test_a_number_of_passes_at_once_is_at_least_one():
+    net = digits_cnn(torch_generator(4, "net")).eval()
+    with pytest.raises(ValueError, match="at_once"):
+        sample_softmax(net, torch.rand(1, 1, 8, 8), 2, 0)
+
+
 def test_the_mean_of_many_passes_is_less_random_than_one():
     net = insert_sap(digits_cnn(torch_generator(0, "net")).eval(), fraction=0.5, generator=torch_generator(0, "m"))
     x = torch.rand(20, 1, 8, 8, generator=torch_generator(0, "x"))

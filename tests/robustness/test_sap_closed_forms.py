@@ -18,6 +18,7 @@ from workings.robustness.closed_forms import (
     sap_probabilities,
     sap_variance,
     single_draw_share,
+    survival_and_single_draw,
     survival_probability,
 )
 from workings.seeding import torch_generator
@@ -203,6 +204,16 @@ def test_the_gradient_left_by_autodiff_has_the_sheets_values(rp, left):
     r = 10**7
     share = single_draw_share(torch.tensor([rp / r], dtype=torch.float64), r)
     assert 1 - float(share) == pytest.approx(left, abs=5e-4)
+
+
+@pytest.mark.parametrize("r", [1, 2, 7, 1000, math.inf])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_both_closed_forms_at_once_are_those_of_the_two_functions(r, dtype):
+    p = torch.tensor([[0.0, 1e-9, 0.1, 0.9, 1.0]], dtype=dtype)
+    q, w = survival_and_single_draw(p, r)
+    assert torch.equal(q, survival_probability(p, r)) and torch.equal(w, single_draw_share(p, r))
+    with pytest.raises(ValueError, match="at least 1"):
+        survival_and_single_draw(p, 0)
 
 
 def test_the_single_draw_share_at_its_limits():

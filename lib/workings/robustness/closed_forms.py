@@ -134,6 +134,21 @@ def single_draw_share(p: torch.Tensor, r: float) -> torch.Tensor:
     return torch.where(q > 0, once / torch.where(q > 0, q, 1), 1)
 
 
+def survival_and_single_draw(p: torch.Tensor, r: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """``q`` of :func:`survival_probability` and ``w`` of :func:`single_draw_share`, which share a logarithm: each as ``p``.
+
+    The values are those of the two functions, bit for bit. ``r >= 1``; raises as they do.
+    """
+    _check_probabilities(p)
+    r = _check_draws(r)
+    if r < 2 or math.isinf(r):
+        return survival_probability(p, r), single_draw_share(p, r)
+    logarithm = torch.log1p(-p)
+    q = -torch.expm1(r * logarithm)
+    once = r * p * (logarithm * (r - 1)).exp()
+    return q, torch.where(q > 0, once / torch.where(q > 0, q, 1), 1)
+
+
 def expected_survivors(h: torch.Tensor, r: float) -> torch.Tensor:
     """Expected number of neurons kept, ``sum_j q_j <= min(r, a)``: (B,)."""
     return survival_probability(sap_probabilities(h), r).sum(dim=1)

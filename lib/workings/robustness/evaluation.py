@@ -23,9 +23,21 @@ class Accuracy(NamedTuple):
 
 
 @torch.no_grad()
-def sample_softmax(model: nn.Module, x: torch.Tensor, samples: int) -> torch.Tensor:
-    """Softmax outputs of ``samples`` independent passes: (samples, B, K)."""
-    return torch.stack([model(x.clone()).softmax(dim=1) for _ in range(as_int(samples, "samples", minimum=1))])
+def sample_softmax(model: nn.Module, x: torch.Tensor, samples: int, at_once: int = 1) -> torch.Tensor:
+    """Softmax outputs of ``samples`` independent passes: (samples, B, K).
+
+    With ``at_once`` > 1 that many copies of ``x`` go through the network as one batch, which is faster for small batches. It
+    gives the same law where the network draws afresh for each example of a batch, as the layers of this library do.
+    """
+    samples, at_once = as_int(samples, "samples", minimum=1), as_int(at_once, "at_once", minimum=1)
+    if at_once == 1:
+        return torch.stack([model(x.clone()).softmax(dim=1) for _ in range(samples)])
+    parts = []
+    for start in range(0, samples, at_once):
+        copies = min(at_once, samples - start)
+        outputs = model(x.repeat(copies, *[1] * (x.dim() - 1))).softmax(dim=1)
+        parts.append(outputs.reshape(copies, len(x), -1))
+    return torch.cat(parts)
 
 
 @torch.no_grad()
@@ -39,7 +51,9 @@ def mc_predict(model: nn.Module, x: torch.Tensor, samples: int) -> torch.Tensor:
 
 
 @torch.no_grad()
-def robust_accuracies(model: nn.Module, x: torch.Tensor, y: torch.Tensor, samples: int) -> dict[str, Accuracy]:
+def robust_accuracies(
+    model: nn.Module, x: torch.Tensor, y: torch.Tensor, samples: int, at_once: int = 1
+) -> dict[str, Accuracy]:
     """Accuracy of a random network on ``x`` (B, ...) with labels ``y`` (B,), by every rule, from the same passes.
 
     - ``"single"``: share of correct passes, mean over examples: the accuracy of one query;
@@ -47,20 +61,22 @@ def robust_accuracies(model: nn.Module, x: torch.Tensor, y: torch.Tensor, sample
     - ``"all"``: right in every pass; ``"any"``: right in at least one.
 
     Always all <= single <= any, and all four agree for a deterministic network. ``x`` may be
-    adversarial, but it must not have been chosen on these same passes. Raises for labels out of range.
+    adversarial, but it must not have been chosen on these same passes. ``at_once`` as in :func:`sample_softmax`.
+    Raises for labels out of range.
     """
     samples = as_int(samples, "samples", minimum=1)
     hits = torch.zeros(len(x), dtype=torch.int64, device=x.device)
     total: torch.Tensor | None = None
-    for _ in range(samples):
-        probabilities = model(x.clone()).softmax(dim=1)  # a network may begin in place
+    at_once = as_int(at_once, "at_once", minimum=1)
+    for start in range(0, samples, at_once):
+        probabilities = sample_softmax(model, x, min(at_once, samples - start), at_once)  # (copies, B, K)
         if total is None:
-            check_labels(probabilities, y)
-            total = torch.zeros_like(probabilities)
+            check_labels(probabilities[0], y)
+            total = torch.zeros_like(probabilities[0])
         if not bool(torch.isfinite(probabilities).all()):
             raise ValueError("the model gives NaN or infinite outputs; an accuracy of those would mean nothing.")
-        total += probabilities
-        hits += probabilities.argmax(dim=1) == y
+        total += probabilities.sum(dim=0)
+        hits += (probabilities.argmax(dim=2) == y).sum(dim=0)
     right = {
         "single": hits.double() / samples,
         "mean-softmax": (total.argmax(dim=1) == y).double(),

@@ -14,7 +14,7 @@ from workings.robustness.closed_forms import (
     number_of_draws,
     rounded_back,
     sap_probabilities,
-    single_draw_share,
+    survival_and_single_draw,
     survival_probability,
 )
 from workings.robustness.multinomial import multinomial_occupancy
@@ -77,11 +77,12 @@ def stochastic_activation_pruning(
     r = number_of_draws(fraction, flat.shape[1])
     with torch.no_grad():
         p = sap_probabilities(flat)
-        q = survival_probability(p, r)
+        pathwise = backward == "pathwise"
+        q, *share = survival_and_single_draw(p, r) if pathwise else (survival_probability(p, r),)
         kept = p > 0 if math.isinf(r) else multinomial_occupancy(p, r, fresh(generator))
         kept &= q > 0  # a denormal p whose q rounds to 0 counts as never drawn
         q = torch.where(kept, q, 1)
-        extra = (flat.sign(), p, single_draw_share(p, r)) if backward == "pathwise" else ()
+        extra = (flat.sign(), p, *share) if pathwise else ()
     return rounded_back(_Prune.apply(flat, kept, q, backward, *extra), h)
 
 

@@ -333,12 +333,7 @@ def _row(
     }  # fmt: skip
 
 
-def runs_folder() -> Path:
-    """Where the chapter's long runs keep their state: ``WORKINGS_RUNS``, or ``runs/`` of the checkout."""
-    return paths.runs_root() / "giraffe"
-
-
 def llm_folder(settings: LLMSettings) -> Path:
     """Where the runs of this model keep their state."""
     name = "dry" if settings.dry_run else settings.model.rsplit("/", 1)[-1].lower()
-    return runs_folder() / f"llm-{name}-{settings.device}"
+    return paths.runs_root() / "giraffe" / f"llm-{name}-{settings.device}"

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from workings import paths
 from workings.chapters.giraffe import llm
 from workings.chapters.giraffe.llm import NotHere, Opened
 from workings.chapters.giraffe.settings import Settings
@@ -78,7 +79,7 @@ def text_table(
     What an earlier, interrupted run finished is not computed again. See :func:`rows_of` for the columns.
     """
     name = "dry" if settings.dry_run else settings.device
-    folder = llm.runs_folder() / f"text-{name}"
+    folder = paths.runs_root() / "giraffe" / f"text-{name}"
     try:
         if data_root is None and not settings.dry_run:
             raise NotHere("texts are missing; name a folder with long texts (*.txt) as data_root.")

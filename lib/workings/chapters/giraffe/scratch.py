@@ -14,8 +14,8 @@ from typing import Any
 
 import torch
 
+from workings import paths
 from workings.chapters.giraffe import demo as study
-from workings.chapters.giraffe.llm import runs_folder
 from workings.chapters.giraffe.settings import RANDOMISED, Settings
 from workings.chapters.giraffe.values import (
     LEARNT,
@@ -67,7 +67,7 @@ def scratch_settings(*, dry_run: bool = False, device: str | None = None) -> Set
 @Settings.needs.guard
 def scratch_tables(settings: Settings) -> dict[str, list[dict[str, Any]]]:
     """The tables of :data:`PARTS`; what an earlier, interrupted run finished (under ``runs/``) is not computed again."""
-    folder = runs_folder() / ("dry" if settings.dry_run else f"scratch-{settings.device}")
+    folder = paths.runs_root() / "giraffe" / ("dry" if settings.dry_run else f"scratch-{settings.device}")
     store = Store(folder / "cells.jsonl", settings)
     return run_jobs(settings, store, folder, watch=lambda jobs: progress(jobs, "cells"))
 

@@ -24,6 +24,8 @@ from workings.runs.progress import counter
 from workings.seeding import torch_generator
 from workings.training import ShuffledBatches
 
+AT_ONCE = 5  # passes that go through the network as one batch, where there are few images
+
 
 def train_cnns(train: Split, seeds: Sequence[int], epochs: int) -> list[nn.Module]:
     """One network per seed by :func:`~workings.robustness.digits.train_digits_cnn`, two at a time, with one progress bar."""
@@ -64,7 +66,7 @@ def accuracy_by_radius(
     victim: nn.Module, x: torch.Tensor, y: torch.Tensor, grad: torch.Tensor, epsilons: Iterable[float], mc_samples: int
 ) -> list[tuple[float, float]]:
     """:func:`accuracies` of ``victim`` on the FGSM images of one gradient ``grad``, radius by radius."""
-    return [accuracies(sample_softmax(victim, fgsm_step(x, grad, eps), mc_samples), y) for eps in epsilons]
+    return [accuracies(sample_softmax(victim, fgsm_step(x, grad, eps), mc_samples, AT_ONCE), y) for eps in epsilons]
 
 
 def softmax_samples(
@@ -138,7 +140,7 @@ def attack_curves(
 
         grads = {rule: grad(rule) for rule in kinds[name]}
         victim = {"dense": model, "dropout": dropped}.get(name) or with_sap(model, seed, fractions[name])
-        clean = accuracies(sample_softmax(victim, x, mc_samples), y)
+        clean = accuracies(sample_softmax(victim, x, mc_samples, AT_ONCE), y)
         return {
             (name, rule): np.array([clean, *accuracy_by_radius(victim, x, y, g, settings.epsilons, mc_samples)])
             for rule, g in grads.items()
@@ -162,7 +164,7 @@ def fraction_sweep(model: nn.Module, test: Split, seed: int, settings: Settings)
 
     def at(fraction: float) -> dict[str, tuple[float, float]]:
         victim = with_sap(model, seed, fraction)
-        row = {"clean": accuracies(sample_softmax(victim, x, settings.mc_samples), y)}
+        row = {"clean": accuracies(sample_softmax(victim, x, settings.mc_samples, AT_ONCE), y)}
         for rule in ("mask", "identity"):
             grad = gradient(with_sap(model, seed, fraction, rule), x, y, settings.curve_eot_samples)
             row[rule] = accuracy_by_radius(victim, x, y, grad, [settings.eps], settings.mc_samples)[0]

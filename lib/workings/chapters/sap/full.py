@@ -27,10 +27,6 @@ from workings.seeding import torch_generator
 from workings.training import ShuffledBatches, load_checkpoint, load_weights
 
 
-def _runs() -> Path:
-    return paths.runs_root()
-
-
 def _cifar(settings: Settings, root: str | Path | None) -> tuple[Split, Split, str]:
     """Train and test split and where they came from; generated noise in a dry run."""
     if settings.dry_run:
@@ -44,7 +40,7 @@ def _cifar(settings: Settings, root: str | Path | None) -> tuple[Split, Split, s
             for n in sizes
         ]
         return splits[0], splits[1], "generated noise"
-    root = Path(root) if root is not None else _runs() / "data"
+    root = Path(root) if root is not None else paths.runs_root() / "data"
     folder = any((root / name).exists() for name in ("train", "train.npz"))
     source = "imagefolder" if folder else "torchvision"
     train, test = (cifar10(root, part, source=source, download=source == "torchvision") for part in ("train", "test"))
@@ -58,7 +54,7 @@ def _networks(settings: Settings, train: Split) -> dict[str, Callable[[], nn.Mod
     A checkpoint there (``relu-seed0.pt`` on a CPU, ``relu-seed0-40.pt`` on a GPU) that holds all
     ``settings.full_epochs`` is used as it is, whatever made it: delete the file to train again.
     """
-    folder, batch = _runs() / "resnet20", 16 if settings.dry_run else 256
+    folder, batch = paths.runs_root() / "resnet20", 16 if settings.dry_run else 256
     folder.mkdir(parents=True, exist_ok=True)
     tail = "dry" if settings.dry_run else "40" if settings.device != "cpu" else ""
     name = "relu-seed0" + (f"-{tail}" if tail else "")
@@ -165,7 +161,7 @@ def run(settings: Settings, data_root: str | Path | None = None) -> dict[str, li
     file = "dry.jsonl" if settings.dry_run else f"full-{settings.device}.jsonl"
     # A store from before the loader shuffled the images holds another sample of them, so it must not be continued.
     facts = {**dataclasses.asdict(settings), "test_images": "a random sample of the shuffled test set"}
-    store = Store(_runs() / "sap" / file, facts)
+    store = Store(paths.runs_root() / "sap" / file, facts)
     train, test, source = _cifar(settings, data_root)
     counts = " ".join(map(str, balanced_counts(test.labels)))
     test = test.to(settings.device)

@@ -68,16 +68,11 @@ class FullSettings:
         return cls(device=device)
 
 
-def runs_folder() -> Path:
-    """Where long runs keep their state: ``WORKINGS_RUNS``, or ``runs/`` of the checkout."""
-    return paths.runs_root()
-
-
 def checkpoint_file(settings: FullSettings) -> Path:
     """``runs/resnet20/relu-seed0.pt`` or ``leaky-seed0.pt``: shared by the chapters of this part."""
     if settings.dry_run:
-        return runs_folder() / "sap_erratum" / "dry.pt"
-    return runs_folder() / "resnet20" / f"{'relu' if settings.slope == 0 else 'leaky'}-seed{settings.seed}.pt"
+        return paths.runs_root() / "sap_erratum" / "dry.pt"
+    return paths.runs_root() / "resnet20" / f"{'relu' if settings.slope == 0 else 'leaky'}-seed{settings.seed}.pt"
 
 
 def load_split(root: str | Path | None, split: str, settings: FullSettings) -> tuple[Split, str]:
@@ -90,7 +85,7 @@ def load_split(root: str | Path | None, split: str, settings: FullSettings) -> t
         images = torch.randint(0, 256, (32, 3, 32, 32), generator=source, dtype=torch.uint8)
         return Split(images, torch.arange(32) % 10), "generated noise"
     if root is None:
-        return cifar10(runs_folder().parent / ".cache" / "cifar10", split, download=True), "CIFAR-10 (torchvision)"
+        return cifar10(paths.runs_root().parent / ".cache" / "cifar10", split, download=True), "CIFAR-10 (torchvision)"
     root = Path(root)
     folder = (root / split).is_dir() or (root / f"{split}.npz").is_file()
     source = "imagefolder" if folder else "torchvision"
@@ -162,7 +157,7 @@ def run(settings: Settings, data_root: str | Path | None = None) -> dict[str, li
     """
     here = FullSettings.here(dry_run=settings.dry_run)
     kind = "dry" if here.dry_run else f"full-{here.device}"
-    store = Store(runs_folder() / "sap_erratum" / f"{kind}.jsonl", stored(here))
+    store = Store(paths.runs_root() / "sap_erratum" / f"{kind}.jsonl", stored(here))
     return {"cifar": run_table(here, store, data_root, watch=lambda jobs: progress(jobs, "cells"))}
 
 
