@@ -291,7 +291,7 @@ print(
     f"to {ratio.max():.2f}"
 )
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Two panels over the twelve neurons. Left: dots of the mean over ten thousand prunings lie on the dense activations. Right: measured variances as dots on the bars of the closed form; the variance is largest, above 2, for the middle neurons, about 1.5 for the small ones, about 1.2 for the largest and zero for the two silent ones."}, "figure": {"caption": "Mean (left) and variance (right) of 10,000 prunings, against the dense value and the closed form (2). Error bars of the means are smaller than the dots.", "name": "fig-sap-moments"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Two panels over the twelve neurons. Left: dots of the mean over ten thousand prunings lie on the dense activations. Right: measured variances as dots on the bars of the closed form; the variance is largest for the middle neurons, smaller for the small ones and for the largest, and zero for the two silent ones."}, "figure": {"caption": "Mean (left) and variance (right) of 10,000 prunings, against the dense value and the closed form (2). Error bars of the means are smaller than the dots.", "name": "fig-sap-moments"}}
 fig, axes = plt.subplots(1, 2, figsize=(5.8, 2.9))
 bars = dict(color=COLOURS["pale"], label="closed form")
 dots = dict(
@@ -320,6 +320,8 @@ ax.axvline(
 )
 ax.set(xlabel="output of neuron 7", ylabel="number of prunings")
 ax.set_title("Right on average")
+loud = many[:, 6][many[:, 6] > 0].mean()
+assert abs(loud - 2.5) < 0.05  # as the text says
 ax.legend()
 plt.show()
 
@@ -354,7 +356,7 @@ kept = {
 for name in shapes:
     print(f"{name:14s} kept at f = 1: {kept[name][9]:.2f}")
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Share of neurons kept against draws per neuron f, three rising curves. All equal lies on one minus e to the minus f and reaches 0.98 at f of 4; exponential activations reach about 0.8; peaky ones about 0.4."}, "figure": {"caption": "Expected share of 1,024 neurons that survive. Dots: the formula 1 - exp(-f).", "name": "fig-sap-survivors"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Share of neurons kept against draws per neuron f, three rising curves. All equal lies on one minus e to the minus f and reaches 0.98 at f of 4; exponential activations reach about four fifths; peaky ones less than one half."}, "figure": {"caption": "Expected share of 1,024 neurons that survive. Dots: the formula 1 - exp(-f).", "name": "fig-sap-survivors"}}
 fig, ax = plt.subplots(figsize=(5.8, 3.0))
 for (name, line), dash in zip(kept.items(), ("-", "--", "-."), strict=True):
     ax.plot(grid, line, dash, label=name)

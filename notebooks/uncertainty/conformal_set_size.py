@@ -842,7 +842,7 @@ ends = interval_ends(
 )
 low, middle, high = np.quantile(ends, [0.1, 0.5, 0.9], axis=1)
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Upper and lower end of the interval against the number of scores on a logarithmic axis, medians of twenty samples with bars from the 10th to the 90th percentile. The upper end stays at the largest possible width, 16, up to 100 scores, stands near 11 at 150 and falls to about 4.5 at 300; beyond, it closes in on the truth, 3.3. The lower end rises slowly from 2."}, "figure": {"caption": "The ends of the interval against m (expected width at n = 1,000; medians of 20 samples, bars from the 10th to the 90th percentile). Left of the vertical line the upper end is mostly the assumed largest score; at the line about half of that share is left, and by 500 nothing. The lower end needs no such number of scores.", "name": "fig-css-wall"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Upper and lower end of the interval against the number of scores on a logarithmic axis, medians of twenty samples with bars from the 10th to the 90th percentile. The upper end stays at the largest possible width, 16, up to 100 scores, and then falls, steeply up to 300; beyond, it closes in on the truth, 3.3. The lower end rises slowly from 2."}, "figure": {"caption": "The ends of the interval against m (expected width at n = 1,000; medians of 20 samples, bars from the 10th to the 90th percentile). Left of the vertical line the upper end is mostly the assumed largest score; at the line about half of that share is left, and by 500 nothing. The lower end needs no such number of scores.", "name": "fig-css-wall"}}
 fig, ax = plt.subplots()
 for side, name, colour, dash in (
     (1, "upper", "red", ":"),
@@ -859,6 +859,7 @@ for side, name, colour, dash in (
 exact = expected_set_size_exact(
     stats.halfnorm.cdf, 1000, alpha, width_of, 0.0, math.inf
 )
+assert abs(exact - 3.3) < 0.05  # as the text says
 ax.axhline(exact, color=COLOURS["ink"], linewidth=1, label="truth")
 ax.axvline(wall, color=COLOURS["grey"], linestyle=":", linewidth=1.5)
 ax.set(xscale="log", ylim=(0, 17), xlabel="accessible scores m (log scale)")
