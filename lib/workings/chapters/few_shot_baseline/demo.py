@@ -6,7 +6,7 @@ network never saw, and gives numbers per episode, so that methods are compared o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -109,7 +109,7 @@ def tuned_accuracies(
 ) -> dict[str, float]:
     """Accuracy in one episode of the untuned classifier and of each of :data:`METHODS`, by name."""
     support, labels, query, truth = episode_images(novel, episodes, number)
-    found = {}
+    found: dict[str, float] = {}
     for name, method in {"initialisation": {"epochs": 0}, **METHODS}.items():
         given = {"epochs": settings.tune_epochs, "lr": settings.tune_lr, **options, **method}
         if "augment" in given:
@@ -171,16 +171,27 @@ def hardness_points(
     return found
 
 
+def tuned_rows(
+    nets: Sequence[nn.Module], novel: Collection, settings: Settings, shot: int = 1, query: int = 15
+) -> list[dict[str, float]]:
+    """:func:`tuned_accuracies` within groups, ``settings.tuned`` episodes of each network, and other episodes for each."""
+    count = settings.tuned
+    episodes = draw_episodes(novel, 5, shot, query, count * len(nets), "tuned", within=True)
+    return [
+        tuned_accuracies(net, novel, episodes, k * count + number, settings)
+        for k, net in enumerate(nets)
+        for number in range(count)
+    ]
+
+
 def gains(rows: Iterable[dict[str, float]], method: str, base: str = "initialisation") -> np.ndarray:
     """Accuracy of ``method`` minus that of ``base`` in each episode, in points (n,)."""
     return np.array([100 * (row[method] - row[base]) for row in rows])
 
 
-def over_networks(values: Callable[[int], np.ndarray], count: int) -> tuple[float, float]:
-    """Mean over all episodes of ``count`` networks, and its standard error.
+def over_networks(values: Sequence[np.ndarray]) -> np.ndarray:
+    """One number per episode (n,): the average over networks of ``values`` (n,) each, for networks that share their episodes.
 
-    Networks share episodes, so what counts as one draw is an episode, averaged over the networks.
+    What counts as one independent draw is then an episode, not an episode of a network.
     """
-    table = np.stack([np.asarray(values(k)) for k in range(count)])  # (networks, episodes)
-    each = table.mean(axis=0)
-    return float(each.mean()), float(each.std(ddof=1) / np.sqrt(len(each)))
+    return np.stack([np.asarray(value) for value in values]).mean(axis=0)

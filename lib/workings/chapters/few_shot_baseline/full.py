@@ -43,6 +43,13 @@ from workings.seeding import torch_generator
 Rows = list[dict[str, Any]]
 
 
+DECIDES = (
+    "seeds", "size", "lr", "full_width", "full_batch", "full_steps", "full_tuned", "tune_epochs", "tune_lr", "cifar_steps",
+    "cifar_batch", "cifar_tuned", "cifar_network", "device",
+)  # fmt: skip
+"""Settings on which the stored results depend; the page's own cells have others."""
+
+
 class Study(NamedTuple):
     """A data set of the full tier: what is trained on, by name, what episodes are made of, and its sizes."""
 
@@ -76,7 +83,7 @@ def run_protocol(settings: Settings, data_root: str | Path | None = None) -> dic
     tables: dict[str, Rows] = {name: [] for name in ("untuned", "tuned", "curves", "heads", "hardness", "seconds")}
     for name in settings.data:
         study = studies(name, settings, data_root)
-        store = Store(folder / f"{name}.jsonl", settings)
+        store = Store(folder / f"{name}.jsonl", {key: getattr(settings, key) for key in DECIDES})
         for part, rows in study_tables(study, settings, store, folder).items():
             tables[part] += [{"data": name, **row} for row in rows]
     return tables
@@ -108,7 +115,7 @@ def trained(study: Study, which: str, seed: int, settings: Settings, folder: Pat
         net = conv4(source, channels=channels, width=s.full_width, classes=data.classes, size=size)
     net = net.to(s.device, memory_format=torch.channels_last)
     data = data.to(s.device)
-    steps, batch = (s.cifar_steps, s.cifar_batch) if colour else (s.full_steps, s.batch)
+    steps, batch = (s.cifar_steps, s.cifar_batch) if colour else (s.full_steps, s.full_batch)
     train_classifier(
         net, data.images, data.labels, steps, seed, batch=min(batch, len(data.images)), lr=0.1 if colour else s.lr,
         augment=cifar_fs.flip_and_shift if colour else None, checkpoint=folder / f"{study.name}-{which}-seed{seed}.pt",
@@ -133,7 +140,7 @@ def study_tables(study: Study, settings: Settings, store: Store, folder: Path) -
     tuned = []
     for which, seed in jobs:
         for shot in (1, 5):
-            rows = _tuned(nets[which, seed], study._replace(novel=novel), f"{which}/{seed}", shot, s, store)
+            rows = _tuned(nets[which, seed], study._replace(novel=novel), which, seed, shot, s, store)
             tuned += [{"trained_on": which, "seed": seed, "shot": shot, **row} for row in rows]
     found: dict[str, Rows] = {"untuned": untuned, "tuned": tuned, "curves": [], "heads": [], "hardness": []}
     main = [job for job in jobs if job[0] == "train"]
@@ -184,18 +191,20 @@ def _groups_of_classes(novel: Collection) -> torch.Tensor:
     return torch.stack([groups[labels == k][0] for k in range(novel.classes)])
 
 
-def _tuned(net: nn.Module, study: Study, key: str, shot: int, settings: Settings, store: Store) -> Rows:
-    """One row per method: accuracy of each episode, in percent; episodes are the same for every network."""
+def _tuned(net: nn.Module, study: Study, which: str, seed: int, shot: int, settings: Settings, store: Store) -> Rows:
+    """One row per method: accuracy of each episode, in percent. Each seed has episodes of its own."""
     fewest = int(torch.bincount(study.novel.labels.cpu()).min())
     query = min(15, fewest - shot)
     count = study.tuned if shot == 1 else max(2, study.tuned // 2)
-    episodes = draw_episodes(study.novel, 5, shot, query, count, "tuned", within=study.within)
+    first = study.seeds.index(seed) * count
+    episodes = draw_episodes(study.novel, 5, shot, query, count * len(study.seeds), "tuned", within=study.within)
     options = {"augment": cifar_fs.flip_and_shift} if study.name == "cifar_fs" else {}
-    for number in progress(range(count), f"episodes of {study.name}, {shot}-shot, {key}"):
-        name = f"{key}/{shot}/{number}"
+    numbers = range(first, first + count)
+    for number in progress(numbers, f"episodes of {study.name}, {shot}-shot, seed {seed}"):
+        name = f"{which}/{seed}/{shot}/{number}"
         if not store.done(name):
             store.put(name, tuned_accuracies(net, study.novel, episodes, number, settings, **options))
-    done = [store.get(f"{key}/{shot}/{number}") for number in range(count)]
+    done = [store.get(f"{which}/{seed}/{shot}/{number}") for number in numbers]
     return [{"method": m, "accuracy": [100 * row[m] for row in done]} for m in ("initialisation", *METHODS)]
 
 
