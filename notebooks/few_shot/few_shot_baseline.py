@@ -336,7 +336,7 @@ plt.show()
 #
 # </details>
 #
-# There is a consequence for comparing methods. What makes an episode hard, say two similar characters, makes it hard for both methods; so run both on the *same* episodes
+# There is a consequence for comparing methods. What makes an episode hard, say two similar characters, tends to make it hard for both; so run both on the *same* episodes
 # and take the interval of the differences. We do so from here on.
 
 # %% tags=["hide-input"]
@@ -387,7 +387,7 @@ plt.show()
 # On these axes the first curve is nearly a straight line: doubling the ways costs about the same number of points each time. The second
 # bends a little as it nears the top. (Neither can go on for ever: accuracy is at least $1/K$ and at most 100%.) What the network has seen
 # matters a good deal: with 30 classes it is some ten points behind. But 90 classes serve as well as 300 here, or better. At as many
-# steps each of the 300 has been seen less often, and their loss is still falling; whether longer training would put them ahead we did not try.
+# steps each of the 300 has been seen less often; whether longer training would put them ahead we did not try.
 
 # %% tags=["hide-input"]
 mean_curve = lambda curves: {
@@ -939,7 +939,7 @@ print(f"worth {(apart / paired) ** 2:.1f} times the episodes")
 # <summary>Show the solution</summary>
 #
 # The logits are cosines of vectors without negative entries: they lie between 0 and 1. The most certain prediction has logits $1, 0, 0, 0, 0$,
-# so $p = (e, 1, 1, 1, 1)/(e + 4)$, at most 0.40, with an entropy of 1.46 of at most $\log 5 = 1.61$ nats. Much of what tuning does is to make the rows $w_k$ longer.
+# so $p = (e, 1, 1, 1, 1)/(e + 4)$, at most 0.40, with an entropy of 1.50 of at most $\log 5 = 1.61$ nats. Much of what tuning does is to make the rows $w_k$ longer.
 #
 # </details>
 
