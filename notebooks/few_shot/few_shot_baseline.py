@@ -384,8 +384,9 @@ axes[0].set_title("Three knobs")
 plt.show()
 
 # %% [markdown]
-# On these axes the first curve is nearly a straight line: doubling the ways costs about the same number of points each time. The second
-# bends a little as it nears the top. (Neither can go on for ever: accuracy is at least $1/K$ and at most 100%.) What the network has seen
+# On these axes a straight line explains nearly all of the first curve, and yet the curve bends: the first doubling of the ways costs more than
+# fifteen points, the last but one about ten. The second bends too, as it nears the top. (It has to be so in the end: accuracy is at least $1/K$ and
+# at most 100%.) What the network has seen
 # matters a good deal: with 30 classes it is some ten points behind. But 90 classes serve as well as 300 here, or better. At as many
 # steps each of the 300 has been seen less often; whether longer training would put them ahead we did not try.
 
@@ -767,7 +768,7 @@ lines = {
     for method in ("untuned", "tuned")
 }
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Scatter plot of episode accuracy against hardness. Points fall from the upper left to the lower right in bands by number of ways; episodes with five shots form a band above those with one shot. Two nearly equal falling lines run through them."}, "figure": {"caption": "Accuracy of the first network against hardness by the second, episodes of 5 to 40 ways with one shot (circles) and five (triangles). Lines: least squares for the untuned classifier and for one tuned by (5) with both terms.", "name": "fig-fsb-hardness"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Scatter plot of episode accuracy against hardness. Points fall from the upper left to the lower right in bands by number of ways; episodes with five shots form a band above those with one shot. Two falling lines run through them, almost one on the other."}, "figure": {"caption": "Accuracy of the first network against hardness by the second, episodes of 5 to 40 ways with one shot (circles) and five (triangles). Lines: least squares for the untuned classifier and for one tuned by (5) with both terms.", "name": "fig-fsb-hardness"}}
 fig, ax = plt.subplots(figsize=(4.6, 3.2))
 x = np.array(hard["hardness"])
 for shot, mark, colour in ((1, "o", "sky"), (5, "^", "green")):
@@ -795,8 +796,9 @@ book.check(
 
 # %% [markdown]
 # The paper compares methods by the area under such a line in the first quadrant: with intercept $a$ and slope $m < 0$ it is $a^2/(-2m)$.
-# Beware of two things in the figure. Most of the range of $\Omega$ is $\log(K-1)$, from $\log 4 = 1.39$ to $\log 39 = 3.66$, so a good part of
-# the correlation only says that more ways are harder. And $\Omega$ hardly sees the shots: five-shot episodes lie in a band of their own, far above.
+# Beware of three things in the figure. Most of the range of $\Omega$ comes from $\log(K-1)$, which goes from $\log 4 = 1.39$ to $\log 39 = 3.66$, so a good part of
+# the correlation only says that more ways are harder. $\Omega$ hardly sees the shots: at equal ways, episodes with five lie in a band above those with one. And
+# the two lines can hardly be told apart, so here the area ranks nothing.
 #
 # ## Where it breaks
 #
