@@ -153,7 +153,15 @@ def study_tables(study: Study, settings: Settings, store: Store, folder: Path) -
             found["curves"].append({"seed": seed, "kind": f"{kind}, R squared", "at": 0, "accuracy": log_fit(values)})
         for balance, counts in (("balanced", (5,) * 5), ("unbalanced", UNBALANCED)):
             heads = head_accuracies(features[which, seed], novel, replace(s, heads=5 * s.heads), counts)
-            found["heads"].append({"seed": seed, "queries": balance, **{k: v.tolist() for k, v in heads.items()}})
+            found["heads"] += [
+                {
+                    "seed": seed,
+                    "queries": balance,
+                    "episode": k,
+                    **{name: 100 * float(v[k]) for name, v in heads.items()},
+                }
+                for k in range(len(heads["untuned"]))
+            ]
     for k, job in enumerate(main):  # hardness by the network of the next seed: it plays no part in the comparison
         other = main[(k + 1) % len(main)]
         if other != job:
@@ -193,7 +201,7 @@ def _groups_of_classes(novel: Collection) -> torch.Tensor:
 
 
 def _tuned(net: nn.Module, study: Study, which: str, seed: int, shot: int, settings: Settings, store: Store) -> Rows:
-    """One row per method: accuracy of each episode, in percent. Each seed has episodes of its own."""
+    """One row per episode: accuracy of the untuned classifier and of every method, in percent. Each seed has episodes of its own."""
     fewest = int(torch.bincount(study.novel.labels.cpu()).min())
     query = min(15, fewest - shot)
     count = study.tuned if shot == 1 else max(2, study.tuned // 2)
@@ -206,7 +214,10 @@ def _tuned(net: nn.Module, study: Study, which: str, seed: int, shot: int, setti
         if not store.done(name):
             store.put(name, tuned_accuracies(net, study.novel, episodes, number, settings, **options))
     done = [store.get(f"{which}/{seed}/{shot}/{number}") for number in numbers]
-    return [{"method": m, "accuracy": [100 * row[m] for row in done]} for m in ("initialisation", *METHODS)]
+    return [
+        {"episode": number, **{name: 100 * value for name, value in row.items()}}
+        for number, row in zip(numbers, done, strict=True)
+    ]
 
 
 def _hardness(phi: torch.Tensor, features: torch.Tensor, novel: Collection, settings: Settings) -> dict[str, float]:
@@ -282,9 +293,8 @@ NAMES = {"omniglot": "Omniglot", "cifar_fs": "CIFAR-FS"}
 
 def accuracies(rows: Rows, data: str, method: str, shot: int = 1, which: str = "train") -> np.ndarray:
     """Accuracy in percent of ``method`` in every tuned episode of all networks, in the order of the episodes."""
-    wanted = (data, method, shot, which)
-    here = [r for r in rows if (r["data"], r["method"], r["shot"], r["trained_on"]) == wanted]
-    return np.array([value for row in here for value in row["accuracy"]])
+    wanted = (data, shot, which)
+    return np.array([r[method] for r in rows if (r["data"], r["shot"], r["trained_on"]) == wanted])
 
 
 def gain(rows: Rows, data: str, method: str, shot: int = 1, which: str = "train") -> np.ndarray:
@@ -317,17 +327,22 @@ def values(tables: dict[str, Rows]) -> dict[str, tuple[float, dict[str, Any]]]:
         add("fsb-15", whole, "omniglot")
         add("fsb-14", gain(tables["tuned"], "omniglot", "batch-norm only") - whole / 2, "omniglot")
         heads = {
-            (method, case): over_networks(
-                [100 * (np.array(row[method]) - np.array(row["untuned"])) for row in tables["heads"]
-                 if (row["data"], row["queries"]) == ("omniglot", case)]
-            )
-            for method in ("entropy", "with marginal") for case in ("balanced", "unbalanced")
-        }  # fmt: skip
+            (method, case): _head_gain(tables["heads"], "omniglot", method, case)
+            for method in ("entropy", "with marginal")
+            for case in ("balanced", "unbalanced")
+        }
         add("fsb-11", heads["entropy", "balanced"], "omniglot")
         add("fsb-12", heads["with marginal", "balanced"], "omniglot")
         add("fsb-13", heads["with marginal", "balanced"] - heads["with marginal", "unbalanced"], "omniglot")
         found |= _omniglot_means(tables, seeds("omniglot"))
     return found
+
+
+def _head_gain(rows: Rows, data: str, method: str, case: str) -> np.ndarray:
+    """Points of a classifier tuned alone over the untuned one, per episode, averaged over networks."""
+    here = [r for r in rows if (r["data"], r["queries"]) == (data, case)]
+    seeds = dict.fromkeys(r["seed"] for r in here)
+    return over_networks([np.array([r[method] - r["untuned"] for r in here if r["seed"] == k]) for k in seeds])
 
 
 def _omniglot_means(tables: dict[str, Rows], seeds: list[int]) -> dict[str, tuple[float, dict[str, Any]]]:
