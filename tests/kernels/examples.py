@@ -191,6 +191,10 @@ def scores_in_unit(n: int = 20) -> np.ndarray:
     return rng("scores").random(n)
 
 
+def adapted_loss(net: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+    return net(images()).square().mean()
+
+
 EXAMPLES: dict[str, Callable[[], Arguments]] = {
     # robustness
     "robustness.attacks.check_labels": lambda: call(normal(4, 3), labels()),
@@ -480,6 +484,24 @@ EXAMPLES: dict[str, Callable[[], Arguments]] = {
     "checks.as_float": lambda: call(0.5, "x", minimum=0.0, maximum=math.inf),
     "checks.as_probability": lambda: call(0.5, "x"),
     "checks.one_of": lambda: call("a", "x", ("a", "b")),
+    # few shot: difficulty of episodes
+    "few_shot.prototypical.prototypical_logits": lambda: call(
+        normal(4, 3), torch.tensor([0, 1, 1, 0]), normal(5, 3, name="query"), "cosine", 2.0
+    ),
+    "few_shot.prototypical.episode_nll": lambda: call(normal(4, 3), labels()),
+    "few_shot.difficulty_sampling.truncated_normal_pdf": lambda: call(rng().normal(size=5), 0.5),
+    "few_shot.difficulty_sampling.target_pdf": lambda: call(rng().normal(size=5), "curriculum", 0.3),
+    "few_shot.difficulty_sampling.curriculum_mean": lambda: call("curriculum", 0.3),
+    "few_shot.difficulty_sampling.importance_weight": lambda: call(rng().normal(size=5), "uniform"),
+    "few_shot.difficulty_sampling.effective_sample_size": lambda: call(scores_in_unit()),
+    "few_shot.difficulty_sampling.ess_fraction": lambda: call("uniform"),
+    "few_shot.difficulty_sampling.normalising_factor": lambda: call(scores_in_unit(), "ess"),
+    "few_shot.difficulty_sampling.DifficultyStats": lambda: call("online", warmup=2),
+    "few_shot.meta_gradients.weighted_episode_loss": lambda: call(normal(3), np.array([0.5, 1.0, 2.0])),
+    "few_shot.meta_gradients.maml_inner": lambda: call(linear_net(), adapted_loss, 0.1, 2),
+    "few_shot.difficulty_diagnostics.normality_report": lambda: call(scores_in_unit()),
+    "few_shot.difficulty_diagnostics.rank_agreement": lambda: call(probabilities().T.copy()),
+    "few_shot.difficulty_diagnostics.class_set_icc": lambda: call(probabilities()),
 }
 
 MODULES: dict[str, Callable[[], tuple[nn.Module, tuple]]] = {
@@ -561,4 +583,5 @@ EXCEPTIONS: dict[str, str] = {
     "runs.fetch.cache_dir": "asks the environment; test_places changes it",
     "runs.fetch.sha256_of": "reads a file; tests/runs/test_fetch.py makes one",
     "runs.fetch.download": "needs a server; tests/runs/test_fetch.py runs one",
+    "few_shot.meta_gradients.weighted_episode_gradient": "its losses carry a graph, which cannot be copied; test_meta_gradients",
 }  # fmt: skip
