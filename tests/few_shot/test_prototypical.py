@@ -153,19 +153,19 @@ GOOD = (torch.ones(2, 3), torch.tensor([0, 1]), torch.ones(4, 3))
 @pytest.mark.parametrize(
     ("change", "error", "words"),
     [
-        ({0: torch.full((2, 3), math.nan)}, ValueError, "support contains NaN"),
-        ({2: torch.full((4, 3), math.nan)}, ValueError, "query contains NaN"),
+        ({0: torch.full((2, 3), math.nan)}, ValueError, "support holds NaN"),
+        ({2: torch.full((4, 3), math.nan)}, ValueError, "query holds NaN"),
         ({0: torch.ones(2, 3, dtype=torch.int64)}, TypeError, "support must be floating"),
         ({0: [[1.0]]}, TypeError, "torch tensor"),
         ({0: torch.ones(3)}, ValueError, "items, features"),
         ({2: torch.ones(4, 2)}, ValueError, "agree"),
         ({2: torch.ones(2, 4, 3)}, ValueError, "agree"),
         ({2: torch.ones(4, 3).double()}, TypeError, "convert"),
-        ({1: torch.tensor([0, 2])}, ValueError, r"got \[0, 2\]"),
-        ({1: torch.tensor([-1, 0])}, ValueError, r"got \[-1, 0\]"),
-        ({1: torch.tensor([0])}, ValueError, "one per support item"),
+        ({1: torch.tensor([0, 2])}, ValueError, "class 1 has no support"),
+        ({1: torch.tensor([-1, 0])}, ValueError, "must be 0"),
+        ({1: torch.tensor([0])}, ValueError, "one per item"),
         ({1: torch.tensor([0.0, 1.0])}, TypeError, "whole numbers"),
-        ({1: ["cat", "dog"]}, TypeError, "torch tensor"),
+        ({1: ["cat", "dog"]}, TypeError, "whole numbers"),
     ],
 )
 def test_episodes_that_make_no_sense_are_refused(change, error, words):

@@ -19,6 +19,8 @@ from workings import seeding
 from workings.disentangling import ensembles, factor_channel, factor_grid, layers, networks, training
 from workings.disentangling.dsprites_data import sub_grid
 from workings.disentangling.known_factor import KnownFactorModel, RateHistory
+from workings.few_shot import episodes as few_shot_episodes
+from workings.few_shot import networks as few_shot_networks
 from workings.language_models import decoder, grammar, lines_task, lora, rotary
 from workings.robustness import bpda, data
 from workings.robustness import layers as pruning
@@ -193,6 +195,22 @@ def scores_in_unit(n: int = 20) -> np.ndarray:
 
 def adapted_loss(net: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
     return net(images()).square().mean()
+
+
+def few_shot_labels() -> torch.Tensor:
+    return torch.arange(4).repeat_interleave(5)
+
+
+def few_shot_sample() -> few_shot_episodes.Episodes:
+    return few_shot_episodes.EpisodeSampler(few_shot_labels(), 3, 1, 2, g("episodes")).sample(4)
+
+
+def few_shot_net() -> nn.Module:
+    return skipped(lambda: nn.Sequential(nn.Flatten(), nn.Linear(16, 5), nn.ReLU(), nn.Linear(5, 4))).eval()
+
+
+def few_shot_images(n: int, name: str) -> torch.Tensor:
+    return unit(n, 1, 4, 4, name=name)
 
 
 EXAMPLES: dict[str, Callable[[], Arguments]] = {
@@ -502,6 +520,43 @@ EXAMPLES: dict[str, Callable[[], Arguments]] = {
     "few_shot.difficulty_diagnostics.normality_report": lambda: call(scores_in_unit()),
     "few_shot.difficulty_diagnostics.rank_agreement": lambda: call(probabilities().T.copy()),
     "few_shot.difficulty_diagnostics.class_set_icc": lambda: call(probabilities()),
+    # few_shot
+    "few_shot.glyphs.make_glyphs": lambda: call(2, 2, 3, rng("glyphs"), size=12),
+    "few_shot.glyphs.draw_strokes": lambda: call(
+        rng("strokes").uniform(-0.6, 0.6, (2, 3, 4, 2)), rng("present").random((2, 3)) < 0.7, np.array([0.06, 0.08]), 12
+    ),
+    "few_shot.episodes.EpisodeSampler": lambda: call(few_shot_labels(), 3, 1, 2, g("episodes")),
+    "few_shot.prototypes.class_prototypes": lambda: call(normal(4, 3), labels(), 3),
+    "few_shot.prototypes.support_init": lambda: call(normal(4, 3), labels(), 3),
+    "few_shot.prototypes.cosine_logits": lambda: call(
+        normal(4, 3), normal(2, 3, name="weight"), normal(2, name="bias")
+    ),
+    "few_shot.prototypes.check_episode_labels": lambda: call(labels(), (4,), 3),
+    "few_shot.prototypes.way_of": lambda: call(labels()),
+    "few_shot.entropies.shannon_entropy": lambda: call(normal(4, 3)),
+    "few_shot.entropies.marginal_entropy": lambda: call(normal(4, 3)),
+    "few_shot.entropies.information_maximisation": lambda: call(normal(4, 3), labels(), normal(5, 3, name="query")),
+    "few_shot.evaluation.accuracy_summary": lambda: call(rng("accuracies").random(6)),
+    "few_shot.evaluation.paired_difference": lambda: call(rng("a").random(6), rng("b").random(6)),
+    "few_shot.evaluation.centroid_accuracy": lambda: call(normal(20, 3), few_shot_sample()),
+    "few_shot.hardness.episode_hardness": lambda: call(
+        normal(4, 3), labels(), normal(5, 3, name="query"), torch.tensor([0, 1, 2, 2, 1])
+    ),
+    "few_shot.hardness.hardness_line_area": lambda: call(
+        np.array([0.0, 1.0, 3.0, 4.0]), np.array([0.9, 0.8, 0.4, 0.3])
+    ),
+    "few_shot.networks.conv4": lambda: call(g("weights"), width=2, classes=3, size=16),
+    "few_shot.networks.resnet12": lambda: call(g("weights"), channels=1, classes=3, widths=(2, 2, 2, 2)),
+    "few_shot.networks.wide_resnet": lambda: call(g("weights"), channels=1, classes=3, units=1, widen=1),
+    "few_shot.networks.draw_weights": lambda: call(linear_net(), g("weights")),
+    "few_shot.pretraining.train_classifier": lambda: call(
+        few_shot_net(), few_shot_images(20, "x"), few_shot_labels(), 2, 0, batch=4
+    ),
+    "few_shot.pretraining.network_features": lambda: call(few_shot_net(), few_shot_images(5, "x"), 2),
+    "few_shot.finetuning.transductive_finetune": lambda: call(
+        few_shot_net(), few_shot_images(4, "support"), labels(), few_shot_images(5, "query"), epochs=2
+    ),
+    "few_shot.finetuning.tune_classifiers": lambda: call(normal(4, 3), labels(), normal(5, 3, name="query"), steps=3),
 }
 
 MODULES: dict[str, Callable[[], tuple[nn.Module, tuple]]] = {
@@ -540,6 +595,21 @@ MODULES: dict[str, Callable[[], tuple[nn.Module, tuple]]] = {
     "disentangling.networks.FullyConnectedDecoder": lambda: (
         skipped(lambda: networks.FullyConnectedDecoder(2)), (normal(1, 2),),
     ),
+    "few_shot.networks.Conv4": lambda: (
+        skipped(lambda: few_shot_networks.Conv4(1, 2, 3, 16)), (unit(2, 1, 16, 16),),
+    ),
+    "few_shot.networks.ResidualBlock": lambda: (
+        skipped(lambda: few_shot_networks.ResidualBlock(2, 3)), (normal(2, 2, 4, 4),),
+    ),
+    "few_shot.networks.ResNet12": lambda: (
+        skipped(lambda: few_shot_networks.ResNet12(1, 3, (2, 2, 2, 2))), (unit(2, 1, 16, 16),),
+    ),
+    "few_shot.networks.WideBlock": lambda: (
+        skipped(lambda: few_shot_networks.WideBlock(2, 3, 2)), (normal(2, 2, 4, 4),),
+    ),
+    "few_shot.networks.WideResNet": lambda: (
+        skipped(lambda: few_shot_networks.WideResNet(1, 3, 1, 1)), (unit(2, 1, 8, 8),),
+    ),
     "language_models.decoder.Attention": lambda: (
         skipped(lambda: decoder.Attention(8, 2)), (normal(2, 3, 8), None, None, None, 0),
     ),
@@ -572,6 +642,10 @@ EXCEPTIONS: dict[str, str] = {
             "ConvEncoder", "ConvDecoder", "BurgessEncoder", "BurgessDecoder", "MLPEncoder", "MLPDecoder",
             "FullyConnectedEncoder", "FullyConnectedDecoder",
         )
+    },
+    **{
+        f"few_shot.networks.{name}": DRAWS
+        for name in ("Conv4", "ResidualBlock", "ResNet12", "WideBlock", "WideResNet")
     },
     "language_models.decoder.Attention": "a part of TinyDecoder, whose weights are drawn there",
     "language_models.decoder.Block": "a part of TinyDecoder, whose weights are drawn there",

@@ -1,0 +1,1 @@
+"""What the chapter `few_shot_baseline` runs."""
