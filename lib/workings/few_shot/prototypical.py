@@ -55,8 +55,11 @@ def prototypical_logits(
     if metric == "cosine":
         cosines = normalize(query, dim=-1) @ normalize(prototypes, dim=-1).transpose(-1, -2)
         return scale**2 * cosines
-    gaps = query.unsqueeze(-2) - prototypes.unsqueeze(-3)  # no |q|^2 - 2qp + |p|^2, which cancels badly in float32
-    return -(scale**2) * gaps.square().sum(dim=-1)
+    centre = prototypes.mean(dim=-2, keepdim=True).detach()  # distances do not see it, and near it nothing cancels
+    p, q = prototypes - centre, query - centre
+    products = q @ p.transpose(-1, -2)
+    squares = q.square().sum(dim=-1).unsqueeze(-1) + p.square().sum(dim=-1).unsqueeze(-2)
+    return scale**2 * (2 * products - squares)
 
 
 def episode_nll(logits: torch.Tensor, labels: Any) -> torch.Tensor:

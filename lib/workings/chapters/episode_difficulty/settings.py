@@ -11,17 +11,52 @@ from workings.runs.tiers import Tiered
 
 @dataclass(frozen=True)
 class Settings(Tiered):
-    """Every size of the chapter."""
+    """Every size of the chapter.
+
+    ``widths``: filters of the networks whose difficulties are compared, one training per entry. ``learner_*``: the small
+    learner of the lesson in controls, which sees ``learner_alphabets`` alphabets only and is trained for ``learner_steps`` steps of ``batch`` episodes from each of ``seeds``, and
+    stopped early at ``early``; it is looked at after each of ``looks`` steps. ``full_*``: the full tier's, on Omniglot.
+    """
 
     seed: int = 0
-    repeats: int = 2000
-    sample: int = 50
+    alphabets: int = 30
+    base_alphabets: int = 20
+    characters: int = 15
+    drawers: int = 20
+    widths: tuple[int, ...] = (20, 16, 12)
+    epochs: int = 4
+    way: int = 5
+    shot: int = 1
+    query: int = 15
+    episodes: int = 1000
+    class_sets: int = 100
+    per_set: int = 10
+    seeds: tuple[int, ...] = (0, 1, 2)
+    batch: int = 16
+    learner_query: int = 3
+    learner_alphabets: int = 6
+    learner_steps: int = 600
+    learner_components: int = 100
+    early: int = 300
+    looks: tuple[int, ...] = (100, 200, 300, 450, 600)
+    test_query: int = 5
+    test_episodes: int = 1500
+    fresh_episodes: int = 500
+    full_width: int = 64
+    full_steps: int = 0
+    full_way: int = 20
+    full_query: int = 5
+    full_batch: int = 16
+    full_episodes: int = 1000
+    full_samplers: tuple[str, ...] = ("regular", "online", "permuted", "uniform", "easy", "hard", "curriculum")
+    full_heads: tuple[str, ...] = ("sqeuclidean", "cosine")
+    dry_run: bool = False
     needs: ClassVar[Needs] = Needs(
-        paper="20,000 samples",
-        gpu=None,  # or "one CUDA GPU with about 8 GB", with what is run in its place where there is none:
-        shortened=None,
+        paper="Conv4-64 on Omniglot, 20-way episodes within an alphabet, two heads, seven ways of sampling, three seeds, 20,000 steps of 16 episodes; Omniglot (MIT licence) is fetched, or read from a folder you name",
+        gpu="one CUDA GPU with about 8 GB",
+        shortened="200 steps of 4 episodes, one head and three ways of sampling, so that it ends; it decides no claim",
         settings=("settings.Settings",),
-        lower={"sample": "values in a sample"},
+        lower={"full_batch": "episodes of a step", "full_width": "filters of the network"},
     )
 
     @classmethod
@@ -30,4 +65,34 @@ class Settings(Tiered):
 
     @classmethod
     def full(cls, *, dry_run: bool = False) -> Settings:
-        return cls(repeats=100 if dry_run else 20_000)
+        if dry_run:
+            return cls(
+                alphabets=4,
+                base_alphabets=3,
+                characters=5,
+                drawers=8,
+                widths=(4, 4),
+                epochs=1,
+                query=3,
+                episodes=40,
+                class_sets=6,
+                per_set=3,
+                seeds=(0, 1),
+                batch=4,
+                learner_alphabets=2,
+                learner_steps=20,
+                learner_components=10,
+                early=10,
+                looks=(10, 20),
+                test_query=2,
+                test_episodes=20,
+                fresh_episodes=10,
+                full_width=4,
+                full_steps=4,
+                full_way=3,
+                full_query=2,
+                full_batch=2,
+                full_episodes=20,
+                dry_run=True,
+            )
+        return cls(full_steps=20_000)
