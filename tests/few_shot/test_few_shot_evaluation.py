@@ -159,5 +159,5 @@ def test_what_has_no_spread_or_other_episodes_is_refused():
         centroid_accuracy(randn(5, 2), episodes)
     with pytest.raises(TypeError, match="EpisodeSampler"):
         centroid_accuracy(randn(12, 2), tuple(episodes))
-    with pytest.raises(ValueError, match="no query"):
+    with pytest.raises(ValueError, match="no features, episodes, support or query"):
         centroid_accuracy(randn(12, 2), Episodes(episodes.classes, episodes.support, episodes.query[:, :, :0]))

@@ -153,6 +153,7 @@ CALLS_A_NETWORK = {
     "robustness.evaluation.robust_accuracies",
     "robustness.evaluation.robust_accuracy",
     "disentangling.ensembles.train_many",
+    "few_shot.pretraining.network_features",
     "disentangling.ensembles.train_known_factor_ensemble",
     "disentangling.ensembles.train_vae_ensemble",
 }

@@ -67,11 +67,19 @@ def centroid_accuracy(features: torch.Tensor, episodes: Episodes, relu: bool = T
         raise ValueError(f"features must have shape (N, D), one row per item of the data, got {tuple(features.shape)}.")
     if not isinstance(episodes, Episodes):
         raise TypeError(f"episodes must be Episodes, as EpisodeSampler.sample gives, got {type(episodes).__name__}.")
-    if episodes.query.shape[2] == 0:
-        raise ValueError("the episodes have no query items; sample them with query=1 or more.")
+    shapes = tuple(tuple(part.shape) for part in episodes)
+    if [len(shape) for shape in shapes] != [2, 3, 3] or len({shape[:2] for shape in shapes}) > 1:
+        raise ValueError(
+            f"episodes must have shapes (E, K), (E, K, s) and (E, K, q), got {shapes}; use EpisodeSampler."
+        )
+    if 0 in (*shapes[1], *shapes[2], *features.shape):
+        raise ValueError("there are no features, episodes, support or query items; sample at least one of each.")
     largest = max(int(episodes.support.max()), int(episodes.query.max()))
-    if largest >= len(features):
-        raise ValueError(f"episodes point to item {largest}, features hold {len(features)}; they belong to other data.")
+    least = min(int(episodes.support.min()), int(episodes.query.min()))
+    if largest >= len(features) or least < 0:
+        raise ValueError(
+            f"episodes point to items {least} to {largest}, features hold {len(features)}; they belong to other data."
+        )
     right, truth = [], episodes.query_labels().to(features.device)
     for start in range(0, len(episodes.classes), as_int(block, "block", minimum=1)):
         part = episodes.only(slice(start, start + block))

@@ -1,20 +1,256 @@
-"""The full tier of the chapter `few_shot_baseline`."""
+"""The full tier of the chapter `few_shot_baseline`: the same measurements on Omniglot, and on CIFAR-FS where there is a GPU.
+
+What is finished is stored episode by episode, so that an interrupted run goes on where it stopped; networks are checkpointed.
+"""
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from workings.chapters.few_shot_baseline.demo import run_protocol
+import numpy as np
+import torch
+from torch import nn
+
+from workings import paths
+from workings.chapters.few_shot_baseline import cifar_fs
+from workings.chapters.few_shot_baseline.demo import (
+    METHODS,
+    UNBALANCED,
+    draw_episodes,
+    glyph_collections,
+    hardness_points,
+    head_accuracies,
+    log_fit,
+    shot_curve,
+    tuned_accuracies,
+    way_curve,
+)  # fmt: skip
 from workings.chapters.few_shot_baseline.settings import Settings
+from workings.chapters.omniglot_data import Collection, omniglot
+from workings.few_shot.evaluation import accuracy_summary, centroid_accuracy
+from workings.few_shot.finetuning import transductive_finetune
+from workings.few_shot.hardness import hardness_line_area
+from workings.few_shot.networks import conv4, wide_resnet
+from workings.few_shot.pretraining import network_features, train_classifier
+from workings.few_shot.prototypes import cosine_logits, support_init
 from workings.runs.progress import progress
+from workings.runs.store import Store
+from workings.seeding import torch_generator
+
+Rows = list[dict[str, Any]]
+
+
+DECIDES = (
+    "seeds", "size", "lr", "full_width", "full_batch", "full_steps", "full_tuned", "tune_epochs", "tune_lr", "cifar_steps",
+    "cifar_batch", "cifar_tuned", "cifar_network", "device",
+)  # fmt: skip
+"""Settings on which the stored results depend; the page's own cells have others."""
+
+
+class Study(NamedTuple):
+    """A data set of the full tier: what is trained on, by name, what episodes are made of, and its sizes."""
+
+    name: str
+    trained_on: dict[str, Collection]
+    novel: Collection
+    seeds: tuple[int, ...]
+    tuned: int  # episodes of each network and shot that are tuned as a whole
+    within: bool  # whether tuned episodes stay inside one group
 
 
 @Settings.needs.guard
-def run(settings: Settings, data_root: str | Path | None = None) -> dict[str, list[dict[str, Any]]]:
-    """The full tier: its tables by name, here one with one row.
+def run(settings: Settings, data_root: str | Path | None = None) -> dict[str, Rows]:
+    """The full tier: ``untuned``, ``tuned``, ``curves``, ``heads``, ``hardness`` and ``seconds``, each row with its data set.
 
-    ``data_root`` is a folder with the data; this example draws its own. A memory that runs out is answered with the
-    setting to lower.
+    ``data_root`` is a folder with the two archives of :mod:`workings.chapters.omniglot_data`; without one the data are fetched.
     """
-    return {"protocol": [run_protocol(settings, watch=lambda blocks: progress(blocks, "blocks of samples"))]}
+    threads = torch.get_num_threads()
+    torch.set_num_threads(
+        1 if settings.device == "cpu" else threads
+    )  # small batches: threads would wait for each other
+    try:
+        return run_protocol(settings, data_root)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def run_protocol(settings: Settings, data_root: str | Path | None = None) -> dict[str, Rows]:
+    """As :func:`run`, on the number of threads that torch has."""
+    folder = paths.runs_root() / "few_shot_baseline" / ("dry" if settings.dry_run else "full")
+    tables: dict[str, Rows] = {name: [] for name in ("untuned", "tuned", "curves", "heads", "hardness", "seconds")}
+    for name in settings.data:
+        study = studies(name, settings, data_root)
+        store = Store(folder / f"{name}.jsonl", {key: getattr(settings, key) for key in DECIDES})
+        for part, rows in study_tables(study, settings, store, folder).items():
+            tables[part] += [{"data": name, **row} for row in rows]
+    return tables
+
+
+def studies(name: str, settings: Settings, data_root: str | Path | None) -> Study:
+    """The data of one study; in a dry run invented characters stand for them."""
+    s = settings
+    if name == "omniglot":
+        base, novel = glyph_collections(s) if s.dry_run else omniglot(data_root, s.size)
+        return Study(name, {"train": base}, novel, s.seeds, s.full_tuned, True)
+    if s.dry_run:
+        base, novel = (c._replace(images=c.images.expand(-1, 3, -1, -1)) for c in glyph_collections(s))
+        base, more, novel = base.first(40), base, novel
+    else:
+        base, more, novel = cifar_fs.collections(data_root)
+    return Study(name, {"train": base, "train+val": more}, novel, s.seeds[:1], s.cifar_tuned, False)
+
+
+def trained(study: Study, which: str, seed: int, settings: Settings, folder: Path) -> nn.Module:
+    """The network of ``study`` trained on its part ``which``, from its checkpoint where there is one."""
+    s, data = settings, study.trained_on[which]
+    source = torch_generator(seed, "full", study.name, which)
+    colour = study.name == "cifar_fs"
+    if colour and s.cifar_network == "wide":
+        net = wide_resnet(source, classes=data.classes)
+    else:
+        size, channels = data.images.shape[-1], data.images.shape[1]
+        net = conv4(source, channels=channels, width=s.full_width, classes=data.classes, size=size)
+    net = net.to(s.device, memory_format=torch.channels_last)
+    data = data.to(s.device)
+    steps, batch = (s.cifar_steps, s.cifar_batch) if colour else (s.full_steps, s.full_batch)
+    train_classifier(
+        net, data.images, data.labels, steps, seed, batch=min(batch, len(data.images)), lr=0.1 if colour else s.lr,
+        augment=cifar_fs.flip_and_shift if colour else None, checkpoint=folder / f"{study.name}-{which}-seed{seed}.pt",
+        checkpoint_every=max(steps // 8, 1), progress=True,
+        autocast=torch.bfloat16 if colour and s.device == "cuda" else None,
+    )  # fmt: skip
+    return net
+
+
+def study_tables(study: Study, settings: Settings, store: Store, folder: Path) -> dict[str, Rows]:
+    """All tables of one study; every network is trained first."""
+    s = settings
+    jobs = [(which, seed) for which in study.trained_on for seed in study.seeds]
+    nets = {job: trained(study, *job, s, folder) for job in jobs}
+    novel = study.novel.to(s.device)
+    features = {job: network_features(net, novel.images) for job, net in nets.items()}
+    untuned = [
+        {"trained_on": which, "seed": seed, **row}
+        for which, seed in jobs
+        for row in _untuned(features[which, seed], novel, s)
+    ]
+    tuned = []
+    for which, seed in jobs:
+        for shot in (1, 5):
+            rows = _tuned(nets[which, seed], study._replace(novel=novel), which, seed, shot, s, store)
+            tuned += [{"trained_on": which, "seed": seed, "shot": shot, **row} for row in rows]
+    found: dict[str, Rows] = {"untuned": untuned, "tuned": tuned, "curves": [], "heads": [], "hardness": []}
+    main = [job for job in jobs if job[0] == "train"]
+    room = _fitting(novel, s)
+    for which, seed in main:
+        for kind, curve in (("ways", way_curve), ("shots", shot_curve)):
+            values = curve(features[which, seed], novel, room)
+            found["curves"] += [{"seed": seed, "kind": kind, "at": at, "accuracy": v} for at, v in values.items()]
+            found["curves"].append({"seed": seed, "kind": f"{kind}, R squared", "at": 0, "accuracy": log_fit(values)})
+        for balance, counts in (("balanced", (5,) * 5), ("unbalanced", UNBALANCED)):
+            heads = head_accuracies(features[which, seed], novel, replace(s, heads=5 * s.heads), counts)
+            found["heads"].append({"seed": seed, "queries": balance, **{k: v.tolist() for k, v in heads.items()}})
+    for k, job in enumerate(main):  # hardness by the network of the next seed: it plays no part in the comparison
+        other = main[(k + 1) % len(main)]
+        if other != job:
+            found["hardness"].append({"seed": job[1], **_hardness(features[other], features[job], novel, room)})
+    found["seconds"] = [_seconds(nets[main[0]], features[main[0]], novel, s, store)]
+    return found
+
+
+def _fitting(novel: Collection, settings: Settings) -> Settings:
+    """Settings with as many ways as the collection has classes, and shots that leave five queries."""
+    fewest = int(torch.bincount(novel.labels.cpu()).min())
+    ways = tuple(way for way in settings.ways if way <= novel.classes)
+    shots = tuple(shot for shot in settings.shots if shot + 5 <= fewest)
+    return replace(
+        settings, ways=ways, shots=shots, hard_ways=tuple(w for w in settings.hard_ways if w <= novel.classes)
+    )
+
+
+def _untuned(features: torch.Tensor, novel: Collection, settings: Settings) -> Rows:
+    """The untuned classifier: mean, spread and interval, in percent, over ways, shots, and where classes come from."""
+    rows = []
+    count = 20 if settings.dry_run else 1000
+    for way, shot, within in ((5, 1, False), (5, 5, False), (5, 1, True), (5, 5, True), (20, 1, True)):
+        largest = int(torch.bincount(_groups_of_classes(novel)).max()) if within else novel.classes
+        if way > largest:
+            continue
+        query = min(15, int(torch.bincount(novel.labels.cpu()).min()) - shot)
+        episodes = draw_episodes(novel, way, shot, query, count, "full", within=within)
+        found = accuracy_summary(100 * centroid_accuracy(features, episodes))
+        rows.append({"way": way, "shot": shot, "within": within, **found._asdict()})
+    return rows
+
+
+def _groups_of_classes(novel: Collection) -> torch.Tensor:
+    labels, groups = novel.labels.cpu(), novel.groups.cpu()
+    return torch.stack([groups[labels == k][0] for k in range(novel.classes)])
+
+
+def _tuned(net: nn.Module, study: Study, which: str, seed: int, shot: int, settings: Settings, store: Store) -> Rows:
+    """One row per method: accuracy of each episode, in percent. Each seed has episodes of its own."""
+    fewest = int(torch.bincount(study.novel.labels.cpu()).min())
+    query = min(15, fewest - shot)
+    count = study.tuned if shot == 1 else max(2, study.tuned // 2)
+    first = study.seeds.index(seed) * count
+    episodes = draw_episodes(study.novel, 5, shot, query, count * len(study.seeds), "tuned", within=study.within)
+    options = {"augment": cifar_fs.flip_and_shift} if study.name == "cifar_fs" else {}
+    numbers = range(first, first + count)
+    for number in progress(numbers, f"episodes of {study.name}, {shot}-shot, seed {seed}"):
+        name = f"{which}/{seed}/{shot}/{number}"
+        if not store.done(name):
+            store.put(name, tuned_accuracies(net, study.novel, episodes, number, settings, **options))
+    done = [store.get(f"{which}/{seed}/{shot}/{number}") for number in numbers]
+    return [{"method": m, "accuracy": [100 * row[m] for row in done]} for m in ("initialisation", *METHODS)]
+
+
+def _hardness(phi: torch.Tensor, features: torch.Tensor, novel: Collection, settings: Settings) -> dict[str, float]:
+    """Correlation, slope and area of the two lines of accuracy over hardness."""
+    points = hardness_points(phi, features, novel, settings)
+    found = {}
+    for method in ("untuned", "tuned"):
+        try:
+            line = hardness_line_area(points["hardness"], points[method])._asdict()
+        except ValueError:
+            if not settings.dry_run:
+                raise
+            line = {
+                "slope": 0.0,
+                "intercept": 0.0,
+                "r": 0.0,
+                "area": 0.0,
+            }  # three steps of training: no line to speak of
+        found |= {f"{method}_{key}": value for key, value in line.items()}
+    return {**found, "episodes": len(points["hardness"])}
+
+
+def _seconds(
+    net: nn.Module, features: torch.Tensor, novel: Collection, settings: Settings, store: Store
+) -> dict[str, float]:
+    """Median time of an episode (5 ways, 1 shot, 15 queries each where there are so many): untuned and transductive."""
+    if not store.done("seconds"):
+        query = min(15, int(torch.bincount(novel.labels.cpu()).min()) - 1)
+        episodes = draw_episodes(novel, 5, 1, query, 5, "seconds")
+        taken: dict[str, list[float]] = {"untuned": [], "transductive": []}
+        for k in range(5):
+            support, items = (novel.images[part[k].flatten()] for part in (episodes.support, episodes.query))
+            start = time.perf_counter()
+            _untuned_guess(net, support, episodes.support_labels(), items)
+            middle = time.perf_counter()
+            transductive_finetune(
+                net, support, episodes.support_labels(), items, epochs=settings.tune_epochs, lr=settings.tune_lr
+            ).logits(items).cpu()
+            taken["untuned"].append(middle - start)
+            taken["transductive"].append(time.perf_counter() - middle)
+        store.put("seconds", {name: float(np.median(values)) for name, values in taken.items()})
+    found = store.get("seconds")
+    return {**found, "ratio": found["transductive"] / found["untuned"]}
+
+
+@torch.no_grad()
+def _untuned_guess(net: nn.Module, support: torch.Tensor, labels: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
+    return cosine_logits(net(items), *support_init(net(support), labels, int(labels.max()) + 1)).argmax(dim=1).cpu()
