@@ -14,8 +14,9 @@ class Settings(Tiered):
     """Every size of the chapter.
 
     ``widths``: filters of the networks whose difficulties are compared, one training per entry. ``learner_*``: the small
-    learner of the lesson in controls, which sees ``learner_alphabets`` alphabets only and is trained for ``learner_steps`` steps of ``batch`` episodes from each of ``seeds``, and
-    stopped early at ``early``; it is looked at after each of ``looks`` steps. ``full_*``: the full tier's, on Omniglot.
+    learner of the lesson in controls, which sees ``learner_alphabets`` alphabets only and is trained for ``learner_steps`` steps
+    of ``batch`` episodes from each of ``seeds``, and stopped early at ``early``; it is looked at after each of ``looks`` steps.
+    ``long_*``: the same learner trained on, in the full tier. ``full_*``: the full tier's episodes and networks on Omniglot.
     """
 
     seed: int = 0
@@ -42,22 +43,34 @@ class Settings(Tiered):
     test_query: int = 5
     test_episodes: int = 1500
     fresh_episodes: int = 500
+    long_steps: int = 0
+    long_looks: tuple[int, ...] = ()
+    long_seeds: tuple[int, ...] = ()
     full_width: int = 64
     full_steps: int = 0
     full_way: int = 20
     full_query: int = 5
     full_batch: int = 16
     full_episodes: int = 1000
+    full_sets: int = 50
+    full_per_set: int = 10
+    full_seeds: tuple[int, ...] = (0, 1, 2)
     full_samplers: tuple[str, ...] = ("regular", "online", "permuted", "uniform", "easy", "hard", "curriculum")
     full_heads: tuple[str, ...] = ("sqeuclidean", "cosine")
+    device: str = "cpu"
     dry_run: bool = False
     needs: ClassVar[Needs] = Needs(
-        paper="Conv4-64 on Omniglot, 20-way episodes within an alphabet, two heads, seven ways of sampling, three seeds, 20,000 steps of 16 episodes; Omniglot (MIT licence) is fetched, or read from a folder you name",
-        gpu="one CUDA GPU with about 8 GB",
-        shortened="200 steps of 4 episodes, one head and three ways of sampling, so that it ends; it decides no claim",
+        paper="Conv4-64 on Omniglot, 20-way episodes within an alphabet, two heads, seven ways of sampling, three seeds, 20,000 steps of 16 episodes, and the small learner of the demo for 2,400 steps; Omniglot (MIT licence) is fetched, or read from a folder you name",
+        gpu="one CUDA GPU with about 16 GB",
+        shortened="the small learner in full; on Omniglot a network of 16 filters, one head, three ways of sampling and 300 steps of 4 episodes from two seeds, which decide no claim",
         settings=("settings.Settings",),
         lower={"full_batch": "episodes of a step", "full_width": "filters of the network"},
     )
+
+    @property
+    def shortened(self) -> bool:
+        """Whether the part on Omniglot is too short to decide anything."""
+        return self.full_steps < 20_000
 
     @classmethod
     def demo(cls) -> Settings:
@@ -65,34 +78,53 @@ class Settings(Tiered):
 
     @classmethod
     def full(cls, *, dry_run: bool = False) -> Settings:
+        """The sizes of the full tier on the device that is here; ``dry_run`` keeps the shape and shrinks every number."""
+        import torch
+
         if dry_run:
             return cls(
                 alphabets=4,
                 base_alphabets=3,
                 characters=5,
                 drawers=8,
-                widths=(4, 4),
+                widths=(4, 4, 4),
                 epochs=1,
                 query=3,
-                episodes=40,
+                episodes=60,
                 class_sets=6,
                 per_set=3,
                 seeds=(0, 1),
                 batch=4,
                 learner_alphabets=2,
-                learner_steps=20,
+                learner_steps=120,
                 learner_components=10,
-                early=10,
-                looks=(10, 20),
+                early=60,
+                looks=(60, 120),
                 test_query=2,
                 test_episodes=20,
                 fresh_episodes=10,
+                long_steps=120,
+                long_looks=(60, 120),
+                long_seeds=(0, 1),
                 full_width=4,
                 full_steps=4,
                 full_way=3,
                 full_query=2,
                 full_batch=2,
                 full_episodes=20,
+                full_sets=4,
+                full_per_set=3,
+                full_seeds=(0, 1),
                 dry_run=True,
             )
-        return cls(full_steps=20_000)
+        long = {"long_steps": 2400, "long_looks": (300, 600, 1000, 1500, 2000, 2400), "long_seeds": (0, 1, 2, 3, 4)}
+        if torch.cuda.is_available():
+            return cls(full_steps=20_000, device="cuda", **long)
+        short = {"full_width": 16, "full_batch": 4, "full_seeds": (0, 1)}
+        return cls(
+            full_steps=300,
+            full_samplers=("regular", "online", "permuted"),
+            full_heads=("cosine",),
+            **short,
+            **long,
+        )
