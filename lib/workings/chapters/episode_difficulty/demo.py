@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from workings.chapters.episode_difficulty.settings import Settings
-from workings.few_shot.difficulty_sampling import DifficultyStats, normalising_factor
+from workings.few_shot.difficulty_sampling import A, DifficultyStats, importance_weight, normalising_factor
 from workings.few_shot.episodes import Episodes, EpisodeSampler
 from workings.few_shot.glyphs import make_glyphs
 from workings.few_shot.networks import conv4
@@ -116,9 +116,36 @@ def difficulties(
     return torch.cat(hard).double().numpy(), torch.cat(right).numpy()
 
 
+@torch.no_grad()
+def cosines(features: torch.Tensor, episodes: Episodes) -> torch.Tensor:
+    """Cosine of every query with every prototype, (E, Q, K): logits of the cosine head at scale 1."""
+    parts = []
+    for start in range(0, len(episodes.classes), 250):
+        part = episodes.only(slice(start, start + 250))
+        support, query = features[part.support.flatten(1)], features[part.query.flatten(1)]
+        parts.append(prototypical_logits(support, episodes.support_labels(), query, "cosine"))
+    return torch.cat(parts)
+
+
 def fitted_scale(features: torch.Tensor, episodes: Episodes, scales: Iterable[float] = SCALES) -> float:
     """The scale of the cosine head with the smallest mean difficulty over ``episodes`` of base characters."""
-    return min(scales, key=lambda c: float(difficulties(features, episodes, "cosine", c)[0].mean()))
+    found, truth = cosines(features, episodes), episodes.query_labels()
+    return min(scales, key=lambda c: float(episode_nll(c**2 * found, truth).mean()))
+
+
+def distance_to_uniform(z: np.ndarray, weights: np.ndarray) -> float:
+    """Largest gap between the weighted distribution of ``z`` (n,) and the uniform one on [-A, A]."""
+    order = np.argsort(z)
+    flat = np.clip((z[order] + A) / (2 * A), 0.0, 1.0)
+    share = np.cumsum(weights[order]) / weights.sum()
+    before = share - weights[order] / weights.sum()
+    return float(max(np.abs(share - flat).max(), np.abs(before - flat).max()))
+
+
+def half_way(difficulty: np.ndarray) -> float:
+    """The distance to uniform with the weights for the uniform target, over that without: below 1 is nearer."""
+    z = DifficultyStats("offline").fit(difficulty).standardise(difficulty)
+    return distance_to_uniform(z, importance_weight(z, "uniform")) / distance_to_uniform(z, np.ones_like(z))
 
 
 @dataclass(frozen=True)
@@ -132,7 +159,7 @@ class Heads:
 
 
 def heads(net: nn.Module, data: Drawings, episodes: Episodes, settings: Settings) -> Heads:
-    """Features of all ``data`` (at least as positive as ReLU leaves them), the fitted scale, and both heads on ``episodes``."""
+    """Features of all ``data``, the fitted scale, and both heads on ``episodes``."""
     features = network_features(net.features, data.images)
     scale = fitted_scale(features, base_episodes(data, min(300, settings.episodes), settings, "scale"))
     found = {

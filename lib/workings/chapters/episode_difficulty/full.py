@@ -15,13 +15,14 @@ from workings.chapters.episode_difficulty.demo import (
     LEARNERS,
     difficulties,
     drawings,
+    half_way,
     redrawn,
     train_learners,
 )
 from workings.chapters.episode_difficulty.settings import Settings
 from workings.chapters.omniglot_data import Collection, omniglot
-from workings.few_shot.difficulty_diagnostics import class_set_icc, normality_report
-from workings.few_shot.difficulty_sampling import A, DifficultyStats, importance_weight
+from workings.few_shot.difficulty_diagnostics import class_set_icc, normality_report, rank_agreement
+from workings.few_shot.difficulty_sampling import DifficultyStats
 from workings.few_shot.episodes import Episodes, EpisodeSampler
 from workings.few_shot.evaluation import paired_difference
 from workings.few_shot.meta_gradients import weighted_episode_loss
@@ -33,6 +34,11 @@ from workings.runs.store import Store
 from workings.seeding import numpy_generator, torch_generator
 
 Rows = list[dict[str, Any]]
+PAIRS = (
+    ("online", "regular"), ("online", "permuted"), ("online", "uniform"), ("uniform", "regular"), ("uniform", "permuted"),
+    ("easy", "regular"), ("hard", "regular"), ("curriculum", "regular"),
+)  # fmt: skip
+"""Which ways of sampling are compared: the first minus the second, on the same episodes."""
 OFFLINE = ("uniform", "easy", "hard", "curriculum")
 """Ways of sampling whose difficulties a frozen network gives: the one of the same head and seed trained by "regular"."""
 
@@ -233,24 +239,11 @@ def _measured(
     }
 
 
-def distance_to_uniform(z: np.ndarray, weights: np.ndarray) -> float:
-    """Largest gap between the weighted distribution of ``z`` (n,) and the uniform one on [-A, A]."""
-    order = np.argsort(z)
-    flat = np.clip((z[order] + A) / (2 * A), 0.0, 1.0)
-    share = np.cumsum(weights[order]) / weights.sum()
-    before = share - weights[order] / weights.sum()
-    return float(max(np.abs(share - flat).max(), np.abs(before - flat).max()))
-
-
-def half_way(difficulty: np.ndarray) -> float:
-    """The distance to uniform with the weights for the uniform target, over that without: below 1 is nearer."""
-    z = DifficultyStats("offline").fit(difficulty).standardise(difficulty)
-    return distance_to_uniform(z, importance_weight(z, "uniform")) / distance_to_uniform(z, np.ones_like(z))
-
-
 def omniglot_tables(settings: Settings, store: Store) -> dict[str, Rows]:
     """The tables of :func:`on_omniglot` from what is stored."""
     rows, gains, diagnostics = [], [], []
+    trained = [(head, seed) for head in settings.full_heads for seed in settings.full_seeds]
+    agreement = rank_agreement([store.get(f"{head}/{seed}/regular")["difficulty"] for head, seed in trained])
     for head in settings.full_heads:
         for seed in settings.full_seeds:
             found = {name: store.get(f"{head}/{seed}/{name}") for name in settings.full_samplers}
@@ -259,7 +252,7 @@ def omniglot_tables(settings: Settings, store: Store) -> dict[str, Rows]:
                     {"head": head, "seed": seed, "sampling": name, "accuracy": float(np.mean(one["accuracy"]))}
                     | {"scale": one["scale"]}
                 )
-            for name, other in (("online", "regular"), ("online", "permuted"), *((n, "regular") for n in OFFLINE)):
+            for name, other in PAIRS:
                 if name in found and other in found:
                     gap = paired_difference(found[name]["accuracy"], found[other]["accuracy"])
                     gains.append(
@@ -274,6 +267,7 @@ def omniglot_tables(settings: Settings, store: Store) -> dict[str, Rows]:
                     "skew": shape.skew,
                     "probability_plot_r": shape.probability_plot_r,
                     "to_uniform": half_way(np.array(found["regular"]["difficulty"])),
+                    "least_agreement": float(agreement[trained.index((head, seed))].min()),
                     "class_share": class_set_icc(found["regular"]["by_set"]),
                 }
             )
