@@ -169,3 +169,34 @@ def test_the_share_that_is_effective_is_that_of_the_weights():
 def test_a_setting_that_cannot_be_is_named(options, words):
     with pytest.raises(ValueError, match=words):
         sweep_point(**options)
+
+
+def test_values_are_the_means_of_the_tables_and_a_cut_down_run_decides_nothing():
+    gains = [{"over_regular": 1.0, "over_permuted": -1.0, "over_stopped": -3.0}]
+    gains[0] |= {f"{key}_sd": 0.5 for key in list(gains[0])}
+    pair = lambda one, other, points: {
+        "head": "cosine", "seed": 0, "sampling": one, "over": other, "points": points, "half_width": 0.5
+    }  # fmt: skip
+    tables = {
+        "learner_gains": gains,
+        "diagnostics": [
+            {"head": "cosine", "seed": s, "skew": 0.1, "probability_plot_r": 0.9 + s / 10, "to_uniform": 0.4}
+            | {"class_share": 0.6, "least_agreement": 0.7}
+            for s in (0, 1)
+        ],
+        "gains": [
+            pair("online", "permuted", 0.3),
+            pair("uniform", "regular", 0.7),
+            pair("uniform", "permuted", 0.2),
+            pair("online", "uniform", -0.4),
+        ],
+    }
+    found = full.values(tables, replace(TINY, full_heads=("cosine",)))
+    assert found["usd-13"]["value"] == 1.0
+    assert found["usd-1"]["value"] == pytest.approx(0.95)
+    assert found["usd-4"]["value"] == pytest.approx(-0.3)  # 0.2 - 0.5, over permuted
+    assert found["usd-6"]["value"] == 1
+    assert found["usd-5"]["value"] == pytest.approx(0.4)
+    assert "usd-7" not in found  # no squared-distance head was run
+    assert found["usd-9"]["too_small"] == full.CUT_DOWN
+    assert "too_small" not in found["usd-13"]

@@ -32,6 +32,7 @@ from workings.few_shot.prototypical import episode_nll, prototypical_logits
 from workings.runs.progress import progress
 from workings.runs.store import Store
 from workings.seeding import numpy_generator, torch_generator
+from workings.statistics import mean_and_sd
 
 Rows = list[dict[str, Any]]
 PAIRS = (
@@ -272,3 +273,41 @@ def omniglot_tables(settings: Settings, store: Store) -> dict[str, Rows]:
                 }
             )
     return {"omniglot": rows, "gains": gains, "diagnostics": diagnostics}
+
+
+CUT_DOWN = "the run on Omniglot was cut down to what a CPU can finish"
+
+
+def values(tables: dict[str, Rows], settings: Settings) -> dict[str, dict[str, Any]]:
+    """What the full tier says of each claim that it has run: value, spread, seeds, and why it may be too small to decide."""
+    last, found = tables["learner_gains"][-1], {}
+    for claim, name in (("usd-13", "regular"), ("usd-14", "permuted"), ("usd-15", "stopped")):
+        spread = last[f"over_{name}_sd"]
+        found[claim] = {"value": last[f"over_{name}"], "spread": spread, "seeds": settings.long_seeds}
+    common = {"seeds": settings.full_seeds, "too_small": CUT_DOWN if settings.shortened else None}
+
+    def put(claim: str, some: list[float]) -> None:
+        if some:
+            mean, spread = mean_and_sd(some)
+            found[claim] = {"value": mean, "spread": spread, **common}
+
+    by_head = lambda key, head: [row[key] for row in tables["diagnostics"] if row["head"] == head]
+    put("usd-1", by_head("probability_plot_r", "cosine"))
+    put("usd-2", [row["least_agreement"] for row in tables["diagnostics"]])
+    put("usd-7", by_head("skew", "sqeuclidean"))
+    put("usd-8", by_head("to_uniform", "cosine"))
+    put("usd-12", by_head("class_share", "cosine"))
+
+    def pairs(one: str, other: str, head: str | None = None) -> Rows:
+        wanted = [row for row in tables["gains"] if (row["sampling"], row["over"]) == (one, other)]
+        return [row for row in wanted if head in (None, row["head"])]
+
+    put("usd-9", [row["points"] for row in pairs("online", "permuted")])
+    put("usd-5", [abs(row["points"]) for row in pairs("online", "uniform")])
+    low = lambda rows: float(np.mean([row["points"] - row["half_width"] for row in rows]))
+    if pairs("uniform", "regular"):
+        ends = [low(pairs("uniform", other, head)) for head in settings.full_heads for other in ("regular", "permuted")]
+        found["usd-4"] = {"value": min(ends), **common}
+        above = sum(low(pairs("uniform", "regular", head)) > 0 for head in settings.full_heads)
+        found["usd-6"] = {"value": above, **common}
+    return found
