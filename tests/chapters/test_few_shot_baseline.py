@@ -1,25 +1,224 @@
-"""The experiment of the chapter `few_shot_baseline`."""
+"""What the chapter `few_shot_baseline` runs: its data, its comparisons on equal episodes, and its full tier on small settings."""
 
+import io
+import zipfile
+from dataclasses import replace
+
+import numpy as np
 import pytest
+import torch
 
-from workings.chapters.few_shot_baseline.demo import run_protocol
+from workings.chapters import omniglot_data
+from workings.chapters.few_shot_baseline import cifar_fs, demo, full
 from workings.chapters.few_shot_baseline.settings import Settings
 from workings.chapters.few_shot_baseline.sweep import sweep_point
+from workings.few_shot.evaluation import centroid_accuracy
+from workings.few_shot.networks import conv4
+from workings.seeding import torch_generator
+
+TINY = Settings.full(dry_run=True)
 
 
-@pytest.mark.parametrize("sample", [2, 5, 50])
-def test_95_intervals_in_100_hold_the_truth_whatever_the_size_of_the_sample(sample):
-    # 4500 samples: the share has a standard error of sqrt(0.95 * 0.05 / 4500) = 0.0033; 0.015 is 4.6 of them.
-    found = run_protocol(Settings(repeats=4500, sample=sample))
-    assert found["share"] == pytest.approx(0.95, abs=0.015)
+@pytest.fixture(scope="module")
+def glyphs():
+    return demo.glyph_collections(TINY)
 
 
-@pytest.mark.parametrize(("setting", "value"), [("sample", 1), ("repeats", 0)])
+def noise(novel, size=12):
+    return torch.rand(len(novel.images), size, generator=torch_generator(0, "noise"))
+
+
+def test_base_and_novel_characters_share_no_alphabet_and_are_numbered_from_0(glyphs):
+    base, novel = glyphs
+    assert base.classes == 4 * 20 and novel.classes == 4 * 20 and len(base.images) == 80 * 16
+    for part in glyphs:
+        assert part.labels.unique().tolist() == list(range(part.classes)) and part.groups.unique().tolist() == [
+            0,
+            1,
+            2,
+            3,
+        ]
+    fewer = base.first(20)
+    assert fewer.classes == 20 and torch.equal(fewer.images, base.images[base.labels < 20])
+
+
+def test_episodes_are_the_same_for_every_network_and_stay_inside_an_alphabet(glyphs):
+    _, novel = glyphs
+    a, b = (demo.draw_episodes(novel, 5, 1, 3, 10, "x", within=True) for _ in range(2))
+    assert torch.equal(a.support, b.support) and torch.equal(a.query, b.query)
+    groups = novel.groups[torch.cat([a.support, a.query], dim=2).flatten(1)]
+    assert (groups == groups[:, :1]).all()
+    assert not torch.equal(a.support, demo.draw_episodes(novel, 5, 1, 3, 10, "y", within=True).support)
+
+
+def test_as_many_queries_balanced_or_not(glyphs):
+    _, novel = glyphs
+    assert sum(demo.BALANCED) == sum(demo.UNBALANCED) == 25
+    episodes = demo.draw_episodes(novel, 5, 1, 13, 4, "counts")
+    items, truth = demo.with_counts(episodes, demo.UNBALANCED)
+    assert items.shape == (4, 25) and torch.bincount(truth).tolist() == list(demo.UNBALANCED)
+    assert torch.equal(novel.labels[items], episodes.classes[:, truth])
+
+
+def test_classifiers_without_a_step_are_the_untuned_one(glyphs):
+    _, novel = glyphs
+    z = noise(novel)
+    found = demo.head_accuracies(z, novel, replace(TINY, head_steps=0), (13,) * 5)
+    episodes = demo.draw_episodes(novel, 5, 1, 13, TINY.heads, "heads", within=True)
+    for values in found.values():
+        torch.testing.assert_close(values, centroid_accuracy(z, episodes))
+
+
+def test_every_method_starts_from_the_same_classifier_and_networks_tune_other_episodes(glyphs):
+    _, novel = glyphs
+    nets = [conv4(torch_generator(seed, "net"), width=3, classes=8, size=20).eval() for seed in (0, 1)]
+    still = demo.tuned_rows(nets, novel, replace(TINY, tune_epochs=0, tuned=2))
+    assert len(still) == 4 and all(len(set(row.values())) == 1 for row in still)
+    moved = demo.tuned_rows(nets[:1], novel, replace(TINY, tune_epochs=3, tune_lr=0.05, tuned=3))
+    assert set(moved[0]) == {"initialisation", *demo.METHODS} and demo.gains(moved, "transductive").any()
+    assert [row["initialisation"] for row in still[:2]] != [row["initialisation"] for row in still[2:]]
+
+
+def test_an_average_over_networks_counts_episodes_not_networks():
+    values = [np.array([1.0, 2.0, 3.0]), np.array([3.0, 2.0, 1.0])]
+    assert demo.over_networks(values).tolist() == [2.0, 2.0, 2.0]
+
+
+def test_a_line_in_the_logarithm_fits_itself():
+    assert demo.log_fit({k: 1 - 0.1 * np.log(k) for k in (2, 5, 10, 40)}) == pytest.approx(1.0)
+    assert demo.log_fit({1: 0.0, 10: 1.0, 100: 0.0}) == pytest.approx(0.0, abs=1e-12)
+
+
+def test_hardness_is_of_the_other_network_and_both_accuracies_of_the_first(glyphs):
+    _, novel = glyphs
+    perfect = torch.eye(novel.classes)[novel.labels]
+    found = demo.hardness_points(noise(novel), perfect, novel, replace(TINY, hard_ways=(5, 10), head_steps=2))
+    assert set(found["untuned"]) == {100.0} and len(found["hardness"]) == 2 * TINY.hard_episodes
+    easy = demo.hardness_points(perfect, perfect, novel, replace(TINY, hard_ways=(5,), head_steps=2))
+    assert easy["hardness"] == pytest.approx([np.log(4) - 1] * TINY.hard_episodes, abs=1e-5)
+
+
+def archives(folder, sets):
+    from PIL import Image
+
+    for name, alphabets in zip(omniglot_data.ZIPS, sets, strict=True):
+        with zipfile.ZipFile(folder / name, "w") as archive:
+            for alphabet, characters in alphabets.items():
+                for character in range(1, characters + 1):
+                    for drawer in (1, 2):
+                        picture = np.full((105, 105), 255, dtype=np.uint8)
+                        picture[:, : 21 * character] = 0  # ink on the left
+                        buffer = io.BytesIO()
+                        Image.fromarray(picture).convert("1").save(buffer, "PNG")
+                        place = f"{name[9:-4]}/{alphabet}/character{character:02d}/00_{drawer:02d}.png"
+                        archive.writestr(place, buffer.getvalue())
+
+
+def test_omniglot_from_two_archives_keeps_alphabets_apart(tmp_path):
+    archives(tmp_path, ({"Greek": 2, "Latin": 3}, {"Greek": 2, "Tagalog": 4}))
+    base, novel = omniglot_data.omniglot(tmp_path, size=10)
+    assert base.classes == 5 and novel.classes == 4 and novel.images.shape == (8, 1, 10, 10)
+    assert base.groups.tolist() == [0] * 4 + [1] * 6 and base.labels.tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
+    # Character c has ink in the leftmost fifths, c of them: a pixel is the share of ink in its part of the original.
+    assert novel.images.mean(dim=(1, 2, 3)).tolist() == pytest.approx(
+        [0.2, 0.2, 0.4, 0.4, 0.6, 0.6, 0.8, 0.8], abs=0.02
+    )
+
+
+def test_archives_that_are_missing_or_empty_are_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="small1"):
+        omniglot_data.omniglot(tmp_path)
+    for name in omniglot_data.ZIPS:
+        zipfile.ZipFile(tmp_path / name, "w").close()
+    with pytest.raises(ValueError, match="no PNG images"):
+        omniglot_data.omniglot(tmp_path)
+
+
+def test_cifar_fs_takes_64_16_and_20_classes_apart():
+    names = sorted({*cifar_fs.VALIDATION, *cifar_fs.TEST} | {f"other{k:02d}" for k in range(64)})
+    assert (len(cifar_fs.VALIDATION), len(cifar_fs.TEST), len(names)) == (16, 20, 100)
+    labels = torch.arange(100).repeat(2)
+    pixels = labels.to(torch.uint8)[:, None, None, None].expand(200, 3, 2, 2)  # a picture shows its label
+    train, more, test = cifar_fs.split(pixels, labels, names)
+    shown = lambda part: {
+        names[k] for k in ((part.images[:, 0, 0, 0] * cifar_fs.SD[0] + cifar_fs.MEAN[0]) * 255).round().int()
+    }
+    assert (train.classes, more.classes, test.classes) == (64, 80, 20)
+    assert shown(test) == set(cifar_fs.TEST) and shown(more) - shown(train) == set(cifar_fs.VALIDATION)
+    assert all(torch.bincount(part.labels).tolist() == [2] * part.classes for part in (train, more, test))
+    with pytest.raises(ValueError, match="missing"):
+        cifar_fs.split(pixels, labels, [*names[1:], "x"])
+
+
+def test_a_flipped_and_shifted_picture_is_the_picture_moved():
+    x = torch.rand(6, 2, 8, 8, generator=torch_generator(0, "x"))
+    found = cifar_fs.flip_and_shift(x, torch_generator(0, "g"), pad=2)
+    padded = torch.nn.functional.pad(x, (2, 2, 2, 2), mode="reflect")
+    for k in range(6):
+        crops = [p[:, i : i + 8, j : j + 8] for p in (padded[k], padded[k].flip(2)) for i in range(5) for j in range(5)]
+        assert any(torch.equal(found[k], crop) for crop in crops)
+    assert not torch.equal(found, cifar_fs.flip_and_shift(x, torch_generator(1, "g"), pad=2))
+
+
+def test_an_interrupted_full_run_goes_on_and_gives_what_an_uninterrupted_one_gives(monkeypatch, tmp_path):
+    settings = replace(TINY, data=("omniglot",), seeds=(0, 1))
+    monkeypatch.setenv("WORKINGS_RUNS", str(tmp_path / "whole"))
+    whole = full.run(settings)
+    monkeypatch.setenv("WORKINGS_RUNS", str(tmp_path / "cut"))
+    work, calls = demo.tuned_accuracies, []
+
+    def cut(*args, **options):
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        calls.append(args[3])
+        return work(*args, **options)
+
+    monkeypatch.setattr(full, "tuned_accuracies", cut)
+    with pytest.raises(KeyboardInterrupt):
+        full.run(settings)
+    again = []
+    monkeypatch.setattr(full, "tuned_accuracies", lambda *a, **o: again.append(a[3]) or work(*a, **o))
+    found = full.run(settings)
+    assert len(calls) == 3 and len(again) == 8 - 3  # two networks, two shots, two episodes each
+    for name in ("tuned", "curves", "heads", "hardness", "untuned"):
+        assert found[name] == whole[name], name
+
+
+def test_what_the_ledger_is_given_is_what_the_tables_say():
+    rows = lambda method, values: {
+        "data": "omniglot", "trained_on": "train", "seed": 0, "shot": 1, "method": method, "accuracy": values,
+    }  # fmt: skip
+    tables = {
+        "tuned": [
+            rows("initialisation", [60.0, 70.0, 80.0]), rows("transductive", [64.0, 70.0, 86.0]),
+            rows("batch-norm only", [62.0, 71.0, 81.0]), rows("fine-tuning", [60.0, 70.0, 80.0]),
+            rows("entropy only", [60.0, 70.0, 80.0]),
+        ],
+        "heads": [
+            {"data": "omniglot", "seed": 0, "queries": case, "untuned": [0.5, 0.5], "entropy": [0.4, 0.5],
+             "with marginal": [0.5 + up, 0.5]}
+            for case, up in (("balanced", 0.2), ("unbalanced", 0.1))
+        ],
+        "curves": [{"data": "omniglot", "seed": s, "kind": f"{k}, R squared", "at": 0, "accuracy": v}
+                   for s in (0, 1) for k, v in (("ways", 0.99), ("shots", 0.97))],
+        "hardness": [{"data": "omniglot", "seed": s, "untuned_r": -0.8} for s in (0, 1)],
+        "untuned": [{"data": "omniglot", "trained_on": "train", "way": 5, "shot": 1, "within": False, "mean": 85.0,
+                     "sd": v, "seed": s} for s, v in ((0, 8.0), (1, 9.0))],
+        "seconds": [{"data": "omniglot", "untuned": 0.01, "transductive": 0.5, "ratio": 50.0}],
+    }  # fmt: skip
+    tables["tuned"] += [{**row, "seed": 1} for row in tables["tuned"]]
+    found = {claim: value for claim, (value, _) in full.values(tables).items()}
+    assert found == pytest.approx({
+        "fsb-15": 10 / 3, "fsb-14": 4 / 3 - 5 / 3, "fsb-11": -5.0, "fsb-12": 10.0, "fsb-13": 5.0, "fsb-7": 0.97,
+        "fsb-8": -0.8, "fsb-9": 8.5, "fsb-10": 50.0,
+    })  # fmt: skip
+    assert full.untuned_grid(tables["untuned"]) == [["Omniglot", "train", "5", "1", "no", "85.0", "8.5"]]
+    assert full.tuned_grid(tables["tuned"])[0][:5] == ["Omniglot", "train", "1", "6", "+0.0 ± 0.0"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"), [("steps", 0), ("width", 0), ("head_lr", -1.0), ("episodes", 1), ("classes", 301)]
+)
 def test_a_setting_that_cannot_be_is_named(setting, value):
-    with pytest.raises(ValueError, match=setting):
+    with pytest.raises(ValueError, match=setting if setting != "episodes" else "heads|episodes"):
         sweep_point(**{setting: value})
-
-
-def test_an_unknown_tier_is_refused():
-    with pytest.raises(ValueError, match="tier"):
-        Settings.for_tier("medium")

@@ -24,6 +24,7 @@ from workings.chapters.few_shot_baseline.demo import (
     hardness_points,
     head_accuracies,
     log_fit,
+    over_networks,
     shot_curve,
     tuned_accuracies,
     way_curve,
@@ -144,7 +145,7 @@ def study_tables(study: Study, settings: Settings, store: Store, folder: Path) -
             tuned += [{"trained_on": which, "seed": seed, "shot": shot, **row} for row in rows]
     found: dict[str, Rows] = {"untuned": untuned, "tuned": tuned, "curves": [], "heads": [], "hardness": []}
     main = [job for job in jobs if job[0] == "train"]
-    room = _fitting(novel, s)
+    room = fitting(novel, s)
     for which, seed in main:
         for kind, curve in (("ways", way_curve), ("shots", shot_curve)):
             values = curve(features[which, seed], novel, room)
@@ -161,7 +162,7 @@ def study_tables(study: Study, settings: Settings, store: Store, folder: Path) -
     return found
 
 
-def _fitting(novel: Collection, settings: Settings) -> Settings:
+def fitting(novel: Collection, settings: Settings) -> Settings:
     """Settings with as many ways as the collection has classes, and shots that leave five queries."""
     fewest = int(torch.bincount(novel.labels.cpu()).min())
     ways = tuple(way for way in settings.ways if way <= novel.classes)
@@ -254,3 +255,90 @@ def _seconds(
 @torch.no_grad()
 def _untuned_guess(net: nn.Module, support: torch.Tensor, labels: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
     return cosine_logits(net(items), *support_init(net(support), labels, int(labels.max()) + 1)).argmax(dim=1).cpu()
+
+
+def untuned_grid(rows: Rows) -> list[list[str]]:
+    """Cells of a table of ``untuned`` rows: one line per setting, averaged over networks."""
+    table = []
+    for key in dict.fromkeys((r["data"], r["trained_on"], r["way"], r["shot"], r["within"]) for r in rows):
+        group = [r for r in rows if (r["data"], r["trained_on"], r["way"], r["shot"], r["within"]) == key]
+        numbers = [f"{np.mean([r[name] for r in group]):.1f}" for name in ("mean", "sd")]
+        table.append([NAMES[key[0]], key[1], str(key[2]), str(key[3]), "yes" if key[4] else "no", *numbers])
+    return table
+
+
+def tuned_grid(rows: Rows) -> list[list[str]]:
+    """Cells of a table of ``tuned`` rows: gains over the untuned classifier with their intervals, all networks together."""
+    table = []
+    for data, which, shot in dict.fromkeys((r["data"], r["trained_on"], r["shot"]) for r in rows):
+        found = [gain(rows, data, method, shot, which) for method in METHODS]
+        cells = [f"{d.mean():+.1f} ± {1.96 * standard_error(d):.1f}" for d in found]
+        table.append([NAMES[data], which, str(shot), str(len(found[0])), *cells])
+    return table
+
+
+NAMES = {"omniglot": "Omniglot", "cifar_fs": "CIFAR-FS"}
+
+
+def accuracies(rows: Rows, data: str, method: str, shot: int = 1, which: str = "train") -> np.ndarray:
+    """Accuracy in percent of ``method`` in every tuned episode of all networks, in the order of the episodes."""
+    wanted = (data, method, shot, which)
+    here = [r for r in rows if (r["data"], r["method"], r["shot"], r["trained_on"]) == wanted]
+    return np.array([value for row in here for value in row["accuracy"]])
+
+
+def gain(rows: Rows, data: str, method: str, shot: int = 1, which: str = "train") -> np.ndarray:
+    """Points of ``method`` over the untuned classifier, one number per episode."""
+    return accuracies(rows, data, method, shot, which) - accuracies(rows, data, "initialisation", shot, which)
+
+
+def standard_error(values: np.ndarray) -> float:
+    """Of the mean of ``values`` (n,), with n - 1 below the line."""
+    return float(np.std(values, ddof=1) / np.sqrt(len(values)))
+
+
+def values(tables: dict[str, Rows]) -> dict[str, tuple[float, dict[str, Any]]]:
+    """What the ledger compares at this tier: value and options of each claim whose data were run."""
+    found: dict[str, tuple[float, dict[str, Any]]] = {}
+    data = {row["data"] for row in tables["tuned"]}
+    seeds = lambda name: sorted({row["seed"] for row in tables["tuned"] if row["data"] == name})
+    add = lambda claim, d, name: found.update(
+        {claim: (float(d.mean()), {"error": standard_error(d), "seeds": seeds(name), "digits": 2})}
+    )
+    if "cifar_fs" in data:
+        start = accuracies(tables["tuned"], "cifar_fs", "initialisation")
+        add("fsb-1", start, "cifar_fs")
+        add("fsb-2", gain(tables["tuned"], "cifar_fs", "fine-tuning"), "cifar_fs")
+        add("fsb-3", gain(tables["tuned"], "cifar_fs", "transductive"), "cifar_fs")
+        both = [accuracies(tables["tuned"], "cifar_fs", "transductive", 1, part) for part in ("train+val", "train")]
+        add("fsb-4", both[0] - both[1], "cifar_fs")
+    if "omniglot" in data:
+        whole = gain(tables["tuned"], "omniglot", "transductive")
+        add("fsb-15", whole, "omniglot")
+        add("fsb-14", gain(tables["tuned"], "omniglot", "batch-norm only") - whole / 2, "omniglot")
+        heads = {
+            (method, case): over_networks(
+                [100 * (np.array(row[method]) - np.array(row["untuned"])) for row in tables["heads"]
+                 if (row["data"], row["queries"]) == ("omniglot", case)]
+            )
+            for method in ("entropy", "with marginal") for case in ("balanced", "unbalanced")
+        }  # fmt: skip
+        add("fsb-11", heads["entropy", "balanced"], "omniglot")
+        add("fsb-12", heads["with marginal", "balanced"], "omniglot")
+        add("fsb-13", heads["with marginal", "balanced"] - heads["with marginal", "unbalanced"], "omniglot")
+        found |= _omniglot_means(tables, seeds("omniglot"))
+    return found
+
+
+def _omniglot_means(tables: dict[str, Rows], seeds: list[int]) -> dict[str, tuple[float, dict[str, Any]]]:
+    """Claims of Omniglot whose value is a mean over networks, with the spread between them."""
+    here = {name: [row for row in rows if row["data"] == "omniglot"] for name, rows in tables.items()}
+    fits = [min(r["accuracy"] for r in here["curves"] if r["seed"] == k and "squared" in r["kind"]) for k in seeds]
+    slopes = [row["untuned_r"] for row in here["hardness"]]
+    spreads = [r["sd"] for r in here["untuned"] if (r["way"], r["shot"], r["within"]) == (5, 1, False)]
+    found = {}
+    for claim, numbers in (("fsb-7", fits), ("fsb-8", slopes), ("fsb-9", spreads)):
+        spread = float(np.std(numbers, ddof=1))
+        found[claim] = (float(np.mean(numbers)), {"spread": spread, "seeds": seeds, "digits": 2})
+    ratio = here["seconds"][0]["ratio"]
+    return {**found, "fsb-10": (float(ratio), {"seeds": seeds[:1], "digits": 2})}

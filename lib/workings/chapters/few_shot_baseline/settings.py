@@ -29,7 +29,7 @@ class Settings(Tiered):
     ways: tuple[int, ...] = (5, 10, 20, 40, 80, 150)
     shots: tuple[int, ...] = (1, 2, 5, 10)
     curve_episodes: int = 60  # of each point of these curves
-    tuned: int = 8  # episodes of each network, others for each, in which all of it is tuned
+    tuned: int = 6  # episodes of each network, others for each, in which all of it is tuned
     tune_epochs: int = 25
     tune_lr: float = 5e-5
     heads: int = 100  # episodes of each network whose classifier alone is tuned
