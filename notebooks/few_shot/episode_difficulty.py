@@ -19,7 +19,7 @@
 # A few-shot learner is trained on *episodes*: a handful of classes, one or a few labelled pictures of each, and more pictures to
 # sort. Some episodes are far harder than others. Should training see more of the hard ones, or of the easy ones, or of all
 # levels alike? [Arnold, Dhillon, Ravichandran and Soatto (2021)](https://arxiv.org/abs/2108.01662) answer: all levels alike, by weights
-# that cost next to nothing. This chapter builds those weights, shows when they do what they say, and then asks whether training
+# that cost next to nothing to compute. This chapter builds those weights, shows when they do what they say, and then asks whether training
 # is better for them. That question needs two controls, and the controls are what to take home.
 #
 # - **You need** the softmax and the normal distribution; [the chapter before](few_shot_baseline.ipynb) explains episodes.
@@ -133,10 +133,13 @@ print("mean accuracy above one half:", bool(right > 0.5))
 # prototype $c_k$ of class $k$ is the mean feature of its labelled pictures, and a query with feature $f$ gets a logit for each class:
 #
 # $$
-# z_k = -\lVert f - c_k \rVert^2 \quad\text{or}\quad z_k = c^2 \cos(f, c_k). \tag{1}
+# \begin{aligned}
+# z_k &= -\lVert f - c_k \rVert^2 \quad\text{or} \cr
+# z_k &= c^2 \cos(f, c_k).
+# \end{aligned} \tag{1}
 # $$
 #
-# The left form is the *squared-distance* head. The right one is the *cosine* head with a scale $c$, which sets how sure it can be. We take the $c$ with
+# The first form is the *squared-distance* head, the second the *cosine* head with a scale $c$, which sets how sure it can be. We take the $c$ with
 # the smallest loss on episodes of characters that were trained on. The **difficulty** of an episode, for this network and head, is its own loss: the
 # mean negative log-likelihood of the right classes over the query set $Q$,
 #
@@ -245,7 +248,8 @@ r = np.corrcoef(medians, np.sort(x))[0, 1]
 
 report = normality_report(x)
 assert np.isclose(skew, report.skew)  # agrees with the kernel
-assert np.isclose(r, report.probability_plot_r, atol=1e-3)
+# the kernel takes slightly other quantiles at the two ends
+assert np.isclose(r, report.probability_plot_r, atol=0.01)
 
 # %%
 reports = {
@@ -268,11 +272,11 @@ print(f"the cosine head is less skewed in {less} of {len(nets)} networks")
 # <summary>Show the answer</summary>
 #
 # The cosine head. Its logits are bounded by $c^2$, so that no query can cost very much; a squared distance has no such bound, and a few
-# queries dominate the mean. But the cosine head has a long right tail too.
+# queries can dominate the mean. But the cosine head has a long right tail too.
 #
 # </details>
 #
-# A test such as Shapiro and Wilk's rejects a normal here, and would reject any real distribution with enough episodes: its $p$-value is about $n$ as much as about
+# A test such as Shapiro and Wilk's rejects a normal here, and would reject nearly any real distribution with enough episodes: its $p$-value is about $n$ as much as about
 # the shape. So the criterion is on $r$. It was set, at $0.98$, before any run; a prototype with another network had reached $0.99$.
 #
 # <a id="usd-1"></a><a id="usd-7"></a>
@@ -280,11 +284,11 @@ print(f"the cosine head is less skewed in {less} of {len(nets)} networks")
 # %%
 mean, sd = mean_and_sd(o.probability_plot_r for o in reports["cosine"])
 seeds = range(len(nets))
-book.check("usd-1", mean, spread=sd, seeds=seeds, at="demo")
+book.check("usd-1", mean, spread=sd, seeds=seeds, at="demo", digits=2)
 
 # %%
 mean, sd = mean_and_sd(one.skew for one in reports["sqeuclidean"])
-book.check("usd-7", mean, spread=sd, seeds=seeds, at="demo")
+book.check("usd-7", mean, spread=sd, seeds=seeds, at="demo", digits=0)
 
 # %% [markdown]
 # The first falls short of its line, so we look for the reason. Nothing in an episode fixes $c$. Vary it, and leave networks and episodes as they are:
@@ -366,12 +370,14 @@ plt.show()
 # <a id="usd-2"></a>
 
 # %%
-rng, again = np.random.default_rng(0), []
-for _ in range(200):  # episodes drawn again, with replacement
-    some = rng.integers(0, len(hard), len(hard))
-    again.append(rank_agreement(np.array(table)[:-1, some]).min())
-least, error = agreement[:-1, :-1].min(), np.std(again)
-book.check("usd-2", least, error=error, seeds=seeds, at="demo")
+trained = agreement[:-1, :-1]
+without = []  # each network left out once, with both its heads
+for k in range(len(nets)):
+    keep = [i for i in range(len(trained)) if i // len(names) != k]
+    without.append(trained[np.ix_(keep, keep)].min())
+error = math.sqrt((len(nets) - 1) * np.var(without))  # jackknife
+least = trained.min()
+book.check("usd-2", least, error=error, seeds=seeds, at="demo", digits=1)
 
 # %% [markdown]
 # What do they agree on: the classes of an episode, or the pictures that stand for them? Draw 100 sets of five characters, and for each set ten episodes with other
@@ -399,7 +405,7 @@ for net in found:
 
 # %%
 mean, sd = mean_and_sd(shares)
-book.check("usd-12", mean, spread=sd, seeds=seeds, at="demo")
+book.check("usd-12", mean, spread=sd, seeds=seeds, at="demo", digits=0)
 
 # %% [markdown]
 # Classes and pictures both count, and with one labelled picture per class it is no wonder that the picture does: an untypical one spoils its prototype. With this, difficulty is a property of the
@@ -417,7 +423,10 @@ book.check("usd-12", mean, spread=sd, seeds=seeds, at="demo")
 # where $a = 2.58$ leaves 99% inside:
 #
 # $$
-# q(z) = \frac{e^{-z^2/2}}{\sqrt{2\pi}\,Z}, \qquad Z = \operatorname{erf}\!\big(a/\sqrt 2\big), \qquad |z| \le a. \tag{4}
+# \begin{aligned}
+# q(z) &= \frac{e^{-z^2/2}}{\sqrt{2\pi}\,Z}, \quad |z| \le a, \cr
+# Z &= \operatorname{erf}\!\big(a/\sqrt 2\big).
+# \end{aligned} \tag{4}
 # $$
 #
 # | target | density $p(z)$ on $[-a, a]$ | what it asks for |
@@ -490,7 +499,7 @@ for name, share in asked:
 # <details>
 # <summary>Show the answer</summary>
 #
-# About six; three; and one. Whatever the uniform target may do for learning, it also makes each step as noisy as one with six episodes.
+# About six; three; and one. Whatever the uniform target may do for learning, it also makes a step about as noisy as one with six episodes.
 #
 # </details>
 #
@@ -533,7 +542,7 @@ def frame(name, share):
     )
     ax.set_title(f"ESS {left:.0%} of the batch (normal: {ideal:.0%})")
     ax.legend(loc="upper left")
-    alt = f"Target {name}: weighed histogram beside its target; effective sample size {left:.0%}, closed form {ideal:.0%}."
+    alt = f"Target {name}: the difficulties as they come, weighed, and the target as a dashed line; in closed form the weights leave {ideal:.0%} of a batch."
     return Frame(png_bytes(fig, colours=32), alt)
 
 
@@ -556,7 +565,7 @@ Control(
 )
 
 # %% [markdown]
-# The right half follows its target roughly. The left half cannot: a skewed distribution has no episodes at $z = -2$ to weigh up, and what is not there
+# The right half follows its target roughly. The left half cannot: a skewed distribution has hardly any episodes at $z = -2$ to weigh up, and what is not there
 # no weight can bring. How far do the weights get? Take the largest gap between the cumulative distribution of $z$ and that of the uniform target (the
 # *Kolmogorov distance*), with weights and without:
 
@@ -582,7 +591,7 @@ print("the weights bring the distribution nearer:", bool(ratio < 1))
 # %%
 ratios = [demo.half_way(net.difficulty["cosine"]) for net in found]
 mean, sd = mean_and_sd(ratios)
-book.check("usd-8", mean, spread=sd, seeds=seeds, at="demo")
+book.check("usd-8", mean, spread=sd, seeds=seeds, at="demo", digits=0)
 
 # %% [markdown]
 # A ratio of 0 would be a target that is met and 1 a distribution that is left as it was. On difficulties that are as skewed as these, "uniform" is a name and not
@@ -595,7 +604,10 @@ book.check("usd-8", mean, spread=sd, seeds=seeds, at="demo")
 # the losses that training computes anyway (*online*). With momentum $\beta = 0.9$ and each new difficulty $v$,
 #
 # $$
-# \sigma^2 \leftarrow \beta \sigma^2 + (1 - \beta)(v - \mu)^2, \qquad \mu \leftarrow \beta\mu + (1 - \beta) v, \tag{6}
+# \begin{aligned}
+# \sigma^2 &\leftarrow \beta \sigma^2 + (1 - \beta)(v - \mu)^2, \cr
+# \mu &\leftarrow \beta\mu + (1 - \beta) v,
+# \end{aligned} \tag{6}
 # $$
 #
 # in this order, so that the variance is about the *old* mean; the first value sets $\mu$ and the second $\sigma^2 = (v - \mu)^2$. And the weight of an episode is computed *before* the episode is taken in: afterwards it would
@@ -661,7 +673,7 @@ for name, factor in factors.items():
 #
 # - **regular**: the mean of the 16 losses;
 # - **uniform**: the method, online, after a warm-up of 100 steps with weight 1 (as in the authors' code);
-# - **permuted**: the same weights, computed in the same way, and then *handed out in random order* within the batch. As unequal, as noisy, as large, but blind to difficulty;
+# - **permuted**: the same weights, computed in the same way, and then *handed out in random order* within the batch. As unequal and as large, but blind to difficulty;
 # - **stopped**: regular, but stopped half way.
 #
 # Within a seed all start from the same weights and see the same episodes in the same order. If difficulty is what counts, *uniform* must beat *permuted*.
@@ -689,7 +701,7 @@ contrasts = [
     ("uniform", "stopped"),
 ]
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Accuracy on new alphabets against training steps for three learners, mean of three seeds with bands. Regular is highest up to about step 300 and then declines slowly; uniform and permuted drop when the weights set in after step 100 and stay about one point below regular, close to each other."}, "figure": {"caption": "Accuracy on 1,500 episodes of new alphabets: mean over the seeds, with a band of one standard deviation on either side. The weights set in after step 100. The triangle: regular training, stopped.", "name": "fig-usd-learners"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Accuracy on new alphabets against training steps for three learners, mean of three seeds with bands. Regular is highest up to about step 300 and then declines slowly; uniform and permuted drop when the weights set in after step 100 and stay below regular."}, "figure": {"caption": "Accuracy on 1,500 episodes of new alphabets: mean over the seeds, with a band of one standard deviation on either side. The weights set in after step 100. The triangle: regular training, stopped.", "name": "fig-usd-learners"}}
 steps = [look.step for look in looks]
 acc = 100 * np.array([look.accuracy.mean(axis=2) for look in looks])
 colours = dict(zip(names, ("blue", "red", "purple"), strict=True))
@@ -706,7 +718,7 @@ ax.set_title("On alphabets never seen")
 ax.legend()
 plt.show()
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Four rows of three points with error bars around a vertical line at zero. Uniform minus regular, permuted minus regular and uniform minus stopped lie left of zero; uniform minus permuted lies around zero, slightly to the left."}, "figure": {"caption": "Paired differences at the last step on the same 1,500 test episodes, one point per seed, with their 95% intervals over episodes. Left of zero: the first named is worse.", "name": "fig-usd-contrasts"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Four rows of three points with error bars around a vertical line at zero. Uniform minus regular and uniform minus stopped lie left of zero; permuted minus regular and uniform minus permuted lie around zero or left of it."}, "figure": {"caption": "Paired differences at the last step on the same 1,500 test episodes, one point per seed, with their 95% intervals over episodes. Left of zero: the first named is worse.", "name": "fig-usd-contrasts"}}
 fig, ax = plt.subplots(figsize=(4.6, 3.2))
 for row, (one, other) in enumerate(contrasts):
     for s in range(len(settings.seeds)):
@@ -726,16 +738,17 @@ plt.show()
 
 # %%
 for one, other in contrasts:
-    each = gain(one, other)
-    ahead = sum(value > 0 for value in each)
-    print(f"{one:8s} above {other:8s} in {ahead} of {len(each)} seeds")
+    every = all(value > 0 for value in gain(one, other))
+    print(f"{one:8s} above {other:8s} in every seed: {every}")
+below = np.mean(gain("uniform", "regular")) < -0.3
+print("uniform loses over 0.3 points to regular, on average:", bool(below))
 
 # %% [markdown]
 # <details>
 # <summary>Show the answer</summary>
 #
-# Stopped, regular, and then the two weighed ones, close together. The weights do not help this learner at this length, and they cost about as much with difficulty as without it. (The intervals are over test
-# episodes. Another seed is another training, and the points of one row differ by more than their bars.)
+# Stopped, regular, and behind them the two weighed ones. The weights do not help this learner at this length, and *uniform* is not better than *permuted*: what it loses, it does not win back by knowing
+# which episodes are hard. (The intervals are over test episodes. Another seed is another training, and so is another processor, whose roundings part from ours within some hundred steps: the points of one row differ by more than their bars.)
 #
 # </details>
 #
@@ -743,18 +756,21 @@ for one, other in contrasts:
 
 # %%
 mean, sd = mean_and_sd(gain("uniform", "regular"))
-book.check("usd-11", mean, spread=sd, seeds=settings.seeds, at="demo")
+options = dict(seeds=settings.seeds, at="demo", digits=0)
+book.check("usd-11", mean, spread=sd, **options)
 
 # %%
 mean, sd = mean_and_sd(gain("uniform", "permuted"))
-book.check("usd-9", mean, spread=sd, seeds=settings.seeds, at="demo")
+options = dict(seeds=settings.seeds, at="demo", digits=0)
+book.check("usd-9", mean, spread=sd, **options)
 
 # %%
 mean, sd = mean_and_sd(gain("uniform", "stopped"))
-book.check("usd-10", mean, spread=sd, seeds=settings.seeds, at="demo")
+options = dict(seeds=settings.seeds, at="demo", digits=0)
+book.check("usd-10", mean, spread=sd, **options)
 
 # %% [markdown]
-# At this length, then, there is no gain to explain, and permuted weights lose about as much as the real ones. (A prototype of this page, another program whose learner over-fitted more,
+# At this length, then, there is no gain to explain. (A prototype of this page, another program whose learner over-fitted more,
 # had shown a gain, and the criteria were set with that in mind.) But the length was our choice, and *regular* has only begun to over-fit.
 #
 # > **Predict.** Train the same learner four times as long. Does *uniform* overtake *regular*? And does *permuted*?
@@ -840,13 +856,14 @@ strays = [
     for look in looks
 ]
 mean, sd = mean_and_sd(np.mean(strays, axis=0))
-book.check("usd-5", mean, spread=sd, seeds=settings.seeds, at="demo")
+options = dict(seeds=settings.seeds, at="demo", digits=1)
+book.check("usd-5", mean, spread=sd, **options)
 
 # %% [markdown]
 # ## Where it breaks
 #
 # - **The normal is an assumption about the head.** With a sure head the difficulty is skewed, the weights miss their target (usd-8), and the code's weight 1 outside $\pm a$ falls mostly on hard episodes.
-# - **The smallest episodes decide little, the rarest much.** Under the uniform target an episode at $z = 2.5$ weighs $e^{3.1} \approx 23$ times one at $z = 0$. One mislabelled picture can make such an episode.
+# - **Rare episodes weigh most.** Under the uniform target an episode at $z = 2.5$ weighs $e^{3.1} \approx 23$ times one at $z = 0$. One mislabelled picture may make such an episode.
 # - **The factor matters with plain gradient descent.** Adam divides by the size of recent gradients and forgets a constant factor; without it the three factors of the table above are three learning rates.
 # - **A curriculum counts episodes**, and at both its ends leaves 7% of a batch: about one episode of 16.
 # - **Difficulty in nats, over queries, by its mean.** With sums, base-2 logarithms or an accuracy in its place, every constant above changes.
@@ -872,8 +889,25 @@ ledger.Grid(
     ],
 )  # fmt: skip
 
+# %% tags=["hide-input"]
+scale_of = {
+    (row["head"], row["seed"]): row["scale"]
+    for row in tables["omniglot"]
+    if row["sampling"] == "regular"
+}
+ledger.Grid(
+    "Omniglot: difficulty of 1,000 test episodes after regular training",
+    ["head", "seed", "scale c", "skewness", "r", "share of the class set"],
+    [
+        [row["head"], str(row["seed"]), f"{scale_of[row['head'], row['seed']]:.2f}", f"{row['skew']:+.2f}", f"{row['probability_plot_r']:.3f}", f"{row['class_share']:.2f}"]
+        for row in tables["diagnostics"]
+    ],
+)  # fmt: skip
+
 # %% [markdown]
-# Read the seeds before the intervals: an interval is over test episodes, and does not know that another training would have ended elsewhere. A run that was cut down says something about our program and nothing about the paper.
+# Two things stand in the cut-down record. Read the seeds before the intervals: *online* exceeds *permuted* in one seed and falls below it in the other, and both intervals are clear of zero. An interval over test episodes does not know that
+# another training would have ended elsewhere. And after so few steps the learned scale is still small, $c^2$ below 2, and the difficulty close to normal, as [the figure of scales](#fig-usd-scale) lets one expect. A run
+# that was cut down says something about our program and little about the paper.
 
 # %% tags=["hide-input"]
 if tier == "full":
@@ -884,7 +918,9 @@ if tier == "full":
 # ## The ledger
 #
 # The paper's claims and ours, what this notebook found a moment ago, and what a recorded full run found. The paper's numbers are blank because we did not see its tables. Criteria were written before any run of this program; for most rows the outcome of an
-# earlier prototype was known, and each row says so. One choice was made later, by looking at *regular* training alone: how many alphabets the small learner sees, so that it over-fits at all.
+# earlier prototype was known, and each row says so; those of the long training were written after the demo's 600 steps were known. What was varied after a first look: a first learner, with larger first weights and
+# twenty alphabets, did not over-fit in 800 steps, and both kinds of weights cost it accuracy too; the learner of this page was then chosen by looking at *regular* training alone. And the three networks were made
+# smaller once, to save time, when their difficulties had been seen.
 #
 # <a id="usd-4"></a><a id="usd-6"></a><a id="usd-13"></a><a id="usd-14"></a><a id="usd-15"></a>
 
