@@ -474,7 +474,14 @@ for name in ("uniform", "easy", "hard"):
 # $$
 #
 # between 1 and the batch size $B$. **By hand**: weights 1 and 3 give $16/10 = 1.6$ of two.
-#
+
+# %%
+w = np.array([1.0, 3.0])
+by_5 = w.sum() ** 2 / (w**2).sum()
+assert np.isclose(by_5, effective_sample_size(w))  # agrees with the kernel
+print(f"weights 1 and 3 are worth {by_5:.1f} equal ones")
+
+# %% [markdown]
 # > **Predict.** Of a batch of 16 random episodes, how many does the uniform target leave? And *easy*, and the curriculum at its first step?
 #
 # For a large batch from $q$, ESS$/B$ becomes $1 / \int p^2/q$, and that integral can be solved. For the uniform target it gives
@@ -856,7 +863,7 @@ strays = [
     for look in looks
 ]
 mean, sd = mean_and_sd(np.mean(strays, axis=0))
-options = dict(seeds=settings.seeds, at="demo", digits=1)
+options = dict(seeds=settings.seeds, at="demo", digits=0)
 book.check("usd-5", mean, spread=sd, **options)
 
 # %% [markdown]
@@ -939,6 +946,7 @@ import numpy as np
 from workings.few_shot.difficulty_diagnostics import normality_report
 from workings.few_shot.difficulty_sampling import (
     DifficultyStats,
+    effective_sample_size,
     normalising_factor,
 )
 
