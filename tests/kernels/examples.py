@@ -200,6 +200,10 @@ def always_right(truth: Any, answer: str, *, rules: str, strict: bool) -> gradin
 
 def small_table() -> grading_tables.Table:
     return grading_tables.Table(["a"], [[1.0], ["x"]])
+def adapted_loss(net: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+    return net(images()).square().mean()
+
+
 def few_shot_labels() -> torch.Tensor:
     return torch.arange(4).repeat_interleave(5)
 
@@ -578,6 +582,24 @@ EXAMPLES: dict[str, Callable[[], Arguments]] = {
     "language_models.text_questions.table_reformat": lambda: call(rng(), 2),
     "language_models.text_questions.derivative": lambda: call(rng(), 1),
     "language_models.text_questions.masked_order": lambda: call(rng(), 4),
+    # few shot: difficulty of episodes
+    "few_shot.prototypical.prototypical_logits": lambda: call(
+        normal(4, 3), torch.tensor([0, 1, 1, 0]), normal(5, 3, name="query"), "cosine", 2.0
+    ),
+    "few_shot.prototypical.episode_nll": lambda: call(normal(4, 3), labels()),
+    "few_shot.difficulty_sampling.truncated_normal_pdf": lambda: call(rng().normal(size=5), 0.5),
+    "few_shot.difficulty_sampling.target_pdf": lambda: call(rng().normal(size=5), "curriculum", 0.3),
+    "few_shot.difficulty_sampling.curriculum_mean": lambda: call("curriculum", 0.3),
+    "few_shot.difficulty_sampling.importance_weight": lambda: call(rng().normal(size=5), "uniform"),
+    "few_shot.difficulty_sampling.effective_sample_size": lambda: call(scores_in_unit()),
+    "few_shot.difficulty_sampling.ess_fraction": lambda: call("uniform"),
+    "few_shot.difficulty_sampling.normalising_factor": lambda: call(scores_in_unit(), "ess"),
+    "few_shot.difficulty_sampling.DifficultyStats": lambda: call("online", warmup=2),
+    "few_shot.meta_gradients.weighted_episode_loss": lambda: call(normal(3), np.array([0.5, 1.0, 2.0])),
+    "few_shot.meta_gradients.maml_inner": lambda: call(linear_net(), adapted_loss, 0.1, 2),
+    "few_shot.difficulty_diagnostics.normality_report": lambda: call(scores_in_unit()),
+    "few_shot.difficulty_diagnostics.rank_agreement": lambda: call(probabilities().T.copy()),
+    "few_shot.difficulty_diagnostics.class_set_icc": lambda: call(probabilities()),
     # few_shot
     "few_shot.glyphs.make_glyphs": lambda: call(2, 2, 3, rng("glyphs"), size=12),
     "few_shot.glyphs.draw_strokes": lambda: call(
@@ -715,4 +737,5 @@ EXCEPTIONS: dict[str, str] = {
     "runs.fetch.cache_dir": "asks the environment; test_places changes it",
     "runs.fetch.sha256_of": "reads a file; tests/runs/test_fetch.py makes one",
     "runs.fetch.download": "needs a server; tests/runs/test_fetch.py runs one",
+    "few_shot.meta_gradients.weighted_episode_gradient": "its losses carry a graph, which cannot be copied; test_meta_gradients",
 }  # fmt: skip
