@@ -369,10 +369,10 @@ def frame(mu):
     return Frame(picture, f"Law of lengths for {alt}, cost gap {gap:.3f}.")
 
 
-stops = np.geomspace(1, 1e-3, 13)
+stops = np.geomspace(1, 1e-3, 10)
 Control(
     "l3m-mu",
-    [Axis("strength mu", tuple(f"{mu:.3g}" for mu in stops), 4)],
+    [Axis("strength mu", tuple(f"{mu:.3g}" for mu in stops), 3)],
     [frame(mu) for mu in stops],
     caption="How the law of lengths moves as the barrier hardens. The bound on the mean is 5.",
 )
@@ -548,7 +548,7 @@ plt.show()
 outside = [f["outside"] for f in facts[settings.concise] if f["inside"]]
 if outside:
     value, sd = mean_and_sd(outside)
-    book.check("l3m-9", value, spread=sd, seeds=seeds, digits=1)
+    book.check("l3m-9", value, spread=sd, seeds=seeds, digits=0)
 
 # %% [markdown]
 # ## What did it cost?
@@ -557,7 +557,7 @@ if outside:
 # $1/l$ that (1) teaches, times the mean of $1/l$. What is above that least rise is the method's: noise, too few steps, words that became worse.
 
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input", "nbval-ignore-output"]
 # not compared because trainings end elsewhere on another processor
 def line(name, part):
     """One row of the table: means over the seeds, with standard deviations."""
@@ -587,7 +587,7 @@ for interval in wanted:
     extra = [fact["rise"] - fact["least"] for fact in facts[interval]]
     above.append(mean_and_sd(extra))
 value, sd = max(above)
-book.check("l3m-2", value, spread=sd, seeds=seeds, digits=1)
+book.check("l3m-2", value, spread=sd, seeds=seeds, digits=0)
 
 # %% [markdown]
 # ## Against learning the weight
@@ -604,47 +604,38 @@ def dual_run(base, seed, step_size):
     return demo.tuned(base, seed, settings, [on_length], rule)
 
 
-steps = settings.dual_steps
-jobs = [(b, s, size) for size in steps for b, s in zip(bases, seeds, strict=True)]  # fmt: skip
-learnt = demo.in_parallel(dual_run, jobs)
-rows = [demo.summary(run, plain[i % len(seeds)], settings.concise, settings)
-        for i, run in enumerate(learnt)]  # fmt: skip
-by_size = {
-    size: rows[i * len(seeds) :][: len(seeds)]
-    for i, size in enumerate(steps)
-}
+sizes = settings.dual_steps
+learnt = demo.in_parallel(dual_run, [(bases[0], 0, size) for size in sizes])
+rows = [
+    demo.summary(run, plain[0], settings.concise, settings)
+    for run in learnt
+]
+barrier = facts[settings.concise][0]
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input", "nbval-ignore-output"]
 # not compared because trainings end elsewhere on another processor
-lines = [line("L3M [4, 6]", facts[settings.concise])]
-lines += [
-    line(f"dual ascent, step {size:g}", by_size[size]) for size in steps
-]
-stays = [
-    mean_and_sd([f["stays"] for f in part])
-    for part in (facts[settings.concise], *by_size.values())
-]
-lines = [
-    [*row, f"{mean:.0f} ({sd:.0f})"]
-    for row, (mean, sd) in zip(lines, stays, strict=True)
-]
+compared = {"L3M": barrier}
+compared |= {
+    f"dual ascent, step {size:g}": row
+    for size, row in zip(sizes, rows, strict=True)
+}
 ledger.Grid(
-    "The barrier and three dual ascents on [4, 6]",
-    [*head, "stays inside from step"],
-    lines,
-)
+    "The barrier and three dual ascents on [4, 6], seed 0",
+    ["run", "mean length", "inside", "rise (nats/token)", "stays inside from step"],
+    [
+        [name, f"{fact['mean']:.1f} (± {fact['half']:.1f})", "yes" if fact["inside"] else "no", f"{fact['rise']:.2f}", f"{fact['stays']:.0f}"]
+        for name, fact in compared.items()
+    ],
+)  # fmt: skip
 
 # %% [markdown]
-# The last column counts from when on the mean of 20 steps stays in the interval; a run that ends outside counts one more than all its steps. The paper's claim is efficiency, and this is our reading of it:
+# Beside each mean stands the half width of its 95% interval over the test responses; the spread over trainings is not shown, because this comparison has one seed (three would double the time of this page). The last column counts from when on the mean of 20 steps stays in the
+# interval; a run that ends outside counts one more than all its steps. The paper's claim is efficiency, and this is our reading of it:
 
 # %%
-ratio = []
-for i, fact in enumerate(facts[settings.concise]):
-    ratio.append(
-        fact["stays"] / min(by_size[size][i]["stays"] for size in steps)
-    )
-value, sd = mean_and_sd(ratio)
-book.check("l3m-4", value, spread=sd, seeds=seeds, digits=1)
+fastest = min(row["stays"] for row in rows)
+why = "one seed"
+book.check("l3m-4", barrier["stays"] / fastest, too_small=why, digits=0)
 
 # %% [markdown]
 # The comparison favours dual ascent in one way, since the best of three step sizes is chosen with hindsight, and the barrier has one setting. It favours the barrier in another: its schedule ends with the training, which someone has to choose too. Neither keeps a second model in memory. What the barrier spares is the choice of the step size; the table shows what a bad one does.
@@ -676,10 +667,10 @@ book.check("l3m-3", met, seeds=seeds)
 # %% [markdown]
 # ## Where it breaks
 #
-# The weight (4) reaches from $\mu$ to $1/\mu$ (over $k$), and at the end a small step of $C$ across the line changes it a thousandfold. Four short trainings of seed 0 towards [4, 6], 100 steps each: as above; without the running mean; with $s = \mu^4$ instead of $\mu^2$; and with lengths that are not scaled, so that $C$ is in tokens.
+# The weight (4) reaches from $\mu$ to $1/\mu$ (over $k$), and at the end a small step of $C$ across the line changes it a thousandfold. Four short trainings of seed 0 towards [4, 6], 60 steps each: as above; without the running mean; with $s = \mu^4$ instead of $\mu^2$; and with lengths that are not scaled, so that $C$ is in tokens.
 
 # %%
-short = dataclasses.replace(settings, steps=max(settings.steps // 3, 20))
+short = dataclasses.replace(settings, steps=max(settings.steps // 5, 20))
 tried = {
     "as above": (5.0, 0.9, None),
     "no running mean": (5.0, 0.0, None),
@@ -698,7 +689,7 @@ def short_run(scale, decay, s):
 
 broken = demo.in_parallel(short_run, list(tried.values()))
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Four small panels of the upper bound's weight over 100 steps, logarithmic. As above: a smooth curve. Without the running mean: jagged, jumping by factors of ten to a hundred. With s too small: spikes that reach thousands. Not scaled: lower and smooth."}, "figure": {"caption": "The weight of the upper bound over 100 steps, one seed. Each panel changes one thing; all have one scale.", "name": "fig-l3m-breaks"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Four small panels of the upper bound's weight over 60 steps, logarithmic. As above: a smooth curve. Without the running mean: jagged, jumping by factors of ten to a hundred. With s too small: spikes that reach thousands. Not scaled: lower and smooth."}, "figure": {"caption": "The weight of the upper bound over 60 steps, one seed. Each panel changes one thing; all have one scale.", "name": "fig-l3m-breaks"}}
 fig, axes = plt.subplots(2, 2, figsize=(4.6, 4), sharex=True, sharey=True)
 for ax, name, run in zip(axes.flat, tried, broken, strict=True):
     ax.semilogy([record.weights[1] for record in run.history], linewidth=1)

@@ -89,6 +89,6 @@ def _residual(p: np.ndarray, v: np.ndarray, bound: float, mu: float, pi: np.ndar
             abs(pi.sum() - 1),
             np.abs(pi * (1 + lam * (v - where)) - p).max(),
             max(0.0, (mean - bound) / scale),
-            abs(lam * (bound - mean) - mu),
+            abs(lam * (bound - mean) - mu) / max(1.0, mu),
         )
     )
