@@ -65,9 +65,10 @@ def solve_constrained_categorical(
     shape = lambda u: weights / (u + weight(u) * (v - least))
     gap = lambda u: float(shape(u) @ (v - centre(u)))
     smallest = float(weights[v == least].sum())
-    at = 1.0 if free or smallest == 1.0 else brentq(gap, smallest, 1.0, xtol=1e-16, rtol=1e-15, maxiter=300)
+    at = 1.0 if free or smallest == 1.0 else brentq(gap, smallest, 1.0, xtol=1e-300, rtol=1e-15, maxiter=500)
     lam = weight(at)
     found = shape(at)
+    found = found / found.sum()  # one up to rounding; a sum that is off would move the mean
     pi = np.zeros_like(p)
     pi[keep] = found
     mean = float(found @ v)
