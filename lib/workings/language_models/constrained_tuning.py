@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from workings.checks import as_float, as_int, one_of
+from workings.checks import as_float, as_int, check_tensor, one_of
 from workings.language_models.barrier import RunningMean
 from workings.language_models.decoder import TinyDecoder
 from workings.language_models.generation import generate, response_mask
@@ -229,7 +229,9 @@ def decoder_sampler(
 
 
 def response_length(tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """A score: the number of tokens of each response, its end token among them; (B,) float64."""
+    """A score: the number of tokens of each response, its end token among them; (B,) float64. ``mask`` must be (B, T)."""
+    if check_tensor(mask, "mask", floating=False).dim() != 2:
+        raise ValueError(f"mask must be (B, T), True at the tokens of a response, got shape {tuple(mask.shape)}.")
     return mask.sum(dim=1).double()
 
 
