@@ -67,11 +67,11 @@ def run(settings: Settings, data_root: str | Path | None = None, model_root: str
     except NotHere as missing:
         return {"runs": [], "values": [], "note": [{"message": f"Not run: {missing}"}]}
     store = Store(folder / "runs.jsonl", {"settings": repr(s), "model": opened.name, "examples": len(examples)})
-    rows = length_rows(opened, examples, s, store, watch=lambda jobs: progress(jobs, "runs"))
+    rows = run_protocol(opened, examples, s, store, watch=lambda jobs: progress(jobs, "runs"))
     return {"runs": rows, "values": claim_values(rows, s), "note": [{"message": f"Run on {opened.name}."}]}
 
 
-def length_rows(
+def run_protocol(
     opened: Opened,
     examples: list[Example],
     settings: ModelSettings,
