@@ -395,19 +395,17 @@ Control(
 
 # %%
 tiny = TinyDecoder(4, 8, generator=torch_generator(0, "tiny")).double()
-out = tiny.lm_head.weight
-gradient = lambda value: torch.autograd.grad(value, out, retain_graph=True)[
-    0
-]
+of = {"inputs": tiny.lm_head.weight, "retain_graph": True}
+gradient = lambda value: torch.autograd.grad(value, **of)[0]
 all_y = torch.tensor(list(itertools.product((3,), range(4), range(4))))
 scored = torch.tensor([[False, True, True]]).expand(16, 3)  # not the prompt
 logp = sequence_log_prob(tiny(all_y), all_y, scored)
-chance = logp.exp().detach()
 score = all_y[:, 1:].double().square().sum(1)  # any score will do
 exact = gradient((logp.exp() * score).sum())
-assert torch.allclose(exact, gradient((chance * (score - 2) * logp).sum()))
+weighted = logp.exp().detach() * (score - 2) * logp  # (6), a = 2
+assert torch.allclose(exact, gradient(weighted.sum()))
 
-drawn = torch.multinomial(chance, 5, generator=torch_generator(0, "five"))
+drawn = [3, 9, 0, 3, 12]  # as if these five had been drawn
 loss = ((score[drawn] - score[drawn].mean()) * logp[drawn]).mean()
 kernel = policy_gradient_surrogate(logp[drawn], score[drawn])
 assert torch.isclose(loss, kernel)  # agrees with the kernel
@@ -417,6 +415,9 @@ assert torch.isclose(loss, kernel)  # agrees with the kernel
 
 
 # %%
+chance = logp.exp().detach()
+
+
 def expected_gradient(baseline):
     """Exact mean of the estimate over all pairs of responses."""
     total = 0.0
@@ -467,7 +468,8 @@ loss = loss + policy_gradient_surrogate(logp, broken)
 
 on_length = MeanConstraint(response_length, *interval, scale=5.0)
 tuner = ConstrainedFineTuner([on_length], LogBarrier(300))
-assert torch.isclose(loss, tuner.loss(model, task, own, 0))  # agrees with the kernel  # fmt: skip
+kernel = tuner.loss(model, task, own, 0)
+assert torch.isclose(loss, kernel)  # agrees with the kernel
 
 # %% [markdown]
 # From each pre-trained model we now tune a concise one, [4, 6], and a verbose one, [10, 12]. Nothing else differs.
@@ -487,10 +489,12 @@ jobs = [
 ]
 runs = demo.in_parallel(barrier_run, jobs)
 concise, verbose = runs[: len(seeds)], runs[len(seeds) :]
-facts = {
-    interval: [demo.summary(*pair, interval, settings) for pair in zip(part, plain, strict=True)]
-    for interval, part in ((wanted[0], concise), (wanted[1], verbose))
-}  # fmt: skip
+facts = {}
+for interval, part in zip(wanted, (concise, verbose), strict=True):
+    rows = zip(part, plain, strict=True)
+    facts[interval] = [
+        demo.summary(*row, interval, settings) for row in rows
+    ]
 inside = sum(fact["inside"] for part in facts.values() for fact in part)
 book.check("l3m-1", inside, seeds=seeds, digits=0)
 
