@@ -348,8 +348,13 @@ plt.show()
 assert all(0 < gap <= mu for gap, mu in zip(over, mus, strict=True))
 book.check("l3m-7", max(point.residual for point in path))
 
+# %% [markdown]
+# ### Play: the strength of the wall
+#
+# Move $\mu$ on the closed-form problem (at most 5 tokens on average). Watch the mean come up to the bound as the wall hardens, and the weight settle.
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "A slider over mu. Bars of the solution's law of lengths beside the flat law of the data, with the mean marked."}, "figure": {"caption": "Play: the strength of the barrier, on the closed-form problem with a mean of at most 5.", "name": "fig-l3m-play"}}
+
+# %% tags=["hide-input"]
 def frame(mu):
     """One picture: the solution's law of lengths for one strength."""
     point = solve_constrained_categorical(law, allowed, b, mu=mu)
