@@ -688,7 +688,7 @@ ledger.Grid(
 )  # fmt: skip
 
 # %% [markdown]
-# The verdict counts the seeds in which both hold. The table shows by how much each one holds or misses, with the half width of a 95% interval over the test responses. Where a mean misses by more than that, it is the training that ended too early or swung past the line, not the measurement.
+# The verdict counts the seeds in which both hold. The table shows by how much each one holds or misses, with the half width of a 95% interval over the test responses. In our run one seed misses one bound, by less than the half width: so many responses cannot tell on which side of the line it is.
 
 # %% [markdown]
 # ## Where it breaks
