@@ -72,6 +72,7 @@ TINY = {  # settings that make one point a matter of a second, for each chapter 
     "beta_vae_capacity": {"steps": 20, "pictures": 200},
     "giraffe": {"steps": 2, "sequences": 2},
     "few_shot_baseline": {"steps": 2, "width": 2, "episodes": 4, "classes": 20},
+    "l3m": {"steps": 20},
 }
 
 
