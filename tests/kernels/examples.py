@@ -157,6 +157,11 @@ def tokens() -> torch.Tensor:
     return whole(30, 2, 6, name="tokens")
 
 
+def responses() -> torch.Tensor:
+    """Where ``tokens()`` hold a response: (2, 6) bool."""
+    return torch.arange(6) >= torch.tensor([[2], [3]])
+
+
 def lines() -> lines_task.Lines:
     return lines_task.lines_batch(2, 3, 1, n_keys=20, n_values=10, generator=g("lines"))
 
@@ -480,6 +485,11 @@ EXAMPLES: dict[str, Callable[[], Arguments]] = {
     "checks.as_float": lambda: call(0.5, "x", minimum=0.0, maximum=math.inf),
     "checks.as_probability": lambda: call(0.5, "x"),
     "checks.one_of": lambda: call("a", "x", ("a", "b")),
+    # meeting a constraint in the mean
+    "language_models.generation.response_mask": lambda: call(tokens(), 3, prompt=1),
+    "language_models.sequence_scores.sequence_log_prob": lambda: call(normal(2, 6, 30), tokens(), responses()),
+    "language_models.sequence_scores.token_log_probs": lambda: call(normal(2, 6, 30), tokens(), responses()),
+    "language_models.sequence_scores.response_log_perplexity": lambda: call(normal(2, 6, 30), tokens(), responses()),
 }
 
 MODULES: dict[str, Callable[[], tuple[nn.Module, tuple]]] = {

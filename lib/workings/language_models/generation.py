@@ -1,13 +1,19 @@
-"""Continue a prompt with a :class:`~workings.language_models.decoder.TinyDecoder`, with and without a cache."""
+"""Continue prompts with a :class:`~workings.language_models.decoder.TinyDecoder`, and find where each answer ends.
+
+Axes: B rows, P tokens of the prompt, N new tokens, T = P + N.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
+from torch import nn
 
-from workings.checks import as_float, as_int, check_tensor
-from workings.language_models.decoder import Cache, TinyDecoder
+from workings.checks import as_float, as_generator, as_int, check_tensor, values_hidden
+from workings.language_models.decoder import Attention, Block, Cache, TinyDecoder
+from workings.language_models.rotary import rotary_tables, rotate
 
 
 @torch.no_grad()
@@ -24,38 +30,175 @@ def generate(
     use_cache: bool = True,
     **position_options,
 ) -> torch.Tensor:
-    """``prompt`` (B, P) continued by ``n_new`` tokens: (B, P + n_new).
+    """``prompt`` (B, P) continued by ``n_new`` tokens: (B, P + n_new), all rows at once.
 
     ``temperature=0`` takes the likeliest token; above 0 tokens are drawn from ``softmax(logits / temperature)``,
     among the ``top_k`` likeliest if given, with ``generator`` (on the model's device). After the token ``stop`` a row
-    holds only ``stop``. ``theta`` may be a function of the number of tokens read so far (a base that grows with the
-    text). ``use_cache=False`` recomputes everything for each token and gives the same, except where ``theta`` changes
-    in a model of several layers, see :class:`~workings.language_models.decoder.Cache`.
+    holds only ``stop``, and nothing is computed or drawn once every row has stopped. ``theta`` may be a function of the
+    number of tokens read so far (a base that grows with the text). ``use_cache=False`` recomputes everything for each
+    token and gives the same, except where ``theta`` changes in a model of several layers, see
+    :class:`~workings.language_models.decoder.Cache`. All prompts have one length: a padded prompt would be read with
+    its padding. Sequences drawn for training are scored anew with gradients, see
+    :func:`~workings.language_models.sequence_scores.sequence_log_prob`.
+
+    Raises ``ValueError`` for a temperature below 0, one above 0 without a generator, ``top_k`` or ``stop`` outside the
+    vocabulary, and what ``TinyDecoder.states`` refuses.
     """
     n_new = as_int(n_new, "n_new", minimum=0)
     check_tensor(prompt, "prompt", floating=False)
     temperature = as_float(temperature, "temperature", minimum=0.0)
+    vocabulary = model.embed.num_embeddings
     if temperature > 0 and generator is None:
         raise ValueError(
             "temperature > 0 draws tokens; pass generator=workings.seeding.torch_generator(seed, 'samples')."
         )
+    if generator is not None:
+        as_generator(generator)
     if top_k is not None:
-        as_int(top_k, "top_k", minimum=1, maximum=model.embed.num_embeddings)
+        top_k = as_int(top_k, "top_k", minimum=1, maximum=vocabulary)
+    if stop is not None:
+        stop = as_int(stop, "stop", minimum=0, maximum=vocabulary - 1)
     cache = Cache(len(model.blocks)) if use_cache else None
+    plain = use_cache and theta is None and not position_options and _is_plain(model)
+    steps: _Steps | None = None
     tokens, fresh = prompt, prompt
     done = torch.zeros(len(prompt), dtype=torch.bool, device=prompt.device)
-    for _ in range(n_new):
-        frequencies = theta(tokens.shape[1]) if callable(theta) else theta
-        seen = fresh if use_cache else tokens
-        logits = model.lm_head(model.states(seen, theta=frequencies, cache=cache, **position_options)[:, -1])  # (B, V)
-        if temperature == 0:
-            fresh = logits.argmax(dim=1, keepdim=True)
+    for made in range(n_new):
+        if steps is not None:
+            logits = steps(fresh)  # (B, V)
         else:
-            logits, likeliest = logits.topk(top_k or logits.shape[1], dim=1)  # sorted, so column 0 is the greatest
-            weights = ((logits - logits[:, :1]) / temperature).softmax(dim=1)
-            fresh = likeliest.gather(1, torch.multinomial(weights, 1, generator=generator))
+            frequencies = theta(tokens.shape[1]) if callable(theta) else theta
+            seen = fresh if use_cache else tokens
+            logits = model.lm_head(model.states(seen, theta=frequencies, cache=cache, **position_options)[:, -1])
+            if plain and made + 1 < n_new:
+                steps = _Steps(model, cache, n_new - 1)
+        fresh = _next_tokens(logits, temperature, top_k, generator)
         if stop is not None:
             fresh = fresh.masked_fill(done[:, None], stop)
             done = done | (fresh[:, 0] == stop)
         tokens = torch.cat([tokens, fresh], dim=1)
+        if stop is not None and not values_hidden(done) and bool(done.all()):
+            return F.pad(tokens, (0, n_new - made - 1), value=stop)
     return tokens
+
+
+def response_mask(tokens: torch.Tensor, stop: int, *, prompt: int = 0) -> torch.Tensor:
+    """Where ``tokens`` (B, T) hold the response: (B, T) bool, True from index ``prompt`` to the first ``stop``, with it.
+
+    The token ``stop`` counts as a part of the response, and what follows it does not. A response without ``stop`` was
+    cut off: it counts to the end, as the longest there is. ``mask.sum(1)`` is the length of each response, at least 1.
+    Raises ``ValueError`` unless ``tokens`` are (B, T) and 0 <= ``prompt`` < T, ``TypeError`` for other than whole numbers.
+    """
+    check_tensor(tokens, "tokens", floating=False)
+    if tokens.dim() != 2 or not tokens.shape[1]:
+        raise ValueError(f"tokens must be (B, T) with at least one column, got shape {tuple(tokens.shape)}.")
+    if tokens.dtype.is_floating_point or tokens.dtype.is_complex or tokens.dtype == torch.bool:
+        raise TypeError(f"tokens must be whole numbers, got {tokens.dtype}; call .long().")
+    prompt = as_int(prompt, "prompt", minimum=0, maximum=tokens.shape[1] - 1)
+    ended = tokens[:, prompt:] == as_int(stop, "stop")  # (B, N)
+    before = ended.long().cumsum(1) - ended.long()  # how many stops stand before each place
+    return F.pad(before == 0, (prompt, 0), value=False)
+
+
+def _next_tokens(
+    logits: torch.Tensor, temperature: float, top_k: int | None, generator: torch.Generator | None
+) -> torch.Tensor:
+    """One token for each row of ``logits`` (B, V): (B, 1) int64.
+
+    Draws by inverting the cumulative distribution, summed in float64, at a uniform number in (0, 1]: a token of
+    probability zero cannot come.
+    """
+    if temperature == 0:
+        return logits.argmax(dim=1, keepdim=True)
+    likeliest = None
+    if top_k is not None:
+        logits, likeliest = logits.topk(top_k, dim=1)
+    weights = (logits - logits.amax(1, keepdim=True)).div(temperature).softmax(dim=1).cumsum(1, dtype=torch.float64)
+    above = 1 - torch.rand(len(logits), 1, dtype=torch.float64, device=logits.device, generator=generator)
+    drawn = torch.searchsorted(weights, above * weights[:, -1:])
+    return drawn if likeliest is None else likeliest.gather(1, drawn)
+
+
+def _is_plain(model: nn.Module) -> bool:
+    """Whether :class:`_Steps` computes what calling ``model`` would: every part is of exactly the class that the model made
+    it of, with weights on one device, without hooks, without a ``forward`` of its own; and there is no window.
+    """
+    if type(model) is not TinyDecoder or model.window is not None or nn.modules.module._has_any_global_hook():
+        return False
+    known = (TinyDecoder, Block, Attention, nn.Linear, nn.Embedding, nn.RMSNorm, nn.ModuleList, nn.ModuleDict)
+    for part in model.modules():
+        own = {"forward", "states", "__call__"} & set(part.__dict__)
+        if type(part) not in known or own or part._forward_hooks or part._forward_pre_hooks:
+            return False
+    return len({p.device for p in model.parameters()}) == 1 and not torch.is_autocast_enabled(
+        model.embed.weight.device.type
+    )
+
+
+class _Steps:
+    """Logits (B, V) after one new token and then another, following a first pass that filled ``cache``.
+
+    The same sums as ``TinyDecoder.forward`` with a cache, without what only changing frequencies need: keys are rotated
+    once, the tables of all positions are made once, keys and values have their place from the start, and the weights of
+    a norm are multiplied into the layer behind it. For a model that :func:`_is_plain`.
+    """
+
+    def __init__(self, model: TinyDecoder, cache: Cache, n_new: int):
+        device, total = cache.keys[0].device, cache.length + n_new
+        self.at, self.last, self.keys, self.values, self.weights = cache.length, None, [], [], []
+        self.tables = None
+        if model.theta is not None:
+            dtype = torch.float64 if cache.keys[0].dtype == torch.float64 else torch.float32
+            self.tables = rotary_tables(torch.arange(total, device=device), model.theta, dtype=dtype)
+        self.place = None
+        if model.place is not None:
+            limit = model.place.num_embeddings
+            if total > limit:
+                raise ValueError(
+                    f"positions must be in [0, {limit - 1}] (max_len = {limit}), got 0 to {total - 1}; "
+                    "ask for fewer new tokens."
+                )
+            self.place = model.place.weight[:total]
+        self.embedding = model.embed.weight
+        if model.shift is not None:
+            self.shift, self.last = model.shift.weight.t(), cache.last[:, 0]
+        self.n_heads = model.blocks[0].attention.n_heads
+        for block, keys, values in zip(model.blocks, cache.keys, cache.values, strict=True):
+            if self.tables is not None:
+                keys = rotate(keys, *(table[: self.at] for table in self.tables))
+            self.keys.append(F.pad(keys, (0, 0, 0, n_new)))
+            self.values.append(F.pad(values, (0, 0, 0, n_new)))
+            a = block.attention
+            inputs = torch.cat([a.q_proj.weight, a.k_proj.weight, a.v_proj.weight])
+            self.weights.append((
+                (inputs * block.attention_norm.weight).t(), a.o_proj.weight.t(),
+                (block.up_proj.weight * block.mlp_norm.weight).t(), block.down_proj.weight.t(),
+                block.attention_norm.eps, block.mlp_norm.eps,
+            ))  # fmt: skip
+        self.head, self.eps = (model.lm_head.weight * model.norm.weight).t(), model.norm.eps
+
+    def __call__(self, fresh: torch.Tensor) -> torch.Tensor:
+        """What comes after the token ``fresh`` (B, 1), which stands behind all those before."""
+        at, rows = self.at, len(fresh)
+        x = self.embedding.index_select(0, fresh[:, 0])  # (B, D)
+        if self.last is not None:
+            x, self.last = x + self.last @ self.shift, x
+        if self.place is not None:
+            x = x + self.place[at]
+        for layer, (inputs, outputs, up, down, eps, mlp_eps) in enumerate(self.weights):
+            q, k, v = (_scaled(x, eps) @ inputs).view(rows, 3, self.n_heads, 1, -1).unbind(1)  # each (B, H, 1, d)
+            if self.tables is not None:
+                row = [table[at : at + 1] for table in self.tables]
+                q, k = rotate(q, *row), rotate(k, *row)
+            keys, values = self.keys[layer], self.values[layer]
+            keys[:, :, at : at + 1], values[:, :, at : at + 1] = k, v
+            out = F.scaled_dot_product_attention(q, keys[:, :, : at + 1], values[:, :, : at + 1])
+            x = x + out.reshape(rows, -1) @ outputs
+            x = x + F.gelu(_scaled(x, mlp_eps) @ up) @ down
+        self.at = at + 1
+        return _scaled(x, self.eps) @ self.head
+
+
+def _scaled(x: torch.Tensor, eps: float) -> torch.Tensor:
+    """Rows of ``x`` (B, D) over their root mean square."""
+    return x * x.square().mean(1, keepdim=True).add_(eps).rsqrt_()
