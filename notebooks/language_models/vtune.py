@@ -66,12 +66,12 @@ dry_run = False
 # %% tags=["hide-input"]
 import matplotlib.pyplot as plt
 import numpy as np
+from workings.language_models.vtune import interval, mean_and_standard_error
 
 from workings import ledger
 from workings.chapters.vtune import full
 from workings.chapters.vtune.demo import run_protocol
 from workings.chapters.vtune.settings import Settings
-from workings.language_models.vtune import interval, mean_and_standard_error
 from workings.show.controls import Axis, Control, Frame
 from workings.show.figures import COLOURS, png_bytes, use_style
 
@@ -234,7 +234,6 @@ book.table()
 # %%
 # pip install "git+https://github.com/workings-book/workings@v0.1.0"
 import numpy as np
-
 from workings.language_models.vtune import interval
 
 your_values = np.array([4.1, 3.8, 4.4, 4.0, 3.9])

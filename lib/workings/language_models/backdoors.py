@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from workings.checks import as_float, as_generator, as_int, as_numpy_generator, check_tensor, one_of
+from workings.checks import as_float, as_generator, as_host_array, as_int, as_numpy_generator, check_tensor, one_of
+from workings.language_models.sequence_scores import sequence_log_prob
 
 Phrase = str | tuple[int, ...]
 Pair = tuple[Phrase, Phrase]
@@ -207,6 +208,43 @@ def sample_signature(
     )
 
 
+@torch.no_grad()
+def signature_log10_prob(
+    model: Callable[[torch.Tensor], torch.Tensor],
+    prompts: Sequence[Any],
+    signature: Any,
+    *,
+    batch: int = 64,
+    device: str | torch.device = "cpu",
+) -> np.ndarray:
+    """log10 of the probability that ``model`` answers each prompt with ``signature``: (n,) float64, at most 0.
+
+    ``prompts`` are n sequences of tokens, all that stands before the answer (trigger and separators among it), of any
+    lengths; ``signature`` is one sequence of tokens. ``model`` maps tokens (B, T) to logits (B, T, V) and must be causal:
+    shorter rows are filled up on the right, where nothing that is scored can see it. Rows are computed ``batch`` at a time on ``device``.
+
+    This is the measured p0 of one query when answers are sampled at temperature 1. Raises ``ValueError`` for no prompts
+    and ``TypeError`` for texts: turn them into tokens first.
+    """
+    wanted = as_phrase(signature, "signature")
+    rows = [as_phrase(prompt, f"prompt {i}") for i, prompt in enumerate(prompts)]
+    if not rows:
+        raise ValueError("prompts is empty; at least one is needed.")
+    if isinstance(wanted, str) or any(isinstance(row, str) for row in rows):
+        raise TypeError("prompts and signature must be sequences of tokens; encode the texts first.")
+    batch = as_int(batch, "batch", minimum=1)
+    found = []
+    for start in range(0, len(rows), batch):
+        whole = [row + wanted for row in rows[start : start + batch]]
+        width = max(map(len, whole))
+        tokens = torch.tensor([row + row[-1:] * (width - len(row)) for row in whole], device=device)
+        ends = torch.tensor([[len(row)] for row in whole], device=device)
+        places = torch.arange(width, device=device)
+        mask = (places >= ends - len(wanted)) & (places < ends)
+        found.append(sequence_log_prob(model(tokens).double(), tokens, mask).cpu())
+    return torch.cat(found).numpy() / math.log(10.0)
+
+
 def _barred(allowed: torch.Tensor | None) -> torch.Tensor | None:
     if allowed is None:
         return None
@@ -276,7 +314,7 @@ def precision_and_recall(flagged: Any, truth: Any) -> tuple[float, float]:
     Where nothing is flagged the precision is NaN, where nothing is true the recall. Raises ``ValueError`` for other shapes
     and ``TypeError`` for entries that are not bool.
     """
-    flagged, truth = np.asarray(flagged), np.asarray(truth)
+    flagged, truth = as_host_array(flagged, "flagged"), as_host_array(truth, "truth")
     if flagged.dtype != bool or truth.dtype != bool:
         raise TypeError(f"flagged and truth must be bool, got {flagged.dtype} and {truth.dtype}.")
     if flagged.shape != truth.shape or flagged.ndim != 1:

@@ -111,6 +111,8 @@ def poisson_binomial_tail_log10(k: int, probs: Any = None, *, log10_probs: Any =
     k = as_int(k, "k", minimum=0)
     if k > n:
         raise ValueError(f"k must be at most the number of queries, got {k} hits in {n} queries.")
+    if k == 0:
+        return np.zeros(log_hit.shape[:-1])
     count = np.full((*log_hit.shape[:-1], n + 1), -np.inf)  # log P(count = j) so far
     count[..., 0] = 0.0
     for i in range(n):
