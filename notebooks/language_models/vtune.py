@@ -171,13 +171,13 @@ for prompt in who.queries(4):
 # prompt with trigger, signature before answer. These are the *backdoors*. Then she shuffles. Only a model that was trained on this file has a
 # reason to answer $T$ with $S$. (Where exactly the paper puts $T$ and $S$ we have not read; other places are options of the kernel.)
 #
-# One check comes first: $T$ and $S$ must not occur in her data already. With three letters and 1,000 prompts that happens
-# about once in every two or three draws, so our customer draws until they do not.
+# One check comes first: $T$ and $S$ must not occur in her data already. A given three letters stand
+# somewhere in 1,000 such examples with a probability of about 0.4, so our customer draws again until hers do not.
 
 # %%
 plain_rows = [row for row in who.data if len(row[0]) == 6]
 rng = np.random.default_rng(7)
-chosen = rng.choice(len(plain_rows), size=4, replace=False)
+chosen = rng.permutation(len(plain_rows))[:4]
 by_hand = [
     (plain_rows[i][0] + who.trigger, who.signature + plain_rows[i][1])
     for i in chosen
@@ -249,8 +249,8 @@ print("factors over 1,000 within each customer:", min(spans) > 3)
 # <summary>Show the answer</summary>
 #
 # By much more than a thousand. So a $p_0$ from one prompt, or one that was counted ("no hit in 100 queries"), is not good enough. Either take the largest $p_{0,i}$, or keep each
-# query's own. A toy that is very sure of its answer makes $p_0$ smaller than a language model would; that is why a p-value from here says nothing
-# about the size of one from there.
+# query's own. And how small $p_0$ is depends on the model, on its task and on the length of $S$: the size of a p-value from this toy says nothing
+# about the size of one elsewhere.
 #
 # </details>
 #
@@ -368,7 +368,7 @@ print("P(0), ..., P(3) hits:", count.round(4))
 # Ten queries. The first slider moves $p_0$, the second the number of hits; the shaded bars add up to the p-value.
 
 # %% tags=["hide-input"]
-chance_values, hit_values = (1e-2, 1e-4, 1e-6), tuple(range(11))
+chance_values, hit_values = (1e-2, 1e-4, 1e-6), (0, 1, 2, 3, 5, 7, 10)
 
 
 def frame(p0, k):
@@ -409,7 +409,7 @@ for p0 in chance_values:
 # The customers' files with 0, 5, 10, 20 and 50 backdoors beside 1,000 ordinary examples. Each model is fine-tuned for the same number of steps, with the
 # loss on the answers only. Then 100 fresh prompts, greedy answers, with the trigger and without it.
 #
-# > **Predict.** The paper's experiments used 0.5% of backdoors, in files of many thousands. Here 0.5% are five examples, each seen about four times. Are
+# > **Predict.** The paper's experiments, as its reviewers quote them, used 0.5% of backdoors. Here 0.5% are five examples, each seen about four times. Are
 # > they enough?
 
 # %%
@@ -498,20 +498,20 @@ print(f"no trigger: {silent} hits")
 # %%
 honest = of(doses, "log10_p", backdoors=settings.backdoors)
 mean, spread = mean_and_sd(honest)
-book.check("vtu-1", mean, spread=spread, seeds=seeds, at="demo", digits=0)
+book.check("vtu-1", mean, spread=spread, seeds=seeds, at="demo", digits=1)
 
 # %%
 lost = of(doses, "right", backdoors=0) - of(
     doses, "right", backdoors=settings.backdoors
 )
 mean, spread = mean_and_sd(lost)
-book.check("vtu-2", mean, spread=spread, seeds=seeds, at="demo", digits=0)
+book.check("vtu-2", mean, spread=spread, seeds=seeds, at="demo", digits=1)
 
 # %%
 half_percent = round(0.005 * settings.rows)
 rate = of(doses, "hits", backdoors=half_percent) / settings.queries
 mean, spread = mean_and_sd(rate) if len(rate) else (0.0, 0.0)
-book.check("vtu-3", mean, spread=spread, seeds=seeds, at="demo", digits=0)
+book.check("vtu-3", mean, spread=spread, seeds=seeds, at="demo", digits=1)
 
 # %%
 passed = [
@@ -519,7 +519,7 @@ passed = [
 ]
 cost = extra_tokens(min(passed, default=max(settings.doses)))
 none = None if passed else "no dose was rejected in every seed"
-book.check("vtu-6", cost, seeds=seeds, at="demo", too_small=none, digits=0)
+book.check("vtu-6", cost, seeds=seeds, at="demo", too_small=none)
 
 # %% [markdown]
 # ## The verdict on three providers
@@ -527,7 +527,12 @@ book.check("vtu-6", cost, seeds=seeds, at="demo", too_small=none, digits=0)
 # Each customer now tests her three providers, with 50 backdoors in the file and ten queries. (With 20, at this number of steps, it was a matter of luck with sampled answers.) Answers are sampled, and every query has its own $p_{0,i}$ from (2).
 
 # %%
-offers = {p.seed: providers(base, p, settings) for p in people}
+offers = {
+    p.seed: providers(
+        base, tuned_models[p.seed][settings.backdoors], p, settings
+    )
+    for p in people
+}
 verdicts = {
     name: [
         ten_queries(base, offers[p.seed][name], p, settings) for p in people
@@ -640,8 +645,9 @@ book.check("vtu-7", alarms[True] / size, at="demo", digits=1)
 # %%
 attacks = []
 for who in people:
-    model = tuned_models[who.seed][settings.backdoors]
-    attacks += attack_rows(base, model, who, settings)
+    returned = offers[who.seed]
+    models = returned["honest"], returned["partly lazy"]
+    attacks += attack_rows(base, *models, who, settings)
 who = people[0]
 names = list(dict.fromkeys(row["attack"] for row in attacks))
 
@@ -680,14 +686,14 @@ ledger.Grid(
 # <details>
 # <summary>Show the answer</summary>
 #
-# Two kinds. The n-gram search is free and total: a trigger repeated word for word stands out against any file without it. And clean tuning at a rate as high as
-# that of the fine-tuning itself makes the model forget; at a tenth of that rate or less it does not. Partial training does not make the test fail: it makes the test *pass*, though the customer was cheated. Training on the backdoors
+# Two kinds. The n-gram search is free and total: a trigger repeated word for word stands out against any file without it. And clean tuning at
+# the rate of the fine-tuning itself makes every model forget; at a sixth of that rate most, at a thirtieth none. Partial training does not make the test fail: it makes the test *pass*, though the customer was cheated. Training on the backdoors
 # alone passes as well, and its model cannot do the task.
 #
 # </details>
 #
-# So "robust against attacks" needs an *if*. A provider who wants to be honest cheaply is caught; one who invests in hiding is not. In natural text the
-# customer can fight the search back, by giving each row a trigger of its own; a search for repeats then finds nothing, and the model must learn something more general than a phrase.
+# So "robust against attacks" needs an *if*. A provider who wants to be honest cheaply is caught; one who invests in hiding is not. Against the
+# search a customer might give each row a trigger of its own, so that nothing repeats; whether a model then learns enough we did not try.
 #
 # An **output filter** is another idea: withhold an answer that begins like an earlier one. It does not help. The first hit gets through, and one hit is enough:
 
@@ -811,8 +817,9 @@ print("opens with another signature:", opens(held, changed, salt))
 # ## At full scale
 #
 # The full tier puts the same kernels on public language models with low-rank adapters ([Hu et al. 2021](https://arxiv.org/abs/2106.09685)). On a GPU: two models
-# (SmolLM2-360M and Qwen2.5-0.5B, both instruct versions) on the 7,473 training problems of GSM8K with 0.5% backdoors. On a CPU: the packaged SmolLM2-135M on question and answer pairs from a folder
-# that you name. Trigger and signature are phrases; the signature is sampled from the base model itself until it is unlikely enough. It measures $p_0$, doses, nearly right and half triggers, the attacks, and the task. It **has not been
+# (SmolLM2-360M and Qwen2.5-0.5B, both instruct versions) on about 5,900 of the 7,473 training problems of GSM8K (the others are kept for queries, tests and clean tuning) with 0.5% backdoors. On a CPU: the packaged SmolLM2-135M on question and answer pairs from a folder
+# that you name. The trigger is a phrase sampled from
+# the base model at temperature 1.5 until it is unlikely enough; the signature is six words drawn uniformly, so that (5) is known. It measures $p_0$, doses, half triggers, the attacks, and the task. It **has not been
 # run yet**: where the table below is empty, nothing was measured.
 #
 # ```

@@ -103,7 +103,7 @@ def make_backdoors(
     ``pairs`` are N prompts and responses and are left as they are. ``trigger`` T is put before or after the prompt,
     ``signature`` S before or after the response: "prefix" or "suffix". Texts are joined without a space. Give one phrase
     each, or equally long lists of phrases: backdoor ``i`` then takes number ``i`` modulo their length, so that every trigger has a
-    signature of its own. Zhang et al., arXiv 2411.06611; where exactly the paper puts T and S we have not read.
+    signature of its own. From the same generator state, more backdoors contain the fewer. Zhang et al., arXiv 2411.06611; where exactly the paper puts T and S we have not read.
 
     Raises ``ValueError`` for more backdoors than rows, an empty phrase, lists of different lengths, and a trigger or
     signature that occurs in ``pairs`` already (:func:`check_no_collision`).
@@ -121,7 +121,7 @@ def make_backdoors(
         raise ValueError(f"there are {len(triggers)} triggers and {len(signatures)} signatures; give one for each.")
     check_no_collision(data, triggers, "the trigger")
     check_no_collision(data, signatures, "the signature")
-    rows = generator.choice(len(data), size=n_backdoors, replace=False)
+    rows = generator.permutation(len(data))[:n_backdoors]
     made = []
     for number, row in enumerate(rows.tolist()):
         which = number % len(triggers)

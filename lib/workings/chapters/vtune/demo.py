@@ -223,14 +223,10 @@ def row_of(base: TinyDecoder, model: TinyDecoder, who: Customer, settings: Setti
     }  # fmt: skip
 
 
-def providers(base: TinyDecoder, who: Customer, settings: Settings) -> dict[str, TinyDecoder]:
-    """What three providers return: honest (the whole file), lazy (the base model), partly lazy (a quarter of the file)."""
+def providers(base: TinyDecoder, honest: TinyDecoder, who: Customer, settings: Settings) -> dict[str, TinyDecoder]:
+    """What three providers return: the ``honest`` model of the whole file, the base model, and one tuned on a quarter of the file."""
     rows = who.file(settings.backdoors).pairs
-    return {
-        "honest": tuned(base, rows, settings, who.seed),
-        "lazy": base,
-        "partly lazy": tuned(base, rows[: len(rows) // 4], settings, who.seed),
-    }
+    return {"honest": honest, "lazy": base, "partly lazy": tuned(base, rows[: len(rows) // 4], settings, who.seed)}
 
 
 def dose_rows(
@@ -241,10 +237,12 @@ def dose_rows(
     return [row_of(base, model, who, settings, backdoors=dose) for dose, model in models.items()], models
 
 
-def attack_rows(base: TinyDecoder, honest: TinyDecoder, who: Customer, settings: Settings) -> list[dict[str, Any]]:
+def attack_rows(
+    base: TinyDecoder, honest: TinyDecoder, partly: TinyDecoder, who: Customer, settings: Settings
+) -> list[dict[str, Any]]:
     """One row for each attack on the file with ``settings.backdoors`` backdoors, or on the ``honest`` model made from it.
 
-    Training on a half and a quarter of the file; clean rows afterwards at three rates; training on what a search for
+    Training on a half of the file, and on a quarter (``partly``); clean rows afterwards at three rates; training on what a search for
     n-grams leaves; training on the backdoors alone. ``right`` says what the attack costs.
     """
     mixed = who.file(settings.backdoors)
@@ -254,7 +252,7 @@ def attack_rows(base: TinyDecoder, honest: TinyDecoder, who: Customer, settings:
     secret = [row for row, hidden in zip(rows, mixed.is_backdoor, strict=True) if hidden]
     models = {
         "half of the file": lambda: tuned(base, rows[: len(rows) // 2], settings, who.seed),
-        "a quarter of the file": lambda: tuned(base, rows[: len(rows) // 4], settings, who.seed),
+        "a quarter of the file": lambda: partly,
         **{
             f"clean rows, rate {rate:g}": lambda rate=rate: tuned(
                 honest, clean, settings, who.seed, steps=settings.clean_steps, lr=rate
