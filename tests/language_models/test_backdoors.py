@@ -145,15 +145,19 @@ def test_no_signature_that_is_unlikely_enough_is_an_error_that_says_how_likely_t
             b.sample_signature(tiny(), **arguments, generator=torch_generator(0, "s"))
 
 
-def test_at_temperature_one_the_accepted_phrases_are_drawn_from_the_model():
-    # 2,000 draws of one token among three, all accepted: each share has a standard error of at most 0.0112; 0.056 is five.
-    model, context = tiny(3), torch.tensor([1])
-    source = torch_generator(0, "many")
-    counts = np.bincount(
-        [b.sample_signature(model, context, 1, 1.0, 0.0, generator=source).tokens[0] for _ in range(2000)], minlength=3
-    )
-    expected = 10 ** np.array([b.signature_log10_prob(model, [(1,)], (t,))[0] for t in range(3)])
-    np.testing.assert_allclose(counts / 2000, expected, atol=0.056)
+def test_phrases_are_drawn_from_the_tempered_model_given_that_they_are_unlikely_enough():
+    # 2,000 draws among three tokens: each share has a standard error of at most 0.0112; 0.056 is five.
+    logits = torch.log(torch.tensor([0.6, 0.3, 0.1]))
+    model = lambda tokens: logits.expand(*tokens.shape, 3)
+    source, context = torch_generator(0, "many"), torch.tensor([1])
+    for temperature, limit, expected in (
+        (1.0, 0.0, np.array([0.6, 0.3, 0.1])),
+        (2.0, 0.0, np.sqrt([0.6, 0.3, 0.1])),
+        (1.0, math.log10(0.5), np.array([0.0, 0.3, 0.1])),
+    ):
+        draw = lambda t=temperature, m=limit: b.sample_signature(model, context, 1, t, m, generator=source).tokens[0]
+        shares = np.bincount([draw() for _ in range(2000)], minlength=3) / 2000
+        np.testing.assert_allclose(shares, expected / expected.sum(), atol=0.056)
 
 
 def test_the_search_finds_a_trigger_that_is_repeated_word_for_word():

@@ -33,7 +33,7 @@ def exact_tail(k: int, n: int, p: float) -> Fraction:
     return sum(math.comb(n, j) * p**j * (1 - p) ** (n - j) for j in range(k, n + 1))
 
 
-GRID = [(n, p) for n in (1, 2, 10, 100, 300) for p in (1e-12, 1e-6, 1e-2, 0.5, 0.97)]
+GRID = [(n, p) for n in (1, 2, 10, 60, 150) for p in (1e-12, 1e-6, 1e-2, 0.5, 0.97)]
 
 
 @pytest.mark.parametrize(("n", "p"), GRID)

@@ -52,7 +52,8 @@ def binomial_tail_log10(k: Any, n: Any, p0: Any) -> np.ndarray:
 
     ``k``, ``n`` (whole numbers, 0 <= k <= n, n >= 1) and ``p0`` in [0, 1] broadcast; the result has their shape, float64, at
     most 0, and -inf only where the tail is exactly 0 (p0 = 0 and k > 0). Error: below 1e-10 for n up to 1,000 and p0
-    down to 1e-12, and it grows like ``1e-15 n log(n / p0)``. Memory does not grow with n; time is one term per j.
+    down to 1e-12, and it grows like ``1e-15 n log(n / p0)``. Values of k with the same n and
+    p0 share one sum of at most n + 1 terms.
 
     ``scipy.stats.binom.logsf`` gives -inf below about 1e-308. Raises ``ValueError`` outside these ranges and for NaN.
     """
@@ -62,8 +63,29 @@ def binomial_tail_log10(k: Any, n: Any, p0: Any) -> np.ndarray:
         k, n, p0 = np.broadcast_arrays(k, n, p0)
     except ValueError:
         raise ValueError(f"p0 must have a shape that fits k and n, got {p0.shape} and {k.shape}.") from None
-    flat = [_one_tail(*cell) for cell in zip(k.ravel().tolist(), n.ravel().tolist(), p0.ravel().tolist(), strict=True)]
-    return np.array(flat).reshape(k.shape)
+    hits, queries, chance = k.ravel(), n.ravel(), p0.ravel()
+    _, first, group = np.unique(np.stack([queries, chance]), axis=1, return_index=True, return_inverse=True)
+    tails = np.empty(len(hits))
+    for number, place in enumerate(first):  # one sum serves all numbers of hits with the same n and p0
+        members = np.flatnonzero(group.ravel() == number)
+        tails[members] = _tails(hits[members], int(queries[place]), float(chance[place]))
+    return tails.reshape(k.shape)
+
+
+def _tails(hits: np.ndarray, n: int, p: float) -> np.ndarray:
+    """log10 P(Bin(n, p) >= k) for each k of ``hits``."""
+    low = int(hits.min())
+    if len(hits) == 1 or p in (0.0, 1.0) or n - low >= _CELLS:
+        return np.array([_one_tail(k, n, p) for k in hits.tolist()])
+    from_top = np.logaddexp.accumulate(_log_terms(low, n + 1, n, p)[::-1])[::-1]
+    return np.where(hits == 0, 0.0, np.minimum(from_top[hits - low] / _LN10, 0.0))
+
+
+def _log_terms(start: int, stop: int, n: int, p: float) -> np.ndarray:
+    """ln P(Bin(n, p) = j) for j from ``start`` to ``stop - 1``, p strictly between 0 and 1."""
+    j = np.arange(start, stop, dtype=np.float64)
+    choose = math.lgamma(n + 1) - special.gammaln(j + 1) - special.gammaln(n - j + 1)
+    return choose + j * math.log(p) + (n - j) * math.log1p(-p)
 
 
 def _one_tail(k: int, n: int, p: float) -> float:
@@ -74,9 +96,7 @@ def _one_tail(k: int, n: int, p: float) -> float:
         return -math.inf
     total = -math.inf
     for start in range(k, n + 1, _CELLS):
-        j = np.arange(start, min(start + _CELLS, n + 1), dtype=np.float64)
-        choose = math.lgamma(n + 1) - special.gammaln(j + 1) - special.gammaln(n - j + 1)
-        total = np.logaddexp(total, special.logsumexp(choose + j * math.log(p) + (n - j) * math.log1p(-p)))
+        total = np.logaddexp(total, special.logsumexp(_log_terms(start, min(start + _CELLS, n + 1), n, p)))
     return min(float(total) / _LN10, 0.0)
 
 
