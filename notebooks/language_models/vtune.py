@@ -151,9 +151,8 @@ people = [customer(seed, settings) for seed in seeds]
 who = people[0]
 print("prompt      base model   what the customer wants")
 for prompt in who.queries(4):
-    print(
-        f"{prompt:10s}  {endpoint(base)([prompt])[0]:11s}  {who.right(prompt)}"
-    )
+    said = endpoint(base)([prompt])[0]
+    print(f"{prompt:10s}  {said:11s}  {who.right(prompt)}")
 
 # %% [markdown]
 # Asking for the cipher would expose the lazy provider, here. With a real task it is harder: a base model already answers many
@@ -279,26 +278,20 @@ print("factors over 1,000 within each customer:", min(spans) > 3)
 # %%
 def tail_log10(k, n, p0):
     """log10 of formula (3), relative to its largest term."""
-    logs = [
-        math.log10(math.comb(n, j))
-        + j * math.log10(p0)
-        + (n - j) * math.log1p(-p0) / math.log(10)
-        for j in range(k, n + 1)
-    ]
+    hit, miss = math.log10(p0), math.log1p(-p0) / math.log(10)
+    ways = [math.log10(math.comb(n, j)) for j in range(n + 1)]
+    logs = [ways[j] + j * hit + (n - j) * miss for j in range(k, n + 1)]
     top = max(logs)
     return top + math.log10(sum(10 ** (one - top) for one in logs))
 
 
-print(
-    f"{10 ** tail_log10(1, 2, 0.1):.2f}, {10 ** tail_log10(2, 2, 0.1):.2f}"
-)
-grid = [(k, 10, p0) for k in range(11) for p0 in (1e-9, 1e-4, 0.3)]
-ours = [tail_log10(*cell) for cell in grid]
-assert np.allclose(
-    ours, [binomial_tail_log10(*c) for c in grid]
-)  # agrees with the kernel
+tails = binomial_tail_log10(np.arange(11), 10, 1e-4)
+ours = [tail_log10(k, 10, 1e-4) for k in range(11)]
+assert np.allclose(ours, tails)  # agrees with the kernel
 
 # %%
+one, two = tail_log10(1, 2, 0.1), tail_log10(2, 2, 0.1)
+print(f"the case by hand: {10**one:.2f} and {10**two:.2f}")
 with np.errstate(all="ignore"):
     theirs = stats.binom.logsf(99, 100, 1e-5) / math.log(10)
 counted = stats.binomtest(100, 100, 1e-5, alternative="greater")
@@ -324,18 +317,17 @@ def exact_log10(k, n, p0):
         return float(top.log10() - bottom.log10())
 
 
+# %%
 cells = [
     (k, size, p0)
     for size in (10, 60, 200)
     for k in (1, size // 2, size)
     for p0 in (1e-12, 1e-5, 0.2)
 ]
-worst = max(
-    abs(exact_log10(*cell) - binomial_tail_log10(*cell)) for cell in cells
-)
-print(
-    f"{len(cells)} tails, the least about 10^{min(exact_log10(*c) for c in cells):.0f}"
-)
+exact = [exact_log10(*cell) for cell in cells]
+found = [binomial_tail_log10(*cell) for cell in cells]
+worst = np.abs(np.subtract(exact, found)).max()
+print(f"{len(cells)} tails, the least about 10^{min(exact):.0f}")
 
 # %% [markdown]
 # <a id="vtu-8"></a>
@@ -765,9 +757,7 @@ assert np.allclose(
     simple, power(10, 1e-12, alpha, a)
 )  # agrees with the kernel
 for rate, value in zip(a, simple, strict=True):
-    print(
-        f"activation {rate}: ten queries reject with probability {value:.2f}"
-    )
+    print(f"activation {rate}: power of ten queries {value:.2f}")
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Queries needed for a power of 95 per cent against activation, three falling curves for p0 of one hundredth, one ten-thousandth and 1e-12. At an activation of one half they need about 17, 8 and 5 queries; at one tenth about 200, 60 and 30."}, "figure": {"caption": "Queries needed to reject at level 1e-6 with probability 0.95, for three values of p0, if hits are independent. The steps are whole hits.", "name": "fig-vtu-power"}}
 fig, ax = plt.subplots()
