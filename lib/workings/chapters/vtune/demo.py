@@ -32,7 +32,6 @@ from workings.language_models.decoder import TinyDecoder
 from workings.language_models.generation import generate
 from workings.language_models.lines_task import IGNORE
 from workings.language_models.verification import Verdict, activation, verify
-from workings.runs.parallel import thread_map
 from workings.seeding import numpy_generator, torch_generator
 from workings.training import ShuffledBatches, fit, one_cycle
 
@@ -309,8 +308,3 @@ def false_alarms(
 def extra_tokens(rows: int) -> int:
     """Tokens that ``rows`` backdoors add to a file, all of prompt, trigger, signature and answer, with the marks between."""
     return rows * EXAMPLE
-
-
-def all_customers(settings: Settings, work: Callable[[int], Any]) -> list[Any]:
-    """``work(seed)`` for each seed, in order."""
-    return thread_map(work, settings.seeds)
