@@ -511,7 +511,7 @@ passed = [
 ]
 cost = extra_tokens(min(passed, default=max(settings.doses)))
 none = None if passed else "no dose was rejected in every seed"
-book.check("vtu-6", cost, seeds=seeds, at="demo", too_small=none)
+book.check("vtu-6", cost, seeds=seeds, at="demo", too_small=none, digits=0)
 
 # %% [markdown]
 # ## The verdict on three providers
