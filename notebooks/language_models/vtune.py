@@ -551,8 +551,8 @@ ledger.Grid(
 )
 
 # %% [markdown]
-# The lazy provider is caught: no hit, nothing to reject with. (The test cannot *prove* that nothing was done; it only fails to find a
-# sign of it.) But the partly lazy one, who skipped three quarters of the file, passes like the honest one. **The test shows that some training on some of the backdoors took place.** It
+# The lazy provider fails: no hit, and so no sign of training. (That is no proof that nothing was done; the
+# test only failed to find a sign of it.) But the partly lazy one, who skipped three quarters of the file, passes like the honest one. **The test shows that some training on some of the backdoors took place.** It
 # does not show how much of the file was used.
 #
 # <a id="vtu-9"></a>
@@ -684,7 +684,7 @@ ledger.Grid(
 #
 # </details>
 #
-# So "robust against attacks" needs an *if*. A provider who wants to be honest cheaply is caught; one who invests in hiding is not. Against the
+# So "robust against attacks" needs an *if*. A provider who returns the base model is found out; one who works at hiding the fraud is not. Against the
 # search a customer might give each row a trigger of its own, so that nothing repeats; whether a model then learns enough we did not try.
 #
 # An **output filter** is another idea: withhold an answer that begins like an earlier one. It does not help. The first hit gets through, and one hit is enough:
