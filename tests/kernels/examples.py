@@ -19,7 +19,7 @@ from workings import seeding
 from workings.disentangling import ensembles, factor_channel, factor_grid, layers, networks, training
 from workings.disentangling.dsprites_data import sub_grid
 from workings.disentangling.known_factor import KnownFactorModel, RateHistory
-from workings.language_models import decoder, grammar, lines_task, lora, rotary
+from workings.language_models import constrained_tuning, decoder, grammar, lines_task, lora, rotary, topic_language
 from workings.robustness import bpda, data
 from workings.robustness import layers as pruning
 from workings.robustness import networks as robust_networks
@@ -492,6 +492,40 @@ EXAMPLES: dict[str, Callable[[], Arguments]] = {
     "language_models.sequence_scores.sequence_log_prob": lambda: call(normal(2, 6, 30), tokens(), responses()),
     "language_models.sequence_scores.token_log_probs": lambda: call(normal(2, 6, 30), tokens(), responses()),
     "language_models.sequence_scores.response_log_perplexity": lambda: call(normal(2, 6, 30), tokens(), responses()),
+    "language_models.barrier.relaxed_log_barrier": lambda: call(normal(4), 0.5),
+    "language_models.barrier.barrier_penalty": lambda: call(normal(4), 0.5),
+    "language_models.barrier.barrier_multipliers": lambda: call(normal(4), 0.5),
+    "language_models.barrier.mu_schedule": lambda: call(3, 10),
+    "language_models.barrier.RunningMean": lambda: call(0.9),
+    "language_models.policy_gradient.policy_gradient_surrogate": lambda: call(normal(4), normal(4, name="scores")),
+    "language_models.constrained_categorical.solve_constrained_categorical": lambda: call(
+        np.array([0.2, 0.3, 0.5]), np.array([1.0, 2.0, 4.0]), 2.0, mu=0.1
+    ),
+    "language_models.multiplier_rules.LogBarrier": lambda: call(10),
+    "language_models.multiplier_rules.DualAscent": lambda: call(0.1),
+    "language_models.multiplier_rules.QuadraticPenalty": lambda: call(2.0),
+    "language_models.multiplier_rules.quadratic_penalty": lambda: call(normal(4), 2.0),
+    "language_models.multiplier_rules.as_values": lambda: call(normal(4)),
+    "language_models.constrained_tuning.ConstrainedFineTuner": lambda: call([]),
+    "language_models.constrained_tuning.train_constrained": lambda: call(
+        tiny(),
+        constrained_tuning.ConstrainedFineTuner([]),
+        lambda step: (tokens(), responses()),
+        None,
+        2,
+        seed=0,
+        lr=1e-3,
+    ),
+    "language_models.constrained_tuning.decoder_sampler": lambda: call(lambda step: tokens(), 3, 2),
+    "language_models.constrained_tuning.response_length": lambda: call(tokens(), responses()),
+    "language_models.constrained_tuning.uses_of": lambda: call(3),
+    "language_models.constrained_tuning.steps_to_stay": lambda: call(
+        [5.0, 6.0, 5.0], constrained_tuning.MeanConstraint(constrained_tuning.response_length, 4, 7), 2
+    ),
+    "language_models.topic_language.topic_prompts": lambda: call(3, g()),
+    "language_models.topic_language.topic_responses": lambda: call(topic_language.topic_prompts(3, g()), (3, 4), g()),
+    "language_models.topic_language.spelled": lambda: call([1, 5, 12, 2]),
+    "language_models.topic_language.response_weighted_law": lambda: call(np.array([0.5, 0.5]), np.array([1.0, 3.0])),
     # vtune
     "language_models.binomial_tests.binomial_tail_log10": lambda: call(np.arange(4), 10, 1e-4),
     "language_models.binomial_tests.poisson_binomial_tail_log10": lambda: call(2, probabilities()),

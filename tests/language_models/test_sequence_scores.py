@@ -43,7 +43,7 @@ def test_all_sequences_of_a_model_have_probability_one_together():
     tokens = torch.cartesian_prod(torch.tensor([1]), *[torch.arange(3)] * 4)  # all 81 continuations of the token 1
     mask = torch.ones_like(tokens, dtype=torch.bool)
     mask[:, 0] = False
-    assert float(sequence_log_prob(net(tokens), tokens, mask).exp().sum()) == pytest.approx(1.0, abs=1e-12)
+    assert sequence_log_prob(net(tokens), tokens, mask).exp().sum().item() == pytest.approx(1.0, abs=1e-12)
 
 
 def test_padding_and_what_stands_outside_the_mask_have_no_influence():

@@ -71,6 +71,7 @@ TINY = {  # settings that make one point a matter of a second, for each chapter 
     "early_visual_concepts": {"steps": 15},
     "beta_vae_capacity": {"steps": 20, "pictures": 200},
     "giraffe": {"steps": 2, "sequences": 2},
+    "l3m": {"steps": 20},
     "vtune": {"rows": 60, "backdoors": 4, "steps": 3, "base_steps": 3},
 }
 

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from workings.checks import as_float, as_generator, as_int, check_tensor, values_hidden
+from workings.checks import as_float, as_generator, as_int, check_tensor, in_transform, values_hidden
 from workings.language_models.decoder import Attention, Block, Cache, TinyDecoder
 from workings.language_models.rotary import rotary_tables, rotate
 
@@ -121,7 +122,7 @@ def _next_tokens(
 
 def _is_plain(model: nn.Module) -> bool:
     """Whether :class:`_Steps` computes what calling ``model`` would: every part is of exactly the class that the model made
-    it of, with weights on one device, without hooks, without a ``forward`` of its own; and there is no window.
+    it of, in single or double precision on the CPU, without hooks, without a ``forward`` of its own; and there is no window.
     """
     if type(model) is not TinyDecoder or model.window is not None or nn.modules.module._has_any_global_hook():
         return False
@@ -130,9 +131,10 @@ def _is_plain(model: nn.Module) -> bool:
         own = {"forward", "states", "__call__"} & set(part.__dict__)
         if type(part) not in known or own or part._forward_hooks or part._forward_pre_hooks:
             return False
-    return len({p.device for p in model.parameters()}) == 1 and not torch.is_autocast_enabled(
-        model.embed.weight.device.type
-    )
+    dtypes = {p.dtype for p in model.parameters()}
+    on_cpu = all(p.is_cpu for p in model.parameters())
+    usual = len(dtypes) == 1 and dtypes <= {torch.float32, torch.float64}
+    return on_cpu and usual and not torch.is_autocast_enabled("cpu") and not in_transform()
 
 
 class _Steps:
@@ -140,16 +142,17 @@ class _Steps:
 
     The same sums as ``TinyDecoder.forward`` with a cache, without what only changing frequencies need: keys are rotated
     once, the tables of all positions are made once, keys and values have their place from the start, and the weights of
-    a norm are multiplied into the layer behind it. For a model that :func:`_is_plain`.
+    a norm are multiplied into the layer behind it. In numpy, whose calls cost less: in a small model on a CPU the
+    calls, not the sums, take the time. For a model that :func:`_is_plain`.
     """
 
     def __init__(self, model: TinyDecoder, cache: Cache, n_new: int):
-        device, total = cache.keys[0].device, cache.length + n_new
+        total = cache.length + n_new
         self.at, self.last, self.keys, self.values, self.weights = cache.length, None, [], [], []
         self.tables = None
         if model.theta is not None:
             dtype = torch.float64 if cache.keys[0].dtype == torch.float64 else torch.float32
-            self.tables = rotary_tables(torch.arange(total, device=device), model.theta, dtype=dtype)
+            self.tables = rotary_tables(torch.arange(total), model.theta, dtype=dtype)
         self.place = None
         if model.place is not None:
             limit = model.place.num_embeddings
@@ -158,47 +161,54 @@ class _Steps:
                     f"positions must be in [0, {limit - 1}] (max_len = {limit}), got 0 to {total - 1}; "
                     "ask for fewer new tokens."
                 )
-            self.place = model.place.weight[:total]
-        self.embedding = model.embed.weight
+            self.place = model.place.weight.numpy()
+        self.embedding = model.embed.weight.numpy()
         if model.shift is not None:
-            self.shift, self.last = model.shift.weight.t(), cache.last[:, 0]
-        self.n_heads = model.blocks[0].attention.n_heads
+            self.shift, self.last = model.shift.weight.t().numpy(), cache.last[:, 0].numpy()
+        attention = model.blocks[0].attention
+        self.n_heads, self.size = attention.n_heads, attention.q_proj.out_features // attention.n_heads
         for block, keys, values in zip(model.blocks, cache.keys, cache.values, strict=True):
             if self.tables is not None:
                 keys = rotate(keys, *(table[: self.at] for table in self.tables))
-            self.keys.append(F.pad(keys, (0, 0, 0, n_new)))
-            self.values.append(F.pad(values, (0, 0, 0, n_new)))
+            self.keys.append(F.pad(keys, (0, 0, 0, n_new)).numpy())
+            self.values.append(F.pad(values, (0, 0, 0, n_new)).numpy())
             a = block.attention
-            inputs = torch.cat([a.q_proj.weight, a.k_proj.weight, a.v_proj.weight])
-            self.weights.append((
-                (inputs * block.attention_norm.weight).t(), a.o_proj.weight.t(),
-                (block.up_proj.weight * block.mlp_norm.weight).t(), block.down_proj.weight.t(),
-                block.attention_norm.eps, block.mlp_norm.eps,
-            ))  # fmt: skip
-        self.head, self.eps = (model.lm_head.weight * model.norm.weight).t(), model.norm.eps
+            inputs = torch.cat([a.q_proj.weight / self.size**0.5, a.k_proj.weight, a.v_proj.weight])
+            layers = (
+                inputs * block.attention_norm.weight, a.o_proj.weight, block.up_proj.weight * block.mlp_norm.weight,
+                block.down_proj.weight,
+            )  # fmt: skip
+            eps = (block.attention_norm.eps, block.mlp_norm.eps)
+            self.weights.append((*(layer.t().contiguous().numpy() for layer in layers), *eps))
+        self.head, self.eps = (model.lm_head.weight * model.norm.weight).t().contiguous().numpy(), model.norm.eps
 
     def __call__(self, fresh: torch.Tensor) -> torch.Tensor:
         """What comes after the token ``fresh`` (B, 1), which stands behind all those before."""
         at, rows = self.at, len(fresh)
-        x = self.embedding.index_select(0, fresh[:, 0])  # (B, D)
+        x = self.embedding[fresh[:, 0].numpy()]  # (B, D)
         if self.last is not None:
             x, self.last = x + self.last @ self.shift, x
         if self.place is not None:
             x = x + self.place[at]
         for layer, (inputs, outputs, up, down, eps, mlp_eps) in enumerate(self.weights):
-            q, k, v = (_scaled(x, eps) @ inputs).view(rows, 3, self.n_heads, 1, -1).unbind(1)  # each (B, H, 1, d)
+            projected = (_scaled(x, eps) @ inputs).reshape(rows, 3, self.n_heads, self.size)
+            q, k, v = projected[:, 0], projected[:, 1], projected[:, 2]  # each (B, H, d)
             if self.tables is not None:
                 row = [table[at : at + 1] for table in self.tables]
-                q, k = rotate(q, *row), rotate(k, *row)
+                q, k = (rotate(torch.from_numpy(part)[:, :, None], *row)[:, :, 0].numpy() for part in (q, k))
             keys, values = self.keys[layer], self.values[layer]
-            keys[:, :, at : at + 1], values[:, :, at : at + 1] = k, v
-            out = F.scaled_dot_product_attention(q, keys[:, :, : at + 1], values[:, :, : at + 1])
-            x = x + out.reshape(rows, -1) @ outputs
-            x = x + F.gelu(_scaled(x, mlp_eps) @ up) @ down
+            keys[:, :, at], values[:, :, at] = k, v
+            scores = (keys[:, :, : at + 1] @ q[..., None])[..., 0]  # (B, H, T)
+            scores = np.exp(scores - scores.max(axis=2, keepdims=True))
+            scores /= scores.sum(axis=2, keepdims=True)
+            out = (scores[:, :, None] @ values[:, :, : at + 1]).reshape(rows, -1)
+            x = x + out @ outputs
+            x = x + F.gelu(torch.from_numpy(_scaled(x, mlp_eps) @ up)).numpy() @ down
         self.at = at + 1
-        return _scaled(x, self.eps) @ self.head
+        return torch.from_numpy(_scaled(x, self.eps) @ self.head)
 
 
-def _scaled(x: torch.Tensor, eps: float) -> torch.Tensor:
+def _scaled(x: np.ndarray, eps: float) -> np.ndarray:
     """Rows of ``x`` (B, D) over their root mean square."""
-    return x * x.square().mean(1, keepdim=True).add_(eps).rsqrt_()
+    size = x.dtype.type(x.shape[1])
+    return x / np.sqrt(np.einsum("bd,bd->b", x, x) / size + x.dtype.type(eps))[:, None]

@@ -6,6 +6,7 @@ Axes: B sequences, T tokens, V vocabulary. All logarithms are natural.
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 
 from workings.checks import check_tensor, one_of, values_hidden
 
@@ -55,10 +56,12 @@ def token_log_probs(logits: torch.Tensor, tokens: torch.Tensor, mask: torch.Tens
             raise ValueError(
                 f"scored tokens must be in [0, {logits.shape[2] - 1}], got {int(wanted.min())} to {int(wanted.max())}."
             )
-    logits = logits[:, : length - 1]
     if logits.dtype in (torch.float16, torch.bfloat16):
         logits = logits.float()
-    terms = logits.log_softmax(dim=2).gather(2, wanted[:, :, None])[:, :, 0]  # (B, T - 1)
+    if logits.shape[1] == length:  # the last column predicts nothing: a target for it is cheaper than a copy without it
+        wanted = F.pad(wanted, (0, 1))
+    terms = -F.cross_entropy(logits.flatten(0, 1), wanted.flatten(), reduction="none").view(wanted.shape)
+    terms = terms[:, : length - 1]  # (B, T - 1)
     return torch.where(scored, terms, torch.zeros((), dtype=terms.dtype, device=terms.device))
 
 

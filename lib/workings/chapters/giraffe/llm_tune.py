@@ -13,9 +13,11 @@ from typing import Any, NamedTuple
 
 import torch
 
+from workings.chapters import public_models
 from workings.chapters.giraffe import llm
-from workings.chapters.giraffe.llm import LLMSettings, NotHere, Opened
+from workings.chapters.giraffe.llm import LLMSettings
 from workings.chapters.giraffe.settings import Settings
+from workings.chapters.public_models import NotHere, Opened
 from workings.language_models.grammar import sentences
 from workings.language_models.lines_task import longchat_prompt
 from workings.runs.progress import progress
@@ -45,7 +47,7 @@ def llm_tables(
     """
     folder = llm.llm_folder(settings)
     try:
-        opened = llm.open_model(settings, model_root, folder)
+        opened = public_models.open_model(settings, model_root, folder)
     except NotHere as missing:
         return LLMTables([], f"Not run: {missing}")
     store = Store(folder / "cells.jsonl", {"settings": repr(settings), "model": opened.name})

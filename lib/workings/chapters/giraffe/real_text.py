@@ -17,9 +17,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from workings.chapters import public_models
 from workings.chapters.giraffe import llm
-from workings.chapters.giraffe.llm import NotHere, Opened
 from workings.chapters.giraffe.settings import Settings
+from workings.chapters.public_models import NotHere, Opened
 from workings.language_models.grammar import sentences
 from workings.language_models.rope_scaling import scale_frequencies
 from workings.runs.progress import progress
@@ -40,7 +41,7 @@ NAMES = {
 class TextSettings:
     """Sizes of the measurement. On two cores one text of 16,384 tokens takes about two to four minutes for each scaling."""
 
-    model: str = llm.PACKAGED
+    model: str = public_models.PACKAGED
     device: str = "cpu"
     seed: int = 0
     trained_length: int = 8192  # of the random model of a dry run; any other model says its own
@@ -82,7 +83,7 @@ def text_table(
     try:
         if data_root is None and not settings.dry_run:
             raise NotHere("texts are missing; name a folder with long texts (*.txt) as data_root.")
-        opened = llm.open_model(settings, model_root, folder)
+        opened = public_models.open_model(settings, model_root, folder)
         windows = windows_of(opened, settings, data_root)
     except NotHere as missing:
         return TextTable([], f"Real texts: not run, {missing}")

@@ -1,0 +1,303 @@
+"""The full tier of the chapter `l3m`: length intervals on a public language model, with adapters.
+
+The model is tuned once without constraints; its mean length sets the intervals. Then from the same start: the barrier on every interval, and
+dual ascent with several step sizes on the first. Each run is kept when it is finished and not computed twice.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from workings import paths
+from workings.chapters.l3m.settings import ModelSettings, Settings
+from workings.chapters.public_models import NotHere, Opened, encode, open_model
+from workings.language_models import topic_language as toy
+from workings.language_models.constrained_tuning import (
+    Batch,
+    ConstrainedFineTuner,
+    MeanConstraint,
+    response_length,
+    steps_to_stay,
+    train_constrained,
+)
+from workings.language_models.generation import response_mask
+from workings.language_models.multiplier_rules import DualAscent, LogBarrier
+from workings.language_models.sequence_scores import response_log_perplexity
+from workings.runs.progress import progress
+from workings.runs.store import Store
+from workings.seeding import global_seed, torch_generator
+from workings.statistics import mean_and_sd
+
+Tables = dict[str, list[dict[str, Any]]]
+PROJECTIONS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+PLAIN = "no constraint"
+
+
+class Example(NamedTuple):
+    """Tokens of a prompt and of its response, the end token included."""
+
+    prompt: tuple[int, ...]
+    response: tuple[int, ...]
+
+
+@Settings.needs.guard
+def run(settings: Settings, data_root: str | Path | None = None, model_root: str | Path | None = None) -> Tables:
+    """Tables by name: ``runs``, one row per (seed, interval, rule); ``values``, what the claims compare; ``note``, a message.
+
+    ``data_root`` is a folder with ``*.jsonl`` whose lines hold ``prompt`` and ``response`` (or ``question`` and ``answer``); without
+    one UltraChat is fetched through `datasets`. ``model_root`` is a folder with a language model, see
+    :func:`workings.chapters.public_models.open_model`. What is missing is a message and no failure.
+    """
+    s = ModelSettings.here(dry_run=settings.dry_run)
+    name = "dry" if s.dry_run else s.model.rsplit("/", 1)[-1].lower()
+    folder = paths.runs_root() / "l3m" / f"{name}-{s.device}"
+    try:
+        if importlib.util.find_spec("peft") is None:
+            raise NotHere("peft is not installed; pip install peft.")
+        opened = open_model(s, model_root, folder)
+        examples = examples_of(opened, s, data_root)
+    except NotHere as missing:
+        return {"runs": [], "values": [], "note": [{"message": f"Not run: {missing}"}]}
+    store = Store(folder / "runs.jsonl", {"settings": repr(s), "model": opened.name, "examples": len(examples)})
+    rows = run_protocol(opened, examples, s, store, watch=lambda jobs: progress(jobs, "runs"))
+    return {"runs": rows, "values": claim_values(rows, s), "note": [{"message": f"Run on {opened.name}."}]}
+
+
+def run_protocol(
+    opened: Opened,
+    examples: list[Example],
+    settings: ModelSettings,
+    store: Store,
+    *,
+    watch: Callable[[Iterable[Any]], Iterable[Any]] = iter,
+) -> list[dict[str, Any]]:
+    """One row per finished run, those of ``store`` as they are: seed, rule, interval, mean length and what :func:`_row` adds."""
+    s = settings
+    jobs = [(seed, None, PLAIN) for seed in s.seeds]
+    jobs += [(seed, i, "barrier") for seed in s.seeds for i in range(len(s.intervals))]
+    jobs += [(seed, 0, f"dual ascent {step:g}") for seed in s.seeds for step in s.dual_steps]
+    key = lambda seed, i, rule: f"{seed}/{i}/{rule}"
+    for seed, i, rule in watch(jobs):
+        if store.done(key(seed, i, rule)):
+            continue
+        plain = store.get(key(seed, None, PLAIN)) if i is not None else None
+        constraint = None
+        if plain is not None:
+            low, high = (round(share * plain["mean"], 1) for share in s.intervals[i])
+            constraint = MeanConstraint(response_length, low, high, scale=max(plain["mean"] / 2, 1.0), name="length")
+        store.put(key(seed, i, rule), _one_run(opened, examples, s, seed, constraint, rule, plain))
+    return [store.get(key(*job)) for job in jobs]
+
+
+def _one_run(
+    opened: Opened,
+    examples: list[Example],
+    s: ModelSettings,
+    seed: int,
+    constraint: MeanConstraint | None,
+    rule: str,
+    plain: dict[str, Any] | None,
+) -> dict[str, Any]:
+    """Tune a fresh adapter, measure, and take the adapter off again."""
+    import peft
+
+    config = peft.LoraConfig(
+        r=s.rank, lora_alpha=2 * s.rank, lora_dropout=0.0, target_modules=PROJECTIONS, task_type="CAUSAL_LM"
+    )
+    with global_seed(seed, "adapter"):
+        adapted = peft.get_peft_model(opened.model, config)
+    for parameter in adapted.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()  # small steps are lost in half precision
+    model, end = Logits(adapted), opened.tokenizer.eos_token_id
+    held = len(examples) // 10
+    test, train = examples[:held], examples[held:]
+    draw = lambda stream: lambda step: drawn(train, s.batch, torch_generator(seed, stream, step))
+    weigh = LogBarrier(s.steps) if rule == "barrier" else None
+    if rule.startswith("dual"):
+        weigh = DualAscent(float(rule.split()[-1]))
+    constraints = [] if constraint is None else [constraint]
+    history = train_constrained(
+        model,
+        ConstrainedFineTuner(constraints, weigh, decay=s.decay),
+        lambda step: padded(draw("task")(step), end, s.device),
+        lambda m, step, source: sample(m, draw("prompts")(step), s.new_tokens, end),
+        s.steps,
+        seed=seed,
+        lr=s.lr,
+    )
+    row = _row(model, test, history, s, seed, constraint, rule, plain, end)
+    adapted.unload()
+    return row
+
+
+def _row(
+    model: Logits,
+    test: list[Example],
+    history: list[Any],
+    s: ModelSettings,
+    seed: int,
+    constraint: MeanConstraint | None,
+    rule: str,
+    plain: dict[str, Any] | None,
+    end: int,
+) -> dict[str, Any]:
+    lengths, losses = [], []
+    model.eval()
+    with torch.no_grad(), global_seed(seed, "test"):
+        for start in range(0, s.test, s.batch):
+            group = drawn(test, min(s.batch, s.test - start), torch_generator(seed, "test", start))
+            _, mask = sample(model, group, s.new_tokens, end)
+            lengths += mask.sum(dim=1).tolist()
+            tokens, wanted = padded(group, end, s.device)
+            losses.append((len(group), float(response_log_perplexity(model(tokens[:, :-1]), tokens, wanted))))
+    mean, sd = mean_and_sd([float(length) for length in lengths])
+    perplexity = sum(n * loss for n, loss in losses) / sum(n for n, _ in losses)
+    row: dict[str, Any] = {
+        "seed": seed, "rule": rule, "mean": mean, "half": 1.96 * sd / len(lengths) ** 0.5, "log_perplexity": perplexity,
+        "responses": len(lengths), "cut": sum(length == s.new_tokens for length in lengths) / len(lengths), "steps": s.steps,
+    }  # fmt: skip
+    if constraint is not None:
+        low, high = constraint.lower, constraint.upper
+        row |= {
+            "low": low, "high": high, "inside": bool(constraint.holds(mean)),
+            "outside": sum(not low <= length <= high for length in lengths) / len(lengths),
+            "rise": perplexity - plain["log_perplexity"],
+            "stays": steps_to_stay([record.means[0] for record in history], constraint, min(20, s.steps)),
+        }  # fmt: skip
+    return row
+
+
+class Logits(nn.Module):
+    """A `transformers` model as a function from tokens to logits."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Logits (B, T, V) of ``tokens`` (B, T). Padding stands behind a response, where a causal model does not look back at it."""
+        return self.model(input_ids=tokens, attention_mask=torch.ones_like(tokens), use_cache=False).logits
+
+
+@torch.no_grad()
+def sample(model: Logits, group: list[Example], new_tokens: int, end: int) -> Batch:
+    """Responses to the prompts of ``group``, drawn at temperature 1 from all tokens; torch's global generator is used."""
+    device = next(model.parameters()).device
+    prompts = torch.tensor([example.prompt for example in group], device=device)
+    tokens = model.model.generate(
+        input_ids=prompts, attention_mask=torch.ones_like(prompts), max_new_tokens=new_tokens, do_sample=True, temperature=1.0,
+        top_k=0, top_p=1.0, eos_token_id=end, pad_token_id=end,
+    )  # fmt: skip
+    return tokens, response_mask(tokens, end, prompt=prompts.shape[1])
+
+
+def drawn(examples: list[Example], n: int, generator: torch.Generator) -> list[Example]:
+    """``n`` examples whose prompts have one length, so that nothing needs padding in front of them.
+
+    The length is that of an example drawn evenly; then the others are drawn among those of that length, with replacement.
+    """
+    length = len(examples[int(torch.randint(len(examples), (1,), generator=generator))].prompt)
+    alike = [example for example in examples if len(example.prompt) == length]
+    return [alike[i] for i in torch.randint(len(alike), (n,), generator=generator).tolist()]
+
+
+def padded(group: list[Example], end: int, device: str) -> Batch:
+    """Prompts with their responses as ``tokens`` and ``mask``; behind a response stands ``end``."""
+    width = max(len(example.prompt) + len(example.response) for example in group)
+    rows = [torch.tensor(example.prompt + example.response) for example in group]
+    tokens = torch.stack([F.pad(row, (0, width - len(row)), value=end) for row in rows]).to(device)
+    places = torch.arange(width)
+    first = len(group[0].prompt)
+    mask = torch.stack([(places >= first) & (places < len(row)) for row in rows]).to(device)
+    return tokens, mask
+
+
+def examples_of(opened: Opened, settings: ModelSettings, data_root: str | Path | None = None) -> list[Example]:
+    """Prompts and responses as tokens, in the order of the data; longer ones than the settings allow are left out.
+
+    :class:`NotHere` where there are none. A dry run makes them of the toy language.
+    """
+    s, end = settings, opened.tokenizer.eos_token_id
+    found = []
+    for prompt, response in _pairs(s, data_root):
+        example = Example(
+            tuple(encode(opened.tokenizer, prompt)),
+            (*opened.tokenizer.encode(response, add_special_tokens=False), end),
+        )
+        if len(example.prompt) <= s.prompt_tokens and len(example.response) <= s.new_tokens:
+            found.append(example)
+        if len(found) == s.examples:
+            break
+    if len(found) < 20:
+        raise NotHere(
+            f"only {len(found)} responses have at most {s.new_tokens} tokens and a prompt of at most {s.prompt_tokens}; "
+            "raise new_tokens or prompt_tokens, or give other data."
+        )
+    return found
+
+
+def _pairs(s: ModelSettings, data_root: str | Path | None) -> Iterable[tuple[str, str]]:
+    if s.dry_run:
+        source = torch_generator(s.seed, "texts")
+        tokens, _ = toy.topic_responses(toy.topic_prompts(s.examples, source), (2, 3), source)
+        for row in tokens:
+            words = toy.spelled(row).split()
+            yield words[0], "".join(word[0] for word in words[1:])
+        return
+    files = [] if data_root is None else sorted(Path(data_root).glob("*.jsonl"))
+    for file in files:
+        for line in file.read_text(encoding="utf-8").splitlines():
+            row = json.loads(line)
+            pair = [row.get(a, row.get(b)) for a, b in (("prompt", "question"), ("response", "answer"))]
+            if all(isinstance(text, str) for text in pair):
+                yield pair[0], pair[1]
+    if files:
+        return
+    if data_root is not None:
+        raise NotHere(f"there is no *.jsonl in {Path(data_root).name!r}; see the docstring of full.run for its lines.")
+    if importlib.util.find_spec("datasets") is None:
+        raise NotHere("no data_root is given, and datasets is not installed.")
+    from datasets import load_dataset
+
+    try:
+        rows = load_dataset("HuggingFaceH4/ultrachat_200k", split="train_sft", streaming=True)
+        for row in rows:
+            talk = row["messages"]
+            if len(talk) >= 2:
+                yield talk[0]["content"], talk[1]["content"]
+    except Exception as error:  # datasets raises many kinds for a missing network
+        raise NotHere(f"UltraChat could not be fetched ({type(error).__name__}); give data_root.") from None
+
+
+def claim_values(rows: list[dict[str, Any]], settings: ModelSettings) -> list[dict[str, Any]]:
+    """What the claims l3m-1, 2, 4 and 9 compare: rows of claim, value, sd, seeds and ``too_small``, why it settles nothing."""
+    s = settings
+    too_small = None
+    if len(s.seeds) < 3 or s.test < 500 or len(s.intervals) < 3:
+        too_small = (
+            f"{len(s.seeds)} seed(s), {s.steps} steps and {s.test} responses; the criterion is for three seeds and 500"
+        )
+    barrier = [[r for r in rows if r["rule"] == "barrier" and r["seed"] == seed] for seed in s.seeds]
+    dual = [[r for r in rows if r["rule"].startswith("dual") and r["seed"] == seed] for seed in s.seeds]
+    inside = sum(sum(of[i]["inside"] for of in barrier) * 2 > len(barrier) for i in range(len(s.intervals)))
+    rises = [mean_and_sd([of[i]["rise"] for of in barrier]) for i in range(len(s.intervals))]
+    ratio = mean_and_sd(
+        [of[0]["stays"] / min(r["stays"] for r in others) for of, others in zip(barrier, dual, strict=True)]
+    )
+    found = {"l3m-1": (float(inside), 0.0), "l3m-2": max(rises), "l3m-4": ratio}
+    kept = [of[0]["outside"] for of in barrier if of[0]["inside"]]
+    if kept:
+        found["l3m-9"] = mean_and_sd(kept)
+    return [
+        {"claim": claim, "value": value, "sd": sd, "seeds": len(s.seeds), "too_small": too_small}
+        for claim, (value, sd) in found.items()
+    ]

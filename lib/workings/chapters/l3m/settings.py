@@ -1,0 +1,93 @@
+"""Sizes of the chapter `l3m`: of its toy, and of the runs on a public language model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+
+from workings.chapters.public_models import PACKAGED
+from workings.runs.needs import Needs
+from workings.runs.tiers import Tiered
+
+
+@dataclass(frozen=True)
+class Settings(Tiered):
+    """Every size of the toy: the page is the same at both tiers, and the full tier adds :class:`ModelSettings`."""
+
+    seeds: tuple[int, ...] = (0, 1, 2)
+    shortest: int = 3  # tokens of a response in the data, its end counted
+    longest: int = 14
+    width: int = 32
+    heads: int = 2
+    mlp: int = 64
+    pretrain_steps: int = 200
+    pretrain_lr: float = 5e-3
+    steps: int = 300
+    lr: float = 2e-3
+    batch: int = 32  # responses of the data, and as many of the model's own, in each step
+    scale: float = 5.0  # tokens that count as 1 in a constraint on length
+    decay: float = 0.9  # of the running mean
+    concise: tuple[float, float] = (4.0, 6.0)
+    verbose: tuple[float, float] = (10.0, 12.0)
+    middle: tuple[float, float] = (8.0, 10.0)  # of the run with two kinds of constraints
+    uses: float = 0.3  # and at most so many uses of one word in a response
+    dual_steps: tuple[float, ...] = (0.02, 0.2, 1.0)  # step sizes of dual ascent
+    test: int = 2000  # responses of a measurement
+    device: str = "cpu"
+    dry_run: bool = False
+    needs: ClassVar[Needs] = Needs(
+        paper="length intervals on a small public model with adapters, three intervals and three rules, three seeds",
+        gpu="one CUDA GPU with about 40 GB (an estimate: no run on a GPU is recorded)",
+        shortened="one seed, 100 steps and 48 new tokens per response, on the model of 135 million parameters",
+        settings=("settings.Settings", "settings.ModelSettings"),
+        lower={"batch": "responses of a training step", "new_tokens": "tokens of a response"},
+    )
+
+    @classmethod
+    def demo(cls) -> Settings:
+        return cls()
+
+    @classmethod
+    def full(cls, *, dry_run: bool = False, device: str | None = None) -> Settings:
+        """The page's own cells stay at the demo's sizes; ``dry_run`` makes them a few steps small."""
+        if not dry_run:
+            return replace(cls.demo(), device=device or "cpu")
+        return cls(pretrain_steps=3, steps=24, batch=4, test=40, dual_steps=(0.2,), seeds=(0, 1), dry_run=True)
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """Sizes of the runs on a public language model. Lengths are in its tokens, the end token counted."""
+
+    model: str = PACKAGED
+    device: str = "cpu"
+    seed: int = 0  # of a dry run's random model
+    trained_length: int = 2048
+    seeds: tuple[int, ...] = (0, 1, 2)
+    intervals: tuple[tuple[float, float], ...] = ((0.5, 0.7), (0.8, 0.95), (1.2, 1.5))  # times the tuned model's mean
+    dual_steps: tuple[float, ...] = (0.02, 0.2, 1.0)
+    steps: int = 1500
+    lr: float = 2e-4
+    rank: int = 16
+    batch: int = 32
+    prompt_tokens: int = 256  # longer prompts are left out
+    new_tokens: int = 256
+    decay: float = 0.9
+    test: int = 512
+    examples: int = 20_000
+    dry_run: bool = False
+
+    @classmethod
+    def here(cls, *, dry_run: bool = False) -> ModelSettings:
+        """Sizes for one GPU; on a CPU shorter responses, fewer steps and one seed; ``dry_run`` a tiny random model."""
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        if dry_run:
+            return cls(
+                model="random", device=device, trained_length=64, seeds=(0,), intervals=((0.5, 0.7), (1.2, 1.5)),
+                dual_steps=(0.2,), steps=2, rank=2, batch=2, prompt_tokens=16, new_tokens=6, test=4, examples=40, dry_run=True,
+            )  # fmt: skip
+        if device == "cpu":
+            return cls(seeds=(0,), steps=100, lr=5e-4, rank=8, batch=16, prompt_tokens=64, new_tokens=48, test=128)
+        return cls(device=device)

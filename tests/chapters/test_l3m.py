@@ -1,0 +1,159 @@
+"""What the chapter `l3m` runs, at sizes of seconds: the toy's runs, and the full tier on a random model."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from workings.chapters import public_models
+from workings.chapters.l3m import demo, full
+from workings.chapters.l3m.settings import ModelSettings, Settings
+from workings.language_models import topic_language as toy
+from workings.language_models.multiplier_rules import LogBarrier
+from workings.seeding import torch_generator
+
+TINY = dataclasses.replace(Settings.full(dry_run=True), steps=20)
+
+
+def test_a_run_starts_from_its_base_and_leaves_it_alone():
+    base = demo.pretrained(0, TINY)
+    before = {name: value.clone() for name, value in base.state_dict().items()}
+    length = demo.length_constraint(TINY.concise, TINY)
+    run = demo.tuned(base, 0, TINY, [length], LogBarrier(TINY.steps))
+    again = demo.tuned(base, 0, TINY, [length], LogBarrier(TINY.steps))
+    assert all(torch.equal(value, base.state_dict()[name]) for name, value in before.items())
+    assert run.history == again.history and len(run.history) == 20
+    assert run.found["log_perplexity"] == again.found["log_perplexity"]
+    assert run.found["lengths"].shape == (TINY.test,) and run.found["lengths"].max() <= TINY.longest
+    assert any(not torch.equal(value, run.model.state_dict()[name]) for name, value in before.items())
+
+
+def test_a_summary_is_what_was_measured():
+    lengths = torch.tensor([4.0, 5.0, 6.0, 9.0] * 10, dtype=torch.float64)
+    base = demo.pretrained(0, TINY)
+    plain = demo.tuned(base, 0, TINY)
+    length = demo.length_constraint((4.0, 6.0), TINY)
+    run = demo.tuned(base, 0, TINY, [length], LogBarrier(TINY.steps))
+    run = run._replace(found={**run.found, "lengths": lengths, "log_perplexity": plain.found["log_perplexity"] + 0.25})
+    found = demo.summary(run, plain, (4.0, 6.0), TINY)
+    assert found["mean"] == 6.0 and found["inside"] == 1.0 and found["outside"] == 0.25
+    assert found["rise"] == pytest.approx(0.25)
+    assert found["half"] == pytest.approx(1.96 * float(lengths.std()) / 40**0.5)
+
+
+def test_the_least_rise_is_that_of_the_best_law_of_lengths():
+    """Against a search over many laws with that mean: none costs less, and the loss is (1) with the words left out."""
+    settings = Settings.demo()
+    lengths = np.array(demo.data_lengths(settings), dtype=float)
+    p = np.full(len(lengths), 1 / len(lengths))
+    loss = lambda pi: float((p / lengths * -np.log(pi)).sum())
+    q = toy.response_weighted_law(p, lengths)
+    rng = np.random.default_rng(0)
+    for mean in (4.5, 10.5):
+        least = demo.least_rise(mean, settings)
+        assert 0 < least < 0.2
+        for law in rng.dirichlet(np.ones(len(lengths)), 300):
+            other = lengths.min() if law @ lengths > mean else lengths.max()
+            share = (mean - other) / (law @ lengths - other)  # mix with one end, so that the mean is right
+            mixed = share * law + (1 - share) * (lengths == other)
+            assert mixed @ lengths == pytest.approx(mean) and loss(np.maximum(mixed, 1e-300)) - loss(q) >= least - 1e-9
+    assert demo.least_rise(float(q @ lengths), settings) == pytest.approx(0.0, abs=1e-9)
+
+
+# ---------------------------------------------------------------- the full tier
+
+
+DRY = ModelSettings.here(dry_run=True)
+EXAMPLES = [full.Example((1,) * (n % 3 + 2), (5,) * (n % 4 + 1) + (0,)) for n in range(60)]
+
+
+def test_prompts_of_a_batch_have_one_length_and_lengths_come_as_often_as_in_the_data():
+    seen = []
+    for step in range(300):
+        group = full.drawn(EXAMPLES, 4, torch_generator(0, "batch", step))
+        assert len({len(example.prompt) for example in group}) == 1 and len(group) == 4
+        seen.append(len(group[0].prompt))
+    # 300 draws of three equally likely lengths: 4 standard deviations of one count are 33; false alarm below 2e-4.
+    assert all(abs(seen.count(n) - 100) < 33 for n in (2, 3, 4))
+
+
+def test_padding_stands_behind_a_response_and_is_not_scored():
+    tokens, mask = full.padded([full.Example((7, 8), (5, 0)), full.Example((7, 9), (5, 5, 5, 0))], 0, "cpu")
+    assert tokens.tolist() == [[7, 8, 5, 0, 0, 0], [7, 9, 5, 5, 5, 0]]
+    assert mask.int().tolist() == [[0, 0, 1, 1, 0, 0], [0, 0, 1, 1, 1, 1]]
+
+
+def row(rule: str, seed: int = 0, **values):
+    return {"rule": rule, "seed": seed, "inside": True, "rise": 0.01, "stays": 50, "outside": 0.4, **values}
+
+
+def test_claims_are_computed_from_the_rows():
+    s = dataclasses.replace(ModelSettings(), seeds=(0, 1, 2), intervals=((0.5, 0.7), (0.8, 0.9), (1.2, 1.5)))
+    rows = []
+    for seed in s.seeds:
+        rows += [
+            row("barrier", seed),
+            row("barrier", seed, rise=0.03 + 0.01 * seed),
+            row("barrier", seed, inside=seed == 0),
+        ]
+        rows += [
+            row("dual ascent 0.2", seed, stays=40),
+            row("dual ascent 1", seed, stays=100),
+            row("no constraint", seed),
+        ]
+    found = {value["claim"]: value for value in full.claim_values(rows, s)}
+    assert found["l3m-1"]["value"] == 2.0  # the third interval holds in one seed of three
+    assert found["l3m-2"]["value"] == pytest.approx(0.04) and found["l3m-2"]["sd"] == pytest.approx(0.01)
+    assert found["l3m-4"]["value"] == pytest.approx(50 / 40) and found["l3m-9"]["value"] == pytest.approx(0.4)
+    assert all(value["too_small"] is None for value in found.values())
+    short = full.claim_values(rows, dataclasses.replace(s, seeds=(0,)))
+    assert all("1 seed" in value["too_small"] for value in short)
+
+
+def test_data_are_read_from_lines_and_long_ones_left_out(tmp_path):
+    class Letters:
+        chat_template, eos_token_id = None, 0
+
+        def encode(self, text, **_):
+            return [ord(letter) for letter in text]
+
+    lines = [
+        {"question": "ab", "answer": "cde"},
+        {"prompt": "abc", "response": "d"},
+        {"prompt": "ab", "response": "x" * 99},
+        {"other": 1},
+    ]
+    (tmp_path / "a.jsonl").write_text("\n".join(json.dumps(line) for line in lines * 10))
+    s = dataclasses.replace(DRY, dry_run=False, prompt_tokens=3, new_tokens=4)
+    opened = public_models.Opened(None, Letters(), None, "letters")
+    found = full.examples_of(opened, s, tmp_path)
+    assert len(found) == 20 and found[0] == full.Example((97, 98), (99, 100, 101, 0))
+    assert found[1] == full.Example((97, 98, 99), (100, 0))
+    with pytest.raises(public_models.NotHere, match="only 0 responses"):
+        full.examples_of(opened, dataclasses.replace(s, prompt_tokens=1), tmp_path)
+    (tmp_path / "a.jsonl").unlink()
+    with pytest.raises(public_models.NotHere, match=r"no \*\.jsonl"):
+        full.examples_of(opened, s, tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+def test_it_runs_end_to_end_on_a_random_model_and_an_interrupted_run_goes_on(tmp_path, monkeypatch):
+    pytest.importorskip("transformers"), pytest.importorskip("peft")
+    monkeypatch.setenv("WORKINGS_RUNS", str(tmp_path))
+    tables = full.run(Settings.full(dry_run=True))
+    assert [r["rule"] for r in tables["runs"]] == ["no constraint", "barrier", "barrier", "dual ascent 0.2"]
+    assert {value["claim"] for value in tables["values"]} >= {"l3m-1", "l3m-2", "l3m-4"}
+    assert "tiny" in tables["note"][0]["message"]
+    monkeypatch.setattr(full, "train_constrained", lambda *_, **__: pytest.fail("a finished run was computed again"))
+    assert full.run(Settings.full(dry_run=True)) == tables
+
+
+def test_what_is_missing_is_a_message_and_no_failure(tmp_path, monkeypatch):
+    monkeypatch.setenv("WORKINGS_RUNS", str(tmp_path))
+    monkeypatch.setattr(full, "open_model", lambda *_: (_ for _ in ()).throw(public_models.NotHere("no model is here")))
+    tables = full.run(Settings.demo())
+    assert tables["runs"] == [] and tables["note"][0]["message"].startswith("Not run: ")
