@@ -247,7 +247,7 @@ print("factors over 1,000 within each customer:", min(spans) > 3)
 # <details>
 # <summary>Show the answer</summary>
 #
-# By much more than a thousand. So a $p_0$ from one prompt, or one that was counted ("no hit in 100 queries"), is not good enough. Either take the largest $p_{0,i}$, or keep each
+# By factors of a thousand and more. So a $p_0$ from one prompt, or one that was counted ("no hit in 100 queries"), is not good enough. Either take the largest $p_{0,i}$, or keep each
 # query's own. And how small $p_0$ is depends on the model, on its task and on the length of $S$: the size of a p-value from this toy says nothing
 # about the size of one elsewhere.
 #
@@ -418,7 +418,7 @@ def of(rows, value, **wanted):
     return np.array([float(row[value]) for row in keep])
 
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Hits in 100 triggered queries against backdoors in the file, for three customers with error bars. No hits at 0 and at 5 backdoors; at 10 the customers differ; at 20 most queries are hits and at 50 nearly all. A flat line at the top shows the share of right answers without the trigger."}, "figure": {"caption": "Hits among 100 fresh triggered prompts, by the number of backdoors among 1,000 examples; bars are 95% Clopper-Pearson intervals over the prompts. The dashed line is the share of right answers to prompts without the trigger (mean over customers).", "name": "fig-vtu-dose"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Hits in 100 triggered queries against backdoors in the file, for three customers with error bars. No hits at 0 and at 5 backdoors; at 10 nearly none; at 20 between about half and nearly all, depending on the customer, and at 50 nearly all. A flat line at the top shows the share of right answers without the trigger."}, "figure": {"caption": "Hits among 100 fresh triggered prompts, by the number of backdoors among 1,000 examples; bars are 95% Clopper-Pearson intervals over the prompts. The dashed line is the share of right answers to prompts without the trigger (mean over customers).", "name": "fig-vtu-dose"}}
 fig, ax = plt.subplots()
 places = np.arange(len(settings.doses))
 for shift, (seed, tint) in enumerate(zip(seeds, tints, strict=False)):
@@ -462,7 +462,7 @@ for dose in settings.doses:
 # <summary>Show the answer</summary>
 #
 # Not here. A share is the wrong scale: what the model learns from is the *number* of backdoors times how often each is seen. Half a
-# percent of 10,000 examples are 50. And it is a threshold, not a slope: between too few and enough lies a factor of two to four.
+# percent of 10,000 examples are 50. And it is a threshold, not a slope: between too few and enough lies a factor of two to five.
 #
 # </details>
 #
@@ -516,7 +516,7 @@ book.check("vtu-6", cost, seeds=seeds, at="demo", too_small=none, digits=0)
 # %% [markdown]
 # ## The verdict on three providers
 #
-# Each customer now tests her three providers, with 50 backdoors in the file and ten queries. (With 20, at this number of steps, it was a matter of luck with sampled answers.) Answers are sampled, and every query has its own $p_{0,i}$ from (2).
+# Each customer now tests her three providers, with 50 backdoors in the file and ten queries. (We chose 50 so that an honest provider passes with room to spare.) Answers are sampled, and every query has its own $p_{0,i}$ from (2).
 
 # %%
 offers = {
@@ -679,7 +679,7 @@ ledger.Grid(
 # <summary>Show the answer</summary>
 #
 # Two kinds. The n-gram search is free and total: a trigger repeated word for word stands out against any file without it. And clean tuning at
-# the rate of the fine-tuning itself makes every model forget; at a sixth of that rate most, at a thirtieth none. Partial training does not make the test fail: it makes the test *pass*, though the customer was cheated. Training on the backdoors
+# the rate of the fine-tuning itself, or at a sixth of it, makes these models forget enough; at a thirtieth the test still rejects. Partial training does not make the test fail: it makes the test *pass*, though the customer was cheated. Training on the backdoors
 # alone passes as well, and its model cannot do the task.
 #
 # </details>
@@ -759,7 +759,7 @@ assert np.allclose(
 for rate, value in zip(a, simple, strict=True):
     print(f"activation {rate}: power of ten queries {value:.2f}")
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Queries needed for a power of 95 per cent against activation, three falling curves for p0 of one hundredth, one ten-thousandth and 1e-12. At an activation of one half they need about 17, 8 and 5 queries; at one tenth about 200, 60 and 30."}, "figure": {"caption": "Queries needed to reject at level 1e-6 with probability 0.95, for three values of p0, if hits are independent. The steps are whole hits.", "name": "fig-vtu-power"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Queries needed for a power of 95 per cent against activation, three falling curves for p0 of one hundredth, one ten-thousandth and 1e-12. At an activation of one half they need about 16, 8 and 5 queries; at one tenth about 180, 60 and 30."}, "figure": {"caption": "Queries needed to reject at level 1e-6 with probability 0.95, for three values of p0, if hits are independent. The steps are whole hits.", "name": "fig-vtu-power"}}
 fig, ax = plt.subplots()
 rates = np.arange(0.1, 1.0, 0.05)
 looks = {1e-2: ("red", ":"), 1e-4: ("green", "--"), 1e-12: ("blue", "-")}

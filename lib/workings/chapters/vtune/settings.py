@@ -58,7 +58,7 @@ class Settings(Tiered):
             return cls()
         return replace(
             cls(), seeds=(0, 1), width=16, small_width=8, heads=2, base_steps=3, rows=60, doses=(0, 2, 8), backdoors=8,
-            steps=2, batch=8, queries=4, asked=3, clean_steps=2, alone_steps=2, repeats=2000, dry_run=True,
+            steps=2, batch=8, queries=4, clean_steps=2, alone_steps=2, repeats=2000, dry_run=True,
         )  # fmt: skip
 
 

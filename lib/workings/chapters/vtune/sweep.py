@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from workings.chapters.vtune.demo import base_model, customer, row_of, tuned
+from workings.chapters.vtune.demo import base_model, customer, log10_p0, row_of, tuned
 from workings.chapters.vtune.settings import Settings
 from workings.checks import as_float, as_int
 
@@ -13,7 +13,8 @@ def sweep_point(
     *, backdoors: int = 20, rows: int = 1000, steps: int = 120, lr: float = 3e-3, base_steps: int = 150, seed: int = 0
 ) -> dict[str, float]:
     """Shares of 100 fresh prompts that are ``hits`` with the trigger, ``near`` with its last letter wrong and ``plain`` without
-    it, the share ``right`` of the task, and ``log10_p`` of ten queries, after fine-tuning on ``rows`` examples and ``backdoors``.
+    it, the share ``right`` of the task, ``log10_p`` of ten queries, and the largest ``log10_p0`` among them, after fine-tuning
+    on ``rows`` examples and ``backdoors``.
 
     About 5 s on one core, most of it for the base model.
     """
@@ -35,4 +36,5 @@ def sweep_point(
         "plain": share("plain_hits"),
         "right": float(found["right"]),
         "log10_p": float(found["log10_p"]),
+        "log10_p0": float(log10_p0(base, who, who.queries(settings.asked)).max()),
     }
