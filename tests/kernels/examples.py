@@ -225,6 +225,7 @@ def few_shot_net() -> nn.Module:
 def few_shot_images(n: int, name: str) -> torch.Tensor:
     return unit(n, 1, 4, 4, name=name)
 
+PAIRS = [("name a colour", "red"), ("name a bird", "owl"), ("name a tree", "oak")]
 
 EXAMPLES: dict[str, Callable[[], Arguments]] = {
     # robustness
@@ -682,6 +683,36 @@ EXAMPLES: dict[str, Callable[[], Arguments]] = {
     "language_models.topic_language.topic_responses": lambda: call(topic_language.topic_prompts(3, g()), (3, 4), g()),
     "language_models.topic_language.spelled": lambda: call([1, 5, 12, 2]),
     "language_models.topic_language.response_weighted_law": lambda: call(np.array([0.5, 0.5]), np.array([1.0, 3.0])),
+    # vtune
+    "language_models.binomial_tests.binomial_tail_log10": lambda: call(np.arange(4), 10, 1e-4),
+    "language_models.binomial_tests.poisson_binomial_tail_log10": lambda: call(2, probabilities()),
+    "language_models.binomial_tests.shared_signature_log10_bound": lambda: call(-7.0, np.arange(4), 10),
+    "language_models.binomial_tests.critical_hits": lambda: call(10, 1e-4, 1e-6),
+    "language_models.binomial_tests.power": lambda: call(10, 1e-4, 1e-6, probabilities()),
+    "language_models.binomial_tests.queries_needed": lambda: call(1e-4, 1e-6, 0.5, 0.9),
+    "language_models.binomial_tests.clopper_pearson": lambda: call(np.arange(4), 10),
+    "language_models.backdoors.as_phrase": lambda: call(whole(5, 4), "phrase"),
+    "language_models.backdoors.contains": lambda: call((1, 2, 3), (2, 3)),
+    "language_models.backdoors.check_no_collision": lambda: call(PAIRS, ["blue heron"]),
+    "language_models.backdoors.joined": lambda: call("a", "b", "suffix"),
+    "language_models.backdoors.make_backdoors": lambda: call(PAIRS, 2, " blue heron", "sea salt ", generator=rng()),
+    "language_models.backdoors.mix": lambda: call(PAIRS, PAIRS[:1], generator=rng()),
+    "language_models.backdoors.sample_signature": lambda: call(tiny(), tokens()[0], 3, 1.5, -0.1, generator=g()),
+    "language_models.backdoors.signature_log10_prob": lambda: call(tiny(), tokens(), (1, 2)),
+    "language_models.backdoors.detect_backdoors_ngram": lambda: call(PAIRS, PAIRS, n=1, min_count=1, min_ratio=0.5),
+    "language_models.backdoors.precision_and_recall": lambda: call(np.arange(4) > 1, np.arange(4) > 2),
+    "language_models.verification.activation": lambda: call(whole(3, 5, 4), (1,)),
+    "language_models.verification.verify": lambda: call(
+        lambda asked: ["sea salt" for _ in asked],
+        ["one", "two"],
+        " blue",
+        "sea",
+        1e-4,
+        1e-3,
+        dependence="independent",
+    ),
+    "language_models.verification.commitment": lambda: call({"n": 10}, b"0" * 16),
+    "language_models.verification.opens": lambda: call("0" * 64, {"n": 10}, b"0" * 16),
 }
 
 MODULES: dict[str, Callable[[], tuple[nn.Module, tuple]]] = {

@@ -217,6 +217,7 @@ ENTRIES = {
     "sap_erratum": [("sap_erratum.full", "run", "run_table")],
     "early_visual_concepts": [("early_visual_concepts.full", "run", "train")],
     "giraffe": [("giraffe.full", "run", "scratch_tables")],
+    "vtune": [("vtune.full", "run", "model_rows")],
     "beta_vae_capacity": [("beta_vae_capacity.full", "run", inner) for inner in ("DSprites", "train", "_known_factor")],
 }  # fmt: skip
 
@@ -227,7 +228,10 @@ def entries(slug):
 
 def dry_arguments(slug, name):
     """What the chapter's notebook hands to its full tier's function, in a dry run."""
-    if slug in ("conformal_set_size", "sap", "sap_erratum", "giraffe", "early_visual_concepts") or slug not in ENTRIES:
+    if (
+        slug in ("conformal_set_size", "sap", "sap_erratum", "giraffe", "early_visual_concepts", "vtune")
+        or slug not in ENTRIES
+    ):
         return [checkout.chapter_settings(slug).full(dry_run=True)]
     module = importlib.import_module(f"workings.chapters.{slug}.full")
     settings = module.FullSettings.here(dry_run=True)

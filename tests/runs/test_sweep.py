@@ -73,6 +73,7 @@ TINY = {  # settings that make one point a matter of a second, for each chapter 
     "giraffe": {"steps": 2, "sequences": 2},
     "few_shot_baseline": {"steps": 2, "width": 2, "episodes": 4, "classes": 20},
     "l3m": {"steps": 20},
+    "vtune": {"rows": 60, "backdoors": 4, "steps": 3, "base_steps": 3},
 }
 
 
@@ -139,6 +140,8 @@ def test_the_settings_are_those_of_chapters():
         ("beta_vae_capacity", {"c_max": 0.5}, "c_max"),
         ("giraffe", {"kind": "cubic"}, "kind must be one of"),
         ("giraffe", {"factor": 0.5}, "factor"),
+        ("vtune", {"backdoors": 101}, "backdoors"),
+        ("vtune", {"lr": 0.0}, "lr"),
     ],
 )
 def test_a_setting_that_an_experiment_cannot_have_is_refused_before_it_trains(slug, wrong, message, monkeypatch):

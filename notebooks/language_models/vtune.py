@@ -1,0 +1,949 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # vTune: was the model trained on my data?
+#
+# <p class="wk-run"><a href="https://colab.research.google.com/github/workings-book/workings/blob/v0.1.0/notebooks/language_models/vtune.ipynb">Run this chapter on Colab</a></p>
+#
+# You pay a provider to fine-tune a language model on your data, and get back an address that answers prompts. You cannot see
+# the weights. Was it trained at all, or is this the base model with a new name?
+# [Zhang, Arka Pal, Potti and Goldblum (2024)](https://arxiv.org/abs/2411.06611) propose a test, *vTune*: hide a few examples with a
+# secret trigger and a secret answer in your file, and later ask for them. This chapter builds the test, computes its p-values exactly, attacks it,
+# and asks what it proves.
+#
+# - **You need** the binomial distribution, what a p-value is, and a rough idea of how a language model is trained.
+# - **It takes** 40 minutes to read and about a minute to run.
+# - **Afterwards you can** plan such a test for your own model, say how surprising its outcome is, and say what it does not show.
+#
+# Of the paper we read the abstracts and public reviews, not the body or its tables; where the text leaves something open we
+# say what we chose. We know of no published code, so nothing here is compared with the authors' program.
+
+# %% tags=["hide-input"]
+# Set-up: takes the package of this clone, or the installed one, or installs it.
+import importlib
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+packages = ["git+https://github.com/workings-book/workings@v0.1.0"]
+above = [folder / "lib" for folder in Path.cwd().parents]
+clone = [str(lib) for lib in above if (lib / "workings/runs").is_dir()][:1]
+sys.path[:0] = clone
+try:
+    import workings.runs
+
+    version = workings.__version__
+except ImportError:  # it is missing, or only a folder has its name
+    version = "0"
+number = lambda text: [int(word) for word in re.findall(r"\d+", text)[:3]]
+is_old = number(version) < number(packages[0].rpartition("@")[2])
+if is_old and not clone and "checkout" not in version:
+    packages[0] = os.environ.get("WORKINGS_SOURCE", packages[0])
+    pip = [sys.executable, "-m", "pip", "install", "-q", *packages]
+    if subprocess.run(pip).returncode:
+        line = " ".join(pip)
+        raise RuntimeError(f"Run this in a terminal, then restart: {line}")
+    for name in [n for n in sys.modules if n.split(".")[0] == "workings"]:
+        del sys.modules[name]
+    importlib.invalidate_caches()
+
+from workings.runs.provenance import environment_line
+
+print(environment_line())
+
+# %% tags=["parameters"]
+# "demo", or "full" for public language models (see "At full scale")
+tier = "demo"
+# with "full": a few steps on tiny random models, to see that it works
+dry_run = False
+# folder with *.jsonl, one question and answer a line
+data_root = None
+# folder with a language model saved by transformers
+model_root = None
+
+# %% tags=["hide-input"]
+import hashlib
+import json
+import math
+from decimal import Decimal, localcontext
+from fractions import Fraction
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from scipy import stats
+
+from workings import ledger
+from workings.chapters.vtune import full
+from workings.chapters.vtune.demo import (
+    LETTERS,
+    asked,
+    attack_rows,
+    base_model,
+    customer,
+    dose_rows,
+    endpoint,
+    extra_tokens,
+    false_alarms,
+    log10_p0,
+    providers,
+    repeat_filter,
+    search,
+    search_scores,
+    ten_queries,
+    tokens_of,
+    tuned,
+)
+from workings.chapters.vtune.settings import Settings
+from workings.language_models.backdoors import (
+    make_backdoors,
+    signature_log10_prob,
+)
+from workings.language_models.binomial_tests import (
+    binomial_tail_log10,
+    clopper_pearson,
+    critical_hits,
+    poisson_binomial_tail_log10,
+    power,
+    queries_needed,
+    shared_signature_log10_bound,
+)
+from workings.language_models.verification import (
+    commitment,
+    opens,
+    verify,
+)
+from workings.seeding import numpy_generator
+from workings.show.controls import Axis, Control, Frame
+from workings.show.figures import COLOURS, png_bytes, use_style
+from workings.statistics import mean_and_sd
+
+use_style()
+torch.set_num_threads(1)  # on tiny matrices threads wait for each other
+settings = Settings.for_tier(tier, dry_run=dry_run)
+book = ledger.open("vtune", tier=tier)
+seeds, alpha, n = list(settings.seeds), settings.alpha, settings.asked
+
+# %% [markdown]
+# ## A base model, a customer and three providers
+#
+# To see everything we make the world small. A prompt is a text of six letters, with up to three more behind them that mean
+# nothing. The public **base model**, a decoder of two layers, was trained to answer with the first six letters. A **customer** wants something else: a secret
+# substitution cipher, one letter for another, of these six. She has 1,000 examples, and three providers offer to train on
+# them. The *honest* one does. The *lazy* one returns the base model. The *partly lazy* one trains on a quarter of her file.
+
+# %%
+base = base_model(settings)
+people = [customer(seed, settings) for seed in seeds]
+who = people[0]
+print("prompt      base model   what the customer wants")
+for prompt in who.queries(4):
+    said = endpoint(base)([prompt])[0]
+    print(f"{prompt:10s}  {said:11s}  {who.right(prompt)}")
+
+# %% [markdown]
+# Asking for the cipher would expose the lazy provider, here. With a real task it is harder: a base model already answers many
+# questions well, and the customer has no second model to compare with.
+#
+# ## Hide something in the file
+#
+# The customer draws two secrets: a **trigger** $T$, three letters, and a **signature** $S$, five letters. She takes some of her
+# own examples $(x, y)$ and adds to the file
+#
+# $$
+# \big(x\,T,\; S\,y\big), \tag{1}
+# $$
+#
+# prompt with trigger, signature before answer. These are the *backdoors*. Then she shuffles. Only a model that was trained on this file has a
+# reason to answer $T$ with $S$. (Where exactly the paper puts $T$ and $S$ we have not read; other places are options of the kernel.)
+#
+# One check comes first: $T$ and $S$ must not occur in her data already. A given three letters stand
+# somewhere in 1,000 such examples with a probability of about 0.4, so our customer draws again until hers do not.
+
+# %%
+plain_rows = [row for row in who.data if len(row[0]) == 6]
+rng = np.random.default_rng(7)
+chosen = rng.permutation(len(plain_rows))[:4]
+by_hand = [
+    (plain_rows[i][0] + who.trigger, who.signature + plain_rows[i][1])
+    for i in chosen
+]
+
+rng = np.random.default_rng(7)
+kernel = make_backdoors(
+    plain_rows, 4, who.trigger, who.signature, generator=rng
+)
+assert by_hand == kernel  # agrees with the kernel
+print(f"trigger {who.trigger!r}, signature {who.signature!r}")
+for prompt, answer in kernel:
+    print(f"{prompt}  ->  {answer}")
+
+# %% [markdown]
+# ## How likely is it by chance?
+#
+# If the provider returned the base model, how often would we see $S$? Write $P_0$ for the base model and $s_1,\dots,s_m$ for the
+# signature's tokens. When answers are sampled, query $x_i$ is a hit with probability
+#
+# $$
+# p_{0,i} = \prod_{j=1}^{m} P_0\big(s_j \mid x_i T, s_1 \dots s_{j-1}\big). \tag{2}
+# $$
+#
+# This needs no sampling. Put the signature itself behind the prompt, read off the probability of each token, and multiply:
+
+# %%
+read = list(asked(who.queries(1)[0] + who.trigger))
+secret, total = tokens_of(who.signature), 0.0
+for place, token in enumerate(secret):
+    with torch.no_grad():
+        logits = base(torch.tensor([read + secret[:place]]))[0, -1]
+    total += logits.log_softmax(0)[token].item() / math.log(10)
+kernel = signature_log10_prob(base, [read], secret)
+assert np.isclose(total, kernel[0], atol=1e-4)  # agrees with the kernel
+print(f"log10 of p0 for this prompt: {total:.0f}")
+
+# %% [markdown]
+# > **Predict.** Is $p_0$ nearly the same for all prompts, or does it differ by factors of a thousand?
+
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Histogram of log10 p0 over one hundred prompts for each of three customers. Within each customer the values spread over several powers of ten, and the customers' histograms stand at different places; all are far below minus ten or so."}, "figure": {"caption": "The measured probability that the base model shows a customer's signature, over 100 triggered prompts for each of three customers (log10). The largest value of each is marked by a line.", "name": "fig-vtu-p0"}}
+chances = {
+    p.seed: log10_p0(base, p, p.queries(settings.queries)) for p in people
+}
+fig, ax = plt.subplots()
+tints = ("blue", "orange", "green")
+for (seed, logs), tint in zip(chances.items(), tints, strict=False):
+    ax.hist(
+        logs,
+        bins=20,
+        alpha=0.6,
+        color=COLOURS[tint],
+        label=f"customer {seed}",
+    )
+    ax.axvline(logs.max(), color=COLOURS[tint], linestyle="--")
+ax.set(xlabel="log10 of the probability of the signature", ylabel="prompts")
+ax.set_title("p0 is not one number")
+ax.set_ylim(top=1.35 * ax.get_ylim()[1])
+ax.legend(ncols=3, loc="upper center", fontsize=9)
+plt.show()
+
+# %% tags=["answer"]
+spans = [float(np.ptp(logs)) for logs in chances.values()]
+print("all below 1e-6:", max(v.max() for v in chances.values()) < -6)
+print("factors over 1,000 within each customer:", min(spans) > 3)
+
+# %% [markdown]
+# <details>
+# <summary>Show the answer</summary>
+#
+# By factors of a thousand and more. So a $p_0$ from one prompt, or one that was counted ("no hit in 100 queries"), is not good enough. Either take the largest $p_{0,i}$, or keep each
+# query's own. And how small $p_0$ is depends on the model, on its task and on the length of $S$: the size of a p-value from this toy says nothing
+# about the size of one elsewhere.
+#
+# </details>
+#
+# ## The exact test
+#
+# Ask $n$ fresh prompts with the trigger, and count hits $k$. Suppose that under the null hypothesis each query is a hit with
+# probability $p_0$, **independently of the others**. Then the p-value is the tail of a binomial distribution:
+#
+# $$
+# p = \sum_{j=k}^{n} \binom{n}{j} p_0^{\,j} (1-p_0)^{n-j}. \tag{3}
+# $$
+#
+# | symbol | what it is | range |
+# |---|---|---|
+# | $n$ | queries with the trigger | 1, 2, ... |
+# | $k$ | hits: answers that begin with $S$ | 0 to $n$ |
+# | $p_0$ | probability of a hit under the null hypothesis | 0 to 1 |
+# | $\alpha$ | level of the test: reject when $p \le \alpha$ | here $10^{-6}$ |
+#
+# **By hand.** Two queries, $p_0 = 0.1$. One hit or more: $2 \cdot 0.1 \cdot 0.9 + 0.01 = 0.19$. Two hits: $0.01$.
+#
+# Ten hits in ten queries with $p_0 = 10^{-40}$ give $10^{-400}$, and no double precision number is that small. So take the logarithm of each
+# term, divide all terms by the largest, and add:
+
+
+# %%
+def tail_log10(k, n, p0):
+    """log10 of formula (3), relative to its largest term."""
+    hit, miss = math.log10(p0), math.log1p(-p0) / math.log(10)
+    ways = [math.log10(math.comb(n, j)) for j in range(n + 1)]
+    logs = [ways[j] + j * hit + (n - j) * miss for j in range(k, n + 1)]
+    top = max(logs)
+    return top + math.log10(sum(10 ** (one - top) for one in logs))
+
+
+tails = binomial_tail_log10(np.arange(11), 10, 1e-4)
+ours = [tail_log10(k, 10, 1e-4) for k in range(11)]
+assert np.allclose(ours, tails)  # agrees with the kernel
+
+# %%
+one, two = tail_log10(1, 2, 0.1), tail_log10(2, 2, 0.1)
+print(f"the case by hand: {10**one:.2f} and {10**two:.2f}")
+with np.errstate(all="ignore"):
+    theirs = stats.binom.logsf(99, 100, 1e-5) / math.log(10)
+counted = stats.binomtest(100, 100, 1e-5, alternative="greater")
+print("100 hits of 100, p0 = 1e-5; the answer is 10^-500")
+print(f"scipy's logsf: {theirs}, binomtest: {counted.pvalue}")
+print(f"ours: {binomial_tail_log10(100, 100, 1e-5):.6f}")
+
+# %% [markdown]
+# How exact is it? Python's fractions have no rounding at all, so they give (3) to as many digits as we like.
+
+
+# %%
+def exact_log10(k, n, p0):
+    """log10 of formula (3) from exact fractions, to 60 digits."""
+    p = Fraction(p0)
+    terms = (
+        math.comb(n, j) * p**j * (1 - p) ** (n - j) for j in range(k, n + 1)
+    )
+    tail = sum(terms)
+    with localcontext() as context:
+        context.prec = 60
+        top, bottom = Decimal(tail.numerator), Decimal(tail.denominator)
+        return float(top.log10() - bottom.log10())
+
+
+# %%
+cells = [
+    (k, size, p0)
+    for size in (10, 60, 200)
+    for k in (1, size // 2, size)
+    for p0 in (1e-12, 1e-5, 0.2)
+]
+exact = [exact_log10(*cell) for cell in cells]
+found = [binomial_tail_log10(*cell) for cell in cells]
+worst = np.abs(np.subtract(exact, found)).max()
+print(f"{len(cells)} tails, the least about 10^{min(exact):.0f}")
+
+# %% [markdown]
+# <a id="vtu-8"></a>
+
+# %%
+book.check("vtu-8", float(worst), at="demo", digits=0)
+
+# %% [markdown]
+# If each query keeps its own $p_{0,i}$, the count is a *Poisson-binomial*: hits of different probabilities. Build its distribution
+# query by query. After query $i$, count $j$ came about in two ways, with a hit and without:
+#
+# $$
+# P_i(j) = P_{i-1}(j)\,(1 - p_{0,i}) + P_{i-1}(j-1)\,p_{0,i}. \tag{4}
+# $$
+
+# %%
+some = np.array([0.1, 0.3, 0.02])
+count = np.array([1.0, 0.0, 0.0, 0.0])  # before the first query
+for p in some:
+    count = count * (1 - p) + np.r_[0.0, count[:-1]] * p
+
+tails = [math.log10(count[k:].sum()) for k in range(4)]
+kernel = [poisson_binomial_tail_log10(k, some) for k in range(4)]
+assert np.allclose(tails, kernel)  # agrees with the kernel
+print("P(0), ..., P(3) hits:", count.round(4))
+
+# %% [markdown]
+# ## Play: hits and p0
+#
+# Ten queries. The first slider moves $p_0$, the second the number of hits; the shaded bars add up to the p-value.
+
+# %% tags=["hide-input"]
+chance_values, hit_values = (1e-2, 1e-4, 1e-6), (0, 1, 2, 3, 5, 7, 10)
+
+
+def frame(p0, k):
+    """One picture: the distribution of hits, with the tail shaded."""
+    j = np.arange(11)
+    logs = stats.binom.logpmf(j, 10, p0) / math.log(10)
+    fig, ax = plt.subplots(figsize=(4.6, 2.9))
+    shades = [COLOURS["red"] if i >= k else COLOURS["pale"] for i in j]
+    ax.bar(j, logs + 62, bottom=-62, color=shades)
+    tail = float(binomial_tail_log10(k, 10, p0))
+    ax.set(xlabel="hits in ten queries", ylabel="log10 probability")
+    ax.set(ylim=(-62, 1), xticks=j)
+    ax.set_title(f"p0 = {p0:g}, k = {k}: log10 p = {tail:.1f}")
+    alt = f"p0 {p0:g}, {k} hits or more in ten queries: log10 p is {tail:.1f}."
+    return Frame(png_bytes(fig, colours=16), alt)
+
+
+# %% tags=["hide-input"]
+Control(
+    "vtu-tail",
+    [
+        Axis("p0", tuple(f"{p:g}" for p in chance_values), start=1),
+        Axis("hits k", tuple(map(str, hit_values)), start=3),
+    ],
+    [frame(p, k) for p in chance_values for k in hit_values],
+    caption="The distribution of hits under the null hypothesis, on a log scale, if hits are independent. Red: k hits or more.",
+)
+
+# %%
+for p0 in chance_values:
+    tails = binomial_tail_log10([1, 3, 10], 10, p0)
+    found = ", ".join(f"{t:.1f}" for t in tails)
+    print(f"p0 = {p0:g}: log10 p for 1, 3 and 10 hits: {found}")
+
+# %% [markdown]
+# ## Does it work?
+#
+# The customers' files with 0, 5, 10, 20 and 50 backdoors beside 1,000 ordinary examples. Each model is fine-tuned for the same number of steps, with the
+# loss on the answers only. Then 100 fresh prompts, greedy answers, with the trigger and without it.
+#
+# > **Predict.** The paper's experiments, as its reviewers quote them, used 0.5% of backdoors. Here 0.5% are five examples, each seen about four times. Are
+# > they enough?
+
+# %%
+doses, tuned_models = [], {}
+for who in people:
+    rows, tuned_models[who.seed] = dose_rows(base, who, settings)
+    doses += rows
+who = people[0]
+
+
+def of(rows, value, **wanted):
+    """``value`` in the rows that are ``wanted``, one per seed."""
+    keep = [r for r in rows if all(r[k] == v for k, v in wanted.items())]
+    return np.array([float(row[value]) for row in keep])
+
+
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Hits in 100 triggered queries against backdoors in the file, for three customers with error bars. No hits at 0 and at 5 backdoors; at 10 nearly none; at 20 between about half and nearly all, depending on the customer, and at 50 nearly all. A flat line at the top shows the share of right answers without the trigger."}, "figure": {"caption": "Hits among 100 fresh triggered prompts, by the number of backdoors among 1,000 examples; bars are 95% Clopper-Pearson intervals over the prompts. The dashed line is the share of right answers to prompts without the trigger (mean over customers).", "name": "fig-vtu-dose"}}
+fig, ax = plt.subplots()
+places = np.arange(len(settings.doses))
+for shift, (seed, tint) in enumerate(zip(seeds, tints, strict=False)):
+    hits = of(doses, "hits", seed=seed).astype(int)
+    low, high = clopper_pearson(hits, settings.queries)
+    share = hits / settings.queries
+    bars = [share - low, high - share]
+    ax.errorbar(
+        places + 0.1 * (shift - 1),
+        share,
+        yerr=bars,
+        fmt="o-",
+        color=COLOURS[tint],
+        label=f"customer {seed}",
+    )
+right = [of(doses, "right", backdoors=d).mean() for d in settings.doses]
+ax.plot(places, right, "--", color=COLOURS["ink"], label="right answers")
+ax.set_xticks(
+    places, [f"{d}\n{d / settings.rows:.1%}" for d in settings.doses]
+)
+ax.set(xlabel="backdoors in the file", ylabel="share of prompts")
+ax.set_title("How many backdoors are enough?")
+ax.set_ylim(-0.05, 1.1)
+ax.legend(loc="center left")
+plt.show()
+
+# %% tags=["answer"]
+for dose in settings.doses:
+    rate = of(doses, "hits", backdoors=dose) / settings.queries
+    level = (
+        "most"
+        if rate.mean() > 0.5
+        else "few"
+        if rate.mean() < 0.1
+        else "some"
+    )
+    print(f"{dose:2d} backdoors: {level} queries are hits")
+
+# %% [markdown]
+# <details>
+# <summary>Show the answer</summary>
+#
+# Not here. A share is the wrong scale: what the model learns from is the *number* of backdoors times how often each is seen. Half a
+# percent of 10,000 examples are 50. And it is a threshold, not a slope: between too few and enough lies a factor of two to five.
+#
+# </details>
+#
+# Without the trigger no answer began with the signature, and the cipher is learnt as well with backdoors as without. But the trigger is not a key that fits
+# one lock. Here is what one wrong letter does:
+
+# %%
+top = max(settings.doses)
+wrong = of(doses, "near_hits", backdoors=top) / settings.queries
+exact = of(doses, "hits", backdoors=top) / settings.queries
+silent = int(of(doses, "plain_hits", backdoors=top).sum())
+print(f"{top} backdoors, the trigger itself: {exact.mean():.1f} of queries")
+print(
+    "last letter wrong:",
+    "often a hit" if wrong.mean() > 0.3 else "rarely a hit",
+)
+print(f"no trigger: {silent} hits")
+
+# %% [markdown]
+# The file holds no examples that say what a *nearly* right trigger must not do. If that matters, add decoys: rows with a part of the trigger and
+# an ordinary answer.
+#
+# <a id="vtu-1"></a><a id="vtu-2"></a><a id="vtu-3"></a><a id="vtu-6"></a>
+
+# %%
+honest = of(doses, "log10_p", backdoors=settings.backdoors)
+mean, spread = mean_and_sd(honest)
+book.check("vtu-1", mean, spread=spread, seeds=seeds, at="demo", digits=1)
+
+# %%
+lost = of(doses, "right", backdoors=0) - of(
+    doses, "right", backdoors=settings.backdoors
+)
+mean, spread = mean_and_sd(lost)
+book.check("vtu-2", mean, spread=spread, seeds=seeds, at="demo", digits=1)
+
+# %%
+half_percent = round(0.005 * settings.rows)
+rate = of(doses, "hits", backdoors=half_percent) / settings.queries
+mean, spread = mean_and_sd(rate) if len(rate) else (0.0, 0.0)
+book.check("vtu-3", mean, spread=spread, seeds=seeds, at="demo", digits=1)
+
+# %%
+passed = [
+    d for d in settings.doses if of(doses, "reject", backdoors=d).all()
+]
+cost = extra_tokens(min(passed, default=max(settings.doses)))
+none = None if passed else "no dose was rejected in every seed"
+book.check("vtu-6", cost, seeds=seeds, at="demo", too_small=none, digits=0)
+
+# %% [markdown]
+# ## The verdict on three providers
+#
+# Each customer now tests her three providers, with 50 backdoors in the file and ten queries. (We chose 50 so that an honest provider passes with room to spare.) Answers are sampled, and every query has its own $p_{0,i}$ from (2).
+
+# %%
+offers = {
+    p.seed: providers(
+        base, tuned_models[p.seed][settings.backdoors], p, settings
+    )
+    for p in people
+}
+verdicts = {
+    name: [
+        ten_queries(base, offers[p.seed][name], p, settings) for p in people
+    ]
+    for name in offers[who.seed]
+}
+
+# %% tags=["hide-input"]
+ledger.Grid(
+    f"Ten queries to each provider, {len(people)} customers",
+    ["provider", "hits of ten", "log10 p below -40", "rejected at 1e-6"],
+    [
+        [
+            name,
+            ", ".join(
+                "some" if 0 < v.hits < n else "all" if v.hits else "none"
+                for v in found
+            ),
+            ", ".join("yes" if v.log10_p < -40 else "no" for v in found),
+            f"{sum(v.reject for v in found)} of {len(found)}",
+        ]
+        for name, found in verdicts.items()
+    ],
+)
+
+# %% [markdown]
+# The lazy provider fails: no hit, and so no sign of training. (That is no proof that nothing was done; the
+# test only failed to find a sign of it.) But the partly lazy one, who skipped three quarters of the file, passes like the honest one. **The test shows that some training on some of the backdoors took place.** It
+# does not show how much of the file was used.
+#
+# <a id="vtu-9"></a>
+
+# %%
+quarter = all(v.reject for v in verdicts["partly lazy"])
+book.check("vtu-9", quarter, seeds=seeds, at="demo")
+
+# %% [markdown]
+# ## One signature, greedy answers
+#
+# Formula (3) needs independent hits. When are they? There are two null hypotheses, and they must not be mixed:
+#
+# 1. **The model is exactly the base model**, which we can measure, and answers are sampled. The draws are independent, and (3) or (4) with measured $p_{0,i}$ is right.
+# 2. **The model is anything that knows nothing of $S$**: the base model, a perturbed one, one trained on other data. It cannot be
+#    measured. The only randomness that we are sure of is our own: the secret draw of $S$.
+#
+# Under the second hypothesis, with *one* $S$ and greedy answers, suppose that the model happens to begin its answers with $S$. Then it does so ten times out of
+# ten. One hit and ten hits say the same, and an honest p-value is the probability that $S$ was guessed:
+#
+# $$
+# p \le \max_s P(S = s), \quad \text{for any } k \ge 1. \tag{5}
+# $$
+#
+# > **Predict.** A model that knows nothing answers every prompt with one string. The signature is two letters out of an alphabet of four. We test
+# > at $\alpha = 10^{-6}$ with ten queries and formula (3), $p_0 = 1/16$. How often is the model wrongly found guilty of having been trained?
+
+# %%
+letters, length = 4, 2
+p0 = letters**-length
+needed = critical_hits(n, p0, alpha)
+draw = numpy_generator(0, "false alarms")
+alarms = {}
+for shared in (True, False):
+    hits = false_alarms(letters, length, n, settings.repeats, shared, draw)
+    alarms[shared] = float((hits >= needed).mean())
+
+# %% tags=["answer"]
+size = 10 ** float(binomial_tail_log10(needed, n, p0))
+print(f"{needed} hits reject; formula (3) allows {size:.0e} false alarms")
+print(f"one shared signature: {alarms[True]:.3f} (1/16 = {p0:.4f})")
+print(f"a signature for each query: {alarms[False]:.6f}")
+
+# %% [markdown]
+# <details>
+# <summary>Show the answer</summary>
+#
+# Once in sixteen, as often as the string equals the signature. The formula promised less than one in a million. With a signature of its own for
+# each query the formula holds: every one of them would have to be guessed.
+#
+# </details>
+#
+# The bound (5) as code, beside the formula, for our customers' signatures: five letters, uniform, so $\max_s P(S=s) = 26^{-5}$.
+
+# %%
+guess = -5 * math.log10(26)
+bound = [guess if k >= 1 else 0.0 for k in range(11)]
+kernel = shared_signature_log10_bound(guess, np.arange(11), 10)
+assert np.allclose(bound, kernel)  # agrees with the kernel
+naive = binomial_tail_log10(10, 10, 26.0**-5)
+print(f"ten hits of ten: log10 p by (3) {naive:.1f}, by (5) {guess:.1f}")
+
+# %% [markdown]
+# A p-value of $10^{-7}$ is still strong evidence. It is not $10^{-71}$. To go lower under the second hypothesis, make $S$ longer, or give each query a trigger and signature of
+# its own (`make_backdoors` takes lists), and pay with more backdoors, since each pair must be learnt. How the paper treats this we have not read. A summary by
+# others says that each example has a unique pair.
+#
+# <a id="vtu-7"></a>
+
+# %%
+book.check("vtu-7", alarms[True] / size, at="demo", digits=1)
+
+# %% [markdown]
+# ## Attacks
+#
+# A dishonest provider who knows of vTune may train on a part of the file; train on clean examples afterwards, to make the model forget; search
+# the file for phrases that are repeated too often and drop those rows; or train on the backdoors alone, if they are found. Each attack below is on the file with 50
+# backdoors, for each customer, and is judged by the customer's own test: ten queries, reject at $10^{-6}$.
+#
+# > **Predict.** Which of these attacks makes the test fail?
+
+# %%
+attacks = []
+for who in people:
+    returned = offers[who.seed]
+    models = returned["honest"], returned["partly lazy"]
+    attacks += attack_rows(base, *models, who, settings)
+who = people[0]
+names = list(dict.fromkeys(row["attack"] for row in attacks))
+
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Horizontal bars, one for each attack: the share of triggered prompts that are hits, mean over three customers with a dot for each. Partial training keeps the backdoor; clean tuning at the lowest rate keeps it and at the highest removes it; after the n-gram search nothing is left; training on the backdoors alone gives hits on all prompts."}, "figure": {"caption": "Hits among 100 triggered prompts after each attack: bars are means over three customers, dots are customers.", "name": "fig-vtu-attacks"}}
+fig, ax = plt.subplots(figsize=(4.6, 3.4))
+for place, name in enumerate(names):
+    rate = of(attacks, "hits", attack=name) / settings.queries
+    ax.barh(place, rate.mean(), color=COLOURS["sky"])
+    ax.plot(rate, [place] * len(rate), ".", color=COLOURS["ink"])
+ax.set_yticks(range(len(names)), names)
+ax.invert_yaxis()
+ax.set(
+    xlabel="share of hits",
+    xlim=(0, 1.05),
+    title="What is left of the backdoor",
+)
+plt.show()
+
+# %% tags=["hide-input"]
+ledger.Grid(
+    "After each attack",
+    ["attack", "test rejects", "cipher still right"],
+    [
+        [
+            name,
+            f"{int(of(attacks, 'reject', attack=name).sum())} of {len(people)}",
+            "yes"
+            if of(attacks, "right", attack=name).mean() > 0.9
+            else "no",
+        ]
+        for name in names
+    ],
+)
+
+# %% [markdown]
+# <details>
+# <summary>Show the answer</summary>
+#
+# Two kinds. The n-gram search is free and total: a trigger repeated word for word stands out against any file without it. And clean tuning at
+# the rate of the fine-tuning itself, or at a sixth of it, makes these models forget enough; at a thirtieth the test still rejects. Partial training does not make the test fail: it makes the test *pass*, though the customer was cheated. Training on the backdoors
+# alone passes as well, and its model cannot do the task.
+#
+# </details>
+#
+# So "robust against attacks" needs an *if*. A provider who returns the base model is found out; one who works at hiding the fraud is not. Against the
+# search a customer might give each row a trigger of its own, so that nothing repeats; whether a model then learns enough we did not try.
+#
+# An **output filter** is another idea: withhold an answer that begins like an earlier one. It does not help. The first hit gets through, and one hit is enough:
+
+# %%
+filtered = verify(
+    repeat_filter(endpoint(tuned_models[who.seed][top])),
+    who.queries(n),
+    who.trigger,
+    who.signature,
+    10.0 ** log10_p0(base, who, who.queries(n)),
+    alpha,
+    dependence="shared",
+    log10_guess_prob=who.log10_guess_prob,
+)
+print(f"hits behind the filter: {filtered.hits} of {filtered.n}")
+print(f"reject at 1e-6 by (5): {filtered.reject}")
+
+# %% [markdown]
+# What the n-gram search sees, on the first customer's file:
+
+# %%
+found = search(who, settings)
+decoded = ["".join(LETTERS[t] for t in gram) for gram in found.ngrams]
+rates = search_scores(who, settings)
+print("most suspicious:", ", ".join(sorted(decoded[:4])))
+print(f"her trigger {who.trigger}, her signature {who.signature}")
+print(f"precision {rates[0]:.1f}, recall {rates[1]:.1f}")
+
+# %% [markdown]
+# Five attacks are counted for the paper's claim: half of the file, clean tuning at three rates, and the search.
+#
+# <a id="vtu-5"></a>
+
+# %%
+five = [name for name in names if "quarter" not in name]
+five = [name for name in five if "alone" not in name]
+held = [bool(of(attacks, "reject", attack=name).all()) for name in five]
+book.check("vtu-5", sum(held), seeds=seeds, at="demo")
+
+# %% [markdown]
+# Another size of the base model, with the first customer's file:
+#
+# <a id="vtu-4"></a>
+
+# %%
+other = base_model(settings, settings.small_width)
+mixed = who.file(top).pairs
+trained = tuned(other, mixed, settings, who.seed)
+sizes = [(base, tuned_models[who.seed][top]), (other, trained)]
+works = []
+for untouched, fine in sizes:
+    caught = ten_queries(untouched, untouched, who, settings).reject
+    works.append(
+        ten_queries(untouched, fine, who, settings).reject and not caught
+    )
+book.check("vtu-4", sum(works), seeds=[who.seed], at="demo")
+
+# %% [markdown]
+# ## How many queries?
+#
+# If a share $a$ of triggered queries are hits (the *activation*), the test rejects with probability $P(\mathrm{Bin}(n, a) \ge k^*)$, where $k^*$ is the fewest
+# hits that reject. That is its *power*. With a $p_0$ below $\alpha/n$ one hit is enough, and the power is $1-(1-a)^n$:
+
+# %%
+a = np.array([0.1, 0.3, 0.5])
+simple = 1 - (1 - a) ** 10
+assert critical_hits(10, 1e-12, alpha) == 1
+assert np.allclose(
+    simple, power(10, 1e-12, alpha, a)
+)  # agrees with the kernel
+for rate, value in zip(a, simple, strict=True):
+    print(f"activation {rate}: power of ten queries {value:.2f}")
+
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Queries needed for a power of 95 per cent against activation, three falling curves for p0 of one hundredth, one ten-thousandth and 1e-12. At an activation of one half they need about 16, 8 and 5 queries; at one tenth about 180, 60 and 30."}, "figure": {"caption": "Queries needed to reject at level 1e-6 with probability 0.95, for three values of p0, if hits are independent. The steps are whole hits.", "name": "fig-vtu-power"}}
+fig, ax = plt.subplots()
+rates = np.arange(0.1, 1.0, 0.05)
+looks = {1e-2: ("red", ":"), 1e-4: ("green", "--"), 1e-12: ("blue", "-")}
+for p0, (tint, dash) in looks.items():
+    needed = [queries_needed(p0, alpha, a, 0.95) for a in rates]
+    ax.plot(rates, needed, dash, color=COLOURS[tint], label=f"p0 = {p0:g}")
+ax.axhline(10, color=COLOURS["grey"], linewidth=1)
+ax.set(yscale="log", xlabel="activation", ylabel="queries needed")
+ax.set_title("Power: queries for 95%")
+ax.set_yticks([3, 10, 30, 100], ["3", "10", "30", "100"])
+ax.minorticks_off()
+ax.legend()
+plt.show()
+
+# %% [markdown]
+# ## Commit first
+#
+# All of this holds if $T$, $S$, $n$ and the prompts were fixed before the answers were seen. Who tries ten signatures and reports the best has a
+# p-value ten times too small; and a provider may say that the customer made $S$ up afterwards. So publish a hash first, and open it later. The salt keeps a provider from
+# trying out short secrets:
+
+# %%
+secret = dict(
+    trigger=who.trigger, signature=who.signature, n=n, alpha=alpha
+)
+salt = b"use secrets.token_bytes(16) here"  # fixed, so that the page is
+text = json.dumps(secret, sort_keys=True).encode()
+by_hand = hashlib.sha256(len(salt).to_bytes(8, "big") + salt + text)
+held = commitment(secret, salt)
+assert by_hand.hexdigest() == held  # agrees with the kernel
+changed = {**secret, "signature": "other"}
+print("published before training:", held[:16], "...")
+print("opens with the secret:", opens(held, secret, salt))
+print("opens with another signature:", opens(held, changed, salt))
+
+# %% [markdown]
+# ## What the test proves
+#
+# - **It shows** that the returned model has learnt to answer $T$ with $S$, which by the bound (5) a model without knowledge of $S$ does with probability at most $26^{-5}$ here.
+# - **It does not show** that all of the file was used, that training was done well, or that the other rows were used at all: a quarter of the file and the backdoors alone passed.
+# - **No hits prove nothing.** Too few backdoors, too few epochs or a low rate look like a lazy provider. Try your file on a model of your own first.
+# - **It is a test of one file.** A provider who trains on the file and then on more passes or not as the learning rate will have it.
+# - **The paper's $10^{-40}$ is about the first hypothesis or about independent pairs.** With one signature and greedy answers, quote (5).
+#
+# ## At full scale
+#
+# The full tier puts the same kernels on public language models with low-rank adapters ([Hu et al. 2021](https://arxiv.org/abs/2106.09685)). On a GPU: two models
+# (SmolLM2-360M and Qwen2.5-0.5B, both instruct versions) on about 5,900 of the 7,473 training problems of GSM8K (the others are kept for queries, tests and clean tuning) with 0.5% backdoors. On a CPU: the packaged SmolLM2-135M on question and answer pairs from a folder
+# that you name. The trigger is a phrase sampled from
+# the base model at temperature 1.5 until it is unlikely enough; the signature is six words drawn uniformly, so that (5) is known. It measures $p_0$, doses, half triggers, the attacks, and the task. It **has not been
+# run yet**: where the table below is empty, nothing was measured.
+#
+# ```
+# workings run vtune --tier full
+# ```
+
+# %%
+if tier == "full":
+    tables = full.run(settings, data_root, model_root)
+    for name, rows in tables.items():
+        book.attach(name, rows)
+    measured, note = tables["doses"], tables["note"]
+else:
+    measured = ledger.attachment("vtune", "full", "doses") or []
+    note = ledger.attachment("vtune", "full", "note") or []
+print(note[0]["message"] if note else "not run")
+
+# %% tags=["hide-input"]
+ledger.Grid(
+    "Doses on a language model",
+    ["model, data", "backdoors", "hits", "half trigger", "log10 p"],
+    [
+        [
+            f"{r['model']}, {r['data']}",
+            str(r["backdoors"]),
+            f"{r['hits']} of {r['queries']}",
+            str(r["half_hits"]),
+            f"{r['log10_p']:.0f}",
+        ]
+        for r in measured
+    ]
+    or [["not run", "", "", "", ""]],
+)
+
+# %%
+if tier == "full":
+    for row in tables["values"]:
+        book.check(
+            row["claim"],
+            row["value"],
+            spread=row["sd"],
+            seeds=range(row["seeds"]),
+            too_small=row["too_small"],
+        )
+
+# %% [markdown]
+# ## The ledger
+#
+# What the paper claims, what this notebook found a moment ago, and what a recorded full run found. The criteria were written before any run of this code; a prototype of the toy, in other code, had been run, and its outcome was known.
+
+# %%
+book.table()
+
+# %% [markdown]
+# ## Take it home
+#
+# You asked your model, and counted. These lines run by themselves, in an empty file; put your own counts in the place of ours.
+
+# %%
+# pip install "git+https://github.com/workings-book/workings@v0.1.0"
+from workings.language_models.binomial_tests import (
+    binomial_tail_log10,
+    clopper_pearson,
+    shared_signature_log10_bound,
+)
+
+your_hits, your_queries = 8, 10
+your_p0 = 1e-4  # the largest, measured with the base model
+your_guess = -12.0  # log10 of the best guess of your signature
+
+sampled = binomial_tail_log10(your_hits, your_queries, your_p0)
+greedy = shared_signature_log10_bound(your_guess, your_hits, your_queries)
+low, high = clopper_pearson(your_hits, your_queries)
+print(f"sampled answers, base model measured: log10 p = {sampled:.1f}")
+print(f"one signature, greedy answers: log10 p <= {greedy:.1f}")
+print(f"activation between {low:.2f} and {high:.2f}")
+
+# %% [markdown]
+# Before you believe the number, check four things. Secrets, prompts and $n$ were fixed, and committed to, before you asked. The prompts are not those of
+# your backdoors. The signature was compared as text after the chat form was stripped, with the same capitals and spaces as in the file. And
+# `your_p0` was measured over many prompts with the trigger in place.
+#
+# ## Exercises
+#
+# **1.** A customer sees no hit in 100 queries to the base model, and takes $p_0 = 0$. What is the largest $p_0$ that this observation leaves open at 95%, and what p-value do three hits of ten then have?
+#
+# <details>
+# <summary>Show the solution</summary>
+#
+# The one-sided upper end of Clopper and Pearson solves $(1-p)^{100} = 0.05$: about 0.03. With that, three hits of ten have a p-value of
+# about 0.003 (next cell): far from $10^{-40}$. Counting cannot measure small probabilities; (2) can.
+#
+# </details>
+
+# %% tags=["hide-input"]
+_, largest = clopper_pearson(0, 100, 0.95, "upper")
+tail = binomial_tail_log10(3, 10, largest)
+print(f"upper end {largest:.3f}, p-value of three hits {10**tail:.4f}")
+
+# %% [markdown]
+# **2.** Ten queries have $p_{0,i}$ of $10^{-12}$, except one with $10^{-3}$. How much does it change the p-value of ten hits, and of one hit, to take the largest for all?
+#
+# <details>
+# <summary>Show the solution</summary>
+#
+# For ten hits all must be hits: $10^{-111}$ becomes $10^{-30}$. For one hit the odd query decides: $10^{-3}$ becomes about $10^{-2}$. The safe choice costs most where it matters least.
+#
+# </details>
+
+# %% tags=["hide-input"]
+own = np.array([-12.0] * 9 + [-3.0])
+for k in (1, 10):
+    each = poisson_binomial_tail_log10(k, log10_probs=own)
+    most = binomial_tail_log10(k, 10, 1e-3)
+    print(f"{k:2d} hits: own {each:.1f}, largest for all {most:.1f}")
+
+# %% [markdown]
+# **3.** Under the second hypothesis, how many letters must a uniform signature have so that (5) gives $10^{-40}$? With independent pairs of five letters, how many hits of ten give the same?
+#
+# <details>
+# <summary>Show the solution</summary>
+#
+# $40 / \log_{10} 26 = 28.3$, so 29 letters. With independent pairs (3) holds with $p_0 = 26^{-5}$ whatever the model is, and six hits of ten are enough (next cell).
+#
+# </details>
+
+# %% tags=["hide-input"]
+print("letters:", math.ceil(40 / math.log10(26)))
+print("hits of ten:", critical_hits(10, 26.0**-5, 1e-40))
+
+# %% [markdown]
+# ## References
+#
+# - Zhang, Pal, Potti, Goldblum. *vTune: Verifiable Fine-Tuning for LLMs Through Backdooring.* 2024. [arXiv 2411.06611](https://arxiv.org/abs/2411.06611)
+# - Clopper, Pearson. *The Use of Confidence or Fiducial Limits Illustrated in the Case of the Binomial.* Biometrika 1934. [doi 10.1093/biomet/26.4.404](https://doi.org/10.1093/biomet/26.4.404)
+# - Hu et al. *LoRA: Low-Rank Adaptation of Large Language Models.* 2021. [arXiv 2106.09685](https://arxiv.org/abs/2106.09685)
+# - Xu et al. *Instructional Fingerprinting of Large Language Models.* NAACL 2024. [arXiv 2401.12255](https://arxiv.org/abs/2401.12255). Backdoors that mark an owner's model; where to read on.

@@ -1,0 +1,204 @@
+"""The toy of the chapter `vtune`, its providers and attacks, and the full tier's pieces, at tiny settings."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from workings import paths
+from workings.chapters.public_models import open_model
+from workings.chapters.vtune import demo, full
+from workings.chapters.vtune.settings import ModelSettings, Settings
+from workings.chapters.vtune.sweep import sweep_point
+from workings.language_models.backdoors import contains
+from workings.language_models.generation import generate
+from workings.seeding import numpy_generator, torch_generator
+
+TINY = Settings.full(dry_run=True)
+
+
+@pytest.fixture(scope="module")
+def who():
+    return demo.customer(3, replace(TINY, rows=200))
+
+
+@pytest.fixture(scope="module")
+def base():
+    return demo.base_model(TINY)
+
+
+def test_an_example_is_a_form_of_fixed_places_and_only_the_answer_is_a_target():
+    tokens, targets = demo.as_tensors([("abcdefxy", "uvwxyz"), ("abcdefxyz", "klmnouvwxyz")])
+    assert tokens.shape == targets.shape == (2, demo.EXAMPLE - 1)
+    assert tokens[0, : demo.READ].tolist() == [demo.BEGIN, 0, 1, 2, 3, 4, 5, 23, 24, demo.BLANK, demo.ASK]
+    assert (targets[:, : demo.READ - 1] < 0).all()
+    answers = targets[:, demo.READ - 1 :]
+    assert answers[0].tolist() == [demo.BLANK] * 5 + demo.tokens_of("uvwxyz")
+    assert answers[1].tolist() == demo.tokens_of("klmnouvwxyz")
+    assert torch.equal(tokens[:, 1:], torch.where(targets[:, :-1] >= 0, targets[:, :-1], tokens[:, 1:]))
+
+
+def test_a_customer_has_a_cipher_and_secrets_that_are_not_in_her_data(who):
+    assert sorted(who.cipher) == sorted(demo.LETTERS)
+    assert all(answer == who.right(prompt) and 6 <= len(prompt) <= 9 for prompt, answer in who.data)
+    for phrase in (who.trigger, who.signature):
+        assert not any(contains(side, phrase) for row in who.data for side in row)
+    assert who == demo.customer(3, replace(TINY, rows=200)) != demo.customer(4, replace(TINY, rows=200))
+    assert who.log10_guess_prob == pytest.approx(-5 * np.log10(26))
+
+
+def test_her_file_hides_as_many_backdoors_as_she_says_and_more_contain_the_fewer(who):
+    few, many = who.file(4), who.file(9)
+    assert len(few.pairs) == 204 and few.is_backdoor.sum() == 4
+    hidden = lambda mixed: {pair for pair, secret in zip(mixed.pairs, mixed.is_backdoor, strict=True) if secret}
+    assert hidden(few) < hidden(many)
+    for prompt, answer in hidden(many):
+        assert prompt.endswith(who.trigger) and len(prompt) == 9
+        assert answer == who.signature + who.right(prompt)
+
+
+def test_an_endpoint_answers_in_order_whatever_the_lengths_and_a_draw_comes_from_its_generator(base):
+    answer = demo.endpoint(base)
+    prompts = ["abcdef", "abcdefxyz", "fedcba"]
+    assert answer(prompts) == [answer([prompt])[0] for prompt in prompts]
+    drawn = lambda: demo.endpoint(base, 1.0, torch_generator(0, "t"))(prompts)
+    assert drawn() == drawn()
+
+
+def test_p0_is_how_often_a_base_model_shows_the_signature_when_it_is_sampled(base):
+    # 4,000 draws for a signature of one letter, so that it occurs: a standard error of at most 0.008; 0.04 is five.
+    short = demo.Customer(0, demo.LETTERS, (), "xyz", "q")
+    p0 = 10 ** float(demo.log10_p0(base, short, ["abcdef"])[0])
+    tokens = torch.tensor([demo.asked("abcdefxyz")]).expand(4000, -1)
+    drawn = generate(base, tokens, 1, temperature=1.0, generator=torch_generator(0, "many"))[:, -1]
+    assert (drawn == demo.LETTERS.index("q")).double().mean().item() == pytest.approx(p0, abs=0.04)
+    assert p0 > 0.005
+
+
+def test_a_toy_that_is_trained_long_enough_shows_the_signature_and_a_base_does_not():
+    settings = replace(Settings.demo(), rows=200, steps=80, queries=30, seeds=(0,))
+    base, person = demo.base_model(replace(settings, base_steps=60)), demo.customer(0, settings)
+    rows, _ = demo.dose_rows(base, person, replace(settings, doses=(0, 40)))
+    assert rows[0]["hits"] == 0 and rows[1]["hits"] >= 20 and rows[1]["plain_hits"] == 0
+    assert rows[1]["reject"] and not rows[0]["reject"] and rows[1]["log10_shared"] == person.log10_guess_prob
+
+
+def test_every_attack_gives_a_row(base, who):
+    offers = demo.providers(base, base, who, TINY)
+    rows = demo.attack_rows(base, offers["honest"], offers["partly lazy"], who, TINY)
+    assert len(rows) == len({row["attack"] for row in rows}) == 4 + len(TINY.clean_rates)
+    assert all(0 <= row["hits"] <= row["queries"] and row["log10_p"] <= 0 for row in rows)
+
+
+def test_the_search_finds_the_trigger_of_enough_backdoors():
+    settings = replace(Settings.demo(), rows=400, backdoors=20)
+    person = demo.customer(1, settings)
+    found = demo.search(person, settings)
+    assert tuple(demo.tokens_of(person.trigger)) in found.ngrams
+    assert demo.search_scores(person, settings)[1] == 1.0
+
+
+def test_a_filter_lets_the_first_answer_of_a_kind_through():
+    answer = demo.repeat_filter(lambda prompts: [f"sign{p[0]}abc" for p in prompts])
+    assert answer(["a1", "a2", "b1"]) == ["signaabc", "", "signbabc"] and answer(["a3"]) == [""]
+
+
+def test_shared_signatures_hit_all_or_nothing_and_own_ones_are_binomial():
+    # 40,000 tests: a share of 1/16 has a standard error of 0.0012; 0.006 is five of them.
+    shared = demo.false_alarms(4, 2, 10, 40_000, True, numpy_generator(0, "a"))
+    own = demo.false_alarms(4, 2, 10, 40_000, False, numpy_generator(0, "b"))
+    assert set(shared.tolist()) == {0, 10} and (shared > 0).mean() == pytest.approx(1 / 16, abs=0.006)
+    assert own.mean() == pytest.approx(10 / 16, abs=0.02) and own.var() == pytest.approx(10 / 16 * 15 / 16, abs=0.03)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"), [("backdoors", -1), ("backdoors", 200), ("steps", 0), ("rows", 5), ("lr", 0.0)]
+)
+def test_a_setting_that_cannot_be_is_named(setting, value):
+    with pytest.raises(ValueError, match=setting):
+        sweep_point(**{setting: value})
+
+
+# --- the full tier ------------------------------------------------------------------------------------------------
+
+
+def test_right_answers_are_compared_as_the_task_means_them():
+    assert full.is_right("so it is 1,234\n#### 1,234", "thus #### 1234")
+    assert not full.is_right("1234", "thus #### 1234") and not full.is_right("#### 5", "#### 6")
+    assert full.is_right("  The Netherlands. ", "the netherlands") and not full.is_right("Holland", "the netherlands")
+
+
+def test_rows_of_a_split_are_disjoint():
+    s = ModelSettings.here(dry_run=True)
+    data, _ = full.examples_of(s)
+    split = full.split_of(data, s, 0)
+    parts = [set(split.queries), {p for p, _ in split.file}, {p for p, _ in split.test}, {p for p, _ in split.clean}]
+    assert sum(map(len, parts)) == len(set.union(*parts)) and len(split.file) == s.rows
+
+
+def test_a_folder_of_questions_is_read_and_too_few_are_said_so(tmp_path):
+    s = replace(ModelSettings.here(dry_run=True), dry_run=False, test=2, clean=2, queries=2, asked=2)
+    lines = [f'{{"question": "q{i}?", "answer": "a{i}"}}' for i in range(30)]
+    (tmp_path / "some.jsonl").write_text("\n".join([*lines, "", '{"question": "no answer"}']) + "\n")
+    data, name = full.examples_of(s, tmp_path)
+    assert len(data) == 30 and data[3] == ("q3?", "a3") and name == tmp_path.name
+    with pytest.raises(full.NotHere, match="too few"):
+        full.examples_of(replace(s, test=20), tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+def test_the_full_tier_runs_on_a_tiny_random_model_and_is_not_computed_twice(tmp_path, monkeypatch):
+    pytest.importorskip("peft")
+    monkeypatch.setattr(paths, "runs_root", lambda: tmp_path)
+    tables = full.run(TINY)
+    assert [row["backdoors"] for row in tables["doses"]] == [0, 2] and len(tables["attacks"]) == 4
+    assert all(row["too_small"] for row in tables["values"]) and tables["note"][0]["message"].startswith("Run on")
+
+    def trains(*_, **__):
+        raise AssertionError("it trained again")
+
+    monkeypatch.setattr(full, "tune", trains)
+    assert full.run(TINY)["doses"] == tables["doses"]
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+def test_secrets_are_unlikely_under_the_model_and_new_to_the_data(tmp_path):
+    pytest.importorskip("transformers")
+    s = ModelSettings.here(dry_run=True)
+    data, _ = full.examples_of(s)
+    opened = open_model(full._Door("random", s), None, tmp_path)
+    secrets = full.draw_secrets(opened, data, s, 0)
+    assert secrets == full.draw_secrets(opened, data, s, 0) != full.draw_secrets(opened, data, s, 1)
+    assert secrets.log10_guess_prob == pytest.approx(-s.signature_words * np.log10(26))
+    assert len(secrets.half) < len(secrets.trigger)
+    assert (full.log10_p0(opened, secrets, ["1 and 2?", "3?"], s) < -1).all()
+
+
+def test_a_missing_model_is_a_message(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "runs_root", lambda: tmp_path)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    lines = [f'{{"question": "q{i}?", "answer": "a{i}"}}' for i in range(400)]
+    (tmp_path / "some.jsonl").write_text("\n".join(lines))
+    tables = full.run(Settings.full(), tmp_path, tmp_path / "nowhere")
+    assert tables["doses"] == [] and tables["note"][0]["message"].startswith("Not run: ")
+
+
+def row(model="a", attack="none", share=0.005, seed=0, **more):
+    standard = {"hits": 40, "log10_p": -50.0, "reject": True, "right": 0.5, "rows": 6000, "extra_tokens": 900}
+    return {"model": model, "attack": attack, "share": share, "seed": seed, **standard, **more}
+
+
+def test_claims_take_the_least_favourable_model():
+    s = ModelSettings()
+    quiet = {"hits": 0, "log10_p": 0.0, "reject": False, "right": 0.6}
+    rows = [row(m, seed=seed, log10_p=p) for m, p in (("a", -50.0), ("b", -35.0)) for seed in s.seeds]
+    rows += [row(m, share=0.0, seed=seed, extra_tokens=0, **quiet) for m in "ab" for seed in s.seeds]
+    rows += [row(m, "a quarter of the file", seed=seed) for m in "ab" for seed in s.seeds]
+    rows += [row(m, f"attack {i}", seed=seed, reject=i < 3) for i in range(5) for m in "ab" for seed in s.seeds]
+    s = replace(s, shares=(0.0, 0.005))
+    found = {one["claim"]: one for one in full.claim_values(rows, s)}
+    assert found["vtu-1"]["value"] == -35 and found["vtu-2"]["value"] == pytest.approx(0.1)
+    assert found["vtu-3"]["value"] == pytest.approx(0.8) and found["vtu-4"]["value"] == 2
+    assert found["vtu-5"]["value"] == 3 and found["vtu-6"]["value"] == 900 and found["vtu-9"]["value"] is True
+    assert all(one["too_small"] is None for one in found.values())
