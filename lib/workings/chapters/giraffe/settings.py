@@ -89,7 +89,7 @@ class Settings(Tiered):
     def demo(cls) -> Settings:
         """Less of everything than the defaults: the whole page in a minute on two cores."""
         return cls(
-            tune_steps=50, layout_steps=40, char_steps=250, char_tune_steps=40, sequences=24,
+            steps=500, tune_steps=40, layout_steps=30, char_steps=200, char_tune_steps=30, char_windows=16, sequences=16,
             zero_shot=tuple(name for name in cls.zero_shot if name != "NTK 8"),
             tuned=tuple(name for name in cls.tuned if name != "linear 2"),
             char_tuned=("RoPE", "linear 4", "truncated"),
