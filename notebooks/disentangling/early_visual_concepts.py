@@ -411,7 +411,7 @@ for beta in settings.main_betas:
     active = [stats[beta, s].active.sum() for s in settings.seeds]
     print(f"beta {beta:g}: {min(active)} to {max(active)} active latents")
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Three stacked bar panels of nats per latent, sorted, for beta 0.05, 1 and 4; dots for five seeds. At 0.05 all eight bars stand between one and three nats. At 1 about five latents are in use. At 4 two bars stand near 1.4 nats, a third is much lower, and the rest are zero."}, "figure": {"caption": "Nats carried by each latent, sorted, on the whole data set: bars are means over five seeds, dots the seeds. Above the dashed line (0.1 nat) we call a latent active.", "name": "fig-evc-bars"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Three stacked bar panels of nats per latent, sorted, for beta 0.05, 1 and 4; dots for five seeds. At 0.05 all eight bars stand between one and three nats. At 1 about five latents are in use. At 4 two bars stand between one and two nats, a third is much lower, and the rest are zero."}, "figure": {"caption": "Nats carried by each latent, sorted, on the whole data set: bars are means over five seeds, dots the seeds. Above the dashed line (0.1 nat) we call a latent active.", "name": "fig-evc-bars"}}
 fig, axes = plt.subplots(3, 1, figsize=(4.6, 4.6), sharex=True)
 for ax, beta in zip(axes, settings.main_betas, strict=True):
     nats = np.array(
@@ -530,7 +530,7 @@ Control(
 # So there is a window, not a limit: too little pressure tangles, too much forgets. Is it luck of the seed? To say how aligned a code is in one number we take, for each factor, the largest absolute correlation minus the second
 # largest, and average over the factors: the **correlation gap**. It is 1 when each factor has one latent and no other latent knows of it. With a single active latent the second largest counts as 0, so the gap is then that latent's mean correlation, and with none it is 0.
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Two stacked panels against beta on a logarithmic axis from 0.05 to 8. Top: the correlation gap, dots for seeds, lies between 0.1 and 0.45 up to beta 2, jumps to between 0.4 and 0.95 at beta 4 and falls again at 8. Bottom: number of active latents falls from eight to one or two, with three at beta 2 and mostly three at 4."}, "figure": {"caption": "Every network of this section. Lines join means over seeds: five at beta = 0.05, 1 and 4, three elsewhere. Dotted line: three factors.", "name": "fig-evc-gap"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Two stacked panels against beta on a logarithmic axis from 0.05 to 8. Top: the correlation gap, dots for seeds, lies below one half up to beta 2, jumps at beta 4, where seeds differ most, and falls again at 8. Bottom: number of active latents falls from eight to one or two, with three at beta 2 and mostly three at 4."}, "figure": {"caption": "Every network of this section. Lines join means over seeds: five at beta = 0.05, 1 and 4, three elsewhere. Dotted line: three factors.", "name": "fig-evc-gap"}}
 fig, axes = plt.subplots(2, 1, figsize=(4.6, 4.4), sharex=True)
 for (beta, _), found in stats.items():
     axes[0].plot(beta, found.gap, ".", color=COLOURS["grey"])
@@ -718,7 +718,7 @@ for stride in settings.strides[1:]:
         mean, error = change.mean(), change.std(ddof=1) / len(change) ** 0.5
         print(f"{n:3d} pictures: {words:20s}{mean:.2f} ({error:.2f})")
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Two stacked panels against stride 1, 3 and 5, with three lines and dots for seeds. Top, excess nats on all positions: both samplings at beta 4 stay near 6 up to stride 3 and rise to 10 to 12 at stride 5, beta 8 falls from about 20 to 14. Bottom, correlation gap: at beta 4 it falls from about 0.7 to about 0.35 where positions are sparse, and to about 0.5 where as many pictures are drawn at random, with dots of both overlapping; beta 8 lies near 0.3 or below."}, "figure": {"caption": "Networks that saw some of the pictures, tested on all. Solid: every stride-th position. Dashed: equally many pictures, drawn at random. Lines are means over seeds (five at beta = 4, three at 8), dots the seeds.", "name": "fig-evc-stride"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Two stacked panels against stride 1, 3 and 5, with three lines and dots for seeds. Top, excess nats on all positions: both samplings at beta 4 stay near 6 up to stride 3 and rise to 10 to 12 at stride 5, beta 8 falls from about 20 to 14. Bottom, correlation gap: at beta 4 it falls to about a half of what it was where positions are sparse, and less where as many pictures are drawn at random, with dots of both overlapping; beta 8 lies near 0.3 or below."}, "figure": {"caption": "Networks that saw some of the pictures, tested on all. Solid: every stride-th position. Dashed: equally many pictures, drawn at random. Lines are means over seeds (five at beta = 4, three at 8), dots the seeds.", "name": "fig-evc-stride"}}
 fig, axes = plt.subplots(2, 1, figsize=(4.6, 4.6), sharex=True)
 plans = (
     ("sparse", 4.0, "-", "β = 4, sparse positions", "blue"),
@@ -1008,7 +1008,7 @@ for k, name in enumerate(squares.names):
 # <details>
 # <summary>Show the solution</summary>
 #
-# $0.0098 \cdot 256 / 8 \approx 0.31$, the second frame: more active latents than factors, most of them mixtures. Normalising by counts is a rule of thumb: it knows nothing of how many nats a factor is worth.
+# That number times $256 / 8$ is about $0.31$, the second frame: more active latents than factors, most of them mixtures. Normalising by counts is a rule of thumb: it knows nothing of how many nats a factor is worth.
 #
 # </details>
 

@@ -346,7 +346,7 @@ assert np.allclose(
     agreement, rank_agreement(table)
 )  # agrees with the kernel
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "A seven by seven matrix of rank correlations. Among the six combinations of three networks and two heads the entries lie between about 0.55 and 0.9, highest for two heads of one network. The last row, raw pixels, is near 0.4."}, "figure": {"caption": "Spearman correlation of the difficulties that three networks with two heads give to the same thousand episodes. The last row compares raw pixels by their cosine, without any network.", "name": "fig-usd-agreement"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "A seven by seven matrix of rank correlations. Among the six combinations of three networks and two heads the entries are above a half, highest for two heads of one network. The last row, raw pixels, is lower than all others."}, "figure": {"caption": "Spearman correlation of the difficulties that three networks with two heads give to the same thousand episodes. The last row compares raw pixels by their cosine, without any network.", "name": "fig-usd-agreement"}}
 words = [
     f"{width} filters, {short}"
     for width in settings.widths
@@ -994,7 +994,7 @@ print(f"mean |z|: before {np.mean(before):.2f}, after {np.mean(after):.2f}")
 # <details>
 # <summary>Show the solution</summary>
 #
-# 31%, by the closed form; half at $\lambda = 0.32$ and, by symmetry, at $0.68$. Outside that middle third the curriculum wastes more than half of every batch.
+# 31%, by the closed form; half at $\lambda = 0.32$ and, by symmetry, at one minus that. Outside that middle third the curriculum wastes more than half of every batch.
 #
 # </details>
 

@@ -512,7 +512,7 @@ def length_axis(ax, title):
     ax.set_xticks([], minor=True)
 
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Two panels of accuracy against length from 64 to 512 tokens. Top: unchanged RoPE falls from 1 to a little above a half at 128 and below 0.2 at 512; linear 2 holds to 128 and linear 4 to 256, then each drops; linear 8 still has more than 0.8 at 512. Bottom: at 256 by-parts 4 is near 0.9, truncated and NTK 4 near 0.8, power 0.5 and stopping all clocks between 0.5 and 0.6; the last starts below the others."}, "figure": {"caption": "Retrieval without fine-tuning, mean and standard deviation over three seeds. Dotted line: guessing.", "name": "fig-gir-zero-shot"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Two panels of accuracy against length from 64 to 512 tokens. Top: unchanged RoPE falls from 1 to a little above a half at 128 and below 0.2 at 512; linear 2 holds to 128 and linear 4 to 256, then each drops; linear 8 is still high at 512. Bottom: at 256 by-parts 4 is highest, truncated and NTK 4 a little lower, power 0.5 and stopping all clocks a little above a half; the last starts below the others."}, "figure": {"caption": "Retrieval without fine-tuning, mean and standard deviation over three seeds. Dotted line: guessing.", "name": "fig-gir-zero-shot"}}
 fig, axes = plt.subplots(2, 1, figsize=(4.6, 5.6), sharex=True)
 groups = (
     ("RoPE", "linear 2", "linear 4", "linear 8"),
@@ -648,7 +648,7 @@ def tuned_at(name, multiple, value="accuracy"):
     )
 
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Accuracy against length after fine-tuning at 128 tokens, for five ways. Linear 4 stays above 0.9 to 256 and falls to a half at 512. Randomised positions, read at linear scale 4, start lower and join it at 256. Truncated is near one at 128, above 0.8 at 256. Power 0.5 is near one at 128 and below 0.65 at 256. Unchanged RoPE falls to about 0.6 at 128 and 0.3 at 256."}, "figure": {"caption": "Retrieval after 40 steps of fine-tuning at 128 tokens (thin line). Mean and standard deviation over three seeds. The randomised model is read at linear scale 4, as in the paper's plot.", "name": "fig-gir-tuned"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Accuracy against length after fine-tuning at 128 tokens, for five ways. Linear 4 stays near one to 256 and falls to a half at 512. Randomised positions, read at linear scale 4, start lower and join it at 256. Truncated is near one at 128, above 0.8 at 256. Power 0.5 is near one at 128 and far lower at 256. Unchanged RoPE falls to about 0.6 at 128 and 0.3 at 256."}, "figure": {"caption": "Retrieval after 40 steps of fine-tuning at 128 tokens (thin line). Mean and standard deviation over three seeds. The randomised model is read at linear scale 4, as in the paper's plot.", "name": "fig-gir-tuned"}}
 fig, ax = plt.subplots(figsize=(4.6, 3.9))
 for name in ("RoPE", "linear 4", "power 0.5", "truncated", "randomised"):
     curve(ax, tuned, name, own[name], label=name, **looks[name])
@@ -722,7 +722,7 @@ book.check("gir-6", **measured("gir-6"))
 #
 # > **Predict.** A model fine-tuned at scale 4 fails at 512 tokens. Will it do better there at scale 8, which it has never met, or worse?
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Heat map of accuracy at 512 tokens with numbers. Rows: scale in fine-tuning, 1, 4 and 8. Columns: scale in reading, 1, 2, 4, 8, 16. In every row accuracy rises from below 0.2 at scale 1 to about a half at 4 and about 0.8 or more at 8. At 16 it is 0.7 for the model tuned at scale 1 and above 0.9 for the others."}, "figure": {"caption": "Accuracy at 512 tokens, mean over three seeds. Read along a row: the same weights, with another divisor.", "name": "fig-gir-scales"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Heat map of accuracy at 512 tokens with numbers. Rows: scale in fine-tuning, 1, 4 and 8. Columns: scale in reading, 1, 2, 4, 8, 16. In every row accuracy rises from below 0.2 at scale 1 to about a half at 4 and far higher at 8. At 16 it is lowest for the model tuned at scale 1 and near one for the others."}, "figure": {"caption": "Accuracy at 512 tokens, mean over three seeds. Read along a row: the same weights, with another divisor.", "name": "fig-gir-scales"}}
 fig, ax = plt.subplots(figsize=(4.6, 3.6))
 trained, read = (1, 4, 8), settings.scales
 grid = np.array(
@@ -798,7 +798,7 @@ windowed = study.over_models(
 #
 # > **Predict.** What will the window do to perplexity at 256 tokens? And to retrieval?
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Two panels. Top: perplexity by position from 0 to 256. After the first 16 characters the windowed model stays flat near 1.5 at every position; unchanged RoPE is equal to it up to 64 and then climbs to nearly 3. Bottom: retrieval accuracy of the windowed model against length falls from one at 64 to about 0.2 at 512, nearly on top of unchanged RoPE; linear 4 stays above 0.9 to 256."}, "figure": {"caption": "The windowed control, without any fine-tuning. Top: with the window perplexity stays flat at every position, without it it rises. Bottom: neither finds an answer from beyond 64 tokens. Mean over three seeds; bars and bands are standard deviations.", "name": "fig-gir-window"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Two panels. Top: perplexity by position from 0 to 256. After the first 16 characters the windowed model stays flat near 1.5 at every position; unchanged RoPE is equal to it up to 64 and then climbs to nearly 3. Bottom: retrieval accuracy of the windowed model against length falls from one at 64 to about 0.2 at 512, nearly on top of unchanged RoPE; linear 4 stays near one to 256."}, "figure": {"caption": "The windowed control, without any fine-tuning. Top: with the window perplexity stays flat at every position, without it it rises. Bottom: neither finds an answer from beyond 64 tokens. Mean over three seeds; bars and bands are standard deviations.", "name": "fig-gir-window"}}
 fig, (top, bottom) = plt.subplots(2, 1, figsize=(4.6, 5.6))
 places = (np.arange(16) + 0.5) * L / 4
 green = dict(color=COLOURS["green"], linestyle="--", marker="D")
@@ -861,7 +861,7 @@ book.check("gir-9", fooled, seeds=seeds, at="demo")
 # On the *order* of the changes the two measures seem to disagree as well. Here are three changes after fine-tuning at $2L$ (for text, 30 steps), and the window: perplexity of text at 192 to 256 across, retrieval at 256 upwards. If perplexity told us about reading, the points would fall from the upper left to the
 # lower right.
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Scatter plot of retrieval accuracy at 256 tokens against perplexity at 192 to 256. The windowed model and truncated have low perplexity, between 1.4 and 1.7, with retrieval 0.3 and 0.8. RoPE lies a little to the right of them with retrieval 0.3. Linear 4 has by far the highest perplexity, above 2.5, and the highest retrieval, above 0.9."}, "figure": {"caption": "Perplexity against retrieval at four times the trained length, after fine-tuning at twice that length (the windowed model is as trained). Bars: standard deviation over three seeds.", "name": "fig-gir-disagree"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Scatter plot of retrieval accuracy at 256 tokens against perplexity at 192 to 256. The windowed model and truncated have low perplexity, with retrieval 0.3 and 0.8. RoPE lies a little to the right of them with retrieval 0.3. Linear 4 has by far the highest perplexity, and the highest retrieval, near one."}, "figure": {"caption": "Perplexity against retrieval at four times the trained length, after fine-tuning at twice that length (the windowed model is as trained). Bars: standard deviation over three seeds.", "name": "fig-gir-disagree"}}
 fig, ax = plt.subplots()
 points = {
     name: tuned_at(name, 4) for name in ("RoPE", "linear 4", "truncated")

@@ -176,7 +176,7 @@ natural = [float(run.found["lengths"].mean()) for run in plain]
 print(f"mean of the data's lengths: {law @ allowed:.2f}")
 print(f"harmonic mean: {1 / (law / allowed).sum():.2f}")
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Bars and lines over lengths of 3 to 14 tokens. The data's law is flat at one twelfth. A falling dashed line, proportional to one over the length, goes from about 0.19 to 0.04; the bars of the tuned models' lengths follow it."}, "figure": {"caption": "Lengths of the responses of three tuned models (bars: mean over the seeds, with their standard deviation), the data's law, and the law proportional to 1/length that the loss (1) teaches.", "name": "fig-l3m-surprise"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Bars and lines over lengths of 3 to 14 tokens. The data's law is flat at one twelfth. A falling dashed line, proportional to one over the length, starts above the flat law and ends below it; the bars of the tuned models' lengths follow it."}, "figure": {"caption": "Lengths of the responses of three tuned models (bars: mean over the seeds, with their standard deviation), the data's law, and the law proportional to 1/length that the loss (1) teaches.", "name": "fig-l3m-surprise"}}
 counts = np.array(
     [
         [

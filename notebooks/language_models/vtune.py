@@ -932,7 +932,7 @@ for k in (1, 10):
 # <details>
 # <summary>Show the solution</summary>
 #
-# $40 / \log_{10} 26 = 28.3$, so 29 letters. With independent pairs (3) holds with $p_0 = 26^{-5}$ whatever the model is, and six hits of ten are enough (next cell).
+# $40 / \log_{10} 26$ is between 28 and 29, so 29 letters. With independent pairs (3) holds with $p_0 = 26^{-5}$ whatever the model is, and six hits of ten are enough (next cell).
 #
 # </details>
 

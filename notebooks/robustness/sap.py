@@ -564,7 +564,7 @@ plt.show()
 # <details>
 # <summary>Show the answer</summary>
 #
-# It depends on the radius and on the accuracy you ask for. At 0.05 nobody beats the dense network. At 0.1 the averaged SAP-100 gains a few points, and so
+# It depends on the radius and on the accuracy you ask for. At the smallest radius nobody beats the dense network. At 0.1 the averaged SAP-100 gains a few points, and so
 # does plain dropout. At 0.2 SAP-25, the worst on clean images, is far ahead. On a single pass the picture is less kind: SAP-25 gets half of its
 # answers wrong without any attack.
 #

@@ -653,7 +653,7 @@ target = over_seeds(grid["multinomial", "activations", 0.5])[0]
 print(f"2018 program with 0.5a draws in place of 2a: {half:.2f} right")
 print(f"with its own 2a draws: {double:.2f}; SAP at 0.5a: {target:.2f}")
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Two heat maps with numbers, under attack and clean: four rows for the combinations of law and place, three columns for 0.5, 1 and 2 draws per neuron. Under attack, in every row the first column is far above the other two, which are near zero. Clean, accuracy grows from the first column to the last in every row."}, "figure": {"caption": "Single-pass accuracy under pathwise PGD at radius 0.25 (left) and without an attack (right), mean and standard deviation over three networks. Columns: draws per neuron. Rows: law of the draw and place of the layer.", "name": "fig-err-grid"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Two heat maps with numbers, under attack and clean: four rows for the combinations of law and place, three columns for 0.5, 1 and 2 draws per neuron. Under attack, in every row the first column is far above the other two, which are near zero. Clean, accuracy grows from the first column to the last in every row."}, "figure": {"caption": "Single-pass accuracy under pathwise PGD at half the largest radius (left) and without an attack (right), mean and standard deviation over three networks. Columns: draws per neuron. Rows: law of the draw and place of the layer.", "name": "fig-err-grid"}}
 columns = (0.5, 1.0, 2.0)
 rows = list(dict.fromkeys(cell[:2] for cell in grid))
 fig, axes = plt.subplots(1, 2, figsize=(5.8, 3.4), sharey=True)

@@ -19,11 +19,19 @@ from workings import seeding
 from workings.disentangling import ensembles, factor_channel, factor_grid, layers, networks, training
 from workings.disentangling.dsprites_data import sub_grid
 from workings.disentangling.known_factor import KnownFactorModel, RateHistory
-from workings.language_models import decoder, grading, grading_tables, grammar, lines_task, lora, rotary
 from workings.few_shot import episodes as few_shot_episodes
 from workings.few_shot import networks as few_shot_networks
-from workings.language_models import decoder, grammar, lines_task, lora, rotary
-from workings.language_models import constrained_tuning, decoder, grammar, lines_task, lora, rotary, topic_language
+from workings.language_models import (
+    constrained_tuning,
+    decoder,
+    grading,
+    grading_tables,
+    grammar,
+    lines_task,
+    lora,
+    rotary,
+    topic_language,
+)
 from workings.robustness import bpda, data
 from workings.robustness import layers as pruning
 from workings.robustness import networks as robust_networks
@@ -206,6 +214,8 @@ def always_right(truth: Any, answer: str, *, rules: str, strict: bool) -> gradin
 
 def small_table() -> grading_tables.Table:
     return grading_tables.Table(["a"], [[1.0], ["x"]])
+
+
 def adapted_loss(net: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
     return net(images()).square().mean()
 
@@ -224,6 +234,7 @@ def few_shot_net() -> nn.Module:
 
 def few_shot_images(n: int, name: str) -> torch.Tensor:
     return unit(n, 1, 4, 4, name=name)
+
 
 PAIRS = [("name a colour", "red"), ("name a bird", "owl"), ("name a tree", "oak")]
 
