@@ -549,7 +549,8 @@ def frame(name, share):
     )
     ax.set_title(f"ESS {left:.0%} of the batch (normal: {ideal:.0%})")
     ax.legend(loc="upper left")
-    alt = f"Target {name}: the difficulties as they come, weighed, and the target as a dashed line; in closed form the weights leave {ideal:.0%} of a batch."
+    done = "" if share is None else f", {share:.0%} done"
+    alt = f"Target {name}{done}: the difficulties as they come, weighed, and the target as a dashed line; in closed form the weights leave {ideal:.0%} of a batch."
     return Frame(png_bytes(fig, colours=32), alt)
 
 
