@@ -12,7 +12,7 @@
 # ---
 
 # %% [markdown]
-# # Hard episodes: should training seek them?
+# # Episode difficulty: should training seek the hard ones?
 #
 # <p class="wk-run"><a href="https://colab.research.google.com/github/workings-book/workings/blob/v0.1.0/notebooks/few_shot/episode_difficulty.ipynb">Run this chapter on Colab</a></p>
 #
@@ -237,6 +237,14 @@ for (left, side), head in zip(axes, names, strict=True):
 plt.show()
 
 # %% [markdown]
+# <details>
+# <summary>Show the answer</summary>
+#
+# The cosine head. Its logits are bounded by $c^2$, so that no query can cost very much; a squared distance has no such bound, and a few
+# queries can dominate the mean. But the cosine head has a long right tail too.
+#
+# </details>
+#
 # Two numbers describe the shape. The *skewness* is the mean cube of the standardised values: 0 for anything symmetric, positive for a long right tail.
 # The *probability-plot correlation* $r$ is that of the right panels: 1 for a straight line. Both computed here, then taken from the kernel:
 
@@ -268,14 +276,6 @@ less = sum(a.skew < b.skew for a, b in pairs)
 print(f"the cosine head is less skewed in {less} of {len(nets)} networks")
 
 # %% [markdown]
-# <details>
-# <summary>Show the answer</summary>
-#
-# The cosine head. Its logits are bounded by $c^2$, so that no query can cost very much; a squared distance has no such bound, and a few
-# queries can dominate the mean. But the cosine head has a long right tail too.
-#
-# </details>
-#
 # A test such as Shapiro and Wilk's rejects a normal here, and would reject nearly any real distribution with enough episodes: its $p$-value is about $n$ as much as about
 # the shape. So the criterion is on $r$. It was set, at $0.98$, before any run; a prototype with another network had reached $0.99$.
 #
@@ -549,7 +549,8 @@ def frame(name, share):
     )
     ax.set_title(f"ESS {left:.0%} of the batch (normal: {ideal:.0%})")
     ax.legend(loc="upper left")
-    alt = f"Target {name}: the difficulties as they come, weighed, and the target as a dashed line; in closed form the weights leave {ideal:.0%} of a batch."
+    done = "" if share is None else f", {share:.0%} done"
+    alt = f"Target {name}{done}: the difficulties as they come, weighed, and the target as a dashed line; in closed form the weights leave {ideal:.0%} of a batch."
     return Frame(png_bytes(fig, colours=32), alt)
 
 
