@@ -516,7 +516,7 @@ book.check("vtu-6", cost, seeds=seeds, at="demo", too_small=none, digits=0)
 # %% [markdown]
 # ## The verdict on three providers
 #
-# Each customer now tests her three providers, with 50 backdoors in the file and ten queries. (We chose 50 so that an honest provider passes with room to spare.) Answers are sampled, and every query has its own $p_{0,i}$ from (2).
+# Each customer now tests her three providers, with 50 backdoors in the file and ten queries. (We first tried 20. At 120 steps an honest provider then passed only just, more of the attacks below succeeded, and for one customer training on a quarter of the file went undetected. We then chose 50, so vtu-9 below depends on that choice.) Answers are sampled, and every query has its own $p_{0,i}$ from (2).
 
 # %%
 offers = {
