@@ -38,7 +38,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-packages = ["git+https://github.com/workings-book/workings@v0.1.0"]
+packages = [
+    "git+https://github.com/workings-book/workings@v0.1.0",
+    "torch",
+    "torchvision",
+]
 above = [folder / "lib" for folder in Path.cwd().parents]
 clone = [str(lib) for lib in above if (lib / "workings/runs").is_dir()][:1]
 sys.path[:0] = clone
