@@ -44,13 +44,19 @@ def write(folder, pictures):
         for part, cards in parts.items()
     ]
     questions = "".join(
-        f'<li><a href="{_page(chapters[slug])}">{html.escape(entries[slug]["title"])}</a> '
-        f"<span>{_name(chapters[slug].part)}</span></li>\n"
+        f'<li><a href="{_page(chapters[slug])}">{_method_and_question(entries[slug]["title"])}</a> '
+        f'<span class="wk-from">{_name(chapters[slug].part)}</span></li>\n'
         for slug in order
     )
     (folder / "hero.md").write_text(_hero(chapters[HERO], entries[HERO], pictures), encoding="utf-8")
     (folder / "questions.md").write_text(f'<ul class="wk-questions">\n{questions}</ul>\n', encoding="utf-8")
     (folder / "cards.md").write_text("\n".join(pieces), encoding="utf-8")
+
+
+def _method_and_question(title):
+    """A title as HTML in which a phone can leave out the method, so that all questions stand on its first screen."""
+    method, question = title.split(": ", 1)
+    return f"<span class='wk-method'>{html.escape(method)}: </span><span class='wk-question'>{html.escape(question)}</span>"
 
 
 def stamp(slug):

@@ -279,6 +279,8 @@ print(f"{about(lead)} points more, mean of three networks")
 # episodes of photographs with this rule alone (CIFAR-FS, its Table 1).
 #
 # </details>
+#
+# <a id="fsb-1"></a>
 
 # %% tags=["hide-input"]
 lead = demo.over_networks([a.numpy() for a in untuned]) - of_pixels.numpy()
@@ -338,6 +340,8 @@ plt.show()
 #
 # There is a consequence for comparing methods. What makes an episode hard, say two similar characters, tends to make it hard for both; so run both on the *same* episodes
 # and take the interval of the differences. We do so from here on.
+#
+# <a id="fsb-9"></a>
 
 # %% tags=["hide-input"]
 spreads = [accuracy_summary(a).sd for a in untuned]
@@ -389,6 +393,8 @@ plt.show()
 # at most 100%.) What the network has seen
 # matters a good deal: with 30 classes it is some ten points behind. But 90 classes serve as well as 300 here, or better. At as many
 # steps each of the 300 has been seen less often; whether longer training would put them ahead we did not try.
+#
+# <a id="fsb-7"></a><a id="fsb-4"></a>
 
 # %% tags=["hide-input"]
 mean_curve = lambda curves: {
@@ -566,6 +572,8 @@ for name in toys:
 # or, as the *unbalanced* case, 13, 6, 3, 2 and 1. All methods see the same episodes. The rate of Adam, 0.01, was set before we looked, and
 # so were the three lines in the ledger: we expected the marginal term to gain at least three points, and two of them to go when queries are
 # unbalanced.
+#
+# <a id="fsb-11"></a><a id="fsb-12"></a><a id="fsb-13"></a>
 
 # %%
 cases = {"balanced": demo.BALANCED, "unbalanced": demo.UNBALANCED}
@@ -755,6 +763,8 @@ plt.show()
 # Here $p$ is the softmax of the $K$ cosines, which lie in $[-1, 1]$, so it is never far from uniform, and $\Omega_\phi$ never further than 2 from $\log(K-1)$. In code the fraction is
 # best left alone: $\log\frac{1-p_y}{p_y} = \log\sum_{j\ne y} e^{c_j} - c_y$ for cosines $c$. The paper takes a ResNet-152 for $\phi$; ours is the second network. (The authors' code does not
 # rectify features here, so neither do we; the text of the paper can be read otherwise.)
+#
+# <a id="fsb-8"></a>
 
 # %%
 phi = nets[1]

@@ -213,6 +213,8 @@ plt.show()
 # lengths, $6.85$. No bug, no regulariser: a mean over responses.
 #
 # </details>
+#
+# <a id="l3m-6"></a>
 
 # %%
 gap = [abs(mean - 1 / (law / allowed).sum()) for mean in natural]
@@ -239,6 +241,8 @@ book.check("l3m-6", value, spread=sd, seeds=seeds, digits=0)
 # $$
 #
 # with $s = \mu^2$. **By hand:** for $\mu = 1$, $s = 1$: $B(-1) = 0$, and above it is the line $C + 1$. For $\mu = 0.1$, $s = 0.01$, the slope beyond the wall is $\mu / s = 10$.
+#
+# <a id="l3m-5"></a>
 
 
 # %%
@@ -347,6 +351,8 @@ plt.show()
 # A real training is not convex, so there neither is promised.
 #
 # </details>
+#
+# <a id="l3m-7"></a>
 
 # %%
 assert all(0 < gap <= mu for gap, mu in zip(over, mus, strict=True))
@@ -421,6 +427,8 @@ assert torch.isclose(loss, kernel)  # agrees with the kernel
 
 # %% [markdown]
 # Is the estimate right on average? With batches of two the average over all $16^2$ batches can be computed exactly: with the mean as baseline it is half of the gradient, with the mean of the others the gradient itself.
+#
+# <a id="l3m-8"></a>
 
 
 # %%
@@ -482,6 +490,8 @@ assert torch.isclose(loss, kernel)  # agrees with the kernel
 
 # %% [markdown]
 # From each pre-trained model we now tune a concise one, [4, 6], and a verbose one, [10, 12]. Nothing else differs.
+#
+# <a id="l3m-1"></a>
 
 
 # %%
@@ -556,6 +566,8 @@ plt.show()
 # whole law a little. If every response must obey, this is the wrong tool: cut them off, or put the share of violations itself under a bound (exercise 2).
 #
 # </details>
+#
+# <a id="l3m-9"></a>
 
 # %%
 outside = [f["outside"] for f in facts[settings.concise] if f["inside"]]
@@ -569,6 +581,8 @@ if outside:
 #
 # The task's log-perplexity (1) on fresh data, beside the same tuning without a constraint. A model with another mean length must have a higher one; *how much* higher at least is the closed-form problem again, on the law proportional to
 # $1/l$ that (1) teaches, times the mean of $1/l$. What is above that least rise is the method's: noise, too few steps, words that became worse.
+#
+# <a id="l3m-2"></a>
 
 
 # %% tags=["hide-input", "nbval-ignore-output"]
@@ -646,6 +660,8 @@ ledger.Grid(
 # %% [markdown]
 # Beside each mean stands the half width of its 95% interval over the test responses; the spread over trainings is not shown, because this comparison has one seed, to keep the page short. The last column counts from when on the mean of 20 steps stays in the
 # interval; a run that ends outside counts one more than all its steps. The paper's claim is efficiency, and this is our reading of it:
+#
+# <a id="l3m-4"></a>
 
 # %%
 fastest = min(row["stays"] for row in rows)
@@ -659,6 +675,8 @@ book.check("l3m-4", slower, too_small=why, digits=0, at="demo")
 # ## Two kinds of constraint at once
 #
 # The paper constrains two reward models' scores. We constrain two counts: the mean length in [8, 10] and at most 0.3 uses of one word, the elk, in a response (the plain models use it about twice as often). Three bounds, so $k = 3$ in (4).
+#
+# <a id="l3m-3"></a>
 
 
 # %%

@@ -589,10 +589,11 @@ letters, length = 4, 2
 p0 = letters**-length
 needed = critical_hits(n, p0, alpha)
 draw = numpy_generator(0, "false alarms")
-alarms = {}
-for shared in (True, False):
-    hits = false_alarms(letters, length, n, settings.repeats, shared, draw)
-    alarms[shared] = float((hits >= needed).mean())
+chance = {
+    shared: false_alarms(letters, length, n, settings.repeats, shared, draw)
+    for shared in (True, False)
+}
+alarms = {kind: float((h >= needed).mean()) for kind, h in chance.items()}
 
 # %% tags=["answer"]
 size = 10 ** float(binomial_tail_log10(needed, n, p0))
@@ -608,7 +609,31 @@ print(f"a signature for each query: {alarms[False]:.6f}")
 # each query the formula holds: every one of them would have to be guessed.
 #
 # </details>
-#
+
+# %% tags=["hide-input"] mystnb={"image": {"alt": "False alarms, logarithmic, against the number of hits that rejects, from 1 to 10. The formula falls as a steep line. Triangles, a signature for each query, lie on the line as far as the trials reach. Circles, one shared signature, stay level at one sixteenth for every number of hits."}, "figure": {"caption": "How often a model that knows nothing is found guilty, by the number of hits that rejects. Line: formula (3). Marks: shares of the trials with one signature for all queries and with one for each; a share of zero is not drawn.", "name": "fig-vtu-alarms"}}
+fig, ax = plt.subplots()
+ks = np.arange(1, n + 1)
+ax.plot(
+    ks,
+    10.0 ** binomial_tail_log10(ks, n, p0),
+    color=COLOURS["ink"],
+    label="formula (3)",
+)
+for shared, mark, tint, label in (
+    (True, "o", "orange", "one signature for all queries"),
+    (False, "^", "blue", "a signature for each query"),
+):
+    shares = (chance[shared] >= ks[:, None]).mean(axis=1)
+    seen = shares > 0
+    ax.plot(ks[seen], shares[seen], mark, color=COLOURS[tint], label=label)
+ax.set_yscale("log")
+ax.set_xlabel("hits that reject")
+ax.set_ylabel("share of false alarms")
+ax.set_title("More hits are no more evidence when one guess gives all")
+ax.legend()
+plt.show()
+
+# %% [markdown]
 # The bound (5) as code, beside the formula, for our customers' signatures: five letters, uniform, so $\max_s P(S=s) = 26^{-5}$.
 
 # %%
