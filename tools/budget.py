@@ -1,8 +1,8 @@
 """A pytest plugin: each notebook's time and peak memory, reported always, held to the budget.
 
 Loaded by the `conftest.py` above. It watches nbval's items and asks the notebook's kernel, before it stops, for the
-processor time it has used and for its peak memory. The budget of 60 s on the two cores of an ordinary laptop is
-120 s of processor time, and a notebook fails beyond half as much again. Processor time does not grow when other work runs beside
+processor time it has used and for its peak memory. The budget of 45 s on the two cores of an ordinary laptop is
+90 s of processor time, and a notebook fails beyond half as much again. Processor time does not grow when other work runs beside
 the notebook, so two notebooks may run at once; where the processor itself is slower than the laptop's, measured on a
 fixed loop, the time allowed grows in the same proportion.
 """
@@ -16,7 +16,7 @@ from collections.abc import Iterator
 
 import pytest
 
-SECONDS, MIB = 120.0, 2048.0  # of processor time; of memory
+SECONDS, MIB = 90.0, 2048.0  # of processor time; of memory
 LIMIT, LIMIT_MIB = 1.5, 2.0  # times the budget
 # Rounds of the fixed loop, and what they take on the machine that the budget is meant for.
 LOOP, LOOP_MS = 300_000, 14.0

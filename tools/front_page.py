@@ -56,7 +56,10 @@ def write(folder, pictures):
 def _method_and_question(title):
     """A title as HTML in which a phone can leave out the method, so that all questions stand on its first screen."""
     method, question = title.split(": ", 1)
-    return f"<span class='wk-method'>{html.escape(method)}: </span><span class='wk-question'>{html.escape(question)}</span>"
+    return "".join(
+        f'<span class="wk-{kind}">{html.escape(text)}</span>'
+        for kind, text in (("method", f"{method}: "), ("question", question))
+    )
 
 
 def stamp(slug):

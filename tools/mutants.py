@@ -156,6 +156,9 @@ def survives(mutant: str, module: Path, tests: list[str], lib: Path, timeout: in
         os.chdir(ROOT)
         sys.dont_write_bytecode = True
         os.environ["PYTHONPATH"] = os.pathsep.join([str(lib), str(ROOT / "tools")])
+        sys.path.insert(0, str(lib))
+        for name in [name for name in sys.modules if name.split(".")[0] == "workings"]:
+            del sys.modules[name]  # loaded from the checkout; the tests must meet the copy
         code = pytest.main(["-q", "-x", "-p", "no:cacheprovider", "-o", f"pythonpath={lib} tests tools", *tests])
         os._exit(int(code))
     _, status = os.waitpid(child, 0)
@@ -176,6 +179,8 @@ def score(module: Path, tests: list[str], sample: int | None, seed: int, timeout
         plain = ast.unparse(ast.parse(module.read_text()))
         if not survives(plain, module, tests, lib, timeout):
             raise SystemExit(f"The tests fail on the module as it is: {' '.join(tests)}. Mend that first.")
+        if survives("raise RuntimeError", module, tests, lib, timeout):
+            raise SystemExit(f"The tests pass on a module that cannot be imported: {' '.join(tests)} do not load it.")
         left = [m for m in sorted(chosen, key=lambda m: m.line) if survives(m.source, module, tests, lib, timeout)]
     return {
         "tests": tests,

@@ -50,5 +50,5 @@ def test_a_notebook_has_one_line():
     said = budget.line("a.ipynb", 61.25, 40.0, None, 1.5)
     assert (
         said
-        == "a.ipynb:  61.2 s of processor time of 120 (processor 1.5 times slower), 40 s by the clock, memory not measured"
+        == "a.ipynb:  61.2 s of processor time of 90 (processor 1.5 times slower), 40 s by the clock, memory not measured"
     )

@@ -33,8 +33,8 @@ class Settings(Tiered):
     batch: int = 64
     learning_rate: float = 3e-3
     strides: tuple[int, ...] = (1, 3, 5)  # of the 16 x 16 positions
-    sampling_beta: float = 4.0  # of both samplings, with all seeds
-    higher_beta: float = 8.0  # of the sparse sampling, with a few seeds
+    sampling_beta: float = 4.0  # of both samplings, with all seeds at the largest stride and a few between
+    higher_beta: float = 8.0  # of the sparse sampling at the largest stride, with a few seeds
     hold_out_steps: int = 2000
     pairs: int = 64  # L of the score
     n_train: int = 600
@@ -67,9 +67,10 @@ class Settings(Tiered):
     @property
     def sampling_runs(self) -> list[tuple[str, int, float, int]]:
         """(sampling, stride, beta, seed) of every training on some of the squares."""
-        strides = self.strides[1:]
-        return [(kind, k, self.sampling_beta, s) for kind in SAMPLINGS for k in strides for s in self.seeds] + [
-            ("sparse", k, self.higher_beta, s) for k in strides for s in self.few_seeds
+        last = self.strides[-1]
+        seeds = {k: self.seeds if k == last else self.few_seeds for k in self.strides[1:]}
+        return [(kind, k, self.sampling_beta, s) for kind in SAMPLINGS for k in seeds for s in seeds[k]] + [
+            ("sparse", last, self.higher_beta, s) for s in self.few_seeds
         ]
 
     @property
