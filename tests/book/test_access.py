@@ -53,12 +53,12 @@ def test_a_folded_answer_opens_and_closes_by_keyboard(open_page):
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda p: p.stem)
-def test_at_200_per_cent_nothing_is_cut_off(open_page, path):
-    page = open_page(path, ZOOMED, device_scale_factor=2)
+def test_at_200_per_cent_nothing_is_cut_off(look, path):
+    page = look(path, ZOOMED)
     page.wait_for_timeout(150)
     assert page.evaluate("document.scrollingElement.scrollWidth - document.documentElement.clientWidth") <= 0
-    letters = open_page(path, PHONE)
-    letters.add_style_tag(content="html { font-size: 200% !important; } * { content-visibility: visible !important; }")
+    letters = look(path, PHONE)
+    letters.styled("html { font-size: 200% !important; } * { content-visibility: visible !important; }")
     letters.wait_for_timeout(150)
     cut = letters.evaluate(
         "[...document.querySelectorAll('article p, article li, article h1, article h2, article h3')]"
@@ -69,8 +69,9 @@ def test_at_200_per_cent_nothing_is_cut_off(open_page, path):
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda p: p.stem)
-def test_reduced_motion_is_respected(open_page, path):
-    page = open_page(path, reduced_motion="reduce")
+def test_reduced_motion_is_respected(look, path):
+    page = look(path)
+    page.emulate_media(reduced_motion="reduce")
     moving = page.evaluate(
         "[document.documentElement, ...document.querySelectorAll('*')].filter(e => { const s = getComputedStyle(e);"
         " return s.scrollBehavior === 'smooth' || [s.transitionDuration, s.animationDuration]"

@@ -195,9 +195,9 @@ def test_the_ledger_begins_with_counts_and_has_one_line_per_claim(open_page, siz
 
 
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
-def test_on_a_phone_the_ledgers_of_a_chapter_are_cards_that_fit_and_say_what_each_line_is(open_page, path):
-    page = open_page(path, PHONE)
-    page.add_style_tag(content="* { content-visibility: visible !important; }")
+def test_on_a_phone_the_ledgers_of_a_chapter_are_cards_that_fit_and_say_what_each_line_is(look, path):
+    page = look(path, PHONE)
+    page.styled("* { content-visibility: visible !important; }")
     tables = page.locator('.workings-ledger[aria-label^="Ledger"]')
     assert tables.count() >= 3
     one = page.locator('.workings-ledger[aria-label^="Ledger of"]').first
@@ -209,7 +209,7 @@ def test_on_a_phone_the_ledgers_of_a_chapter_are_cards_that_fit_and_say_what_eac
         assert words == f'"{column.removesuffix(" here")}: "', (column, words)
     wide = "es => es.filter(e => e.querySelector('tbody tr, dl') && e.scrollWidth > e.clientWidth + 1).length"
     assert tables.evaluate_all(wide) == 0
-    desk = open_page(path)
+    desk = look(path)
     assert (
         desk.evaluate("""getComputedStyle(document.querySelector('[aria-label^="Ledger of"] td')).display""")
         == "table-cell"

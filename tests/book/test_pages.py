@@ -91,13 +91,13 @@ def test_a_solution_opens_with_the_cell_that_checks_it(open_page, path):
 
 
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)
-def test_seventy_six_columns_of_code_fit_and_columns_never_wrap(open_page, path):
+def test_seventy_six_columns_of_code_fit_and_columns_never_wrap(look, path):
     state = """() => [...document.querySelectorAll('article pre')].filter(e => e.offsetParent).map(e => ({
         longest: Math.max(...e.textContent.split('\\n').map(line => line.length)), text: e.textContent.slice(0, 50),
         over: e.scrollWidth - e.clientWidth, space: getComputedStyle(e).whiteSpace, box: getComputedStyle(e).overflowX}))"""
     for viewport in (DESKTOP, PHONE):
-        page = open_page(path, viewport)
-        page.add_style_tag(content=SEEN)
+        page = look(path, viewport)
+        page.styled(SEEN)
         blocks = page.evaluate(state)
         assert len(blocks) > 10
         assert [
