@@ -9,6 +9,13 @@ from workings.checks import one_of
 from workings.runs.needs import Needs
 
 
+def device_here() -> str:
+    """ "cuda" where torch finds a GPU, else "cpu"."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 class Tiered:
     """Base of a chapter's frozen ``Settings``, which has the class methods ``demo()`` and ``full(*, dry_run)``.
 

@@ -22,6 +22,7 @@ from workings.disentangling.objectives import capacity_schedule
 from workings.disentangling.training import on_target
 from workings.runs.progress import progress
 from workings.runs.store import Store
+from workings.runs.tiers import device_here
 from workings.seeding import torch_generator
 
 
@@ -47,7 +48,7 @@ class FullSettings:
     @classmethod
     def here(cls, *, dry_run: bool = False, device: str | None = None) -> FullSettings:
         """The settings of ``device`` (default: CUDA where there is one); ``dry_run``: a few steps on a few sprites."""
-        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        device = device or device_here()
         if dry_run:
             grid = ((0, 1, 2), (0, 5), (0, 10), (0, 15, 31), (0, 15, 31))
             runs = _runs(size=32, steps=4, rising=2, light_seeds=(0,), seeds=(0,))

@@ -28,6 +28,7 @@ from workings.disentangling.networks import VAE
 from workings.disentangling.objectives import bernoulli_nll
 from workings.runs.progress import progress
 from workings.runs.store import Store
+from workings.runs.tiers import device_here
 from workings.seeding import torch_generator
 from workings.statistics import mean_and_sd
 
@@ -61,7 +62,7 @@ class FullSettings:
     @classmethod
     def here(cls, *, dry_run: bool = False, device: str | None = None) -> FullSettings:
         """The sizes for this machine: without a GPU 30,000 steps, one stride, and 10,000 steps at the side."""
-        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        device = device or device_here()
         if dry_run:
             return cls(
                 device=device, steps=2, seeds=(0, 1), batch=16, strides=(16,), stride_betas=(4.0,), side_seeds=(0,), side_steps=2, n_images=64,

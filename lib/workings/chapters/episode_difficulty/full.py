@@ -29,6 +29,7 @@ from workings.few_shot.meta_gradients import weighted_episode_loss
 from workings.few_shot.networks import Conv4, conv4
 from workings.few_shot.pretraining import network_features
 from workings.few_shot.prototypical import episode_nll, prototypical_logits
+from workings.runs.parallel import cpu_threads
 from workings.runs.progress import progress
 from workings.runs.store import Store
 from workings.seeding import numpy_generator, torch_generator
@@ -50,14 +51,8 @@ def run(settings: Settings, data_root: str | Path | None = None) -> dict[str, Ro
 
     ``data_root`` is a folder with the two archives of :mod:`workings.chapters.omniglot_data`; without one the data are fetched.
     """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(
-        1 if settings.device == "cpu" else threads
-    )  # small batches: threads would wait for each other
-    try:
+    with cpu_threads(1 if settings.device == "cpu" else None):  # small batches: threads would wait for each other
         return run_protocol(settings, data_root)
-    finally:
-        torch.set_num_threads(threads)
 
 
 def run_protocol(settings: Settings, data_root: str | Path | None = None) -> dict[str, Rows]:

@@ -37,6 +37,7 @@ from workings.few_shot.hardness import hardness_line_area
 from workings.few_shot.networks import conv4, wide_resnet
 from workings.few_shot.pretraining import network_features, train_classifier
 from workings.few_shot.prototypes import cosine_logits, support_init
+from workings.runs.parallel import cpu_threads
 from workings.runs.progress import progress
 from workings.runs.store import Store
 from workings.seeding import torch_generator
@@ -68,14 +69,8 @@ def run(settings: Settings, data_root: str | Path | None = None) -> dict[str, Ro
 
     ``data_root`` is a folder with the two archives of :mod:`workings.chapters.omniglot_data`; without one the data are fetched.
     """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(
-        1 if settings.device == "cpu" else threads
-    )  # small batches: threads would wait for each other
-    try:
+    with cpu_threads(1 if settings.device == "cpu" else None):  # small batches: threads would wait for each other
         return run_protocol(settings, data_root)
-    finally:
-        torch.set_num_threads(threads)
 
 
 def run_protocol(settings: Settings, data_root: str | Path | None = None) -> dict[str, Rows]:

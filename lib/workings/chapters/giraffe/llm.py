@@ -20,6 +20,7 @@ from workings.chapters.public_models import Opened, encode, rotary_modules
 from workings.language_models.lines_task import longchat_prompt, parse_number, read_longchat_jsonl
 from workings.language_models.rope_scaling import scale_frequencies
 from workings.runs.store import Store
+from workings.runs.tiers import device_here
 from workings.seeding import numpy_generator
 
 # As in the toy, except that by-parts and YaRN ramp between 1 and 32 turns, their papers' own.
@@ -59,7 +60,7 @@ class LLMSettings:
     @classmethod
     def here(cls, *, dry_run: bool = False, device: str | None = None) -> LLMSettings:
         """Sizes for one GPU; on a CPU (a local model only) fewer cases and lengths; ``dry_run`` a tiny random model."""
-        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        device = device or device_here()
         if dry_run:
             return cls(
                 model="random", device=device, trained_length=128, kinds=("RoPE", "linear 4", "dynamic NTK"), lines=(1, 2),

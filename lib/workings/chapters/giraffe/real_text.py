@@ -26,6 +26,7 @@ from workings.language_models.grammar import sentences
 from workings.language_models.rope_scaling import scale_frequencies
 from workings.runs.progress import progress
 from workings.runs.store import Store
+from workings.runs.tiers import device_here
 from workings.seeding import torch_generator
 from workings.statistics import mean_and_sd
 
@@ -55,7 +56,7 @@ class TextSettings:
     @classmethod
     def here(cls, *, dry_run: bool = False, device: str | None = None) -> TextSettings:
         """The same sizes with and without a GPU; ``dry_run`` reads 128 tokens with a tiny random model trained for 64."""
-        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        device = device or device_here()
         if dry_run:
             return cls(
                 model="random", device=device, trained_length=64, tokens=128, block=16, texts=2,

@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from workings import paths
 from workings.chapters.giraffe import demo as study
 from workings.chapters.giraffe.settings import RANDOMISED, Settings
@@ -29,6 +27,7 @@ from workings.chapters.giraffe.values import (
 from workings.runs.parallel import thread_map
 from workings.runs.progress import progress
 from workings.runs.store import Store
+from workings.runs.tiers import device_here
 
 PARTS = ("lines", "distances", "layouts", "characters")
 _RANGES = {"at_1": (0.5, 1.0), "at_3": (2.0, 3.0), "at_4": (3.0, 4.0)}  # of positions, in units of L
@@ -40,7 +39,7 @@ def scratch_settings(*, dry_run: bool = False, device: str | None = None) -> Set
     Base 1000 lets 56% of the frequencies complete a turn within 256 tokens, as base 100 does within 64. There are 1,100
     keys, because a sequence of 8L = 2,048 tokens holds a thousand lines.
     """
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = device or device_here()
     if dry_run:
         return Settings(
             seeds=(0, 1), length=32, base=30.0, width=16, mlp=16, n_keys=130, warm_steps=2, steps=4, batch=2, queries=4, tune_steps=2,

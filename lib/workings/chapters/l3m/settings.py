@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-import torch
-
 from workings.chapters.public_models import PACKAGED
 from workings.runs.needs import Needs
-from workings.runs.tiers import Tiered
+from workings.runs.tiers import Tiered, device_here
 
 
 @dataclass(frozen=True)
@@ -82,7 +80,7 @@ class ModelSettings:
     @classmethod
     def here(cls, *, dry_run: bool = False) -> ModelSettings:
         """Sizes for one GPU; on a CPU shorter responses, fewer steps and one seed; ``dry_run`` a tiny random model."""
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+        device = device_here()
         if dry_run:
             return cls(
                 model="random", device=device, trained_length=64, seeds=(0,), intervals=((0.5, 0.7), (1.2, 1.5)),

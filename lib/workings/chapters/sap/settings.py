@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-
 from workings.runs.needs import Needs
-from workings.runs.tiers import Tiered
+from workings.runs.tiers import Tiered, device_here
 
 LAMBDAS = (0, 1, 2, 4, 8, 16, 32, 64)  # the paper's radii, in units of 1/255
 
@@ -64,7 +62,7 @@ class Settings(Tiered):
                 **small, full_epochs=1, full_images=2, full_eot_samples=2, full_mc_samples=2, most_eot_samples=3, steps_eot_samples=2, pgd_steps=2,
                 adversarial=True, dry_run=True,
             )  # fmt: skip
-        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        device = device or device_here()
         if device == "cpu":
             return cls(
                 full_epochs=20,

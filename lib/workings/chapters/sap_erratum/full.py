@@ -25,6 +25,7 @@ from workings.robustness.networks import resnet20
 from workings.robustness.sap import BACKWARD_RULES
 from workings.runs.progress import progress
 from workings.runs.store import Store
+from workings.runs.tiers import device_here
 from workings.seeding import torch_generator
 from workings.training import ShuffledBatches, load_checkpoint, load_weights
 
@@ -54,7 +55,7 @@ class FullSettings:
     @classmethod
     def here(cls, *, dry_run: bool = False, device: str | None = None) -> FullSettings:
         """The sizes for the device: on a CPU a smaller run, with the ReLU network that the chapter `sap` trains."""
-        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        device = device or device_here()
         if dry_run:
             return cls(
                 device=device, slope=0.0, epochs=1, batch=16, images=4, chunk=4, radii=(16 * PIXEL,), steps=1, eot_samples=(1,),

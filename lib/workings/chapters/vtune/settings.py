@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-import torch
-
 from workings.chapters.public_models import PACKAGED
 from workings.runs.needs import Needs
-from workings.runs.tiers import Tiered
+from workings.runs.tiers import Tiered, device_here
 
 
 @dataclass(frozen=True)
@@ -94,7 +92,7 @@ class ModelSettings:
     @classmethod
     def here(cls, *, dry_run: bool = False) -> ModelSettings:
         """Sizes for one GPU; on a CPU the packaged model, shorter examples and one seed; ``dry_run`` a tiny random model."""
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+        device = device_here()
         if dry_run:
             return cls(
                 models=("random",), device=device, seeds=(0,), trained_length=160, rows=24, shares=(0.0, 0.1), share=0.1,
