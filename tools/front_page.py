@@ -29,7 +29,7 @@ HELP = "Correct book/front.yml or the chapter, then run `make book` again."
 
 
 def write(folder, pictures):
-    """Write ``hero.md``, ``questions.md`` and ``cards.md`` into ``folder``, one card a chapter by part, and pictures into ``pictures``."""
+    """Write ``hero.md``, ``questions.md`` and ``cards.md`` into ``folder``, one card per chapter by part, and pictures into ``pictures``."""
     entries = yaml.safe_load((ROOT / "book" / "front.yml").read_text(encoding="utf-8"))
     chapters = {chapter.slug: chapter for chapter in load_all()}
     order = [slug for slug in _toc() if slug in chapters]

@@ -51,7 +51,7 @@ def arrows() -> dict[str, list[str]]:
 
 
 def drawing() -> str:
-    """The rooms, one a line, what they hold and what they import."""
+    """The rooms, one per line, what they hold and what they import."""
     width = max(map(len, ROOMS))
     lines = []
     for room, targets in arrows().items():
