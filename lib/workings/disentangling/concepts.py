@@ -277,7 +277,10 @@ def _check_pair(a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.T
     a, b = _check_assignments(a, None), _check_assignments(b, None)
     if a.shape[-1] != b.shape[-1]:
         raise ValueError(f"a and b must have the same attributes, got {a.shape[-1]} and {b.shape[-1]} of them.")
-    return torch.broadcast_tensors(a, b)
+    try:
+        return torch.broadcast_tensors(a, b)
+    except RuntimeError:
+        raise ValueError(f"a and b do not fit together: {tuple(a.shape)} and {tuple(b.shape)}.") from None
 
 
 def _check_read(read: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

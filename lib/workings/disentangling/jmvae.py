@@ -84,6 +84,9 @@ def jmvae_terms(
     Raises ``ValueError`` for negative weights or shapes that differ. Suzuki et al., arXiv 1611.01891, eq. 4 (beta 1).
     """
     beta, alpha = as_float(beta, "beta", minimum=0.0), as_float(alpha, "alpha", minimum=0.0)
+    if nll_x.shape != joint[0].shape[:-1] or nll_y.shape != nll_x.shape:
+        shapes = ", ".join(str(tuple(t.shape)) for t in (nll_x, nll_y, joint[0]))
+        raise ValueError(f"nll_x and nll_y must be (B,) and the posteriors (B, M), got {shapes}.")
     near = kl_diag_gaussians(*joint, *image) + kl_diag_gaussians(*joint, *symbol)
     return nll_x + nll_y + beta * gaussian_kl(*joint).sum(dim=-1) + alpha * near.sum(dim=-1)
 
