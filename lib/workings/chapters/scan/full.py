@@ -117,7 +117,7 @@ def tables(
     rows = []
     for net, network, vision, seed in zip(nets, symbols["forward"], found["disentangled"], demo.seeds, strict=True):
         for operator, (made, own) in operator_scores(net, network, vision, splits, world, demo, seed).items():
-            rows.append({"operator": operator, "seed": seed, "accuracy": made.accuracy, "own": own.accuracy, "diversity": made.diversity})  # fmt: skip
+            rows.append({"operator": operator, "seed": seed, "accuracy": made.accuracy, "own": own.accuracy, "diversity": made.diversity if math.isfinite(made.diversity) else None})  # fmt: skip
     return {"runs": runs, "operators": rows}
 
 
