@@ -266,7 +266,7 @@ mu = torch.tensor([[-1.2], [-0.4], [0.3], [1.3]]).double()
 variance = torch.tensor([[0.04], [0.01], [0.09], [0.02]]).double()
 m = mu.mean()
 v = (variance + (mu - m) ** 2).mean()
-print(f"mean {m:.2f}, variance {v:.4f}")
+print(f"mean {m.abs():.2f}, variance {v:.4f}")
 kernel = matched_gaussian(mu, variance.log())
 assert torch.allclose(kernel.mu, m)
 assert torch.allclose(kernel.logvar.exp(), v)  # agrees with the kernel
@@ -384,6 +384,7 @@ def bell(mean, deviation):
     return np.exp(-0.5 * ((line - mean) / deviation) ** 2) / deviation
 
 
+# %% tags=["hide-input"]
 def frame(lam, name):
     optimum = forward_optimum if name == "forward" else reversed_optimum
     best = optimum(*codes, lam, 1.0)
@@ -751,6 +752,7 @@ def combine(a, b, operator):
     return [x if z < 0 else -1 for x, z in both]
 
 
+# %%
 a, b, part = [0, 1, -1], [0, -1, 2], [0, -1, -1]
 kernels = {
     "and": concept_and,
@@ -911,7 +913,7 @@ book.check(
 # - **One Gaussian, independent latents.** "Red or cyan" has a hole in the middle that a Gaussian fills with yellow and green. "The wall has the object's colour" is a diagonal in our scatter, and a Gaussian of independent latents cannot be one.
 # - **The eye decides.** What the frozen code leaves out, no word can name; what it mixes, words mix.
 # - **A ring does not fit on a line.** The full circle of hues has no end. Ours is cut at red and cyan, by choice.
-# - **Accuracy misleads.** Twice on this page the more accurate model was the worse one. Look at what is left open too.
+# - **Accuracy misleads.** Twice on this page (reversed order, entangled eye) the more accurate model was the less various one. Look at what is left open too.
 # - **Small.** Ten pixels, three attributes and 99 concepts. The paper's rooms had a fourth primitive, the floor's colour (its Fig. 1), and many more concepts.
 #
 # ## At full scale
