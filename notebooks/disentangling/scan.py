@@ -248,7 +248,9 @@ ax.set(
     ylabel="latent of the object",
     title="A red wall is a strip, not a point",
 )
-assert ball.deviation[w] < 0.6 * ball.deviation[o]  # as the text says
+assert (
+    dry_run or ball.deviation[w] < 0.6 * ball.deviation[o]
+)  # as the text says
 plt.show()
 
 # %% [markdown]
@@ -487,7 +489,7 @@ for ax, kind in zip(axes, ("forward", "reversed"), strict=True):
     ax.set_xticklabels([str(i + 1) for i in range(width.shape[1])])
     ax.set_yticks(range(len(ones)), [label(c) for c in ones])
     ax.grid(False)
-assert width.max() < 0.5  # reversed: narrow everywhere
+assert dry_run or width.max() < 0.5  # reversed: narrow everywhere
 plt.show()
 
 # %% [markdown]
@@ -533,7 +535,7 @@ fig.suptitle("A red wall and a beam", fontsize=10.5, fontweight="bold")
 plt.show()
 
 # %% [markdown]
-# Every drawn picture is read by the renderer itself: which of the 768 rooms is nearest. **Accuracy** is the share of named attributes that are right. **Diversity** is, for each attribute left open, the KL of its shares among the pictures to the even distribution: 0 is even, $\ln 4 = 1.39$ is always the same colour.
+# Every drawn picture is read by the renderer itself: the nearest colour of a wall, then the object and shape that fit best. (On the 768 rooms it makes no mistake.) **Accuracy** is the share of named attributes that are right. **Diversity** is, for each attribute left open, the KL of its shares among the pictures to the even distribution: 0 is even, $\ln 4 = 1.39$ is always the same colour.
 # Lower is better. Six pictures, by hand:
 
 # %%
@@ -648,7 +650,7 @@ book.check(
 )
 
 # %% [markdown]
-# With the main text's weights the pictures are nearly guesses. The appendix must be what was run, or the losses are scaled otherwise than written; which, we cannot tell.
+# With the main text's weights the pictures are nearly guesses. So the appendix may be what was run, or the losses are scaled otherwise than written; which, we cannot tell.
 #
 # ## Name what is seen
 #
@@ -713,9 +715,8 @@ for k, (ax, title) in enumerate(
     ax.set(title=title, xlabel="pictures per value", ylim=(0, 1 - 0.3 * k))
 axes[0].set_ylabel("share of named attributes")
 axes[1].set_ylabel("nats")
-assert (
-    values[0].mean() > 0.5 > 0.2 > values[1].mean() > 0.1 > values[2].mean()
-)
+kl = values.mean(axis=1)
+assert dry_run or kl[0] > 0.5 > 0.2 > kl[1] > 0.1 > kl[2]
 plt.show()
 
 # %% [markdown]
@@ -823,14 +824,15 @@ ax.set_xticks(range(3), ("AND", "IN COMMON", "IGNORE"))
 ax.set(ylabel="accuracy", ylim=(0, 1.15), title="Words put together")
 ax.legend(loc="upper center", ncols=2)
 below = {o: (v[:, 1] - v[:, 0]).mean() for o, v in table.items()}
-assert below["in_common"] == max(below.values()) and min(below.values()) > 0
+last = max(below, key=below.get)
+assert dry_run or (last == "in_common" and min(below.values()) > 0)
 plt.show()
 
 # %% [markdown]
 # <a id="scan-6"></a>
 
 # %%
-name = max(below, key=below.get)
+name = last
 lost = table[name][:, 1] - table[name][:, 0]
 book.check(
     "scan-6",
@@ -842,7 +844,7 @@ book.check(
 )
 
 # %% [markdown]
-# AND and IGNORE come near their own symbols, AND on combinations that were never shown. IN COMMON, the worst, decides the row. It must compare: two narrow Gaussians that agree stay, two that do not become wide. With a network that never sees which latent it is, and symbols that are themselves wide, "agree" is a close call. (What we varied: nothing here; 1,500 steps of 64 pairs.)
+# AND and IGNORE come near their own symbols, AND on combinations that were never shown. IN COMMON, the worst, decides the row. A likely reason, which we did not test: it must compare (two narrow Gaussians that agree stay, two that do not become wide), and with symbols about half a unit wide, whether two agree is a close call. (1,500 steps of 64 pairs.)
 #
 # ## Does it need a disentangled eye?
 #
@@ -868,7 +870,7 @@ book.check(
 )
 
 # %% [markdown]
-# **Not as expected: the entangled eye is the more accurate one.** But look at the diversity, which is several times worse. A small $\beta_x$ codes every hue exactly, so that a symbol's stretch ends where it should; and since no latent belongs to a factor, naming one factor ties the others down too. So the claim holds here for the half that our criterion did not ask about. We had
+# **Not as expected: the entangled eye is the more accurate one.** But look at the diversity, which is several times worse. A likely reason, not tested further: a small $\beta_x$ codes every hue exactly, so that a symbol's stretch ends where it should; and since no latent belongs to a factor, naming one factor ties the others down too. So the claim holds here for the half that our criterion did not ask about. We had
 # written the criterion beforehand, and it stays.
 #
 # ## Against a joint model
@@ -919,7 +921,7 @@ book.check(
 # ## At full scale
 #
 # The full tier takes 3D Shapes (480,000 pictures of a room with one object) where `data_root` holds its file `3dshapes.h5`, and otherwise coloured dSprites that it draws. Vision is convolutional, pictures are read by a small trained classifier whose own accuracy is recorded. With a GPU: 64 x 64 pixels and
-# 150,000 steps for each of six vision models; without one, 32 x 32 and 2,000. The vision loss of the paper compares features of a denoising autoencoder, not pixels; that is the subject of another chapter's paper and not done here.
+# 150,000 steps for each of six vision models; without one, 32 x 32 and 2,000. By the re-implementations, the paper's vision loss compares features of a denoising autoencoder and not pixels; that is not done here.
 #
 # ```
 # workings run scan --tier full
@@ -943,7 +945,7 @@ print(f"{len(tables['runs'])} rows of a full run recorded")
 # %% [markdown]
 # ## The ledger
 #
-# What the paper claims, what this notebook found a moment ago, and what a recorded full run found, if there is one. Criteria were written before any run of this code, with the outcome of an earlier prototype on other rooms known. Verdicts are computed. After the first runs we changed only the numbers of steps, to fit the page's time.
+# What the paper claims, what this notebook found a moment ago, and what a recorded full run found, if there is one. Criteria were written before any run of this code, with the outcome of an earlier prototype on other rooms known. Verdicts are computed. After the first runs we changed numbers of steps, and batch and learning rate of the symbols' and the operators' networks, to fit the page's time; that cost some hundredths of accuracy.
 
 # %%
 book.table()

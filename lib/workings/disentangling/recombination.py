@@ -2,7 +2,8 @@
 
 The network sees, for one latent, the two concepts' means and log-variances and answers with those of the result. It is
 the same for every latent, so what it learns cannot depend on which factor a latent holds. Letters: B batch, M latents,
-C concepts, P pairs. Higgins et al., arXiv 1707.03389, as a public re-implementation has it.
+C concepts, P pairs. Higgins et al., arXiv 1707.03389; that it is a 1x1 convolution is as a public re-implementation has it, the
+hidden layer and its width are ours.
 """
 
 from __future__ import annotations

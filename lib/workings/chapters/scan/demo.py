@@ -112,8 +112,9 @@ def explained(codes: torch.Tensor, attributes: torch.Tensor, sizes: Sequence[int
 
 
 def active_latents(pairs: Pairs, above: float = 0.1) -> torch.Tensor:
-    """Which latents (M,) bool carry more than ``above`` nats, as a mean over the pictures."""
-    return gaussian_kl(pairs.mu, pairs.logvar).mean(0) > above
+    """Which latents (M,) bool carry more than ``above`` nats, as a mean over the pictures; at least the one with most."""
+    kl = gaussian_kl(pairs.mu, pairs.logvar).mean(0)
+    return kl > min(above, float(kl.max()) * 0.999)
 
 
 # --- symbols ----------------------------------------------------------------------------------------------------------
