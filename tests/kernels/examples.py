@@ -16,7 +16,18 @@ import torch
 from torch import nn
 
 from workings import seeding
-from workings.disentangling import ensembles, factor_channel, factor_grid, layers, networks, training
+from workings.disentangling import (
+    concepts,
+    ensembles,
+    factor_channel,
+    factor_grid,
+    jmvae,
+    layers,
+    networks,
+    recombination,
+    scan,
+    training,
+)
 from workings.disentangling.dsprites_data import sub_grid
 from workings.disentangling.known_factor import KnownFactorModel, RateHistory
 from workings.few_shot import episodes as few_shot_episodes
@@ -234,6 +245,22 @@ def few_shot_net() -> nn.Module:
 
 def few_shot_images(n: int, name: str) -> torch.Tensor:
     return unit(n, 1, 4, 4, name=name)
+
+
+CONCEPT_SIZES = (4, 3)
+
+
+def concepts_of(n: int) -> torch.Tensor:
+    """Of two attributes, the second left open in one row of two."""
+    return torch.tensor([[1, -1], [1, 2]] * 2)[:n]
+
+
+def shown_attributes() -> torch.Tensor:
+    return torch.stack([torch.arange(8) % 4, torch.arange(8) % 3], dim=1)
+
+
+def scan_pairs() -> scan.Pairs:
+    return scan.Pairs(normal(8, 3, name="codes"), normal(8, 3, name="widths"), shown_attributes())
 
 
 PAIRS = [("name a colour", "red"), ("name a bird", "owl"), ("name a tree", "oak")]
@@ -724,6 +751,57 @@ EXAMPLES: dict[str, Callable[[], Arguments]] = {
     ),
     "language_models.verification.commitment": lambda: call({"n": 10}, b"0" * 16),
     "language_models.verification.opens": lambda: call("0" * 64, {"n": 10}, b"0" * 16),
+    # disentangling: concepts, rooms, SCAN
+    "disentangling.concepts.khot": lambda: call(concepts_of(4), CONCEPT_SIZES),
+    "disentangling.concepts.assignments_from_khot": lambda: call(
+        concepts.khot(concepts_of(4), CONCEPT_SIZES), CONCEPT_SIZES
+    ),
+    "disentangling.concepts.read_symbol": lambda: call(normal(4, 7), CONCEPT_SIZES),
+    "disentangling.concepts.count_concepts": lambda: call(CONCEPT_SIZES),
+    "disentangling.concepts.all_concepts": lambda: call(CONCEPT_SIZES),
+    "disentangling.concepts.includes": lambda: call(concepts_of(4), concepts_of(1)),
+    "disentangling.concepts.conflicts": lambda: call(concepts_of(4), concepts_of(1)),
+    "disentangling.concepts.concept_and": lambda: call(concepts_of(4), concepts_of(4)),
+    "disentangling.concepts.concept_in_common": lambda: call(concepts_of(4), concepts_of(1)),
+    "disentangling.concepts.concept_ignore": lambda: call(concepts_of(4), concepts_of(4)),
+    "disentangling.concepts.operator_pairs": lambda: call(CONCEPT_SIZES, "and"),
+    "disentangling.concepts.concept_index": lambda: call(concepts_of(4), CONCEPT_SIZES),
+    "disentangling.concepts.random_parts": lambda: call(shown_attributes(), g()),
+    "disentangling.concepts.concept_accuracy": lambda: call(shown_attributes().expand(4, 8, 2), concepts_of(4)),
+    "disentangling.concepts.concept_diversity": lambda: call(shown_attributes(), torch.tensor([1, -1]), CONCEPT_SIZES),
+    "disentangling.rooms.hsv_to_rgb": lambda: call(unit(2, 5, 3)),
+    "disentangling.rooms.all_rooms": lambda: call(),
+    "disentangling.rooms.room_colours": lambda: call(),
+    "disentangling.rooms.object_masks": lambda: call(),
+    "disentangling.rooms.render_rooms": lambda: call(whole(3, 4, 3)),
+    "disentangling.rooms.read_rooms": lambda: call(unit(4, 3, 10, 10)),
+    "disentangling.rooms.room_attributes": lambda: call(whole(3, 4, 3)),
+    "disentangling.scan.matched_gaussian": lambda: call(normal(4, 3), normal(4, 3)),
+    "disentangling.scan.forward_optimum": lambda: call(normal(4, 3), normal(4, 3), 10.0, 1.0),
+    "disentangling.scan.reversed_optimum": lambda: call(normal(4, 3), normal(4, 3), 10.0, 1.0),
+    "disentangling.scan.symbol_vae": lambda: call(CONCEPT_SIZES, 3, 5, generator=g()),
+    "disentangling.scan.scan_loss": lambda: call(
+        normal(4, 7), unit(4, 7), (normal(4, 3), normal(4, 3)), (normal(4, 3, name="x"), normal(4, 3, name="x"))
+    ),
+    "disentangling.scan.freeze": lambda: call(vae()),
+    "disentangling.scan.code_pictures": lambda: call(scan.freeze(vae()), pictures(), shown_attributes()),
+    "disentangling.scan.train_scans": lambda: call(
+        [scan.ScanJob(scan_pairs(), 0)], CONCEPT_SIZES, 2, hidden=5, batch=4
+    ),
+    "disentangling.recombination.recombination_net": lambda: call(5, generator=g()),
+    "disentangling.recombination.train_recombinations": lambda: call(
+        [recombination.RecombinationJob(*[scan.Gaussian(normal(19, 3), normal(19, 3))] * 2, 0)],
+        [concepts.operator_pairs(CONCEPT_SIZES, "and")],
+        2,
+        hidden=5,
+        batch=4,
+    ),
+    "disentangling.jmvae.jmvae_terms": lambda: call(
+        unit(4), unit(4), *((normal(4, 3, name=n), normal(4, 3)) for n in "abc"), 1.0, 1.0
+    ),
+    "disentangling.jmvae.train_jmvaes": lambda: call(
+        [jmvae.JMVAEJob(pictures(), shown_attributes(), 0)], CONCEPT_SIZES, 2, latent_dim=2, hidden=(5,), batch=4
+    ),
 }
 
 MODULES: dict[str, Callable[[], tuple[nn.Module, tuple]]] = {
@@ -784,6 +862,11 @@ MODULES: dict[str, Callable[[], tuple[nn.Module, tuple]]] = {
         skipped(lambda: decoder.Block(8, 2, 16)), (normal(2, 3, 8), None, None, None, 0),
     ),
     "language_models.decoder.TinyDecoder": lambda: (tiny(), (tokens(),)),
+    "disentangling.recombination.RecombinationNet": lambda: (
+        skipped(lambda: recombination.RecombinationNet(5)),
+        (*[scan.Gaussian(normal(4, 3), normal(4, 3))] * 2, torch.tensor([0, 1, 2, 0])),
+    ),
+    "disentangling.scan.SymbolVAE": lambda: (skipped(lambda: scan.SymbolVAE((4, 3), 2, 5)), (unit(4, 7), None)),
     "language_models.lora.LoRALinear": lambda: (
         weighted(lora.LoRALinear(skipped(lambda: nn.Linear(4, 4)), 2, 4.0, g())), (normal(3, 4),),
     ),
@@ -820,6 +903,11 @@ EXCEPTIONS: dict[str, str] = {
     "training.save_checkpoint": "writes a file; test_checkpoints makes one",
     "training.load_checkpoint": "reads a file; test_checkpoints makes one",
     "training.load_weights": "reads a file; test_checkpoints makes one",
+    "disentangling.recombination.RecombinationNet": DRAWS,
+    "disentangling.scan.SymbolVAE": DRAWS,
+    "disentangling.jmvae.JMVAE": DRAWS,
+    "disentangling.shapes3d_file.Shapes3D": "reads a file; tests/disentangling/test_shapes3d_file.py makes one",
+    "disentangling.shapes3d_file.fetch_shapes3d": "needs a network",
     "runs.store.Store": "writes a file; tests/runs/test_store.py makes one",
     "runs.fetch.cache_dir": "asks the environment; test_places changes it",
     "runs.fetch.sha256_of": "reads a file; tests/runs/test_fetch.py makes one",

@@ -226,7 +226,7 @@ def train_known_factor_ensemble(
 
 
 class Job(NamedTuple):
-    """One training: ``pictures`` (N, 1, H, W) in [0, 1], the weight ``beta`` of the KL, and the ``seed`` of everything.
+    """One training: ``pictures`` (N, C, H, W) in [0, 1], the weight ``beta`` of the KL, and the ``seed`` of everything.
 
     ``noisy=False`` decodes the posterior mean, not a sample; with ``beta=0`` that is a plain autoencoder.
     """
@@ -264,7 +264,7 @@ def train_many(
         raise ValueError(f"all jobs need pictures of one size and dtype, got {sorted(map(str, kinds))}.")
     for job in jobs:
         as_float(job.beta, "beta", minimum=0.0)
-    size, dtype = jobs[0].pictures.shape[-1], jobs[0].pictures.dtype
+    size, dtype = tuple(jobs[0].pictures.shape[1:]), jobs[0].pictures.dtype
     models = [he_vae(size, latent_dim, hidden, torch_generator(job.seed, "many", "weights")).to(dtype) for job in jobs]
     pairs = list(zip(models, jobs, strict=True))
     groups = [pairs[i : i + group] for i in range(0, len(pairs), as_int(group, "group", minimum=1))]

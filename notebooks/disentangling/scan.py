@@ -1,0 +1,1023 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # SCAN: what does a word mean to a picture model?
+#
+# <p class="wk-run"><a href="https://colab.research.google.com/github/workings-book/workings/blob/v0.1.0/notebooks/disentangling/scan.ipynb">Run this chapter on Colab</a></p>
+#
+# Say "a red wall". You have said nothing about what stands before it, and everybody imagines something else there. [Higgins et al. (2018)](https://arxiv.org/abs/1707.03389) take this
+# seriously: a word is a *distribution* over a picture model's code, narrow in what the word names and wide in everything else. From a few labelled
+# pictures a small network learns such distributions. Then words can be drawn, pictures can be named, and words can be put together to new ones. We build all of it, derive what the
+# loss must do, and find that the order of two letters in a KL decides whether it works. Some of what we then measure is not what the paper leads one to expect.
+#
+# - **You need** the chapters [on early visual concepts](early_visual_concepts.ipynb) (what a beta-VAE and a latent are) and, for one remark, [on capacity](beta_vae_capacity.ipynb).
+# - **It takes** 40 minutes to read and about a minute to run.
+# - **Afterwards you can** say which KL covers and which picks, what a frozen code can be taught, and how to score pictures for being right *and* various.
+#
+# The paper's body was not at hand. Its abstract and the captions of its first two figures were, and two public re-implementations that quote its equations. Its table of results was not, so no number
+# of it is compared here. All measured numbers are ours.
+
+# %% tags=["hide-input"]
+# Set-up: takes the package of this clone, or the installed one, or installs it.
+import importlib
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+packages = [
+    "git+https://github.com/workings-book/workings@v0.1.0",
+    "torch",
+    "torchvision",
+]
+above = [folder / "lib" for folder in Path.cwd().parents]
+clone = [str(lib) for lib in above if (lib / "workings/runs").is_dir()][:1]
+sys.path[:0] = clone
+try:
+    import workings.runs
+
+    version = workings.__version__
+except ImportError:  # it is missing, or only a folder has its name
+    version = "0"
+number = lambda text: [int(word) for word in re.findall(r"\d+", text)[:3]]
+is_old = number(version) < number(packages[0].rpartition("@")[2])
+if is_old and not clone and "checkout" not in version:
+    packages[0] = os.environ.get("WORKINGS_SOURCE", packages[0])
+    pip = [sys.executable, "-m", "pip", "install", "-q", *packages]
+    if subprocess.run(pip).returncode:
+        line = " ".join(pip)
+        raise RuntimeError(f"Run this in a terminal, then restart: {line}")
+    for name in [n for n in sys.modules if n.split(".")[0] == "workings"]:
+        del sys.modules[name]
+    importlib.invalidate_caches()
+
+from workings.runs.provenance import environment_line
+
+print(environment_line())
+
+# %% tags=["parameters"]
+tier = "demo"  # "full" trains on 3D Shapes or sprites: see "At full scale"
+dry_run = False  # with "full": a few steps on a few pictures
+data_root = None  # folder with 3dshapes.h5, if you have it
+
+# %% tags=["hide-input"]
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from workings import ledger
+from workings.chapters.scan import full as full_tier
+from workings.chapters.scan.demo import (
+    active_latents,
+    as_claimed,
+    concept_table,
+    deviations,
+    draw_pictures,
+    explained,
+    jmvae_runs,
+    named_rightly,
+    operator_runs,
+    operator_scores,
+    rooms,
+    score_symbols,
+    shown_concepts,
+    split_pairs,
+    symbol_runs,
+    visions,
+)
+from workings.chapters.scan.settings import Settings
+from workings.disentangling.concepts import (
+    all_concepts,
+    concept_accuracy,
+    concept_and,
+    concept_diversity,
+    concept_ignore,
+    concept_in_common,
+    count_concepts,
+    khot,
+    read_symbol,
+)
+from workings.disentangling.rooms import VALUE_NAMES
+from workings.disentangling.scan import (
+    Gaussian,
+    forward_optimum,
+    matched_gaussian,
+    reversed_optimum,
+    scan_loss,
+)
+from workings.seeding import torch_generator
+from workings.show.controls import Axis, Control, Frame
+from workings.show.figures import COLOURS, png_bytes, use_style
+
+use_style()
+torch.set_num_threads(1)  # sums are added in the same order everywhere
+settings = Settings.for_tier(tier, dry_run=dry_run)
+seeds = list(settings.seeds)
+book = ledger.open("scan", tier=tier)
+
+# %% [markdown]
+# ## The pictures and the words
+#
+# Our rooms have a wall, an object and a grey floor, on 10 x 10 pixels. Three **factors** make a room: the hue of the wall and that of the object (16 each, from red to cyan) and the
+# shape of the object (pillar, box, beam). That is 768 rooms. A *symbol* may name the wall, the object, the shape, or any part of these; hues have four names of four hues each.
+
+# %%
+world = rooms()
+sizes = world.sizes
+print(f"{len(world.pictures)} rooms, names per attribute: {sizes}")
+print("concepts that name something:", count_concepts(sizes))
+
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Twelve small square pictures in two rows. Each has a pale wall of one colour between red and cyan, a grey strip of floor, and a strongly coloured upright bar, square or lying bar in the middle."}, "figure": {"caption": "Twelve rooms, drawn at random: a pale wall, a strong object, one of three shapes.", "name": "fig-scan-rooms"}}
+fig, axes = plt.subplots(2, 6, figsize=(4.6, 1.7))
+some = torch.randperm(len(world.pictures), generator=torch_generator(0))
+for ax, row in zip(axes.flat, some.tolist(), strict=False):
+    ax.imshow(world.pictures[row].permute(1, 2, 0))
+    ax.set(xticks=[], yticks=[])
+fig.suptitle("Wall, object, shape", fontsize=10.5, fontweight="bold")
+plt.show()
+
+# %% [markdown]
+# A symbol is written as a **k-hot code**: one block of places for each attribute, a 1 at the value that it names, and a block of zeros where it says nothing. "A red wall and a beam": wall 0, object open, shape 2.
+
+
+# %%
+def code(labels):
+    """The k-hot code of labels, -1 where the symbol says nothing."""
+    blocks = []
+    for label, k in zip(labels, sizes, strict=True):
+        block = [0.0] * k
+        if label >= 0:
+            block[label] = 1.0
+        blocks += block
+    return torch.tensor(blocks)
+
+
+red_wall_and_beam = [0, -1, 2]
+print(code(red_wall_and_beam).int().tolist())
+kernel = khot(torch.tensor(red_wall_and_beam), sizes)
+assert torch.equal(
+    code(red_wall_and_beam), kernel
+)  # agrees with the kernel
+
+# %% [markdown]
+# ## See first, without words
+#
+# The first step knows no word. A beta-VAE learns to code the rooms: an encoder gives a Gaussian $q_{\phi_x}(z|x)$ over six latents, a decoder draws from it, and the KL to the prior has the weight
+# $\beta_x = 2$. Three seeds, 1,200 steps each. As a control that comes in at the end, three more with $\beta_x = 0.05$, which hardly presses. From here on all of them are **frozen**.
+#
+# Which factor does a latent follow? We take the share of a latent's variance that lies *between* the values of an attribute: 1 if it follows that attribute alone, 0 if it does not care.
+
+# %%
+found = visions(world, settings)
+seen = found["disentangled"]
+
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Three heat maps, one per seed, of active latents by the attributes wall, object and shape. In each, every attribute has one latent with a dark cell of about three quarters or more, a different one for each attribute; the other cells are pale."}, "figure": {"caption": "Share of each active latent's variance that an attribute explains, three seeds. A dark cell in each row and column is what is meant by disentangled.", "name": "fig-scan-latents"}}
+fig, axes = plt.subplots(1, 3, figsize=(4.6, 2.2))
+for ax, vision, seed in zip(axes, seen, seeds, strict=False):
+    active = active_latents(vision.pairs)
+    share = explained(vision.pairs.mu[:, active], world.attributes, sizes)
+    ax.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    for (i, j), value in np.ndenumerate(share.numpy()):
+        colour = "white" if value > 0.6 else COLOURS["ink"]
+        ax.text(
+            j, i, f"{value:.1f}", ha="center", va="center", color=colour
+        )
+    ax.set(
+        xticks=range(3),
+        yticks=range(len(share)),
+        title=f"seed {seed}",
+    )
+    ax.set_xticklabels(("wall", "object", "shape"), fontsize=7)
+    ax.set_yticklabels([str(i + 1) for i in range(len(share))])
+    ax.grid(False)
+axes[0].set_ylabel("active latent")
+plt.show()
+
+# %%
+own = []
+for vision in seen:
+    share = explained(vision.pairs.mu, world.attributes, sizes)
+    share = share[active_latents(vision.pairs)]
+    best = share.argmax(dim=0).tolist()
+    own.append(
+        len(set(best)) == 3 and float(share.max(0).values.min()) > 0.6
+    )
+print(f"each attribute has a latent of its own in {sum(own)} of {len(own)}")
+
+# %% [markdown]
+# We chose the rooms' colours and shapes in trial runs of *this* step, so that a small model finds the three factors; nothing after this step was chosen so. (Rooms with a coloured floor, as in the paper, came out mixed in our small models.
+# [The chapter on capacity](beta_vae_capacity.ipynb) says when such a model can tell factors apart: when their effects on the picture differ in size.)
+#
+# ## What is a concept?
+#
+# Take all rooms with a red wall and look where the encoder puts them. In the latent of the wall they lie close together; in the latent of the object they lie everywhere.
+
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Scatter of posterior means of all rooms in the plane of the wall's latent and the object's latent, pale. The rooms with a red wall are red and fill the left part: narrow along the wall's latent, as tall as all the others along the object's. An upright ellipse lies among them."}, "figure": {"caption": "Every room's code in two latents of the first seed; red: red walls. The ellipse is the Gaussian with their mean and variance, one standard deviation around.", "name": "fig-scan-scatter"}}
+pairs = seen[0].pairs
+share = explained(pairs.mu, world.attributes, sizes)
+share = share * active_latents(pairs)[:, None]
+w, o = (int(share[:, a].argmax()) for a in (0, 1))
+red = world.attributes[:, 0] == 0
+ball = matched_gaussian(pairs.mu[red], pairs.logvar[red])
+turn = np.linspace(0, 2 * np.pi, 100)
+fig, ax = plt.subplots(figsize=(4.6, 3.4))
+ax.plot(pairs.mu[:, w], pairs.mu[:, o], ".", ms=3, color=COLOURS["sky"])
+ax.plot(pairs.mu[red, w], pairs.mu[red, o], ".", ms=4, color=COLOURS["red"])
+ax.plot(
+    ball.mu[w].item() + ball.deviation[w].item() * np.cos(turn),
+    ball.mu[o].item() + ball.deviation[o].item() * np.sin(turn),
+    color=COLOURS["ink"],
+)
+ax.set(
+    xlabel="latent of the wall",
+    ylabel="latent of the object",
+    title="A red wall is a strip, not a point",
+)
+assert (
+    dry_run or ball.deviation[w] < 0.6 * ball.deviation[o]
+)  # as the text says
+plt.show()
+
+# %% [markdown]
+# So the natural meaning of a word is the scatter of what it can be said of. If it has to be one Gaussian with independent latents, take the one with the scatter's mean and variance. Each picture $i$ of the concept is itself a
+# Gaussian, $\mathcal N(\mu_i, \sigma_i^2)$ in each latent, so
+#
+# $$
+# m = \frac1N\sum_i \mu_i, \qquad v = \frac1N\sum_i \big(\sigma_i^2 + (\mu_i - m)^2\big). \tag{1}
+# $$
+#
+# **By hand.** Two pictures at $-1$ and $1$, each with variance $0.5$: $m = 0$ and $v = 0.5 + 1 = 1.5$. Four pictures that we keep for the next section:
+
+# %%
+mu = torch.tensor([[-1.2], [-0.4], [0.3], [1.3]]).double()
+variance = torch.tensor([[0.04], [0.01], [0.09], [0.02]]).double()
+m = mu.mean()
+v = (variance + (mu - m) ** 2).mean()
+print(f"mean {m.abs():.2f}, variance {v:.4f}")
+kernel = matched_gaussian(mu, variance.log())
+assert torch.allclose(kernel.mu, m)
+assert torch.allclose(kernel.logvar.exp(), v)  # agrees with the kernel
+
+# %% [markdown]
+# ## Two letters in a KL
+#
+# We want a network that finds this by itself: it gives a Gaussian $q_y$ for a symbol $y$, and the loss ties it to the codes $q_x$ of pictures of which $y$ holds. A KL is the natural tie. But there are two:
+#
+# $$
+# \underbrace{D_{KL}(q_x \,\|\, q_y)}_{\text{forward}} \qquad\text{and}\qquad \underbrace{D_{KL}(q_y \,\|\, q_x)}_{\text{reversed}}. \tag{2}
+# $$
+#
+# > **Predict.** The four pictures above lie between $-1.2$ and $1.3$. Which Gaussian has the least *mean* forward KL, and which the least mean reversed KL? Think of how large each becomes where one density is nearly zero and the other is not.
+
+# %%
+codes = (mu, variance.log())
+for name, best in (
+    ("forward", matched_gaussian(*codes)),
+    ("reversed", reversed_optimum(*codes)),
+):
+    print(f"{name:8s} variance {best.logvar.exp().item():.4f}")
+
+# %% [markdown]
+# <details>
+# <summary>Show the answer</summary>
+#
+# The forward KL is huge if $q_y$ is nearly zero where some picture is, so $q_y$ must cover them all. Its best Gaussian is exactly (1), of variance 0.8850. The reversed KL is huge if $q_y$ reaches where a picture is not, and each picture is a
+# narrow bell, so $q_y$ must stay narrow: $\sigma_y^2 = 1 / \mathrm{mean}(1/\sigma_i^2)$, here 0.0215. It does not matter how far the pictures lie apart.
+#
+# </details>
+#
+# That is the paper's argument. With the reversed order a word becomes a picture: "red wall" would pick one object and forget that others are possible.
+#
+# The whole loss also has the usual VAE terms for the symbol. With weights $\lambda$ and $\beta_y$ it is
+#
+# $$
+# \mathbb E\big[-\log p(y|z_y)\big] + \beta_y D_{KL}(q_y \,\|\, p) + \lambda\, D_{KL}(q_x \,\|\, q_y). \tag{3}
+# $$
+#
+# | symbol | what it is | in code |
+# |---|---|---|
+# | $y$ | k-hot code, 11 places here | `y` |
+# | $q_x$, $q_y$ | Gaussians of a picture and of a symbol, 6 latents | `q_x`, `q_y` |
+# | $p$ | the prior, $\mathcal N(0, 1)$ in each latent | - |
+# | $\beta_y$, $\lambda$ | weight of the prior, and of the tie to the pictures | `beta`, `lam` |
+#
+# What does the prior do to (1)? Leave the first term out, and set the derivatives of the other two to zero (with $M = \mathrm{mean}(\sigma_i^2 + (\mu_i - \mu_y)^2)$):
+#
+# $$
+# \mu_y = \frac{\lambda m}{\lambda + \beta_y \sigma_y^2}, \qquad \beta_y \sigma_y^4 + (\lambda - \beta_y)\,\sigma_y^2 = \lambda M. \tag{4}
+# $$
+#
+# A latent whose scatter is already that of the prior ($m = 0$, $M = 1$) gives $\sigma_y = 1$ whatever the weights: an unnamed factor stays wide. We solve (4) by going round it, and compare with gradient descent on the loss itself.
+
+# %%
+lam, beta = 10.0, 1.0
+spread, mean = v, m
+for _ in range(100):  # go round (4) until it stands still
+    M = (variance + (mu - mean) ** 2).mean()
+    b = lam - beta
+    spread = (-b + (b**2 + 4 * beta * lam * M).sqrt()) / (2 * beta)
+    mean = lam * m / (lam + beta * spread)
+print(f"lambda {lam:g}, beta {beta:g}: variance {spread:.4f}")
+kernel = forward_optimum(*codes, lam, beta)
+same = [kernel.mu - mean, kernel.logvar.exp() - spread]
+assert max(gap.abs() for gap in same) < 1e-6  # agrees with the kernel
+
+
+# %%
+def descend(lam, beta, direction):
+    """The Gaussian that gradient descent on the loss finds."""
+    free = torch.zeros(2, 1, dtype=torch.double, requires_grad=True)
+    steps = torch.optim.LBFGS([free], max_iter=300, tolerance_grad=1e-12)
+
+    def loss():
+        steps.zero_grad()
+        q_y = tuple(part.expand(4, 1) for part in free)
+        none = torch.zeros(4, 1).double()  # no symbol to explain
+        value = scan_loss(none, none, q_y, codes, beta, lam, direction)
+        value.backward()
+        return value
+
+    steps.step(loss)
+    return free.detach()
+
+
+# %% [markdown]
+# <a id="scan-8"></a>
+
+# %%
+worst = 0.0
+for lam, beta in ((1.0, 0.0), (10.0, 1.0), (1.0, 1.0), (1.0, 10.0)):
+    for name, optimum in (
+        ("forward", forward_optimum),
+        ("reversed", reversed_optimum),
+    ):
+        mean, logvar = descend(lam, beta, name)
+        best = optimum(*codes, lam, beta)
+        gaps = (mean - best.mu, logvar.exp() - best.logvar.exp())
+        worst = max([worst, *(float(gap.abs().max()) for gap in gaps)])
+book.check("scan-8", worst, digits=0)
+
+# %% [markdown]
+# ### Move it
+#
+# Four pictures (grey bells), the prior (dotted), and the symbol's best Gaussian. $\beta_y = 1$. Raise $\lambda$ in both orders. In the forward order, what do you see change?
+
+
+# %% tags=["hide-input"]
+line = np.linspace(-3.2, 3.2, 400)
+
+
+def bell(mean, deviation):
+    return np.exp(-0.5 * ((line - mean) / deviation) ** 2) / deviation
+
+
+# %% tags=["hide-input"]
+def frame(lam, name):
+    optimum = forward_optimum if name == "forward" else reversed_optimum
+    best = optimum(*codes, lam, 1.0)
+    fig, ax = plt.subplots(figsize=(4.6, 2.4))
+    for place, width in zip(mu, variance.sqrt(), strict=True):
+        shape = bell(place.item(), width.item())
+        ax.fill_between(line, shape / shape.max(), color=COLOURS["pale"])
+    wide = bell(0, 1)
+    ax.plot(line, wide / wide.max(), ":", color=COLOURS["ink"])
+    own = bell(best.mu.item(), best.deviation.item())
+    ax.plot(line, own / own.max(), color=COLOURS["blue"], lw=2)
+    ax.set(
+        xlabel="one latent", yticks=[], title=f"{name}, lambda = {lam:g}"
+    )
+    ax.set_ylabel("density, highest = 1")
+    alt = f"{name} order, lambda {lam:g}: the symbol's Gaussian has mean "
+    alt += (
+        f"{best.mu.item():.2f} and deviation {best.deviation.item():.2f}."
+    )
+    return Frame(png_bytes(fig), alt)
+
+
+lambdas = (0.0, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
+orders = ("forward", "reversed")
+
+# %% tags=["hide-input"]
+Control(
+    "scan-lambda",
+    [
+        Axis("lambda", tuple(f"{x:g}" for x in lambdas), start=5),
+        Axis("order of the KL", orders),
+    ],
+    [frame(x, name) for x in lambdas for name in orders],
+    caption="The best Gaussian of four pictures, in both orders.",
+)
+
+# %% [markdown]
+# In the forward order it hardly moves from the prior, since these pictures are spread nearly like it. In the reversed order it shrinks to the width of a single picture as $\lambda$ grows.
+#
+# ## Teach it words
+#
+# The symbols' network is a small VAE of its own: 11 places, 100 hidden units, six latents, and back. A step takes pictures, says of each a *random part* of what it shows (each attribute with probability one half), and minimises (3). The
+# parts matter: a network that only ever hears full descriptions never meets a factor that is left open. Here is (3) on made-up numbers:
+
+# %%
+draw = torch_generator(0, "page")
+y = khot(torch.tensor([[0, -1, 2], [3, 1, -1]]), sizes)
+logits = torch.randn(2, 11, generator=draw)
+q_y, q_x = (
+    [torch.randn(2, 6, generator=draw) for _ in range(2)] for _ in range(2)
+)
+
+# %%
+(m_y, l_y), (m_x, l_x) = q_y, q_x
+say = F.binary_cross_entropy_with_logits(logits, y, reduction="none")
+prior = (m_y**2 + l_y.exp() - l_y - 1) / 2
+tie = ((m_x - m_y) ** 2 + l_x.exp()) / l_y.exp() + l_y - l_x - 1
+loss = (say.sum(1) + 1.0 * prior.sum(1) + 10.0 * tie.sum(1) / 2).mean()
+kernel = scan_loss(logits, y, q_y, q_x, beta=1.0, lam=10.0)
+assert torch.isclose(loss, kernel)  # agrees with the kernel
+
+# %% [markdown]
+# The same network is trained in several ways, three seeds each: forward ($\lambda = 10$, $\beta_y = 1$), reversed, with other weights, on entangled vision, and with few labelled pictures. Four
+# combinations of wall and object (red with green, yellow with cyan, and so on, 4 of 16) are **held out**: no symbol ever names both. They come back with the operators.
+
+# %%
+symbols = symbol_runs(found, world, settings)
+scan = symbols["forward"]
+print(int(shown_concepts(sizes).sum()), "concepts are shown as symbols")
+
+# %% tags=["hide-input"]
+ones = all_concepts(sizes)
+ones = ones[(ones != -1).sum(dim=1) == 1]  # the eleven of one attribute
+kinds = (" wall", " object", "")
+
+
+def label(concept):
+    """ "red wall" of a concept of one attribute."""
+    a = int((concept != -1).int().argmax())
+    return VALUE_NAMES[a][int(concept[a])] + kinds[a]
+
+
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Two heat maps of standard deviations, forward above and reversed below: eleven one-attribute symbols by the three active latents of the first seed. Forward: in each group of rows one column is dark, around a half, and the other two are near 1. Reversed: every cell is dark, near 0.2."}, "figure": {"caption": "Standard deviation of each one-attribute symbol in each active latent, first seed. Forward: narrow in its own latent, wide elsewhere. Reversed: narrow everywhere.", "name": "fig-scan-widths"}}
+fig, axes = plt.subplots(1, 2, figsize=(4.6, 3.6), sharey=True)
+for ax, kind in zip(axes, ("forward", "reversed"), strict=True):
+    width = deviations(symbols[kind][0], seen[0].pairs, sizes)[0]
+    ax.imshow(width, cmap="Blues_r", vmin=0, vmax=1.2, aspect="auto")
+    for (i, j), value in np.ndenumerate(width.numpy()):
+        colour = "white" if value < 0.6 else COLOURS["ink"]
+        ax.text(
+            j,
+            i,
+            f"{value:.1f}",
+            ha="center",
+            va="center",
+            color=colour,
+            size=7,
+        )
+    ax.set(xticks=range(width.shape[1]), title=kind, xlabel="active latent")
+    ax.set_xticklabels([str(i + 1) for i in range(width.shape[1])])
+    ax.set_yticks(range(len(ones)), [label(c) for c in ones])
+    ax.grid(False)
+assert dry_run or width.max() < 0.5  # reversed: narrow everywhere
+plt.show()
+
+# %% [markdown]
+# The picture is as promised. The criterion that was written down beforehand is strict: below 0.5 in a latent that the symbol names (half the latent's variance or more is explained by its attribute), 0.8 to 1.1 in one that it does not name (a twentieth or less), for nine tenths of all pairs.
+#
+# <a id="scan-1"></a>
+
+# %%
+counts = [
+    as_claimed(network, vision.pairs, sizes)
+    for network, vision in zip(scan, seen, strict=True)
+]
+share = [right / max(1, of) for right, of in counts]
+book.check(
+    "scan-1",
+    np.mean(share),
+    spread=np.std(share, ddof=1),
+    seeds=seeds,
+    at="demo",
+    digits=0,
+)
+
+# %% [markdown]
+# Not met, and both ends are the reason. A quarter of the hues is a stretch of the latent that is about half a unit wide by itself, so "named" ends near 0.5 and not below it; and since our latents still mix the factors a little, some unnamed ones end below 0.8 or above 1.1. The *order* of narrow and wide is right.
+#
+# ## Draw what is said
+#
+# To draw a symbol, take a code from its Gaussian and decode it with the vision model. Two questions can be asked of the pictures: do they show what was said, and do they differ in what was not? The pictures of "a red wall and a beam":
+
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Two rows of nine small rooms. Forward: pink, orange and one yellow wall, with lying bars and a blurred box in green, olive, yellow and cyan. Reversed: nine rooms much alike, an orange or pink wall with a bar in shades of green."}, "figure": {"caption": "Nine pictures drawn for \"a red wall and a beam\" from the forward network (above) and the reversed one (below), first seed. The object's colour was not named.", "name": "fig-scan-draw"}}
+asked = khot(torch.tensor([red_wall_and_beam]), sizes)
+fig, axes = plt.subplots(2, 9, figsize=(4.6, 1.5))
+for row, kind in zip(axes, ("forward", "reversed"), strict=True):
+    with torch.no_grad():
+        q = symbols[kind][0].encode(asked)
+    drawn = draw_pictures(q, seen[0].model.decode, 9, seed=0)[0]
+    for ax, picture in zip(row, drawn, strict=True):
+        ax.imshow(picture.permute(1, 2, 0))
+        ax.set(xticks=[], yticks=[])
+        ax.grid(False)
+    row[0].set_ylabel(kind, fontsize=8)
+fig.suptitle("A red wall and a beam", fontsize=10.5, fontweight="bold")
+plt.show()
+
+# %% [markdown]
+# Every drawn picture is read by the renderer itself: the nearest colour of a wall, then the object and shape that fit best. (On the 768 rooms it makes no mistake.) **Accuracy** is the share of named attributes that are right. **Diversity** is, for each attribute left open, the KL of its shares among the pictures to the even distribution: 0 is even, $\ln 4 = 1.39$ is always the same colour.
+# Lower is better. Six pictures, by hand:
+
+# %%
+read = torch.tensor(
+    [[0, 0, 2], [0, 1, 2], [0, 1, 1], [1, 2, 2], [0, 3, 2], [0, 3, 2]]
+)
+right = ((read[:, 0] == 0).sum() + (read[:, 2] == 2).sum()) / 12
+shares = torch.bincount(read[:, 1], minlength=4) / 6
+kl = (shares * torch.log(shares * 4)).sum()
+print(f"accuracy {right:.2f}, diversity {kl:.2f} nats")
+asked = torch.tensor(red_wall_and_beam)
+kernel = (
+    concept_accuracy(read, asked),
+    concept_diversity(read, asked, sizes),
+)
+assert np.allclose((right, kl), kernel, atol=1e-6)  # agrees with the kernel
+
+# %% [markdown]
+# (With $n$ pictures that are truly even, the estimate is about $(K-1)/(2n)$ and not 0; with our 64 pictures and four colours, 0.02.) Now all 83 concepts that symbols were trained on, 64 pictures each.
+#
+# > **Predict.** Which order of the KL has the higher *accuracy*?
+
+
+# %%
+def scored(kind, vision="disentangled"):
+    """Accuracy and diversity of each seed, (seeds, 2)."""
+    runs = zip(symbols[kind], found[vision], seeds, strict=True)
+    return np.array(
+        [
+            score_symbols(
+                network.encode, sight.model.decode, world, settings, s
+            )
+            for network, sight, s in runs
+        ]
+    )
+
+
+def show(name, scores):
+    accuracy, kl = scores.mean(0)
+    print(f"{name:24s} accuracy {accuracy:.1f}, diversity {kl:.1f} nats")
+
+
+forward, backward = scored("forward"), scored("reversed")
+show("forward", forward)
+show("reversed", backward)
+
+# %% [markdown]
+# <details>
+# <summary>Show the answer</summary>
+#
+# The reversed one, clearly: it has nothing to do but to draw one picture that is right, while the forward network draws from a whole stretch and sometimes steps over its edge. Who looks at accuracy alone would choose the wrong loss, and its pictures look *better*. The diversity tells.
+#
+# </details>
+#
+# <a id="scan-2"></a>
+
+# %%
+times = backward[:, 1].mean() / forward[:, 1].mean()
+book.check("scan-2", times, seeds=seeds, at="demo", digits=0)
+
+# %% [markdown]
+# <a id="scan-3"></a>
+
+# %%
+sd = forward.std(axis=0, ddof=1)
+book.check(
+    "scan-3",
+    forward[:, 0].mean(),
+    spread=sd[0],
+    seeds=seeds,
+    at="demo",
+    digits=0,
+)
+
+# %% [markdown]
+# <a id="scan-3b"></a>
+
+# %%
+book.check(
+    "scan-3b",
+    forward[:, 1].mean(),
+    spread=sd[1],
+    seeds=seeds,
+    at="demo",
+    digits=0,
+)
+
+# %% [markdown]
+# ### Two settings in one paper
+#
+# A public thread quotes the paper with two settings that cannot both be meant: the main text with $\lambda = 1$, $\beta_y = 10$, beside a sentence that the forward term is weighted up, and the appendix with $\lambda = 10$, $\beta_y = 1$. Equation (4) says what the first must do: the prior pulls every mean to
+# $\lambda m / (\lambda + \beta_y\sigma_y^2)$, about a tenth of where the pictures are.
+
+# %%
+text = scored("main text")
+show("lambda 10, beta 1", forward)
+show("lambda 1, beta 10", text)
+print(f"guessing: accuracy {(1 / 4 + 1 / 4 + 1 / 3) / 3:.1f}")
+
+# %% [markdown]
+# <a id="scan-9"></a>
+
+# %%
+lost = forward[:, 0] - text[:, 0]
+book.check(
+    "scan-9",
+    lost.mean(),
+    spread=lost.std(ddof=1),
+    seeds=seeds,
+    at="demo",
+    digits=0,
+)
+
+# %% [markdown]
+# With the main text's weights the pictures are nearly guesses. So the appendix may be what was run, or the losses are scaled otherwise than written; which, we cannot tell.
+#
+# ## Name what is seen
+#
+# The same latents work the other way: code a picture, and let the *symbol's* decoder speak. Of each block the largest is taken. (A threshold at one half would not do: the network has seen every attribute left open half the time.)
+
+# %%
+named = np.array(
+    [
+        named_rightly(vision.pairs, network.decode, sizes, seed).numpy()
+        for vision, network, seed in zip(seen, scan, seeds, strict=True)
+    ]
+)
+for name, column in zip(("wall", "object", "shape"), named.T, strict=True):
+    print(f"{name:6s} named rightly: {column.mean():.1f}")
+
+# %%
+noise = torch.randn(pairs.mu.shape, generator=torch_generator(0, "names"))
+with torch.no_grad():
+    z = pairs.mu + torch.exp(pairs.logvar / 2) * noise
+    said = read_symbol(scan[0].decode(z), sizes)
+gap = (said - world.attributes)[:, :2].abs()
+near = (gap == 1).sum() / (gap > 0).sum()
+print(
+    "over 95% of the wrong colours are next to the right one:",
+    bool(near > 0.95),
+)
+
+# %% [markdown]
+# <a id="scan-4"></a>
+
+# %%
+worst = named.min(axis=1)
+book.check(
+    "scan-4",
+    worst.mean(),
+    spread=worst.std(ddof=1),
+    seeds=seeds,
+    at="demo",
+    digits=0,
+)
+
+# %% [markdown]
+# Below the line of 0.85. The mistakes are between neighbouring colours: four hues have one name, a picture's code has a width of its own, and a hue next to the border of its name is often read as the next name. A vision model with a lower $\beta_x$ codes hues more exactly; we kept the one that we had frozen.
+#
+# ## How few pictures?
+#
+# The abstract says that very few pairs of symbol and picture are enough. So far every room had its symbol. Now only 1, 5 or 20 pictures for each of the eleven attribute values.
+
+# %%
+few = {n: scored(n) for n in settings.labelled}
+
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Two panels against labelled pictures per attribute value: 1, 5, 20 and all. Left, accuracy: somewhat lower with one picture, level from five on. Right, diversity KL: above half a nat with one picture, under a fifth with five, then below a tenth."}, "figure": {"caption": "Accuracy and diversity against the number of labelled pictures per attribute value, three seeds (dots) and their mean. Accuracy is there after five; variety takes longer.", "name": "fig-scan-few"}}
+fig, axes = plt.subplots(1, 2, figsize=(4.6, 2.5))
+curve = [*few.values(), forward]
+for k, (ax, title) in enumerate(
+    zip(axes, ("accuracy", "diversity KL"), strict=True)
+):
+    values = np.array([scores[:, k] for scores in curve])
+    ax.plot(range(4), values, "o", ms=3, color=COLOURS["sky"])
+    ax.plot(range(4), values.mean(1), color=COLOURS["blue"])
+    ax.set_xticks(range(4), [*map(str, settings.labelled), "all"])
+    ax.set(title=title, xlabel="pictures per value", ylim=(0, 1 - 0.3 * k))
+axes[0].set_ylabel("share of named attributes")
+axes[1].set_ylabel("nats")
+kl = values.mean(axis=1)
+assert dry_run or kl[0] > 0.5 > 0.2 > kl[1] > 0.1 > kl[2]
+plt.show()
+
+# %% [markdown]
+# <a id="scan-5"></a>
+
+# %%
+cost = forward[:, 0] - few[20][:, 0]
+book.check(
+    "scan-5",
+    cost.mean(),
+    spread=cost.std(ddof=1),
+    seeds=seeds,
+    at="demo",
+    digits=0,
+)
+
+# %% [markdown]
+# Met, already with five. But the criterion looks at accuracy. With one picture per value a word is little more than that picture, and nothing in (3) can know better: (1) needs a scatter. The diversity says so.
+#
+# ## Put words together
+#
+# A concept is a set of attributes. Three operations: **AND** unites two that do not conflict, **IN COMMON** keeps what both say, **IGNORE** takes a part away.
+
+
+# %%
+def combine(a, b, operator):
+    """The result for two lists of labels, -1 where nothing is said."""
+    both = list(zip(a, b, strict=True))
+    if operator == "and":
+        assert all(x == z for x, z in both if x >= 0 and z >= 0)
+        return [z if x < 0 else x for x, z in both]
+    if operator == "in_common":
+        return [x if x == z else -1 for x, z in both]
+    return [x if z < 0 else -1 for x, z in both]
+
+
+# %%
+a, b, part = [0, 1, -1], [0, -1, 2], [0, -1, -1]
+kernels = {
+    "and": concept_and,
+    "in_common": concept_in_common,
+    "ignore": concept_ignore,
+}
+for name, other in (("and", b), ("in_common", b), ("ignore", part)):
+    result = kernels[name](torch.tensor(a), torch.tensor(other)).tolist()
+    print(name.ljust(9), result)
+    assert combine(a, other, name) == result  # agrees with the kernel
+
+# %% [markdown]
+# On labels this is easy. The paper does it on the *Gaussians*, so that the result can be drawn, and lets a network learn how. The network looks at one latent at a time: four numbers in (mean and log-variance of both concepts), two out, with one pair of outputs per operator. It is the same for all latents, so it cannot know which
+# factor it is working on.
+
+# %%
+splits = split_pairs(sizes, settings)
+nets = operator_runs(scan, seen, splits, world, settings)
+
+# %%
+q = concept_table(scan[0])  # the Gaussians of all 99 concepts
+a, b = (
+    Gaussian(q.mu[rows], q.logvar[rows])
+    for rows in (slice(5), slice(5, 10))
+)
+
+# %%
+x = torch.stack([*a, *b], dim=1)  # (5, 4 numbers, latents)
+weights = [(n.weight[..., None], n.bias) for n in nets[0].linears]
+h = torch.relu(F.conv1d(x, *weights[0]))  # (5, hidden, latents)
+out = F.conv1d(h, *weights[1])  # (5, 3 operators x 2, latents)
+kernel = nets[0](a, b, torch.full((5,), 1))  # 1 is IN COMMON
+made = torch.stack(kernel, dim=1)
+assert torch.allclose(
+    out[:, 2:4], made, atol=1e-4
+)  # agrees with the kernel
+
+# %% [markdown]
+# What is it trained on? Pictures of which the *result* holds, by the forward KL from their codes. By (1) that is the same as the KL from their matched Gaussian, up to a constant; so we train on that, without drawing pictures at all. AND is tested on the held-out combinations, which neither this network nor the symbols' network ever met; the other two on pairs that were
+# kept aside. The measuring rod is the symbol of the result itself.
+
+# %%
+scores = [
+    operator_scores(net, network, vision, splits, world, settings, seed)
+    for net, network, vision, seed in zip(
+        nets, scan, seen, seeds, strict=True
+    )
+]
+table = {
+    name: np.array(
+        [[run[name][k].accuracy for k in (0, 1)] for run in scores]
+    )
+    for name in splits
+}
+
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Bars of accuracy for AND, IN COMMON and IGNORE: the learned operator beside the symbol of the result. The learned one is lower in all three, least for IGNORE and most for IN COMMON. Dots mark three seeds."}, "figure": {"caption": "Accuracy of pictures drawn from the learned operators' results, beside the symbols of the same results. Bars: mean, dots: three seeds.", "name": "fig-scan-operators"}}
+fig, ax = plt.subplots(figsize=(4.6, 2.6))
+looks = (
+    ("learned operator", "blue", -0.2),
+    ("its own symbol", "orange", 0.2),
+)
+for k, (name, colour, shift) in enumerate(looks):
+    places = np.arange(3) + shift
+    values = np.array([table[o][:, k] for o in splits])
+    ax.bar(places, values.mean(1), 0.38, color=COLOURS[colour], label=name)
+    ax.plot(places, values, ".", color=COLOURS["ink"])
+ax.set_xticks(range(3), ("AND", "IN COMMON", "IGNORE"))
+ax.set(ylabel="accuracy", ylim=(0, 1.15), title="Words put together")
+ax.legend(loc="upper center", ncols=2)
+below = {o: (v[:, 1] - v[:, 0]).mean() for o, v in table.items()}
+last = max(below, key=below.get)
+assert dry_run or (last == "in_common" and min(below.values()) > 0)
+plt.show()
+
+# %% [markdown]
+# <a id="scan-6"></a>
+
+# %%
+name = last
+lost = table[name][:, 1] - table[name][:, 0]
+book.check(
+    "scan-6",
+    lost.mean(),
+    spread=lost.std(ddof=1),
+    seeds=seeds,
+    at="demo",
+    digits=0,
+)
+
+# %% [markdown]
+# AND and IGNORE come near their own symbols, AND on combinations that were never shown. IN COMMON, the worst, decides the row. A likely reason, which we did not test: it must compare (two narrow Gaussians that agree stay, two that do not become wide), and with symbols about half a unit wide, whether two agree is a close call. (1,500 steps of 64 pairs.)
+#
+# ## Does it need a disentangled eye?
+#
+# The paper says so. The same training on the vision models with $\beta_x = 0.05$:
+
+# %%
+entangled = scored("entangled", vision="entangled")
+show("beta 2", forward)
+show("beta 0.05", entangled)
+
+# %% [markdown]
+# <a id="scan-7"></a>
+
+# %%
+lost = forward[:, 0] - entangled[:, 0]
+book.check(
+    "scan-7",
+    lost.mean(),
+    spread=lost.std(ddof=1),
+    seeds=seeds,
+    at="demo",
+    digits=0,
+)
+
+# %% [markdown]
+# **Not as expected: the entangled eye is the more accurate one.** But look at the diversity, which is several times worse. A likely reason, not tested further: a small $\beta_x$ codes every hue exactly, so that a symbol's stretch ends where it should; and since no latent belongs to a factor, naming one factor ties the others down too. So the claim holds here for the half that our criterion did not ask about. We had
+# written the criterion beforehand, and it stays.
+#
+# ## Against a joint model
+#
+# JMVAE ([Suzuki et al., 2016](https://arxiv.org/abs/1611.01891)) learns pictures and symbols together in one latent space, with a symbol's encoder pulled to the joint one by the same forward order of the KL. Ours has the vision model's layers and as many steps, $\beta = 1$, and hears the same random parts.
+
+# %%
+joint = jmvae_runs(world, settings)
+both = np.array(
+    [
+        score_symbols(
+            model.encode_symbol, model.decode, world, settings, seed
+        )
+        for model, seed in zip(joint, seeds, strict=True)
+    ]
+)
+show("SCAN", forward)
+show("JMVAE", both)
+spread = both[:, 0].max() - both[:, 0].min()
+print(f"JMVAE's accuracy differs between seeds by over 0.1: {spread > 0.1}")
+
+# %% [markdown]
+# <a id="scan-3c"></a>
+
+# %%
+ahead = forward[:, 0] - both[:, 0]
+error = ahead.std(ddof=1) / len(seeds) ** 0.5
+holds = ahead.mean() > error and forward[:, 1].mean() < both[:, 1].mean()
+book.check(
+    "scan-3c",
+    bool(holds),
+    seeds=seeds,
+    at="demo",
+    too_small="accuracies differ by less than JMVAE's spread over seeds",
+)
+
+# %% [markdown]
+# No winner: JMVAE is better in some seeds and worse in another, and three are too few for such a spread. (As "higher" we count a paired difference of more than its standard error.) What SCAN has for certain is the order of learning: its eye needed no symbol, so a new vocabulary costs seconds, and a few labelled pictures were enough.
+#
+# ## Where it breaks
+#
+# - **One Gaussian, independent latents.** "Red or cyan" has a hole in the middle that a Gaussian fills with yellow and green. "The wall has the object's colour" is a diagonal in our scatter, and a Gaussian of independent latents cannot be one.
+# - **The eye decides.** What the frozen code leaves out, no word can name; what it mixes, words mix.
+# - **A ring does not fit on a line.** The full circle of hues has no end. Ours is cut at red and cyan, by choice.
+# - **Accuracy misleads.** Twice on this page (reversed order, entangled eye) the more accurate model was the less various one. Look at what is left open too.
+# - **Small.** Ten pixels, three attributes and 99 concepts. The paper's rooms had a fourth primitive, the floor's colour (its Fig. 1), and many more concepts.
+#
+# ## At full scale
+#
+# The full tier takes 3D Shapes (480,000 pictures of a room with one object) where `data_root` holds its file `3dshapes.h5`, and otherwise coloured dSprites that it draws. Vision is convolutional, pictures are read by a small trained classifier whose own accuracy is recorded. With a GPU: 64 x 64 pixels and
+# 150,000 steps for each of six vision models; without one, 32 x 32 and 2,000. By the re-implementations, the paper's vision loss compares features of a denoising autoencoder and not pixels; that is not done here.
+#
+# ```
+# workings run scan --tier full
+# ```
+
+# %%
+if tier == "full":
+    sizes_here = full_tier.FullSettings.here(dry_run=dry_run)
+    tables = full_tier.run(sizes_here, data_root)
+    for name, rows in tables.items():
+        book.attach(name, rows)
+    for claim, value in full_tier.claim_values(tables).items():
+        book.check(claim, value, seeds=seeds)
+else:
+    tables = {
+        name: ledger.attachment("scan", "full", name) or []
+        for name in ("runs", "operators")
+    }
+print(f"{len(tables['runs'])} rows of a full run recorded")
+
+# %% [markdown]
+# ## The ledger
+#
+# What the paper claims, what this notebook found a moment ago, and what a recorded full run found, if there is one. Criteria were written before any run of this code, with the outcome of an earlier prototype on other rooms known. Verdicts are computed. After the first runs we changed numbers of steps, and batch and learning rate of the symbols' and the operators' networks, to fit the page's time; that cost some hundredths of accuracy.
+
+# %%
+book.table()
+
+# %% [markdown]
+# ## Take it home
+#
+# You have a model with Gaussian codes and some labelled examples. What does a label mean in your latent space? The cell runs by itself; put your encoder's means and log-variances in the place of ours.
+
+# %%
+# pip install torch "git+https://github.com/workings-book/workings@v0.1.0"
+import torch
+
+from workings.disentangling.scan import matched_gaussian
+
+your_mu = torch.tensor([[0.9, -1.2], [1.1, 0.1], [1.0, 1.1]])
+your_logvar = torch.full((3, 2), -3.0)  # (examples, latents)
+
+concept = matched_gaussian(your_mu, your_logvar)
+print("mean     ", [round(x, 2) for x in concept.mu.tolist()])
+print("deviation", [round(x, 2) for x in concept.deviation.tolist()])
+
+# %% [markdown]
+# A deviation well below 1 is what the label fixes; one near 1 is what it leaves open. Before you believe it:
+#
+# - Is your code's aggregate close to the prior? If a latent's deviation over *all* data is not near 1, compare with that.
+# - Do you have enough examples? With very few, everything looks fixed.
+# - Are your labels tied to each other? If all your red walls have boxes, "red" will mean boxes, and no loss can tell.
+#
+# ## Exercises
+#
+# **1.** How many concepts name at least one attribute, if there are 16 colours each of wall, floor and object, and three objects?
+#
+# <details>
+# <summary>Show the solution</summary>
+#
+# Each attribute has one more choice, "not said": $17^3 \cdot 4 - 1 = 19651$.
+#
+# </details>
+
+# %% tags=["hide-input"]
+print(count_concepts((16, 16, 16, 3)))
+
+# %% [markdown]
+# **2.** Two pictures of a concept lie at $-1$ and $1$ in a latent, each with variance $0.1$. What are $\mu_y$ and $\sigma_y^2$ in the forward and in the reversed order (without a prior term)?
+#
+# <details>
+# <summary>Show the solution</summary>
+#
+# Both have mean 0. Forward: $0.1 + 1 = 1.1$. Reversed: $0.1$, the width of one picture, at a place where there is none.
+#
+# </details>
+
+# %% tags=["hide-input"]
+pictures = torch.tensor([[-1.0], [1.0]]), torch.full((2, 1), 0.1).log()
+for optimum in (forward_optimum, reversed_optimum):
+    q = optimum(*pictures)
+    print(f"mean {q.mu.item():.1f}, variance {q.logvar.exp().item():.1f}")
+
+# %% [markdown]
+# **3.** You feed the symbols' network full descriptions only, never parts. What happens to the symbol "a red wall"?
+#
+# <details>
+# <summary>Show the solution</summary>
+#
+# It was never met. Its code, with two empty blocks, lies outside of what the network has seen, and nothing in the loss says that its Gaussian should be wide there. It may be anything.
+#
+# </details>
+#
+# ## References
+#
+# - Higgins, Sonnerat, Matthey, Pal, Burgess, Bosnjak, Shanahan, Botvinick, Hassabis, Lerchner. *SCAN: Learning Hierarchical Compositional Visual Concepts.* ICLR 2018. [arXiv 1707.03389](https://arxiv.org/abs/1707.03389)
+# - Suzuki, Nakayama, Matsuo. *Joint Multimodal Learning with Deep Generative Models.* 2016. [arXiv 1611.01891](https://arxiv.org/abs/1611.01891)
+# - Burgess et al. *Understanding disentangling in beta-VAE.* NIPS 2017 workshop. [arXiv 1804.03599](https://arxiv.org/abs/1804.03599)
+# - miyosuda/scan and shadimanafi/SCAN_PyTorch, GitHub: the re-implementations by which equations and settings were checked.
