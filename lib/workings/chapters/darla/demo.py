@@ -1,0 +1,293 @@
+"""The experiments of the chapter `darla`: see, act, transfer; two losses; and a split in which seeing goes wrong."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from scipy import stats
+
+from workings.calibration import bootstrap_ci
+from workings.chapters.darla.settings import Settings
+from workings.disentangling.denoising import DenoisingAutoencoder, FeatureMap, train_denoiser
+from workings.disentangling.domains import DomainSpec
+from workings.disentangling.metrics import mutual_information_gap
+from workings.disentangling.networks import VAE
+from workings.disentangling.objectives import gaussian_kl, squared_error
+from workings.disentangling.perceptual import (
+    VisionJob,
+    equal_variance_scale,
+    freeze,
+    frozen_codes,
+    standardise_by,
+    train_vision,
+)
+from workings.disentangling.transfer import MeanInterval, disentanglement_agreement, mean_interval
+from workings.disentangling.value_learning import AgentStack, fit_q, greedy_policies
+from workings.disentangling.worlds import SeekAvoidWorld
+from workings.seeding import numpy_generator, torch_generator
+
+
+class Scenes(NamedTuple):
+    """Every scene of a world: ``pictures`` (N, 3, H, W) and ``factors`` (N, 4): wall, floor, kind and place of the object."""
+
+    pictures: torch.Tensor
+    factors: np.ndarray
+
+
+def all_scenes(world: SeekAvoidWorld) -> Scenes:
+    """The scenes of ``world``, in its order."""
+    looks, state = world.scenes()
+    return Scenes(torch.from_numpy(world.render(looks, state)), np.concatenate([looks, state], axis=1))
+
+
+def vision_data(world: SeekAvoidWorld, domain: DomainSpec, n: int, seed: int = 0) -> torch.Tensor:
+    """``n`` pictures (n, 3, H, W) of ``domain`` as a random policy meets them: the starts of ``n`` episodes."""
+    looks = world.draw_looks(domain, n, numpy_generator(seed, "darla", "looks"))
+    state = world.start(domain, looks, numpy_generator(seed, "darla", "states"))
+    return torch.from_numpy(world.render(looks, state))
+
+
+class Encoder(NamedTuple):
+    """A trained, frozen encoder and what it does with every scene of its world.
+
+    ``codes`` (scenes, M): posterior means, standardised by the data of the vision stage; ``kl`` (M,) nats per latent;
+    ``explained``: the share of the pictures' variance that its reconstructions explain; ``mig``: the mutual information gap.
+    """
+
+    beta: float
+    seed: int
+    model: VAE
+    codes: torch.Tensor
+    kl: torch.Tensor
+    explained: float
+    mig: float
+
+
+@torch.no_grad()
+def describe(model: VAE, beta: float, seed: int, data: torch.Tensor, scenes: Scenes) -> Encoder:
+    """``model`` frozen and measured: on ``data`` where its vision stage counts, on ``scenes`` where all of them do."""
+    freeze(model)
+    mu, logvar = model.encode(data)
+    wrong = squared_error(torch.sigmoid(model.decode(mu)), data).mean()
+    explained = 1 - float(wrong / squared_error(data.mean(dim=0).expand_as(data), data).mean())
+    codes = standardise_by(frozen_codes(model, scenes.pictures), mu)
+    factors = scenes.factors[:, np.ptp(scenes.factors, axis=0) > 0]
+    mig = float(mutual_information_gap(codes, factors)[0])
+    return Encoder(beta, seed, model, codes, gaussian_kl(mu, logvar).double().mean(dim=0), explained, mig)
+
+
+def see(settings: Settings, betas: Sequence[float] | None = None) -> dict[float, list[Encoder]]:
+    """The vision stage: an encoder for each beta and seed, trained on pictures of all hues with the squared error."""
+    world, domain = settings.world(), settings.domains()["unsupervised"]
+    data, scenes = vision_data(world, domain, settings.pictures), all_scenes(world)
+    betas = settings.betas if betas is None else betas
+    jobs = [VisionJob(data, beta, seed) for beta in betas for seed in settings.seeds]
+    models = _train(jobs, settings, settings.vision_steps)
+    found = [describe(model, job.beta, job.seed, data, scenes) for model, job in zip(models, jobs, strict=True)]
+    return {beta: [one for one in found if one.beta == beta] for beta in betas}
+
+
+def _train(jobs: Sequence[VisionJob], settings: Settings, steps: int, **options) -> list[VAE]:
+    return train_vision(
+        jobs, steps, latent_dim=settings.latents, hidden=(settings.vision_hidden,) * 2, batch=min(64, settings.pictures),
+        learning_rate=settings.learning_rate, **options,
+    )  # fmt: skip
+
+
+class Choice(NamedTuple):
+    """For one beta, means over its encoders: ``agreement`` of pairs, ``explained`` variance, active ``nats``."""
+
+    beta: float
+    agreement: float
+    explained: float
+    nats: float
+
+
+def unsupervised_choice(encoders: dict[float, list[Encoder]], least: float) -> tuple[float, list[Choice]]:
+    """The beta whose encoders agree most among those that explain at least ``least`` of the variance, and the table.
+
+    No reward, no factor and no return enters. Where no beta explains as much, the one that explains most is taken.
+    """
+    table = []
+    for beta, group in encoders.items():
+        agreement = [
+            disentanglement_agreement(a.codes, a.kl, b.codes, b.kl) for a, b in itertools.combinations(group, 2)
+        ]
+        explained, nats = (float(np.mean(column)) for column in zip(*((e.explained, float(e.kl.sum())) for e in group), strict=True))
+        table.append(Choice(beta, float(np.mean(agreement)), explained, nats))
+    enough = [row for row in table if row.explained >= least]
+    best = max(enough, key=lambda row: row.agreement) if enough else max(table, key=lambda row: row.explained)
+    return best.beta, table
+
+
+class Returns(NamedTuple):
+    """Exact returns of agents, one per seed: in the source and in the target; and the agents with what they look at."""
+
+    source: np.ndarray
+    target: np.ndarray
+    agents: AgentStack
+    table: torch.Tensor
+
+
+def act(world: SeekAvoidWorld, domains: dict[str, DomainSpec], table: torch.Tensor, seeds: Sequence[int], settings: Settings) -> Returns:
+    """Agents that learn from random moves in the source, on ``table`` (S, scenes, D) or (scenes, D), and their returns."""
+    source = domains["source"]
+    draws = []
+    for seed in seeds:
+        looks = world.draw_looks(source, settings.experience, numpy_generator(seed, "darla", "agent looks"))
+        state = world.start(source, looks, numpy_generator(seed, "darla", "agent states"))
+        moves = numpy_generator(seed, "darla", "agent moves").integers(0, 3, settings.experience)
+        place = world.index(looks, state)
+        draws.append((place, moves, world.rewards()[place, moves]))
+    places, actions, rewards = (torch.from_numpy(np.stack(column)) for column in zip(*draws, strict=True))
+    wide = table if table.dim() == 3 else table[None]
+    features = torch.stack([wide[s if len(wide) > 1 else 0][place] for s, place in enumerate(places)])
+    agents = fit_q(
+        features, actions, rewards, settings.agent_steps, seeds=seeds, hidden=(settings.agent_hidden,) * 2
+    )
+    return returns_of(world, domains, agents, table)
+
+
+def returns_of(world: SeekAvoidWorld, domains: dict[str, DomainSpec], agents: AgentStack, table: torch.Tensor) -> Returns:
+    """The exact returns of the greedy policies of ``agents`` on ``table``."""
+    policies = greedy_policies(agents, table)
+    source, target = (
+        np.array([world.expected_return(domains[name], policy) for policy in policies]) for name in ("source", "target")
+    )
+    return Returns(source, target, agents, table)
+
+
+def pixel_table(scenes: Scenes) -> torch.Tensor:
+    """What an agent sees that acts on pixels: (scenes, pixels), standardised by all scenes together, not pixel by pixel."""
+    flat = scenes.pictures.flatten(1)
+    return (flat - flat.mean()) / flat.std()
+
+
+def code_table(encoders: Sequence[Encoder]) -> torch.Tensor:
+    """The codes of ``encoders``, one slice each: (S, scenes, M)."""
+    return torch.stack([encoder.codes for encoder in encoders])
+
+
+def act_on_all(encoders: dict[float, list[Encoder]], settings: Settings) -> dict[str | float, Returns]:
+    """Returns of agents on pixels ("pixels") and on the codes of each beta, from the same experience for each seed."""
+    world, domains = settings.world(), settings.domains()
+    found: dict[str | float, Returns] = {
+        "pixels": act(world, domains, pixel_table(all_scenes(world)), settings.seeds, settings)
+    }
+    for beta, group in encoders.items():
+        found[beta] = act(world, domains, code_table(group), settings.seeds, settings)
+    return found
+
+
+def rank_correlation(encoders: dict[float, list[Encoder]], returns: dict, resamples: int = 2000) -> tuple[MeanInterval, np.ndarray]:
+    """Spearman's correlation of the mutual information gap with the target return, with a bootstrap interval over encoders.
+
+    Also the pairs (encoders, 2). In a resample in which one of the two is constant the correlation counts as 0.
+    """
+    pairs = np.array(
+        [[e.mig, r] for beta, group in encoders.items() for e, r in zip(group, returns[beta].target, strict=True)]
+    )
+
+    def correlation(x: np.ndarray, y: np.ndarray) -> float:
+        return float(stats.spearmanr(x, y)[0]) if np.ptp(x) > 0 and np.ptp(y) > 0 else 0.0
+
+    found = bootstrap_ci(
+        correlation, pairs[:, 0], pairs[:, 1], rng=numpy_generator(0, "darla", "bootstrap"), resamples=resamples
+    )
+    return MeanInterval(*found), pairs
+
+
+# --- two losses for a small object ------------------------------------------------------------------------------------
+
+
+class Denoiser(NamedTuple):
+    """The trained, frozen denoising autoencoder, the feature map it gives, the scale of its loss, and its losses."""
+
+    autoencoder: DenoisingAutoencoder
+    features: FeatureMap
+    scale: float
+    losses: torch.Tensor
+    data: torch.Tensor
+
+
+def denoiser(settings: Settings) -> Denoiser:
+    """A denoising autoencoder for the world with a small object; its features are those of the bottleneck."""
+    world = settings.world(settings.small_object)
+    data = vision_data(world, settings.domains()["unsupervised"], settings.pictures)
+    model = DenoisingAutoencoder(
+        tuple(data.shape[1:]), bottleneck=settings.bottleneck, hidden=(settings.denoiser_hidden,),
+        generator=torch_generator(0, "darla", "denoiser"),
+    )  # fmt: skip
+    losses = train_denoiser(model, data, settings.denoiser_steps, seed=0)
+    features = FeatureMap(freeze(model), "bottleneck").eval()
+    return Denoiser(model, features, equal_variance_scale(data, features), losses, data)
+
+
+def kind_accuracy(encoder: Encoder, scenes: Scenes) -> float:
+    """The share of scenes whose kind of object a linear rule reads from the code; fitted on every second scene, tried on the others."""
+    x = np.c_[np.ones(len(encoder.codes)), encoder.codes.double().numpy()]
+    sign = np.where(scenes.factors[:, 2] == 1, 1.0, -1.0)
+    order = numpy_generator(0, "darla", "probe").permutation(len(x))
+    fitted, tried = order[::2], order[1::2]
+    weights = np.linalg.lstsq(x[fitted], sign[fitted], rcond=1e-8)[0]
+    return float((np.sign(x[tried] @ weights) == sign[tried]).mean())
+
+
+def two_losses(found: Denoiser, settings: Settings) -> dict[str, dict[float, list[Encoder]]]:
+    """Encoders of the world with a small object: "pixels" compares pixels, "features" those of the denoiser, scaled."""
+    world = settings.world(settings.small_object)
+    scenes = all_scenes(world)
+    jobs = [VisionJob(found.data, beta, seed) for beta in settings.small_betas for seed in settings.small_seeds]
+    encoders = {}
+    for name, features, scale in (("pixels", None, 1.0), ("features", found.features, found.scale)):
+        models = _train(jobs, settings, settings.small_steps, features=features, scale=scale, group=3)
+        described = [describe(m, job.beta, job.seed, found.data, scenes) for m, job in zip(models, jobs, strict=True)]
+        encoders[name] = {beta: [e for e in described if e.beta == beta] for beta in settings.small_betas}
+    return encoders
+
+
+# --- the literal split of DeepMind Lab --------------------------------------------------------------------------------
+
+
+class Rooms(NamedTuple):
+    """The counter-example: returns on ``pixels`` and on codes of each beta, with the random and the best return."""
+
+    pixels: Returns
+    codes: dict[float, Returns]
+    random: tuple[float, float]
+    optimal: tuple[float, float]
+
+
+def two_room_domains() -> dict[str, DomainSpec]:
+    """Hat and can in room A, cake and balloon in rooms A and B; the target is hat and can in room B.
+
+    Kinds 0 to 3 are hat, can, cake and balloon; rooms are a wall and the floor of the same number.
+    """
+    rooms = lambda pairs: DomainSpec(SeekAvoidWorld.names, tuple((room, room, kind) for room, kind in pairs))
+    source = rooms(((0, 0), (0, 1), (0, 2), (0, 3), (1, 2), (1, 3)))
+    return {"source": source, "unsupervised": source, "target": rooms(((1, 0), (1, 1)))}
+
+
+def two_rooms(settings: Settings, betas: Sequence[float]) -> Rooms:
+    """The split with vision data as poor as the task's: encoders of ``betas`` see the source and nothing else."""
+    world = SeekAvoidWorld.two_rooms(size=settings.size, object_size=settings.object_size)
+    domains, scenes = two_room_domains(), all_scenes(world)
+    data = vision_data(world, domains["unsupervised"], settings.pictures)
+    jobs = [VisionJob(data, beta, seed) for beta in betas for seed in settings.seeds]
+    models = _train(jobs, settings, settings.room_steps)
+    pixels = act(world, domains, pixel_table(scenes), settings.seeds, settings)
+    codes = {}
+    for beta in betas:
+        group = [describe(m, beta, j.seed, data, scenes) for m, j in zip(models, jobs, strict=True) if j.beta == beta]
+        codes[beta] = act(world, domains, code_table(group), settings.seeds, settings)
+    ends = lambda measure: (measure(domains["source"]), measure(domains["target"]))
+    return Rooms(pixels, codes, ends(world.random_return), ends(world.optimal_return))
+
+
+def difference(a: np.ndarray, b: np.ndarray) -> MeanInterval:
+    """``a - b`` (seeds,) seed by seed: the mean and its 95% interval."""
+    return mean_interval(a - b)
