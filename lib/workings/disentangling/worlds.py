@@ -52,7 +52,7 @@ class SeekAvoidWorld:
     walls: tuple[Colour, ...]
     floors: tuple[Colour, ...]
     kinds: tuple[Kind, ...]
-    size: int = 12
+    size: int = 8
     object_size: int = 4
     stride: int = 1
     horizon: int = 1
@@ -64,10 +64,10 @@ class SeekAvoidWorld:
         for name in ("size", "object_size", "stride", "horizon"):
             as_int(getattr(self, name), name, minimum=1)
         one_of(self.rule, "rule", ("approach", "reach"))
-        if self.size % 2 or self.object_size > self.size - 2 * self.stride:
+        if self.object_size > min(self.size - 2 * self.stride, 2 * (self.size - self.edge)):
             raise ValueError(
-                f"size must be even and leave a step of {self.stride} pixels on either side of an object of "
-                f"{self.object_size}, got {self.size}."
+                f"size must leave a step of {self.stride} pixels on either side of an object of {self.object_size}, and half "
+                f"of it above the floor's lower end; got {self.size}."
             )
         if not (self.walls and self.floors and self.kinds):
             raise ValueError("a world needs at least one wall, one floor and one kind of object.")
@@ -86,9 +86,14 @@ class SeekAvoidWorld:
         """
         colours = ((58, 31, 255), (241, 255, 30), (36, 255, 174), (255, 12, 154))
         kinds = tuple(
-            Kind(tuple(c / 255 for c in colour), value) for colour, value in zip(colours, (-1, 1, -1, 1), strict=True)
+            Kind(tuple(c / 255 for c in colour), value) for colour, value in zip(colours, (-1.0, 1.0, -1.0, 1.0), strict=True)
         )
         return cls(((0.1, 0.6, 0.2), (0.8, 0.1, 0.1)), ((0.9, 0.5, 0.1), (0.1, 0.2, 0.7)), kinds, **sizes)
+
+    @property
+    def edge(self) -> int:
+        """The row of pixels at which the floor begins: two thirds of the way down."""
+        return 2 * self.size // 3
 
     @property
     def reach(self) -> int:
@@ -147,14 +152,14 @@ class SeekAvoidWorld:
         walls, floors, kinds = self._colours
         wall, floor = np.asarray(looks).T
         kind, offset = np.asarray(state).T
-        half, k = self.size // 2, self.object_size
+        edge, k = self.edge, self.object_size
         pictures = np.empty((len(wall), 3, self.size, self.size), dtype=np.float32)
-        pictures[:, :, :half] = walls[wall][:, :, None, None]
-        pictures[:, :, half:] = floors[floor][:, :, None, None]
+        pictures[:, :, :edge] = walls[wall][:, :, None, None]
+        pictures[:, :, edge:] = floors[floor][:, :, None, None]
         left = (self.size - k) // 2 + self.stride * offset
         columns = np.arange(self.size) - left[:, None]
         inside = (columns >= 0) & (columns < k)  # (N, width)
-        band = pictures[:, :, half - k // 2 : half - k // 2 + k]
+        band = pictures[:, :, edge - k // 2 : edge - k // 2 + k]
         np.copyto(band, kinds[kind][:, :, None, None], where=inside[:, None, None, :])
         return pictures
 
@@ -228,7 +233,7 @@ class SeekAvoidWorld:
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Where the object stands after each action, the reward, and whether another object follows; each (N,)."""
         after = offset - (actions - 1)
-        value = np.array([k.value for k in self.kinds])[kind]
+        value = np.array([k.value for k in self.kinds], dtype=float)[kind]
         reward = value * (np.abs(offset) - np.abs(after)) if self.rule == "approach" else value * (after == 0)
         return after, reward, (after == 0) | (np.abs(after) > self.reach)
 

@@ -93,7 +93,7 @@ def see(settings: Settings, betas: Sequence[float] | None = None) -> dict[float,
 
 def _train(jobs: Sequence[VisionJob], settings: Settings, steps: int, **options) -> list[VAE]:
     return train_vision(
-        jobs, steps, latent_dim=settings.latents, hidden=(settings.vision_hidden,) * 2, batch=min(64, settings.pictures),
+        jobs, steps, latent_dim=settings.latents, hidden=(settings.vision_hidden,) * 2, batch=min(settings.vision_batch, settings.pictures),
         learning_rate=settings.learning_rate, **options,
     )  # fmt: skip
 
@@ -125,7 +125,10 @@ def unsupervised_choice(encoders: dict[float, list[Encoder]], least: float) -> t
 
 
 class Returns(NamedTuple):
-    """Exact returns of agents, one per seed: in the source and in the target; and the agents with what they look at."""
+    """Exact returns (seeds,) in the source and in the target, each the mean of a few agents; and the agents themselves.
+
+    ``agents`` acts on ``table`` (agents of all seeds, scenes, D), the agents of one seed side by side.
+    """
 
     source: np.ndarray
     target: np.ndarray
@@ -133,30 +136,39 @@ class Returns(NamedTuple):
     table: torch.Tensor
 
 
-def act(world: SeekAvoidWorld, domains: dict[str, DomainSpec], table: torch.Tensor, seeds: Sequence[int], settings: Settings) -> Returns:
-    """Agents that learn from random moves in the source, on ``table`` (S, scenes, D) or (scenes, D), and their returns."""
-    source = domains["source"]
-    draws = []
-    for seed in seeds:
+def act(
+    world: SeekAvoidWorld, domains: dict[str, DomainSpec], table: torch.Tensor, seeds: Sequence[int], settings: Settings
+) -> Returns:
+    """Agents that learn from random moves in the source, on ``table`` (S, scenes, D) or (scenes, D), and their returns.
+
+    For each seed ``settings.agents`` agents, each with moves of its own: the same for every table.
+    """
+    source, rewards = domains["source"], world.rewards()
+    wide = (table if table.dim() == 3 else table.expand(len(seeds), -1, -1)).repeat_interleave(settings.agents, dim=0)
+    own = [seed * 100 + k for seed in seeds for k in range(settings.agents)]
+    places, actions = [], []
+    for seed in own:
         looks = world.draw_looks(source, settings.experience, numpy_generator(seed, "darla", "agent looks"))
         state = world.start(source, looks, numpy_generator(seed, "darla", "agent states"))
-        moves = numpy_generator(seed, "darla", "agent moves").integers(0, 3, settings.experience)
-        place = world.index(looks, state)
-        draws.append((place, moves, world.rewards()[place, moves]))
-    places, actions, rewards = (torch.from_numpy(np.stack(column)) for column in zip(*draws, strict=True))
-    wide = table if table.dim() == 3 else table[None]
-    features = torch.stack([wide[s if len(wide) > 1 else 0][place] for s, place in enumerate(places)])
+        places.append(world.index(looks, state))
+        actions.append(numpy_generator(seed, "darla", "agent moves").integers(0, 3, settings.experience))
+    paid = torch.from_numpy(rewards[np.stack(places), np.stack(actions)])
+    features = torch.stack([seen[place] for seen, place in zip(wide, places, strict=True)])
     agents = fit_q(
-        features, actions, rewards, settings.agent_steps, seeds=seeds, hidden=(settings.agent_hidden,) * 2
-    )
-    return returns_of(world, domains, agents, table)
+        features, torch.from_numpy(np.stack(actions)), paid, settings.agent_steps, seeds=own,
+        hidden=(settings.agent_hidden,) * 2,
+    )  # fmt: skip
+    return returns_of(world, domains, agents, wide, len(seeds))
 
 
-def returns_of(world: SeekAvoidWorld, domains: dict[str, DomainSpec], agents: AgentStack, table: torch.Tensor) -> Returns:
-    """The exact returns of the greedy policies of ``agents`` on ``table``."""
+def returns_of(
+    world: SeekAvoidWorld, domains: dict[str, DomainSpec], agents: AgentStack, table: torch.Tensor, seeds: int
+) -> Returns:
+    """The exact returns of the greedy policies of ``agents`` on ``table``, averaged over the agents of each of ``seeds``."""
     policies = greedy_policies(agents, table)
     source, target = (
-        np.array([world.expected_return(domains[name], policy) for policy in policies]) for name in ("source", "target")
+        np.array([world.expected_return(domains[name], policy) for policy in policies]).reshape(seeds, -1).mean(axis=1)
+        for name in ("source", "target")
     )
     return Returns(source, target, agents, table)
 
@@ -205,17 +217,15 @@ def rank_correlation(encoders: dict[float, list[Encoder]], returns: dict, resamp
 
 
 class Denoiser(NamedTuple):
-    """The trained, frozen denoising autoencoder, the feature map it gives, the scale of its loss, and its losses."""
+    """The trained, frozen denoising autoencoder, its ``losses`` and the ``data`` it was trained on."""
 
     autoencoder: DenoisingAutoencoder
-    features: FeatureMap
-    scale: float
     losses: torch.Tensor
     data: torch.Tensor
 
 
 def denoiser(settings: Settings) -> Denoiser:
-    """A denoising autoencoder for the world with a small object; its features are those of the bottleneck."""
+    """A denoising autoencoder for the world with a small object."""
     world = settings.world(settings.small_object)
     data = vision_data(world, settings.domains()["unsupervised"], settings.pictures)
     model = DenoisingAutoencoder(
@@ -223,12 +233,11 @@ def denoiser(settings: Settings) -> Denoiser:
         generator=torch_generator(0, "darla", "denoiser"),
     )  # fmt: skip
     losses = train_denoiser(model, data, settings.denoiser_steps, seed=0)
-    features = FeatureMap(freeze(model), "bottleneck").eval()
-    return Denoiser(model, features, equal_variance_scale(data, features), losses, data)
+    return Denoiser(freeze(model), losses, data)
 
 
 def kind_accuracy(encoder: Encoder, scenes: Scenes) -> float:
-    """The share of scenes whose kind of object a linear rule reads from the code; fitted on every second scene, tried on the others."""
+    """The share of scenes whose kind of object a linear rule reads from the code; fitted on half of them, tried on the rest."""
     x = np.c_[np.ones(len(encoder.codes)), encoder.codes.double().numpy()]
     sign = np.where(scenes.factors[:, 2] == 1, 1.0, -1.0)
     order = numpy_generator(0, "darla", "probe").permutation(len(x))
@@ -237,16 +246,19 @@ def kind_accuracy(encoder: Encoder, scenes: Scenes) -> float:
     return float((np.sign(x[tried] @ weights) == sign[tried]).mean())
 
 
-def two_losses(found: Denoiser, settings: Settings) -> dict[str, dict[float, list[Encoder]]]:
-    """Encoders of the world with a small object: "pixels" compares pixels, "features" those of the denoiser, scaled."""
-    world = settings.world(settings.small_object)
-    scenes = all_scenes(world)
-    jobs = [VisionJob(found.data, beta, seed) for beta in settings.small_betas for seed in settings.small_seeds]
+def losses_compared(found: Denoiser, settings: Settings) -> dict[str, list[Encoder]]:
+    """Encoders of the world with a small object: "pixels" compares pixels, the others a layer of the denoiser, scaled.
+
+    All have the beta ``settings.small_beta`` and, by :func:`equal_variance_scale`, losses of one size.
+    """
+    scenes = all_scenes(settings.world(settings.small_object))
+    jobs = [VisionJob(found.data, settings.small_beta, seed) for seed in settings.seeds]
     encoders = {}
-    for name, features, scale in (("pixels", None, 1.0), ("features", found.features, found.scale)):
-        models = _train(jobs, settings, settings.small_steps, features=features, scale=scale, group=3)
-        described = [describe(m, job.beta, job.seed, found.data, scenes) for m, job in zip(models, jobs, strict=True)]
-        encoders[name] = {beta: [e for e in described if e.beta == beta] for beta in settings.small_betas}
+    for name in ("pixels", "bottleneck", "reconstruction"):
+        features = None if name == "pixels" else FeatureMap(found.autoencoder, name).eval()
+        scale = equal_variance_scale(found.data, features)
+        models = _train(jobs, settings, settings.small_steps, features=features, scale=scale)
+        encoders[name] = [describe(m, j.beta, j.seed, found.data, scenes) for m, j in zip(models, jobs, strict=True)]
     return encoders
 
 

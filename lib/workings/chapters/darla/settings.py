@@ -20,7 +20,7 @@ class Settings(Tiered):
     ``a2c_steps`` are the updates of the full tier's agents.
     """
 
-    size: int = 12
+    size: int = 8
     object_size: int = 4
     small_object: int = 2
     stride: int = 1
@@ -29,24 +29,25 @@ class Settings(Tiered):
     hues: int = 8
     source_hues: tuple[int, ...] = (0, 1, 2)
     target_hues: tuple[int, ...] = (5, 6, 7)
-    betas: tuple[float, ...] = (0.05, 0.5, 2.0, 6.0)
+    betas: tuple[float, ...] = (0.02, 0.3, 1.0)
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     pictures: int = 4000
     latents: int = 8
     vision_hidden: int = 64
-    vision_steps: int = 1200
+    vision_steps: int = 2000
+    vision_batch: int = 64
     learning_rate: float = 3e-3
-    explained: float = 0.9  # the share of the pictures' variance that a chosen beta has to explain
-    small_betas: tuple[float, ...] = (2.0, 6.0)
-    small_seeds: tuple[int, ...] = (0, 1, 2)
-    small_steps: int = 1000
+    explained: float = 0.85  # the share of the pictures' variance that a chosen beta has to explain
+    small_beta: float = 0.6
+    small_steps: int = 800
     denoiser_steps: int = 600
     denoiser_hidden: int = 64
     bottleneck: int = 32
-    room_steps: int = 800
+    room_steps: int = 600
     experience: int = 1000
+    agents: int = 3  # agents per encoder, whose returns are averaged
     agent_hidden: int = 32
-    agent_steps: int = 800
+    agent_steps: int = 500
     dqn_steps: int = 0
     a2c_steps: int = 0
     dry_run: bool = False
