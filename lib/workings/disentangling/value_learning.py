@@ -236,13 +236,15 @@ def fit_q(
     hidden: Sequence[int] = (32, 32),
     batch: int = 64,
     learning_rate: float = 3e-3,
+    input_penalty: float = 0.0,
 ) -> AgentStack:
     """Fitted Q-learning of decisions that end an episode: agents that predict the reward of the action taken.
 
     ``features`` (S, N, D), or (N, D) for all agents, ``actions`` (S, N) whole numbers and ``rewards`` (S, N): the
     experience of S agents with ``seeds``. Minimises the mean squared error of ``Q(s, a)`` to :func:`q_target`, which is the
     reward because nothing follows, by Adam at ``learning_rate`` times
-    :func:`~workings.disentangling.ensembles.flat_then_linear`.
+    :func:`~workings.disentangling.ensembles.flat_then_linear`. ``input_penalty`` times the sum over the D inputs of the
+    length of the weights that leave it is added (a group lasso): inputs that say nothing about the reward are switched off.
     """
     check_tensor(features, "features")
     check_tensor(rewards, "rewards")
@@ -255,7 +257,7 @@ def fit_q(
         )
     if len(wide) not in (1, len(seeds)) or 0 in wide.shape:
         raise ValueError(f"features must have a slice for each of {len(seeds)} seeds, got {tuple(features.shape)}.")
-    steps = as_int(steps, "steps", minimum=1)
+    steps, input_penalty = as_int(steps, "steps", minimum=1), as_float(input_penalty, "input_penalty", minimum=0.0)
     agents = AgentStack(seeds, wide.shape[2], hidden, n_actions)
     wide, rewards = wide.float().expand(len(seeds), -1, -1), rewards.float()
     orders = [ShuffledBatches(wide.shape[1], min(batch, wide.shape[1]), seed, "agent") for seed in seeds]
@@ -270,7 +272,10 @@ def fit_q(
         target = q_target(rewards[row, chosen], done, q, 0.0)
         taken = q.gather(-1, actions[row, chosen].long()[..., None]).squeeze(-1)
         optimiser.zero_grad()
-        (taken - target).square().mean(dim=1).sum().backward()  # each agent follows its own gradient
+        loss = (taken - target).square().mean(dim=1).sum()  # each agent follows its own gradient
+        if input_penalty > 0:
+            loss = loss + input_penalty * agents.layers.weights[0].square().sum(dim=2).add(1e-12).sqrt().sum()
+        loss.backward()
         optimiser.step()
     agents.layers.write_back()
     return agents

@@ -60,7 +60,7 @@ class Encoder(NamedTuple):
 
     beta: float
     seed: int
-    model: VAE
+    model: VAE | None
     codes: torch.Tensor
     kl: torch.Tensor
     explained: float
@@ -86,12 +86,13 @@ def see(settings: Settings, betas: Sequence[float] | None = None) -> dict[float,
     data, scenes = vision_data(world, domain, settings.pictures), all_scenes(world)
     betas = settings.betas if betas is None else betas
     jobs = [VisionJob(data, beta, seed) for beta in betas for seed in settings.seeds]
-    models = _train(jobs, settings, settings.vision_steps)
+    models = train_jobs(jobs, settings, settings.vision_steps)
     found = [describe(model, job.beta, job.seed, data, scenes) for model, job in zip(models, jobs, strict=True)]
     return {beta: [one for one in found if one.beta == beta] for beta in betas}
 
 
-def _train(jobs: Sequence[VisionJob], settings: Settings, steps: int, **options) -> list[VAE]:
+def train_jobs(jobs: Sequence[VisionJob], settings: Settings, steps: int, **options) -> list[VAE]:
+    """:func:`train_vision` with the sizes of ``settings``."""
     return train_vision(
         jobs, steps, latent_dim=settings.latents, hidden=(settings.vision_hidden,) * 2, batch=min(settings.vision_batch, settings.pictures),
         learning_rate=settings.learning_rate, **options,
@@ -137,7 +138,8 @@ class Returns(NamedTuple):
 
 
 def act(
-    world: SeekAvoidWorld, domains: dict[str, DomainSpec], table: torch.Tensor, seeds: Sequence[int], settings: Settings
+    world: SeekAvoidWorld, domains: dict[str, DomainSpec], table: torch.Tensor, seeds: Sequence[int], settings: Settings,
+    penalty: float = 0.0,
 ) -> Returns:
     """Agents that learn from random moves in the source, on ``table`` (S, scenes, D) or (scenes, D), and their returns.
 
@@ -156,7 +158,7 @@ def act(
     features = torch.stack([seen[place] for seen, place in zip(wide, places, strict=True)])
     agents = fit_q(
         features, torch.from_numpy(np.stack(actions)), paid, settings.agent_steps, seeds=own,
-        hidden=(settings.agent_hidden,) * 2,
+        hidden=(settings.agent_hidden,) * 2, input_penalty=penalty,
     )  # fmt: skip
     return returns_of(world, domains, agents, wide, len(seeds))
 
@@ -184,15 +186,35 @@ def code_table(encoders: Sequence[Encoder]) -> torch.Tensor:
     return torch.stack([encoder.codes for encoder in encoders])
 
 
-def act_on_all(encoders: dict[float, list[Encoder]], settings: Settings) -> dict[str | float, Returns]:
-    """Returns of agents on pixels ("pixels") and on the codes of each beta, from the same experience for each seed."""
-    world, domains = settings.world(), settings.domains()
-    found: dict[str | float, Returns] = {
-        "pixels": act(world, domains, pixel_table(all_scenes(world)), settings.seeds, settings)
+def true_factors(settings: Settings, *, rotated: bool) -> torch.Tensor:
+    """The best code there is: the four true factors of every scene, standardised, (seeds, scenes, 4).
+
+    With ``rotated`` each seed's copy is turned by a random rotation of its own, so that every number is a mixture of all.
+    """
+    factors = torch.from_numpy(all_scenes(settings.world()).factors).float()
+    factors = standardise_by(factors, factors)
+    if not rotated:
+        return factors.repeat(len(settings.seeds), 1, 1)
+    turns = [torch.randn(4, 4, generator=torch_generator(seed, "darla", "rotation")) for seed in settings.seeds]
+    return torch.stack([factors @ torch.linalg.qr(turn)[0] for turn in turns])
+
+
+def tables(encoders: dict[float, list[Encoder]], settings: Settings) -> dict[str | float, torch.Tensor]:
+    """What agents can look at: "pixels", the codes of each beta, and the true factors, "aligned" and "rotated"."""
+    return {
+        "pixels": pixel_table(all_scenes(settings.world())),
+        **{beta: code_table(group) for beta, group in encoders.items()},
+        "aligned": true_factors(settings, rotated=False),
+        "rotated": true_factors(settings, rotated=True),
     }
-    for beta, group in encoders.items():
-        found[beta] = act(world, domains, code_table(group), settings.seeds, settings)
-    return found
+
+
+def act_on_all(
+    looks_at: dict[str | float, torch.Tensor], settings: Settings, penalty: float = 0.0
+) -> dict[str | float, Returns]:
+    """Returns of agents on each of ``looks_at`` (:func:`tables`), from the same experience for each seed."""
+    world, domains = settings.world(), settings.domains()
+    return {name: act(world, domains, table, settings.seeds, settings, penalty) for name, table in looks_at.items()}
 
 
 def rank_correlation(encoders: dict[float, list[Encoder]], returns: dict, resamples: int = 2000) -> tuple[MeanInterval, np.ndarray]:
@@ -247,17 +269,17 @@ def kind_accuracy(encoder: Encoder, scenes: Scenes) -> float:
 
 
 def losses_compared(found: Denoiser, settings: Settings) -> dict[str, list[Encoder]]:
-    """Encoders of the world with a small object: "pixels" compares pixels, the others a layer of the denoiser, scaled.
+    """Encoders of the world with a small object: "pixels" compares pixels, "bottleneck" that layer of the denoiser, scaled.
 
     All have the beta ``settings.small_beta`` and, by :func:`equal_variance_scale`, losses of one size.
     """
     scenes = all_scenes(settings.world(settings.small_object))
     jobs = [VisionJob(found.data, settings.small_beta, seed) for seed in settings.seeds]
     encoders = {}
-    for name in ("pixels", "bottleneck", "reconstruction"):
+    for name in ("pixels", "bottleneck"):
         features = None if name == "pixels" else FeatureMap(found.autoencoder, name).eval()
         scale = equal_variance_scale(found.data, features)
-        models = _train(jobs, settings, settings.small_steps, features=features, scale=scale)
+        models = train_jobs(jobs, settings, settings.small_steps, features=features, scale=scale)
         encoders[name] = [describe(m, j.beta, j.seed, found.data, scenes) for m, j in zip(models, jobs, strict=True)]
     return encoders
 
@@ -290,7 +312,7 @@ def two_rooms(settings: Settings, betas: Sequence[float]) -> Rooms:
     domains, scenes = two_room_domains(), all_scenes(world)
     data = vision_data(world, domains["unsupervised"], settings.pictures)
     jobs = [VisionJob(data, beta, seed) for beta in betas for seed in settings.seeds]
-    models = _train(jobs, settings, settings.room_steps)
+    models = train_jobs(jobs, settings, settings.room_steps)
     pixels = act(world, domains, pixel_table(scenes), settings.seeds, settings)
     codes = {}
     for beta in betas:

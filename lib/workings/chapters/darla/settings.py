@@ -34,25 +34,26 @@ class Settings(Tiered):
     pictures: int = 4000
     latents: int = 8
     vision_hidden: int = 64
-    vision_steps: int = 2000
+    vision_steps: int = 1500
     vision_batch: int = 64
     learning_rate: float = 3e-3
     explained: float = 0.85  # the share of the pictures' variance that a chosen beta has to explain
     small_beta: float = 0.6
-    small_steps: int = 800
+    small_steps: int = 500
     denoiser_steps: int = 600
     denoiser_hidden: int = 64
     bottleneck: int = 32
-    room_steps: int = 600
+    room_steps: int = 400
     experience: int = 1000
     agents: int = 3  # agents per encoder, whose returns are averaged
+    penalty: float = 0.01  # on the inputs of the agents that have one
     agent_hidden: int = 32
     agent_steps: int = 500
     dqn_steps: int = 0
     a2c_steps: int = 0
     dry_run: bool = False
     needs: ClassVar[Needs] = Needs(
-        paper="a sequential version of the page's world at 32x32 pixels: 20 encoders, DQN on each and from pixels, A2C on those compared, five seeds; about half an hour on two cores",
+        paper="a sequential version of the page's world at 32x32 pixels: 20 encoders, DQN on each of them and from pixels, A2C on those compared, five seeds; about half an hour on two cores",
         gpu=None,
         shortened=None,
         settings=("settings.Settings",),
@@ -68,8 +69,9 @@ class Settings(Tiered):
         """The sequential world; ``dry_run`` keeps its shape and shrinks every number."""
         sequential = {"size": 32, "object_size": 6, "stride": 2, "horizon": 20, "rule": "reach"}
         if dry_run:
+            small = {**sequential, "size": 12, "object_size": 4, "stride": 1, "horizon": 3}
             return cls(
-                **sequential, betas=(0.5, 6.0), seeds=(0, 1), pictures=200, vision_hidden=8, vision_steps=3,
+                **small, betas=(0.5, 6.0), seeds=(0, 1), pictures=200, vision_hidden=8, experience=50, vision_steps=3,
                 dqn_steps=5, a2c_steps=3, explained=0.0, dry_run=True,
             )  # fmt: skip
         return cls(
