@@ -12,10 +12,7 @@ from workings.disentangling.domains import assert_conjunction_heldout
 from workings.runs.store import Store
 
 DRY = Settings.full(dry_run=True)
-TINY = replace(
-    Settings.demo(), seeds=(0, 1), pictures=80, vision_hidden=8, vision_steps=4, small_steps=4, room_steps=4,
-    denoiser_steps=4, experience=60, agents=2, agent_steps=5,
-)  # fmt: skip
+TINY = Settings.demo(dry_run=True)
 
 
 def test_the_domains_of_the_chapter_are_a_test_of_transfer():

@@ -86,7 +86,9 @@ def test_a_picture_is_wall_floor_and_square():
     picture = world.render(np.array([[1, 6]]), np.array([[1, 2]]))[0]
     white = (picture == 1).all(axis=0)
     assert white.sum() == 16 and white.any(axis=0).nonzero()[0].tolist() == [6, 7, 8, 9]
-    assert picture[:, 0, 0] == pytest.approx(hue_palette(8)[1]) and picture[:, -1, -1] == pytest.approx(hue_palette(8)[6])
+    assert picture[:, 0, 0] == pytest.approx(hue_palette(8)[1]) and picture[:, -1, -1] == pytest.approx(
+        hue_palette(8)[6]
+    )
 
 
 def test_moving_changes_the_offset_and_pays_by_the_rule():

@@ -73,7 +73,9 @@ def test_the_actor_critic_loss_is_its_three_terms():
         expected.append(sum(terms) / 5)
     assert torch.allclose(found, torch.stack(expected))
     # Without the other terms the gradient in the logits is the advantage times (pi - the action taken).
-    (gradient,) = torch.autograd.grad(a2c_loss(logits, values, actions, returns, value_weight=0, entropy_weight=0).sum(), logits)
+    (gradient,) = torch.autograd.grad(
+        a2c_loss(logits, values, actions, returns, value_weight=0, entropy_weight=0).sum(), logits
+    )
     one_hot = torch.nn.functional.one_hot(actions, 3)
     assert torch.allclose(gradient, (returns - values)[..., None] * (p - one_hot) / 5)
     with pytest.raises(ValueError, match="from 0 to 2"):

@@ -159,4 +159,3 @@ def train_denoiser(
     )
     model.eval()
     return trained.losses
-

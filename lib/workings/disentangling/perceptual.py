@@ -22,9 +22,10 @@ Features = Callable[[torch.Tensor], torch.Tensor]
 
 
 def freeze(module: nn.Module) -> nn.Module:
-    """``module`` in eval mode, none of its parameters asking for a gradient; changed in place and returned."""
+    """``module`` in eval mode, no parameter asking for a gradient or holding one; changed in place and returned."""
     if not isinstance(module, nn.Module):
         raise TypeError(f"module must be a torch module, got {type(module).__name__}.")
+    module.zero_grad(set_to_none=True)
     return module.eval().requires_grad_(False)
 
 
@@ -134,7 +135,9 @@ def train_vision(
     if len(kinds) > 1:
         raise ValueError(f"all jobs need pictures of one size and dtype, got {sorted(map(str, kinds))}.")
     shape, dtype = tuple(jobs[0].pictures.shape[1:]), jobs[0].pictures.dtype
-    models = [he_vae(shape, latent_dim, hidden, torch_generator(job.seed, "vision", "weights")).to(dtype) for job in jobs]
+    models = [
+        he_vae(shape, latent_dim, hidden, torch_generator(job.seed, "vision", "weights")).to(dtype) for job in jobs
+    ]
     pairs = list(zip(models, jobs, strict=True))
     groups = [pairs[i : i + group] for i in range(0, len(pairs), as_int(group, "group", minimum=1))]
     with counter(len(groups) * steps, "training steps") as tick:

@@ -79,9 +79,7 @@ def transfer_report(
     return TransferReport(left, right, mean_interval(gain_t / gain_s, level), high_s - left.mean, high_t - right.mean)
 
 
-def disentanglement_agreement(
-    codes_a: Any, kl_a: Any, codes_b: Any, kl_b: Any, *, active_above: float = 0.01
-) -> float:
+def disentanglement_agreement(codes_a: Any, kl_a: Any, codes_b: Any, kl_b: Any, *, active_above: float = 0.01) -> float:
     """How far two encoders of the same pictures agree on their latents, in [0, 1]: the UDR score of a pair.
 
     ``codes_a`` (N, M) and ``codes_b`` (N, K): posterior means of the same N pictures; ``kl_a`` (M,) and ``kl_b`` (K,): mean

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from workings.checks import as_float, as_int, as_finite_array, check_tensor
+from workings.checks import as_finite_array, as_float, as_int, check_tensor
 from workings.disentangling.domains import DomainSpec
 from workings.disentangling.ensembles import LinearEnsemble, flat_then_linear
 from workings.disentangling.networks import initialise
@@ -53,9 +53,7 @@ def _values(q: torch.Tensor, reward: torch.Tensor, name: str) -> torch.Tensor:
     check_tensor(q, name)
     check_tensor(reward, "reward")
     if q.shape[:-1] != reward.shape or q.dim() < 1 or q.shape[-1] == 0:
-        raise ValueError(
-            f"{name} must be (..., A) for rewards (...), got {tuple(q.shape)} and {tuple(reward.shape)}."
-        )
+        raise ValueError(f"{name} must be (..., A) for rewards (...), got {tuple(q.shape)} and {tuple(reward.shape)}.")
     return q.detach()
 
 
@@ -66,9 +64,7 @@ def _target(reward: torch.Tensor, done: torch.Tensor, value: torch.Tensor, gamma
     return reward.detach() + gamma * value.masked_fill(done, 0.0)
 
 
-def discounted_returns(
-    reward: torch.Tensor, done: torch.Tensor, bootstrap: torch.Tensor, gamma: float
-) -> torch.Tensor:
+def discounted_returns(reward: torch.Tensor, done: torch.Tensor, bootstrap: torch.Tensor, gamma: float) -> torch.Tensor:
     """``R_t = r_t + gamma R_(t+1)``, with ``R_T`` the ``bootstrap`` value: (T, ...) from ``reward`` and ``done`` (T, ...).
 
     ``bootstrap`` (...) is the value of the state after the last step; ``done`` cuts the sum. Sutton and Barto, chapter 3.
@@ -306,7 +302,10 @@ def train_dqn(
     look beyond it. Mnih et al., Nature 518, 2015.
     """
     table = _check_table(world, table, len(seeds))
-    steps, capacity = as_int(steps, "steps", minimum=1), as_int(capacity, "capacity", minimum=as_int(copies, "copies", minimum=1))
+    steps, capacity = (
+        as_int(steps, "steps", minimum=1),
+        as_int(capacity, "capacity", minimum=as_int(copies, "copies", minimum=1)),
+    )
     gamma = as_float(gamma, "gamma", minimum=0.0, maximum=1.0)
     agents = AgentStack(seeds, table.shape[2], hidden, len(world.actions))
     frozen = copy.deepcopy(agents.layers)
@@ -324,7 +323,9 @@ def train_dqn(
         actions = np.where(u[:, 0] < explore, (u[:, 1] * len(world.actions)).astype(int), greedy)
         reward, after = scenes.step(actions)
         place = (filled + torch.arange(copies)) % capacity
-        memory[:, :, place] = torch.stack([before, torch.from_numpy(actions), torch.from_numpy(reward), torch.from_numpy(after)]).float()
+        memory[:, :, place] = torch.stack(
+            [before, torch.from_numpy(actions), torch.from_numpy(reward), torch.from_numpy(after)]
+        ).float()
         filled += copies
         known = min(filled, capacity)
         chosen = torch.from_numpy(np.stack([g.integers(0, known, batch) for g in generators]))
@@ -423,7 +424,9 @@ class _Copies:
     def _begin(self, over: np.ndarray) -> None:
         fresh_looks = np.stack([self.world.draw_looks(self.domain, self.size[1], g) for g in self.looks_from])
         looks = fresh_looks if not hasattr(self, "looks") else np.where(over[..., None], fresh_looks, self.looks)
-        fresh = np.stack([self.world.start(self.domain, own, g) for own, g in zip(looks, self.states_from, strict=True)])
+        fresh = np.stack(
+            [self.world.start(self.domain, own, g) for own, g in zip(looks, self.states_from, strict=True)]
+        )
         self.state = fresh if not hasattr(self, "looks") else np.where(over[..., None], fresh, self.state)
         self.looks = looks
         self.left = np.where(over, self.world.horizon, self.left)

@@ -86,7 +86,8 @@ class SeekAvoidWorld:
         """
         colours = ((58, 31, 255), (241, 255, 30), (36, 255, 174), (255, 12, 154))
         kinds = tuple(
-            Kind(tuple(c / 255 for c in colour), value) for colour, value in zip(colours, (-1.0, 1.0, -1.0, 1.0), strict=True)
+            Kind(tuple(c / 255 for c in colour), value)
+            for colour, value in zip(colours, (-1.0, 1.0, -1.0, 1.0), strict=True)
         )
         return cls(((0.1, 0.6, 0.2), (0.8, 0.1, 0.1)), ((0.9, 0.5, 0.1), (0.1, 0.2, 0.7)), kinds, **sizes)
 

@@ -118,7 +118,9 @@ def unsupervised_choice(encoders: dict[float, list[Encoder]], least: float) -> t
         agreement = [
             disentanglement_agreement(a.codes, a.kl, b.codes, b.kl) for a, b in itertools.combinations(group, 2)
         ]
-        explained, nats = (float(np.mean(column)) for column in zip(*((e.explained, float(e.kl.sum())) for e in group), strict=True))
+        explained, nats = (
+            float(np.mean(column)) for column in zip(*((e.explained, float(e.kl.sum())) for e in group), strict=True)
+        )
         table.append(Choice(beta, float(np.mean(agreement)), explained, nats))
     enough = [row for row in table if row.explained >= least]
     best = max(enough, key=lambda row: row.agreement) if enough else max(table, key=lambda row: row.explained)
@@ -138,7 +140,11 @@ class Returns(NamedTuple):
 
 
 def act(
-    world: SeekAvoidWorld, domains: dict[str, DomainSpec], table: torch.Tensor, seeds: Sequence[int], settings: Settings,
+    world: SeekAvoidWorld,
+    domains: dict[str, DomainSpec],
+    table: torch.Tensor,
+    seeds: Sequence[int],
+    settings: Settings,
     penalty: float = 0.0,
 ) -> Returns:
     """Agents that learn from random moves in the source, on ``table`` (S, scenes, D) or (scenes, D), and their returns.
@@ -217,22 +223,28 @@ def act_on_all(
     return {name: act(world, domains, table, settings.seeds, settings, penalty) for name, table in looks_at.items()}
 
 
-def rank_correlation(encoders: dict[float, list[Encoder]], returns: dict, resamples: int = 2000) -> tuple[MeanInterval, np.ndarray]:
-    """Spearman's correlation of the mutual information gap with the target return, with a bootstrap interval over encoders.
-
-    Also the pairs (encoders, 2). In a resample in which one of the two is constant the correlation counts as 0.
-    """
+def rank_correlation(
+    encoders: dict[float, list[Encoder]], returns: dict[str | float, Returns], resamples: int = 2000
+) -> tuple[MeanInterval, np.ndarray]:
+    """:func:`rank_interval` of the mutual information gap with the target return; also the pairs (encoders, 2)."""
     pairs = np.array(
         [[e.mig, r] for beta, group in encoders.items() for e, r in zip(group, returns[beta].target, strict=True)]
     )
+    return rank_interval(pairs, resamples), pairs
+
+
+def rank_interval(pairs: np.ndarray, resamples: int = 2000) -> MeanInterval:
+    """Spearman's correlation of the two columns of ``pairs`` (n, 2), with a 95% bootstrap interval over the rows.
+
+    In a resample in which a column is constant the correlation counts as 0.
+    """
 
     def correlation(x: np.ndarray, y: np.ndarray) -> float:
-        return float(stats.spearmanr(x, y)[0]) if np.ptp(x) > 0 and np.ptp(y) > 0 else 0.0
+        x, y = stats.rankdata(x), stats.rankdata(y)
+        return float(np.corrcoef(x, y)[0, 1]) if np.ptp(x) > 0 and np.ptp(y) > 0 else 0.0
 
-    found = bootstrap_ci(
-        correlation, pairs[:, 0], pairs[:, 1], rng=numpy_generator(0, "darla", "bootstrap"), resamples=resamples
-    )
-    return MeanInterval(*found), pairs
+    rng = numpy_generator(0, "darla", "bootstrap")
+    return MeanInterval(*bootstrap_ci(correlation, pairs[:, 0], pairs[:, 1], rng=rng, resamples=resamples))
 
 
 # --- two losses for a small object ------------------------------------------------------------------------------------

@@ -15,12 +15,14 @@ from workings.chapters.darla.demo import (
     code_table,
     describe,
     pixel_table,
+    rank_interval,
     train_jobs,
     unsupervised_choice,
     vision_data,
 )
 from workings.chapters.darla.settings import Settings
 from workings.disentangling.perceptual import VisionJob
+from workings.disentangling.transfer import mean_interval
 from workings.disentangling.value_learning import greedy_policies, train_a2c, train_dqn
 from workings.runs.store import Store
 
@@ -78,6 +80,27 @@ def run_protocol(settings: Settings, store: Store) -> dict[str, list[dict[str, A
         for row in returns:
             row |= {f"{policy}_{domain}": value for policy, value in returns_of.items()}
     return {"encoders": rows, "returns": returns}
+
+
+def claim_values(tables: dict[str, list[dict[str, Any]]]) -> dict[str, float]:
+    """What the claims of the full tier compare: for darla-1 and -2 in how many algorithms the chosen code is ahead, and -6.
+
+    Ahead means that the lower end of the 95% interval over seeds of the difference of target returns is above 0.
+    """
+    chosen = next(f"beta {row['beta']:g}" for row in tables["encoders"] if row["chosen"])
+    entangled = f"beta {min(row['beta'] for row in tables['encoders']):g}"
+    target = {(row["algorithm"], row["code"], row["seed"]): row["target"] for row in tables["returns"]}
+    seeds = sorted({row["seed"] for row in tables["returns"]})
+
+    def ahead(rival: str) -> int:
+        gaps = [
+            [target[algorithm, chosen, seed] - target[algorithm, rival, seed] for seed in seeds]
+            for algorithm in ("dqn", "a2c")
+        ]
+        return sum(mean_interval(gap).low > 0 for gap in gaps)
+
+    pairs = np.array([[row["mig"], target["dqn", f"beta {row['beta']:g}", row["seed"]]] for row in tables["encoders"]])
+    return {"darla-1": ahead("pixels"), "darla-2": ahead(entangled), "darla-6": rank_interval(pairs).low}
 
 
 def _act(algorithm: str, codes: torch.Tensor, settings: Settings) -> list[list[float]]:

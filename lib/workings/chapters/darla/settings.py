@@ -34,7 +34,7 @@ class Settings(Tiered):
     pictures: int = 4000
     latents: int = 8
     vision_hidden: int = 64
-    vision_steps: int = 1500
+    vision_steps: int = 1200
     vision_batch: int = 64
     learning_rate: float = 3e-3
     explained: float = 0.85  # the share of the pictures' variance that a chosen beta has to explain
@@ -43,9 +43,9 @@ class Settings(Tiered):
     denoiser_steps: int = 600
     denoiser_hidden: int = 64
     bottleneck: int = 32
-    room_steps: int = 400
+    room_steps: int = 300
     experience: int = 1000
-    agents: int = 3  # agents per encoder, whose returns are averaged
+    agents: int = 2  # agents per encoder, whose returns are averaged
     penalty: float = 0.01  # on the inputs of the agents that have one
     agent_hidden: int = 32
     agent_steps: int = 500
@@ -61,7 +61,13 @@ class Settings(Tiered):
     )
 
     @classmethod
-    def demo(cls) -> Settings:
+    def demo(cls, *, dry_run: bool = False) -> Settings:
+        """The page's experiments; ``dry_run`` keeps their shape and shrinks every number."""
+        if dry_run:
+            return cls(
+                seeds=(0, 1), pictures=80, vision_hidden=8, vision_steps=4, small_steps=4, room_steps=4,
+                denoiser_steps=4, experience=200, agents=2, agent_steps=60,
+            )  # fmt: skip
         return cls()
 
     @classmethod
