@@ -431,7 +431,7 @@ book.check("darla-3", gap.low, seeds=small.seeds, digits=1, at="demo")
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Two columns of five dots. On the left, the loss on pixels, accuracies a little above one half; on the right, the loss on features, accuracies mostly around three quarters."}, "figure": {"caption": "How often a linear rule tells the kind of a small object from the code: one dot per seed, the dashed line is chance.", "name": "fig-darla-losses"}}
 fig, ax = plt.subplots(figsize=(4.2, 2.8))
-for k, (name, found_in) in enumerate(accuracy.items()):
+for k, found_in in enumerate(accuracy.values()):
     colour = COLOURS["red" if k == 0 else "blue"]
     ax.plot([k] * len(found_in), found_in, "o", color=colour, alpha=0.7)
 ax.axhline(0.5, color=COLOURS["ink"], linestyle="--")
@@ -521,7 +521,7 @@ print("source matched, all within 0.01 of the best:", perfect_there)
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Four columns of five dots with a bar for each mean: target returns on pixels and on codes at three strengths of beta. The columns overlap widely between about one quarter and seven tenths; a dashed line at three quarters marks the best possible return."}, "figure": {"caption": "Return in the repainted room: one dot per seed (a mean of two agents), the short bar is their mean, the dashed line the best there is. In the source all are at the dashed line.", "name": "fig-darla-transfer"}}
 fig, ax = plt.subplots(figsize=(4.6, 3.0))
-for k, (name, found) in enumerate(returns.items()):
+for k, found in enumerate(returns.values()):
     colour = COLOURS["red" if k == 0 else "blue"]
     ax.plot([k] * len(found.target), found.target, "o", color=colour)
     ax.plot([k - 0.2, k + 0.2], [found.target.mean()] * 2, color=colour)

@@ -100,7 +100,7 @@ def test_episodic_control_remembers_the_best_and_asks_neighbours():
         memory.update(np.zeros(3), 0, 1.0)
     with pytest.raises(ValueError, match="action"):
         memory.update(np.zeros(2), 2, 1.0)
-    with pytest.raises(ValueError, match="infinite|NaN"):
+    with pytest.raises(ValueError, match="infinite"):
         memory.values(np.array([[np.inf, 0.0]]))
 
 

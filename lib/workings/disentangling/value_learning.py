@@ -7,6 +7,7 @@ twice; several of them (other seeds, other representations) share every step, as
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -196,7 +197,7 @@ class AgentStack:
             raise ValueError("seeds is empty; give one seed per agent.")
         widths = [as_int(w, "a layer's width", minimum=1) for w in (inputs, *hidden, outputs)]
         with torch.device("meta"):
-            empty = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True))
+            empty = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(widths))
         self.networks = [
             initialise(copy.deepcopy(empty).to_empty(device="cpu"), torch_generator(seed, "agent", "weights"))
             for seed in seeds
@@ -213,7 +214,7 @@ class AgentStack:
                 f"features must be ({len(self.seeds)}, B, {self.inputs}) for these agents, got {tuple(features.shape)}; "
                 "an agent works with the encoder that it was trained on."
             )
-        return self.layers(features)
+        return self.layers(features.to(self.layers.weights[0].dtype))
 
     @torch.no_grad()
     def greedy(self, features: torch.Tensor, n_actions: int = 3) -> torch.Tensor:

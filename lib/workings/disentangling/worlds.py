@@ -111,6 +111,10 @@ class SeekAvoidWorld:
         kinds = [kind.colour for kind in self.kinds]
         return tuple(np.array(table, dtype=np.float32) for table in (self.walls, self.floors, kinds))
 
+    @functools.cached_property
+    def _worth(self) -> np.ndarray:
+        return np.array([kind.value for kind in self.kinds], dtype=float)
+
     def check(self, domain: DomainSpec) -> DomainSpec:
         """``domain`` if it is one of this world, else ``ValueError``."""
         if not isinstance(domain, DomainSpec):
@@ -185,7 +189,7 @@ class SeekAvoidWorld:
         The policy looks at the scene, not at the time. By backward induction over the steps of an episode.
         """
         policy = as_array(policy, "policy", ndim=2)
-        looks, state = self.scenes()
+        _, state = self.scenes()
         if policy.shape != (len(state), 3) or (policy < 0).any() or np.abs(policy.sum(axis=1) - 1).max() > 1e-6:
             raise ValueError(
                 f"policy must be ({len(state)}, 3), probabilities that add up to 1 in each row, got {policy.shape}."
@@ -234,15 +238,13 @@ class SeekAvoidWorld:
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Where the object stands after each action, the reward, and whether another object follows; each (N,)."""
         after = offset - (actions - 1)
-        value = np.array([k.value for k in self.kinds], dtype=float)[kind]
+        value = self._worth[kind]
         reward = value * (np.abs(offset) - np.abs(after)) if self.rule == "approach" else value * (after == 0)
         return after, reward, (after == 0) | (np.abs(after) > self.reach)
 
     def _allowed(self, domain: DomainSpec) -> np.ndarray:
         """(walls, floors, kinds) bool: which kinds the domain holds beside each wall and floor."""
-        allowed = np.zeros((len(self.walls), len(self.floors), len(self.kinds)), dtype=bool)
-        allowed[tuple(self.check(domain).indices().T)] = True
-        return allowed
+        return _allowed_kinds(self, domain)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -324,6 +326,15 @@ class ReachWorld:
         arrow = lambda angle: np.stack([np.cos(angle), np.sin(angle)], axis=1)
         elbow = self.link * arrow(first)
         return elbow, elbow + self.link * arrow(second), ring[:, None] * arrow(aim)
+
+
+@functools.lru_cache(maxsize=64)
+def _allowed_kinds(world: SeekAvoidWorld, domain: DomainSpec) -> np.ndarray:
+    """What :meth:`SeekAvoidWorld._allowed` gives, found once."""
+    allowed = np.zeros((len(world.walls), len(world.floors), len(world.kinds)), dtype=bool)
+    allowed[tuple(world.check(domain).indices().T)] = True
+    allowed.flags.writeable = False
+    return allowed
 
 
 def _segment_distance(pixel: np.ndarray, start: np.ndarray, end: np.ndarray) -> np.ndarray:
