@@ -156,9 +156,11 @@ plt.show()
 # > **Predict.** The object is pure white or pure black in both domains. How much of the 0.75 is left after repainting?
 
 # %%
-for name in ("source", "target"):
-    mean, low, high = mean_interval(getattr(on_pixels, name))
-    print(f"{name}: mean return {mean:.2f}")
+source, target = (
+    mean_interval(r) for r in (on_pixels.source, on_pixels.target)
+)
+print(f"source: {source.mean:.2f} of 0.75")
+print("target, upper end of the 95% interval below it:", target.high < 0.75)
 kept = on_pixels.target < on_pixels.source - 0.03
 print(f"seeds that lose: {kept.sum()} of {len(kept)}")
 
@@ -166,8 +168,8 @@ print(f"seeds that lose: {kept.sum()} of {len(kept)}")
 # <details>
 # <summary>Show the answer</summary>
 #
-# About two thirds. Every agent is perfect in the source, and every one loses in the target: a blue wall moves all the
-# weighted sums of the first layer to places where they have never been.
+# Some is lost in every seed, and in the figure further down you see how much: between a tenth and a half of it. Every
+# agent is perfect in the source. A blue wall moves all the weighted sums of its first layer to places where they have never been.
 #
 # </details>
 #
@@ -287,16 +289,22 @@ sparse = {
     for name, code in {**codes, "pixels": pixels}.items()
 }
 for name, found in sparse.items():
-    print(f"{name}: mean target return {found.target.mean():.2f}")
+    lost = 0.75 - found.target.mean()
+    print(f"{name}: loses less than 0.02 of 0.75: {lost < 0.02}")
 gap = demo.difference(sparse["aligned"].target, sparse["rotated"].target)
+equal = abs(gap.mean) < 0.01
+why = "both keep all but a hundredth: there is no loss to tell apart"
 
 # %%
-book.check("darla-9", gap.low, seeds=small.seeds, digits=1, at="demo")
+book.check(
+    "darla-9", gap.low, seeds=small.seeds, digits=0, at="demo",
+    too_small=why if equal else None,
+)  # fmt: skip
 
 # %% [markdown]
-# We expected rotation to cost something here, and wrote that down. The direction is as expected, but with five seeds the
-# interval still holds 0. What is plain, and was *not* expected, is the last line: with the penalty the agent on raw pixels
-# keeps everything. In this world the right baseline for DARLA is not the plain pixel agent but a pixel agent that was
+# We expected rotation to cost something here, and wrote that down before the run. It costs next to nothing. (The criterion, a lower
+# end of at least 0, could be met by two columns that are equal; so we leave the claim undecided.) What we did *not* expect is the
+# last line: with the penalty the agent on raw pixels keeps everything. In this world the right baseline for DARLA is not the plain pixel agent but a pixel agent that was
 # asked to look at as little as possible. (Here the corner pixels hold only paint, and the middle ones enough of the object.
 # In a room seen from moving eyes no pixel is so obliging, and that is the case the paper is about.)
 #
@@ -412,7 +420,8 @@ accuracy = {
 for name, group in compared.items():
     explained = np.mean([one.explained for one in group])
     better = "better" if explained > 0 else "worse"
-    print(f"{name}: kind told in {accuracy[name].mean():.0%}", end="; ")
+    told = accuracy[name].mean() > 0.65
+    print(f"{name}: kind told in more than 65%: {told}", end="; ")
     print(f"pixels {better} than the mean picture")
 gap = demo.difference(accuracy["bottleneck"], accuracy["pixels"])
 
@@ -420,14 +429,14 @@ gap = demo.difference(accuracy["bottleneck"], accuracy["pixels"])
 # <details>
 # <summary>Show the answer</summary>
 #
-# The one that compares features knows the object far more often, in every seed or nearly. And its pixels are worse than a
+# The one that compares features knows the object more often (the figure below). And its pixels are worse than a
 # grey mean picture would be: nothing asks for the right pixels, only for pixels that look right to $J$, and many wrong pictures
 # do. For acting that does not matter; for looking at reconstructions it does.
 #
 # </details>
 
 # %%
-book.check("darla-3", gap.low, seeds=small.seeds, digits=1, at="demo")
+book.check("darla-3", gap.low, seeds=small.seeds, digits=0, at="demo")
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Two columns of five dots. On the left, the loss on pixels, accuracies a little above one half; on the right, the loss on features, accuracies mostly around three quarters."}, "figure": {"caption": "How often a linear rule tells the kind of a small object from the code: one dot per seed, the dashed line is chance.", "name": "fig-darla-losses"}}
 fig, ax = plt.subplots(figsize=(4.2, 2.8))
@@ -477,7 +486,7 @@ print("each latent of a pair has a score of its own: (5)")
 chosen, table = demo.unsupervised_choice(encoders, small.explained)
 for row in table:
     print(f"beta {row.beta:g}: explained {row.explained:.1f}", end=", ")
-    print(f"agreement {row.agreement:.1f}, nats {row.nats:.0f}")
+    print(f"agreement {row.agreement:.1f}")
 print(f"chosen: beta {chosen:g}")
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Rows of small pictures, one row per latent; from left to right the latent is moved. Some rows change the hue of the wall or of the floor, some change the object, some change nothing."}, "figure": {"caption": "Traversals of one encoder at the chosen beta: every row moves one latent from low to high and leaves the others, for the latents with most nats. Look for rows that change one thing only, and for rows that do not.", "name": "fig-darla-traversals"}}
@@ -572,11 +581,11 @@ print(f"penalised pixels are {ahead} the penalised code")
 
 # %%
 gap = against["pixels"]
-book.check("darla-1", gap.low, seeds=small.seeds, digits=1, at="demo")
+book.check("darla-1", gap.low, seeds=small.seeds, digits=0, at="demo")
 
 # %%
 gap = against[low]
-book.check("darla-2", gap.low, seeds=small.seeds, digits=1, at="demo")
+book.check("darla-2", gap.low, seeds=small.seeds, digits=0, at="demo")
 
 # %% [markdown]
 # Does transfer at least grow with disentanglement, from encoder to encoder? We measure the latter with the true factors:
@@ -586,16 +595,16 @@ book.check("darla-2", gap.low, seeds=small.seeds, digits=1, at="demo")
 
 # %%
 correlation, pairs = demo.rank_correlation(encoders, returns)
-print(f"{len(pairs)} encoders; largest MIG {pairs[:, 0].max():.1f}")
+print(f"{len(pairs)} encoders; all MIG below 0.6:", pairs[:, 0].max() < 0.6)
 sign = (
     "holds 0" if correlation.low < 0 < correlation.high else "is one-sided"
 )
 print(f"95% bootstrap interval of the rank correlation: {sign}")
 
 # %%
-book.check("darla-6", correlation.low, digits=1, at="demo")
+book.check("darla-6", correlation.low, digits=0, at="demo")
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Scatter plot of target return against mutual information gap for fifteen encoders in three colours, one per beta. The dots form a cloud without a clear trend; no gap exceeds one half."}, "figure": {"caption": "Target return of the agents on each encoder against how disentangled it is. Encoders of this size and training time do not disentangle well: the right half of the axis is empty.", "name": "fig-darla-scatter"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Scatter plot of target return against mutual information gap for fifteen encoders in three colours, one per beta. The dots form a cloud without a clear trend; most gaps are below one half."}, "figure": {"caption": "Target return of the agents on each encoder against how disentangled it is. Encoders of this size and training time do not disentangle well: the right half of the axis is empty.", "name": "fig-darla-scatter"}}
 fig, ax = plt.subplots(figsize=(4.6, 3.0))
 looks_of = zip(
     encoders, ("red", "green", "blue"), ("o", "s", "^"), strict=True
@@ -691,14 +700,14 @@ worst = min(
 # </details>
 
 # %%
-book.check("darla-8", worst, seeds=small.seeds, digits=1, at="demo")
+book.check("darla-8", worst, seeds=small.seeds, digits=0, at="demo")
 
 # %% [markdown]
 # **What this page does not show.** Our encoders are small and trained briefly; none disentangles well. The paper's agents
 # see three-dimensional rooms, in which no pixel belongs to the wall for good, and learn for millions of steps. Before this version of
 # the page, trial runs chose the size of the pictures and the sizes of the networks by how well encoders explained and disentangled;
-# two of them also computed returns (12 x 12 pixels with hues to green only, and this world with more training). In the first the chosen code was
-# behind the entangled one, in the second level. So what is said above did not hang on one choice, and it is not evidence against the paper:
+# some also computed returns (12 x 12 pixels with hues to green only, and this world with shorter and longer training). In the first
+# the chosen code was behind the entangled one, in the others level with it. So what is said above did not hang on one choice, and it is not evidence against the paper:
 # it says that a disentangled code does not do the work alone.
 #
 # **Which layer is $J$?** Public programs differ: the bottleneck, or the reconstruction before its non-linearity. A $\beta$ means

@@ -34,12 +34,12 @@ class Settings(Tiered):
     pictures: int = 4000
     latents: int = 8
     vision_hidden: int = 64
-    vision_steps: int = 1200
+    vision_steps: int = 1500
     vision_batch: int = 64
     learning_rate: float = 3e-3
     explained: float = 0.85  # the share of the pictures' variance that a chosen beta has to explain
     small_beta: float = 0.6
-    small_steps: int = 500
+    small_steps: int = 700
     denoiser_steps: int = 600
     denoiser_hidden: int = 64
     bottleneck: int = 32
