@@ -114,7 +114,9 @@ def tile(ax, picture, title):
     """One picture (3, H, W) without axes, under its title."""
     ax.imshow(np.clip(np.asarray(picture), 0, 1).transpose(1, 2, 0))
     ax.set_title(title, fontsize=9)
-    ax.set_axis_off()
+    ax.set(xticks=[], yticks=[])
+    ax.grid(False)
+    ax.spines[:].set(visible=True, color=COLOURS["ink"], linewidth=0.5)
 
 
 # %% [markdown]
@@ -491,11 +493,11 @@ print(f"chosen: beta {chosen:g}")
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Rows of small pictures, one row per latent; from left to right the latent is moved. Some rows change the hue of the wall or of the floor, some change the object, some change nothing."}, "figure": {"caption": "Traversals of one encoder at the chosen beta: every row moves one latent from low to high and leaves the others, for the latents with most nats. Look for rows that change one thing only, and for rows that do not.", "name": "fig-darla-traversals"}}
 best = max(encoders[chosen], key=lambda e: e.mig)
-order = best.kl.argsort(descending=True)[:5]
+order = best.kl.argsort(descending=True)[:4]
 with torch.no_grad():
     centre = best.model.encode(scenes.pictures[100:101])[0]
     spread = best.model.encode(scenes.pictures)[0].std(dim=0)
-    fig, axes = plt.subplots(5, 7, figsize=(4.5, 3.6))
+    fig, axes = plt.subplots(4, 7, figsize=(4.5, 3.0))
     for row, latent in zip(axes, order, strict=True):
         for ax, step in zip(row, np.linspace(-1.8, 1.8, 7), strict=True):
             z = centre.clone()
@@ -533,7 +535,8 @@ fig, ax = plt.subplots(figsize=(4.6, 3.0))
 for k, found in enumerate(returns.values()):
     colour = COLOURS["red" if k == 0 else "blue"]
     ax.plot([k] * len(found.target), found.target, "o", color=colour)
-    ax.plot([k - 0.2, k + 0.2], [found.target.mean()] * 2, color=colour)
+    middle = [found.target.mean()] * 2
+    ax.plot([k - 0.2, k + 0.2], middle, color=colour, linestyle="-")
 ax.axhline(ends["optimal"][1], color=COLOURS["ink"], linestyle="--")
 labels = [n if n == "pixels" else f"beta {n:g}" for n in returns]
 ax.set_xticks(range(len(labels)), labels)
@@ -656,6 +659,7 @@ def frame(hue):
     return Frame(png_bytes(fig), alt)
 
 
+# %% tags=["hide-input"]
 hues = tuple(str(hue + 1) for hue in range(small.hues))
 Control(
     "darla-wall-hue",
@@ -758,7 +762,7 @@ book.table()
 # yours in.
 
 # %%
-# pip install "workings[torch] @ git+https://github.com/workings-book/workings@v0.1.0"
+# pip install torch "git+https://github.com/workings-book/workings@v0.1.0"
 from workings.disentangling.transfer import transfer_report
 
 source = [0.74, 0.75, 0.73, 0.75]  # your returns, one per seed
