@@ -307,7 +307,7 @@ book.check(
 # We expected rotation to cost something here, and wrote that down before the run. It costs next to nothing. (The criterion, a lower
 # end of at least 0, could be met by two columns that are equal; so we leave the claim undecided.) What we did *not* expect is the
 # last line: with the penalty the agent on raw pixels keeps everything. In this world the right baseline for DARLA is not the plain pixel agent but a pixel agent that was
-# asked to look at as little as possible. (Here the corner pixels hold only paint, and the middle ones enough of the object.
+# asked to look at as little as possible. (One reason may be that here many pixels hold only paint and can be switched off.
 # In a room seen from moving eyes no pixel is so obliging, and that is the case the paper is about.)
 #
 # ## Why a loss on pixels loses the object
@@ -577,8 +577,8 @@ ahead = "ahead of" if gap.low > 0 else "not ahead of"
 print(f"penalised pixels are {ahead} the penalised code")
 
 # %% [markdown]
-# A learnt code is not the true factors: its numbers for the object also move with the paint, so no input can be
-# switched off without losing the object.
+# A penalty can switch off an input that holds paint and nothing else. Whether the learnt code has one can be seen in the control
+# below: paint the wall, and see how many bars move.
 #
 # <a id="darla-1"></a><a id="darla-2"></a>
 
@@ -671,7 +671,7 @@ Control(
 # %% [markdown]
 # ## Where it breaks
 #
-# **Poor vision data.** The paper's rooms come in two looks, A and B, and four objects: hat and can, cake and balloon. The source has
+# **Poor vision data.** The public level that the authors made from their task has rooms of two looks, A and B, and four objects: hat and can, cake and balloon. The source has
 # all four in room A and cake and balloon in room B; the target is hat and can in room B. Suppose that the vision stage sees
 # no more than the source, so that $\mathcal V_U = \mathcal V_S$.
 #
@@ -698,8 +698,8 @@ worst = min(
 # <summary>Show the answer</summary>
 #
 # Pixels. The hat looks the same in both rooms and fills pixels of its own, so a rule learnt in room A carries over. The
-# encoder has never seen a hat in room B. With only six pictures' worth of conjunctions, room and object are not independent in its data, and for a
-# picture off its data its code is arbitrary. Never let the vision stage be as poor as the task.
+# encoder has never seen a hat in room B. In its data room and object are not independent, and nothing holds its code in place for a
+# picture unlike all of them. Do not let the vision stage be as poor as the task. (In the paper it may well have been richer.)
 #
 # </details>
 
