@@ -27,6 +27,17 @@ from workings.disentangling import (
     recombination,
     scan,
     training,
+    denoising,
+    domains,
+    ensembles,
+    factor_channel,
+    factor_grid,
+    layers,
+    networks,
+    perceptual,
+    training,
+    value_learning,
+    worlds,
 )
 from workings.disentangling.dsprites_data import sub_grid
 from workings.disentangling.known_factor import KnownFactorModel, RateHistory
@@ -87,6 +98,14 @@ def weighted(module: nn.Module) -> nn.Module:
         for value in module.parameters():
             value.copy_(0.5 * torch.randn(value.shape, generator=source))
     return module
+
+
+def darla_domain(*hues: int) -> domains.DomainSpec:
+    return domains.DomainSpec.product(wall=hues, floor=(0, 1), kind=(0, 1))
+
+
+def denoiser() -> nn.Module:
+    return denoising.DenoisingAutoencoder((3, 2, 2), bottleneck=2, generator=g("weights"))
 
 
 def skipped(make: Callable[[], nn.Module]) -> nn.Module:
@@ -801,6 +820,57 @@ EXAMPLES: dict[str, Callable[[], Arguments]] = {
     ),
     "disentangling.jmvae.train_jmvaes": lambda: call(
         [jmvae.JMVAEJob(pictures(), shown_attributes(), 0)], CONCEPT_SIZES, 2, latent_dim=2, hidden=(5,), batch=4
+    # DARLA
+    "disentangling.domains.assert_conjunction_heldout": lambda: call(
+        darla_domain(0), darla_domain(1), darla_domain(0, 1)
+    ),
+    "disentangling.worlds.hue_palette": lambda: call(3),
+    "disentangling.environments.WorldEnv": lambda: call(worlds.SeekAvoidWorld.hues(2), darla_domain(0)),
+    "disentangling.environments.SeekAvoidEnv": lambda: call(darla_domain(0), 8),
+    "disentangling.environments.ReachEnv": lambda: call(domains.DomainSpec.product(table=(0,), target=(0, 1)), 8),
+    "disentangling.denoising.mask_rectangles": lambda: call(unit(4, 3, 2, 2), g()),
+    "disentangling.denoising.train_denoiser": lambda: call(denoiser(), unit(4, 3, 2, 2), 2, seed=0, batch=2),
+    "disentangling.perceptual.freeze": lambda: call(linear_net()),
+    "disentangling.perceptual.perceptual_loss": lambda: call(normal(3, 4), normal(3, 4, name="other")),
+    "disentangling.perceptual.darla_vision_loss": lambda: call(
+        normal(3, 4), normal(3, 4, name="other"), normal(3, 2), normal(3, 2, name="logvar"), None, 2.0
+    ),
+    "disentangling.perceptual.equal_variance_scale": lambda: call(normal(3, 4), None),
+    "disentangling.perceptual.train_vision": lambda: call(
+        [perceptual.VisionJob(unit(4, 3, 2, 2), 1.0, 0)], 2, latent_dim=2, hidden=(4,), batch=2
+    ),
+    "disentangling.perceptual.frozen_codes": lambda: call(
+        networks.mlp_vae((3, 2, 2), 2, (4,), generator=g()).eval(), unit(4, 3, 2, 2)
+    ),
+    "disentangling.perceptual.standardise_by": lambda: call(normal(4, 2), normal(5, 2, name="reference")),
+    "disentangling.value_learning.q_target": lambda: call(normal(4), whole(2, 4) == 1, normal(4, 3), 0.9),
+    "disentangling.value_learning.double_q_target": lambda: call(
+        normal(4), whole(2, 4) == 1, normal(4, 3), normal(4, 3, name="frozen"), 0.9
+    ),
+    "disentangling.value_learning.discounted_returns": lambda: call(normal(4, 2), whole(2, 4, 2) == 1, normal(2), 0.9),
+    "disentangling.value_learning.a2c_loss": lambda: call(
+        normal(4, 3), normal(4), whole(3, 4), normal(4, name="returns")
+    ),
+    "disentangling.value_learning.EpisodicControl": lambda: call(2),
+    "disentangling.value_learning.AgentStack": lambda: call((0, 1), 3, (4,), 2),
+    "disentangling.value_learning.fit_q": lambda: call(
+        normal(6, 2), whole(3, 2, 6), normal(2, 6), 2, seeds=(0, 1), hidden=(4,), batch=3
+    ),
+    "disentangling.value_learning.train_dqn": lambda: call(
+        worlds.SeekAvoidWorld.hues(2), darla_domain(0), unit(32, 2), 2, seeds=(0,), hidden=(4,), batch=2, capacity=8
+    ),
+    "disentangling.value_learning.train_a2c": lambda: call(
+        worlds.SeekAvoidWorld.hues(2), darla_domain(0), unit(32, 2), 2, seeds=(0,), hidden=(4,), copies=2, roll=2
+    ),
+    "disentangling.value_learning.greedy_policies": lambda: call(
+        value_learning.AgentStack((0,), 2, (4,), 3), normal(1, 5, 2)
+    ),
+    "disentangling.transfer.mean_interval": lambda: call(rng().random(5)),
+    "disentangling.transfer.transfer_report": lambda: call(
+        rng().random(5) + 1, rng("target").random(5), random=(0.0, 0.0), optimal=(2.0, 2.0)
+    ),
+    "disentangling.transfer.disentanglement_agreement": lambda: call(
+        rng().random((9, 2)), rng("kl").random(2), rng("b").random((9, 3)), rng("kl b").random(3)
     ),
 }
 
@@ -870,6 +940,8 @@ MODULES: dict[str, Callable[[], tuple[nn.Module, tuple]]] = {
     "language_models.lora.LoRALinear": lambda: (
         weighted(lora.LoRALinear(skipped(lambda: nn.Linear(4, 4)), 2, 4.0, g())), (normal(3, 4),),
     ),
+    "disentangling.denoising.DenoisingAutoencoder": lambda: (denoiser(), (unit(4, 3, 2, 2),)),
+    "disentangling.denoising.FeatureMap": lambda: (denoising.FeatureMap(denoiser()), (unit(4, 3, 2, 2),)),
 }  # fmt: skip
 
 DRAWS = "torch draws a new layer's weights from its global generator; the functions with a generator= put others in"
@@ -913,4 +985,7 @@ EXCEPTIONS: dict[str, str] = {
     "runs.fetch.sha256_of": "reads a file; tests/runs/test_fetch.py makes one",
     "runs.fetch.download": "needs a server; tests/runs/test_fetch.py runs one",
     "few_shot.meta_gradients.weighted_episode_gradient": "its losses carry a graph, which cannot be copied; test_meta_gradients",
+    "disentangling.denoising.DenoisingAutoencoder": "a module, in MODULES",
+    "disentangling.denoising.FeatureMap": "a module, in MODULES",
+    "disentangling.environments.as_gymnasium": "needs Gymnasium; tests/disentangling/test_domains_and_worlds.py asks for it",
 }  # fmt: skip

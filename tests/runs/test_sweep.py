@@ -75,6 +75,7 @@ TINY = {  # settings that make one point a matter of a second, for each chapter 
     "l3m": {"steps": 20},
     "scan": {"vision_steps": 20, "steps": 20},
     "vtune": {"rows": 60, "backdoors": 4, "steps": 3, "base_steps": 3},
+    "darla": {"steps": 3, "pictures": 100},
 }
 
 

@@ -1,0 +1,72 @@
+"""What the chapter `darla` runs, at tiny sizes."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from workings.chapters.darla import demo
+from workings.chapters.darla.full import run_protocol
+from workings.chapters.darla.settings import Settings
+from workings.disentangling.domains import assert_conjunction_heldout
+from workings.runs.store import Store
+
+DRY = Settings.full(dry_run=True)
+TINY = Settings.demo(dry_run=True)
+
+
+def test_the_domains_of_the_chapter_are_a_test_of_transfer():
+    domains = Settings.demo().domains()
+    assert_conjunction_heldout(domains["source"], domains["target"], domains["unsupervised"])
+    rooms = demo.two_room_domains()
+    assert_conjunction_heldout(rooms["source"], rooms["target"], rooms["unsupervised"], strict=True)
+
+
+def test_the_demo_runs_from_seeing_to_acting():
+    encoders = demo.see(TINY)
+    assert [len(group) for group in encoders.values()] == [2] * len(TINY.betas)
+    beta, table = demo.unsupervised_choice(encoders, -1.0)
+    assert beta == max(table, key=lambda row: row.agreement).beta
+    assert demo.unsupervised_choice(encoders, 2.0)[0] == max(table, key=lambda row: row.explained).beta
+    returns = demo.act_on_all(demo.tables(encoders, TINY), TINY)
+    assert set(returns) == {"pixels", *TINY.betas, "aligned", "rotated"}
+    for found in returns.values():
+        assert found.source.shape == (2,) and np.abs(found.target).max() <= 0.75 + 1e-9
+    interval, pairs = demo.rank_correlation(encoders, returns, resamples=20)
+    assert pairs.shape == (2 * len(TINY.betas), 2) and interval.low <= interval.mean <= interval.high
+
+
+def test_rotated_factors_hold_the_same_and_differ_for_each_seed():
+    aligned, rotated = (demo.true_factors(TINY, rotated=turn) for turn in (False, True))
+    assert np.allclose(aligned.norm(dim=2), rotated.norm(dim=2), atol=1e-4)
+    assert not np.allclose(rotated[0], rotated[1])
+
+
+def test_losses_are_compared_on_the_same_pictures_and_the_rooms_are_walked():
+    compared = demo.losses_compared(demo.denoiser(TINY), TINY)
+    scenes = demo.all_scenes(TINY.world(TINY.small_object))
+    for group in compared.values():
+        assert all(0 <= demo.kind_accuracy(encoder, scenes) <= 1 for encoder in group)
+    rooms = demo.two_rooms(TINY, (0.02, 1.0))
+    assert rooms.optimal == (1.0, 1.0) and rooms.random == (0.0, 0.0)
+    assert set(rooms.codes) == {0.02, 1.0}
+
+
+def test_a_linear_rule_reads_the_kind_from_the_true_factors():
+    scenes = demo.all_scenes(TINY.world())
+    codes = demo.true_factors(TINY, rotated=True)[0]
+    encoder = demo.Encoder(0.0, 0, None, codes, None, 1.0, 0.0)
+    assert demo.kind_accuracy(encoder, scenes) == 1.0
+
+
+def test_the_full_tier_is_stored_stage_by_stage_and_goes_on(tmp_path):
+    store = Store(tmp_path / "runs.jsonl", DRY)
+    tables = run_protocol(DRY, store)
+    n = len(DRY.betas) * len(DRY.seeds)
+    assert len(tables["encoders"]) == n and sum(row["chosen"] for row in tables["encoders"]) == len(DRY.seeds)
+    assert {row["algorithm"] for row in tables["returns"]} == {"dqn", "a2c"}
+    done = len(store)
+    assert run_protocol(DRY, Store(tmp_path / "runs.jsonl", DRY)) == tables and len(store) == done
+    other = replace(DRY, pictures=100)
+    with pytest.raises(ValueError, match=r"runs\.jsonl"):
+        Store(tmp_path / "runs.jsonl", other)

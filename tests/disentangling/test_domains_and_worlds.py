@@ -1,0 +1,251 @@
+"""Domains, and the two small worlds: what they look like, how they move, and what episodes pay exactly."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from workings.disentangling.domains import DomainSpec, assert_conjunction_heldout
+from workings.disentangling.environments import ReachEnv, SeekAvoidEnv, WorldEnv, as_gymnasium
+from workings.disentangling.worlds import Kind, ReachWorld, SeekAvoidWorld, hue_palette
+
+SOURCE = DomainSpec.product(wall=(0, 1, 2), floor=(0, 1, 2), kind=(0, 1))
+TARGET = DomainSpec.product(wall=(5, 6, 7), floor=(5, 6, 7), kind=(0, 1))
+ALL = DomainSpec.product(wall=range(8), floor=range(8), kind=(0, 1))
+TABLES = DomainSpec.product(table=range(4), target=range(4))
+
+
+def rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+def test_a_product_holds_every_combination_once():
+    assert len(SOURCE.rows) == 18 and len(set(SOURCE.rows)) == 18
+    assert SOURCE.values("wall") == {0, 1, 2} and SOURCE.names == ("wall", "floor", "kind")
+
+
+def test_a_held_out_conjunction_passes_and_a_shared_one_is_named():
+    assert_conjunction_heldout(SOURCE, TARGET, ALL)
+    with pytest.raises(ValueError, match=r"source share 2 .* \(2, 2, 0\)"):
+        assert_conjunction_heldout(SOURCE, DomainSpec.product(wall=(2, 3), floor=(2,), kind=(0, 1)), ALL)
+    with pytest.raises(ValueError, match="unsupervised share"):
+        assert_conjunction_heldout(SOURCE, TARGET, ALL, strict=True)
+    with pytest.raises(ValueError, match="'wall' is in the target and not in the unsupervised"):
+        assert_conjunction_heldout(SOURCE, TARGET, SOURCE)
+    with pytest.raises(ValueError, match="same factors"):
+        assert_conjunction_heldout(SOURCE, DomainSpec.product(wall=(5,), kind=(0,)), ALL)
+    with pytest.raises(TypeError, match="DomainSpec"):
+        assert_conjunction_heldout(SOURCE, TARGET, None)
+
+
+@pytest.mark.parametrize(
+    ("names", "rows", "words"),
+    [
+        ((), ((),), "at least one factor"),
+        (("a", "a"), ((0, 0),), "different names"),
+        (("a",), (), "at least one conjunction"),
+        (("a", "b"), ((0,),), "one value for each"),
+        (("a",), ((0,), (0,)), "given twice"),
+    ],
+)
+def test_bad_domains_are_refused(names, rows, words):
+    with pytest.raises(ValueError, match=words):
+        DomainSpec(names, rows)
+
+
+def test_a_domain_draws_its_rows_evenly():
+    rows = SOURCE.draw(18_000, rng())
+    _, counts = np.unique(rows, axis=0, return_counts=True)
+    assert len(counts) == 18
+    # Each count is binomial with mean 1,000 and standard deviation 30.7; all 18 within 5 of them but once in 100,000 seeds.
+    assert np.abs(counts - 1000).max() < 155
+    with pytest.raises(ValueError, match="name must be one of"):
+        SOURCE.values("ceiling")
+
+
+def test_the_palette_goes_from_red_towards_blue():
+    colours = np.array(hue_palette(8))
+    assert colours.shape == (8, 3) and colours[0] == pytest.approx((0.9, 0.18, 0.18))
+    assert colours[-1].argmax() == 2
+    with pytest.raises(ValueError, match="hue"):
+        hue_palette(3, 1.5)
+
+
+def test_every_scene_has_a_picture_of_its_own_and_an_index():
+    world = SeekAvoidWorld.hues()
+    looks, state = world.scenes()
+    assert (world.index(looks, state) == np.arange(len(state))).all()
+    pictures = world.render(looks, state)
+    assert pictures.shape == (len(state), 3, 8, 8) and pictures.dtype == np.float32
+    assert pictures.min() >= 0 and pictures.max() <= 1
+    assert len(np.unique(pictures.reshape(len(state), -1), axis=0)) == len(state)
+
+
+def test_a_picture_is_wall_floor_and_square():
+    world = SeekAvoidWorld.hues(size=12, object_size=4)
+    picture = world.render(np.array([[1, 6]]), np.array([[1, 2]]))[0]
+    white = (picture == 1).all(axis=0)
+    assert white.sum() == 16 and white.any(axis=0).nonzero()[0].tolist() == [6, 7, 8, 9]
+    assert picture[:, 0, 0] == pytest.approx(hue_palette(8)[1]) and picture[:, -1, -1] == pytest.approx(
+        hue_palette(8)[6]
+    )
+
+
+def test_moving_changes_the_offset_and_pays_by_the_rule():
+    world = SeekAvoidWorld.hues()
+    looks, state = np.zeros((4, 2), int), np.array([[1, 2], [1, 2], [0, -1], [0, -2]])
+    after, reward = world.step(SOURCE, looks, state, np.array([2, 0, 1, 2]), rng())
+    assert after[0].tolist() == [1, 1] and reward.tolist() == [1.0, -1.0, 0.0, 0.5]
+    assert after[2].tolist() == [0, -1], "waiting changes nothing"
+    far = SeekAvoidWorld.hues(rule="reach")
+    _, reward = far.step(SOURCE, looks[:3], np.array([[1, 1], [0, 1], [1, 2]]), np.array([2, 2, 2]), rng())
+    assert reward.tolist() == [1.0, -0.5, 0.0]
+
+
+def test_one_decision_pays_three_quarters_at_best_and_nothing_at_random():
+    world = SeekAvoidWorld.hues()
+    for domain in (SOURCE, TARGET, ALL):
+        assert world.optimal_return(domain) == pytest.approx(0.75)
+        assert world.random_return(domain) == pytest.approx(0.0)
+
+
+@pytest.mark.parametrize("rule", ["approach", "reach"])
+def test_exact_returns_are_those_of_simulated_episodes(rule):
+    world = SeekAvoidWorld.hues(size=10, object_size=4, horizon=6, rule=rule)
+    generator, n = rng(3), 20_000
+    looks = world.draw_looks(SOURCE, n, generator)
+    state, total = world.start(SOURCE, looks, generator), np.zeros(n)
+    table = generator.dirichlet((1, 1, 1), len(world.scenes()[0]))
+    for _ in range(world.horizon):
+        chance = table[world.index(looks, state)]
+        action = np.minimum((generator.random((n, 1)) > chance.cumsum(1)).sum(1), 2)
+        state, reward = world.step(SOURCE, looks, state, action, generator)
+        total += reward
+    exact = world.expected_return(SOURCE, table)
+    # The mean of 20,000 independent episodes: beyond 4.5 standard errors once in 150,000 seeds.
+    assert abs(total.mean() - exact) < 4.5 * total.std() / np.sqrt(n)
+    assert world.random_return(SOURCE) <= world.optimal_return(SOURCE)
+    assert exact <= world.optimal_return(SOURCE) + 1e-12
+
+
+def test_the_best_policy_of_one_decision_reaches_the_optimum():
+    world = SeekAvoidWorld.hues()
+    best = np.eye(3)[world.rewards().argmax(axis=1)]
+    assert world.expected_return(TARGET, best) == pytest.approx(world.optimal_return(TARGET))
+    with pytest.raises(ValueError, match="add up to 1"):
+        world.expected_return(TARGET, np.ones((len(best), 3)))
+
+
+def test_another_object_is_one_that_the_room_holds():
+    world = SeekAvoidWorld.two_rooms()
+    rows = tuple((r, r, k) for r, k in ((0, 0), (0, 1), (1, 2), (1, 3)))
+    domain = DomainSpec(world.names, rows)
+    looks = world.draw_looks(domain, 500, rng())
+    state = world.start(domain, looks, rng(1))
+    assert set(zip(looks[:, 0].tolist(), state[:, 0].tolist(), strict=True)) == {(r, k) for r, _, k in rows}
+    with pytest.raises(ValueError, match="does not have together"):
+        world.start(domain, np.array([[0, 1]]), rng())
+
+
+@given(seed=st.integers(0, 10**6), actions=st.lists(st.integers(0, 2), min_size=1, max_size=20))
+@settings(max_examples=30, deadline=None)
+def test_two_domains_share_states_and_differ_in_pixels(seed, actions):
+    """The definition of the setting: equal seeds and actions, equal states, other pictures."""
+    envs = [SeekAvoidEnv(domain, size=12, horizon=20, rule="reach") for domain in (SOURCE, TARGET)]
+    starts = [env.reset(seed=seed) for env in envs]
+    assert (starts[0][1]["state"] == starts[1][1]["state"]).all() and (starts[0][0] != starts[1][0]).any()
+    for action in actions:
+        (a, reward_a, *_, info_a), (b, reward_b, *_, info_b) = (env.step(action) for env in envs)
+        assert (info_a["state"] == info_b["state"]).all() and reward_a == reward_b
+        assert (a != b).any()
+
+
+@pytest.mark.parametrize(
+    "env", [SeekAvoidEnv(SOURCE, horizon=4), ReachEnv(TABLES, horizon=4)], ids=["seek and avoid", "reach"]
+)
+def test_the_interface_is_that_of_gymnasium(env):
+    first, info = env.reset(seed=5)
+    again, _ = env.reset(seed=5)
+    assert (first == again).all() and first.shape == env.shape and first.dtype == np.uint8
+    assert set(info) == {"look", "state"} and (env.render() == first).all()
+    flags = [env.step(k % env.n_actions)[2:4] for k in range(4)]
+    assert flags == [(False, False)] * 3 + [(False, True)]
+    with pytest.raises(ValueError, match="call reset"):
+        env.step(0)
+    env.reset()
+    for bad in (-1, env.n_actions):
+        with pytest.raises(ValueError, match="action"):
+            env.step(bad)
+    with pytest.raises(TypeError, match="action"):
+        env.step(0.5)
+    env.close()
+
+
+def test_an_environment_wants_a_seed_and_its_own_domain():
+    env = SeekAvoidEnv(SOURCE)
+    for call in (env.reset, env.render):
+        with pytest.raises(ValueError, match="seed=0"):
+            call()
+    with pytest.raises(ValueError, match="no episode"):
+        env.step(0)
+    with pytest.raises(ValueError, match="must name the factors"):
+        SeekAvoidEnv(TABLES)
+    with pytest.raises(ValueError, match="wall must be from 0 to 7"):
+        SeekAvoidEnv(DomainSpec.product(wall=(8,), floor=(0,), kind=(0,)))
+    with pytest.raises(TypeError, match="SeekAvoidWorld"):
+        WorldEnv("a world", SOURCE)
+    with pytest.raises(TypeError, match="WorldEnv"):
+        as_gymnasium(SeekAvoidWorld.hues())
+
+
+@pytest.mark.parametrize("env", [SeekAvoidEnv(SOURCE, horizon=4), ReachEnv(TABLES, horizon=4)])
+def test_gymnasiums_own_check_passes(env):
+    pytest.importorskip("gymnasium")
+    from gymnasium.utils.env_checker import check_env
+
+    check_env(as_gymnasium(env), skip_render_check=True)  # it warns of environments outside the registry
+
+
+def test_without_gymnasium_the_error_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "gymnasium", None)
+    with pytest.raises(RuntimeError, match="pip install gymnasium"):
+        as_gymnasium(SeekAvoidEnv(SOURCE))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"size": 4}, "size must leave a step"),
+        ({"rule": "walk"}, "rule must be one of"),
+        ({"horizon": 0}, "horizon"),
+    ],
+)
+def test_worlds_that_cannot_be_are_refused(change, words):
+    with pytest.raises(ValueError, match=words):
+        SeekAvoidWorld.hues(**change)
+    with pytest.raises(ValueError, match="at least one wall"):
+        SeekAvoidWorld((), hue_palette(2), (Kind((0, 0, 0), 1),))
+
+
+@pytest.mark.parametrize("actions", [np.array([3]), np.array([-1]), np.array([0, 1])])
+def test_actions_that_there_are_not_are_refused(actions):
+    world = SeekAvoidWorld.hues()
+    with pytest.raises(ValueError, match="actions must be"):
+        world.step(SOURCE, np.zeros((1, 2), int), np.array([[0, 1]]), actions, rng())
+    with pytest.raises(TypeError, match="whole numbers"):
+        world.step(SOURCE, np.zeros((1, 2), int), np.array([[0, 1]]), np.array([0.0]), rng())
+
+
+def test_the_arm_reaches_where_its_angles_point():
+    world = ReachWorld()
+    state = np.array([[0, 0, 0, 2]])  # stretched to the right: the tip at 0.84, the target at 0.75
+    after, reward = world.step(TABLES, np.zeros((1, 2), int), state, np.array([0]), rng())
+    assert (after == state).all() and reward.tolist() == [1.0]
+    turned, reward = world.step(TABLES, np.zeros((1, 2), int), state, np.array([2]), rng())
+    assert turned[0, 0] == 15 and reward.tolist() == [0.0]
+    picture = world.render(np.array([[0, 3]]), state)[0]
+    assert (picture == np.float32(0.95)).all(axis=0)[world.size // 2, world.size // 2 :].sum() > world.size // 4
+    with pytest.raises(ValueError, match="radius"):
+        ReachWorld(radius=2)
+    with pytest.raises(ValueError, match="must name the factors"):
+        world.check(SOURCE)
