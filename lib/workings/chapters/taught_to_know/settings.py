@@ -32,7 +32,7 @@ class Settings(Tiered):
     many: int = 4000
     known: tuple[int, ...] = (0, 1, 2, 3)  # domains of the graded answers
     held_out: tuple[int, ...] = (4, 5)
-    test: int = 2000
+    test: int = 1500
     probe_steps: int = 300
     probe_lr: float = 1e-3
     steps: int = 150  # of LoRA
@@ -77,6 +77,7 @@ class ModelSettings:
     questions: int = 2400  # asked; the answers are graded
     train: int = 1000
     held_out: str = "capital"  # the type of question that no training row has
+    examples: int = 4  # solved ones before each question
     new_tokens: int = 8
     read: int = 32  # answers that are read at once
     probe_steps: int = 400
@@ -97,8 +98,8 @@ class ModelSettings:
         device = "cuda" if torch.cuda.is_available() else "cpu"
         if dry_run:
             return cls(
-                model="random", device=device, trained_length=256, questions=60, train=24, new_tokens=2, read=8, probe_steps=3,
-                steps=2, rank=2, batch=4, resamples=5, folds=2, dry_run=True,
+                model="random", device=device, trained_length=256, questions=40, train=16, examples=0, new_tokens=2, read=16, probe_steps=3,
+                steps=1, rank=2, batch=2, resamples=5, folds=2, dry_run=True,
             )  # fmt: skip
         if device == "cpu":
             return cls(steps=250, lr=5e-4, batch=8)
