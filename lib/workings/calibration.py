@@ -268,7 +268,9 @@ def fit_temperature(logits: Any, labels: Any) -> Temperature:
         margins = np.where(y == 1, -z, z)[:, None]  # (n, 1): the other class's logit above that of the label
     else:
         if z.shape[1] < 2:
-            raise ValueError(f"logits must have at least 2 classes, got shape {z.shape}; for log-odds pass a flat array.")
+            raise ValueError(
+                f"logits must have at least 2 classes, got shape {z.shape}; for log-odds pass a flat array."
+            )
         y = as_finite_array(labels, "labels", ndim=1)
         if len(y) != len(z) or not np.isin(y, np.arange(z.shape[1])).all():
             raise ValueError(f"labels must be {len(z)} whole numbers in 0..{z.shape[1] - 1}, one per row of logits.")
@@ -277,11 +279,15 @@ def fit_temperature(logits: Any, labels: Any) -> Temperature:
         margins = np.delete(margins.ravel(), rows * z.shape[1] + y).reshape(len(z), -1)
     scale = np.abs(margins).max()
     if scale == 0:
-        return Temperature(np.inf, float(np.log(margins.shape[1] + 1)), float(np.log(margins.shape[1] + 1)), 0.0, True, False)
+        return Temperature(
+            np.inf, float(np.log(margins.shape[1] + 1)), float(np.log(margins.shape[1] + 1)), 0.0, True, False
+        )
     unit = margins / scale  # numbers of order one, whatever the units of the logits
 
     def nll(beta: float) -> float:
-        return float(np.mean(np.logaddexp.reduce(np.concatenate([beta * unit, np.zeros((len(unit), 1))], axis=1), axis=1)))
+        return float(
+            np.mean(np.logaddexp.reduce(np.concatenate([beta * unit, np.zeros((len(unit), 1))], axis=1), axis=1))
+        )
 
     def slope(beta: float) -> float:
         e = beta * unit

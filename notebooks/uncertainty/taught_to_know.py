@@ -12,16 +12,22 @@
 # ---
 
 # %% [markdown]
-# # Taught to know
+# # Taught to know: does a model know when it is wrong?
 #
 # <p class="wk-run"><a href="https://colab.research.google.com/github/workings-book/workings/blob/v0.1.0/notebooks/uncertainty/taught_to_know.ipynb">Run this chapter on Colab</a></p>
 #
-# The question, and why anyone should care, in a paragraph. This text comes from the template of uncertainty/taught_to_know: it works
-# through the simplest claim in statistics, so that every piece of a chapter can be seen at work before you replace it.
+# A language model answers a question, and you have to decide whether to act on it. You could ask: "are you sure?" It says yes; it nearly always
+# says yes. [Kapoor et al. (2024)](https://arxiv.org/abs/2406.08391) say that this cannot work by asking. A model must be *taught* to know: let it
+# answer, grade some thousand of its answers, and fine-tune it to tell the right ones from the wrong ones. Here we do that on a task whose doubt can be computed
+# exactly, so that every estimate has a truth beside it. Part of the paper's story then holds, and part does not.
 #
-# - **You need** the mean and the standard deviation.
-# - **It takes** 5 minutes to read and a few seconds to run.
-# - **Afterwards you can** put an interval around a mean, and say how often such an interval is right.
+# - **You need** probability, cross-entropy, and what a transformer's logits and hidden states are.
+# - **It takes** 40 minutes to read and under two minutes to run.
+# - **Afterwards you can** train an estimator of a model's confidence, measure ranking and calibration separately, and say which of the
+#   usual numbers can fool you.
+#
+# We read the paper with its appendices and the authors' code. The bars of its figures we did not read off: where no number is printed, the one beside a claim was
+# recomputed from their published result files.
 
 # %% tags=["hide-input"]
 # Set-up: takes the package of this clone, or the installed one, or installs it.
@@ -32,7 +38,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-packages = ["git+https://github.com/workings-book/workings@v0.1.0"]
+packages = [
+    "git+https://github.com/workings-book/workings@v0.1.0",
+    "torch",
+    "torchvision",
+]
 above = [folder / "lib" for folder in Path.cwd().parents]
 clone = [str(lib) for lib in above if (lib / "workings/runs").is_dir()][:1]
 sys.path[:0] = clone
@@ -59,172 +69,779 @@ from workings.runs.provenance import environment_line
 print(environment_line())
 
 # %% tags=["parameters"]
-# "demo", or "full" for the protocol of the paper (see "At full scale")
+# "demo", or "full" for real answers and a public model (see "At full scale")
 tier = "demo"
+# with "full": a few steps on made-up data, to see that it works
 dry_run = False
+# folder with the authors' tables and the graded answers, if you have them
+data_root = None
+# folder with a language model, if you have one
+model_root = None
 
 # %% tags=["hide-input"]
 import matplotlib.pyplot as plt
 import numpy as np
+import torch
 
 from workings import ledger
-from workings.chapters.taught_to_know import full
-from workings.chapters.taught_to_know.demo import run_protocol
+from workings.calibration import (
+    auroc,
+    bootstrap_ci,
+    brier_decomposition,
+    ece_positive,
+    ece_top_label,
+    expected_calibration_error,
+    fit_temperature,
+    reliability_curve,
+    risk_coverage,
+)
+from workings.chapters.taught_to_know import demo, full
 from workings.chapters.taught_to_know.settings import Settings
+from workings.seeding import numpy_generator, torch_generator
 from workings.show.controls import Axis, Control, Frame
 from workings.show.figures import COLOURS, png_bytes, use_style
-from workings.uncertainty.taught_to_know import (
-    interval,
-    mean_and_standard_error,
-)
+from workings.uncertainty import noisy_votes as votes
+from workings.uncertainty.answer_confidence import sequence_confidence
+from workings.uncertainty.confidence_estimators import jensen_shannon
 
 use_style()
+torch.set_num_threads(1)  # on tiny matrices threads wait for each other
 settings = Settings.for_tier(tier, dry_run=dry_run)
+seeds = settings.seeds
 book = ledger.open("taught_to_know", tier=tier)
 
 # %% [markdown]
-# ## The idea
+# ## A task with doubt that can be computed
 #
-# In words first. We draw $n$ values from a source and call each of them $x$. Their mean $\bar x$ is not the true mean
-# $\mu$, but an interval around $\bar x$ may hold $\mu$. Its *coverage* is the share of samples for which it does. Then one
-# equation, every symbol named: for the values $x_1, \dots, x_n$,
+# To judge a confidence we need to know how sure one *can* be. So we invent a task. A question names one of six domains and shows eight votes. It has a
+# hidden class out of six. Each vote names that class with probability $\rho$ (the domain's reliability), and otherwise any of the six. The answer
+# is two tokens: a filler word ("it is", "probably", ...; four of them, all equally good), and the name of the class. Every domain has its own names.
+#
+# What is the chance that class $c$ is the hidden one? With a flat prior and $n_c$ votes for $c$ among the eight, Bayes' rule gives the posterior
 #
 # $$
-# \bar x = \frac1n \sum_{i=1}^n x_i, \qquad
-# \mathrm{se} = \sqrt{\frac{1}{n(n-1)} \sum_{i=1}^n (x_i - \bar x)^2}. \tag{1}
+# p(c \mid \text{votes}) \;\propto\; \Big( \rho + \frac{1-\rho}{6} \Big)^{n_c} \Big( \frac{1-\rho}{6} \Big)^{8 - n_c}. \tag{1}
 # $$
 #
-# The interval is $\bar x \pm t\,\mathrm{se}$ with the number $t$ that leaves $2.5\%$ of Student's distribution above it,
-# its 97.5% quantile, for $n - 1$ degrees of freedom.
-#
-# **By hand.** For the two values $1$ and $3$: $\bar x = 2$, and by (1) $\mathrm{se} = \sqrt{\frac12\cdot 2} = 1$.
+# **By hand:** $\rho = 0.4$: a vote for $c$ multiplies the odds of $c$ by $0.5 / 0.1 = 5$. With three votes for one class and two for another, the first is five times as likely as the second.
 
 # %%
-x = np.array([1.0, 3.0])
-n, mean = len(x), x.sum() / len(x)
-se = (((x - mean) ** 2).sum() / (n * (n - 1))) ** 0.5
-print(f"mean {mean:.0f}, standard error {se:.0f}")
-assert np.allclose(
-    mean_and_standard_error(x), (mean, se)
-)  # agrees with the kernel
+asked = votes.vote_questions(4, [0, 4], torch_generator(0, "a look"))
+for prompt in asked.prompts[:1]:
+    domain = int(prompt[1]) - votes.FIRST_DOMAIN
+    rho = votes.RELIABILITY[domain]
+    classes = prompt[2:-1] - votes.FIRST_VOTE
+    count = torch.bincount(classes, minlength=6).double()
+    weight = (rho + (1 - rho) / 6) ** count * ((1 - rho) / 6) ** (8 - count)
+    by_class = weight / weight.sum()
+    names = votes.class_names()[domain] - votes.FIRST_NAME
+    by_name = torch.zeros(6).double().scatter(0, names, by_class)
+    kernel = votes.name_posterior(asked.prompts)[0]
+    assert torch.allclose(by_name, kernel)  # agrees with the kernel
+print("votes per class:", count.int().tolist())
+print("posterior:", [round(p, 2) for p in by_class.tolist()])
 
 # %% [markdown]
-# The interval multiplies the standard error by $t$:
+# A small transformer (two blocks, width 48) is trained from scratch on right answers to such questions, once for each of three seeds. One row in five goes on with a
+# question about the answer, `ASK`, and is told "yes" 19 times out of 20, *whatever the answer is*. That is our stand-in for a model that has read much more
+# agreement than doubt. We made it over-confident on purpose; keep that in mind when we find it so.
+#
+# The next cell does everything that takes time: it trains the models, lets them answer (greedily: the likeliest token at each step), grades the answers, and fits
+# every estimator of this page. It takes a minute or so.
 
 # %%
-from scipy import stats
+runs = demo.run_seeds(settings)
+test = [run.answers.test for run in runs]
+grades = [answers.right.numpy() for answers in test]
+print(f"{len(runs)} models, {len(grades[0]):,} test answers each")
 
-x = np.random.default_rng(0).standard_normal(50)
-se = x.std(ddof=1) / 50**0.5
-half = stats.t.ppf(0.975, 49) * se
-print(f"{x.mean():.2f} ± {half:.2f}")
-assert np.allclose(interval(x), (x.mean(), half))  # agrees with the kernel
+
+# %%
+def mean(value):
+    """Mean over the seeds and standard deviation of value(run)."""
+    return demo.over_seeds(runs, value)[:2]
+
+
+right = mean(lambda run: run.answers.test.accuracy)
+possible = mean(lambda run: float(run.answers.test.posterior.mean()))
+print(f"right answers: {right[0]:.1f} of all")
+print(f"mean exact posterior of the answers: {possible[0]:.1f}")
 
 # %% [markdown]
-# The kernel takes many samples at once, one per row:
+# About three answers in four are right. The wrong ones are mostly nobody's fault: the votes mislead. What a good estimator should do is say *which* answers are doubtful.
+#
+# ## Two questions about a confidence
+#
+# Write $c_i \in \{0, 1\}$ for whether answer $i$ is right, and $g_i \in [0, 1]$ for the confidence. Two things can go wrong.
+#
+# **Ranking.** Does a right answer get more confidence than a wrong one? AUROC is the share of (right, wrong) pairs in the right order, a tie counting one half:
+#
+# $$
+# \mathrm{AUROC} = P\big( g_{\text{right}} > g_{\text{wrong}} \big) + \tfrac12\, P\big( g_{\text{right}} = g_{\text{wrong}} \big). \tag{2}
+# $$
+#
+# One half is what a coin reaches. **Calibration.** Of the answers with confidence 0.8, are 80 in 100 right? The expected calibration error (ECE) sorts the answers into ten bins $b$ by their confidence and averages the gaps:
+#
+# $$
+# \mathrm{ECE} = \sum_{b} \frac{n_b}{n} \,\big|\, \overline{c}_b - \overline{g}_b \,\big|. \tag{3}
+# $$
+#
+# They are different virtues. A constant $g$ equal to the share of right answers is perfectly calibrated and ranks nothing. Halving every $g$ ruins calibration and leaves the order alone.
 
 # %%
-many = np.random.default_rng(1).standard_normal((3, 50))
-one_by_one = [interval(sample) for sample in many]
-assert np.allclose(
-    np.transpose(one_by_one), interval(many)
-)  # agrees with the kernel
-print("three samples, one by one and at once: the same")
+g = demo.probability(runs[0].odds[demo.PROBE])
+c = grades[0]
+difference = g[c == 1][:, None] - g[c == 0][None, :]
+pairs = np.mean((difference > 0) + 0.5 * (difference == 0))
+assert abs(pairs - auroc(g, c)) < 1e-12  # agrees with the kernel
+
+bins = np.minimum((10 * g).astype(int), 9)  # 1.0 joins the last bin
+gaps = [abs(c[bins == b].mean() - g[bins == b].mean()) for b in set(bins)]
+share = [np.mean(bins == b) for b in set(bins)]
+by_hand = sum(s * gap for s, gap in zip(share, gaps, strict=True))
+kernel = expected_calibration_error(g, c)
+assert abs(by_hand - kernel) < 1e-9  # agrees with the kernel
 
 # %% [markdown]
-# > **Predict.** In what share of samples does $\bar x \pm t\,\mathrm{se}$ hold $\mu$, for $n = 50$? And for $n = 2$?
+# ## Ask
 #
-# <details>
-# <summary>Show the answer</summary>
+# Zero-shot, as in [Kadavath et al. (2022)](https://arxiv.org/abs/2207.05221): put `ASK` behind the model's own answer and compare the logits of "yes" and "no",
 #
-# In 95 of 100, for both. With $n = 50$, $t$ is $2.01$; with $n = 2$ it is $12.7$, and the interval is so wide that it pays
-# for knowing so little.
+# $$
+# g(x, a) = \frac{e^{z_{\text{yes}}}}{e^{z_{\text{yes}}} + e^{z_{\text{no}}}} . \tag{4}
+# $$
 #
-# </details>
+# **Predict:** the model has seen 95% yes. What will its ECE be, and what its AUROC?
 
-# %%
-if tier == "demo":
-    measured = run_protocol(settings)
-else:
-    measured = full.run(settings)["protocol"][0]
-print(
-    f"{measured['share']:.2f} of {settings.repeats} intervals hold the mean"
-)
-
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Forty vertical intervals side by side around zero, nearly all of the same length; a few of them miss the horizontal line at zero."}, "figure": {"caption": "Forty samples, with their intervals. The line is the true mean.", "name": "fig-taught-to-know-intervals"}}
-rng = np.random.default_rng(settings.seed)
-samples = rng.standard_normal((500, 50))
-mean, half = interval(samples)
+# %% tags=["hide-input"] mystnb={"image": {"alt": "A reliability diagram. The points of the exact posterior follow the diagonal from left to right. All the points of asking sit at the far right, at a confidence close to one, well below the diagonal. The points of the answer's likelihood sit at the far left, at small confidences, high above the diagonal."}, "figure": {"caption": "Confidence against the share of right answers, one seed; the larger a point, the more answers. Asking says yes to everything; the likelihood of the whole answer says that nearly everything is improbable; the exact posterior is what could be known.", "name": "fig-ttk-ask"}}
 fig, ax = plt.subplots()
-ax.errorbar(
-    np.arange(40), mean[:40], yerr=half[:40], fmt="o", color=COLOURS["blue"]
+ax.plot([0, 1], [0, 1], color=COLOURS["grey"], linewidth=1, linestyle="-")
+for label, p, name, marker in (
+    ("exact posterior", test[0].posterior.numpy(), "green", "o"),
+    ("asked", demo.probability(runs[0].odds[demo.ASKED]), "red", "s"),
+    (
+        "likelihood",
+        demo.probability(runs[0].odds[demo.LIKELIHOOD]),
+        "blue",
+        "^",
+    ),
+):
+    curve = reliability_curve(p, grades[0])
+    size = 15 + 200 * curve.count / len(p)
+    ax.scatter(
+        curve.confidence,
+        curve.accuracy,
+        s=size,
+        color=COLOURS[name],
+        marker=marker,
+        label=label,
+        alpha=0.8,
+    )
+ax.set(
+    xlabel="confidence",
+    ylabel="share of right answers",
+    xlim=(0, 1.03),
+    ylim=(0, 1.03),
 )
-ax.axhline(0, color=COLOURS["ink"], linewidth=1)
-ax.set(xlabel="sample", ylabel="mean and interval", title="Forty intervals")
+ax.set_title("What it says, and what is so")
+ax.legend(loc="lower center", markerscale=0.6)
 plt.show()
 
 # %% [markdown]
-# ## Play
+# <details>
+# <summary>Show the answer</summary>
 #
-# How do the means of samples spread, when $n$ grows? By (1) the width falls with $\sqrt n$: four times as many values, half
-# the width.
+# The confidence is near 0.95 everywhere and three answers in four are right, so the ECE is about 0.2. And since the yes had nothing to do with the answer, the order is
+# about that of a coin, a little better or worse from seed to seed.
+#
+# </details>
+
+
+# %%
+def quality(name, key="auroc"):
+    """Mean over the seeds of one number of one method, and its spread."""
+    of = lambda run: demo.quality(run.odds[name], run.answers.test.right)
+    return mean(lambda run: of(run)[key])
+
+
+says = quality(demo.ASKED, "mean")[0]
+print(f"it says {says:.2f} on average; {right[0]:.1f} are right")
+value, spread = quality(demo.ASKED)
+book.check("ttk-1", value, spread=spread, seeds=seeds, digits=1, at="demo")
+
+# %%
+value, spread = quality(demo.ASKED, "ece")
+book.check("ttk-2", value, spread=spread, seeds=seeds, digits=1, at="demo")
+
+# %% [markdown]
+# We built it so; that a real model is like this is the paper's finding, not ours.
+#
+# ## The probability of the answer
+#
+# A language model comes with a confidence of its own: the probability that it gave to the answer, the product over its tokens. In the figure it sits far too low. Why?
+
+# %%
+answers = test[0]
+log_p = np.stack([answers.filler, answers.name], axis=1)  # (n, 2)
+whole = sequence_confidence(log_p)
+product = np.exp(log_p[:, 0]) * np.exp(log_p[:, 1])
+assert np.allclose(whole, product)  # agrees with the kernel
+filler, name = np.exp(log_p).mean(axis=0)
+print(
+    f"mean probability of the filler {filler:.2f}, of the name {name:.1f}"
+)
+
+# %%
+value, spread = mean(
+    lambda run: (
+        run.answers.test.accuracy
+        - float(
+            (run.answers.test.filler + run.answers.test.name).exp().mean()
+        )
+    )
+)
+book.check("ttk-14", value, spread=spread, seeds=seeds, digits=1)
+
+# %% [markdown]
+# Because one answer can be said in four ways, and the probability is split among them. The *name* alone is a fine confidence, nearly the posterior (1): the model was trained with cross-entropy on
+# answers to this very task. Which token carries the meaning, we know and a program does not. For free text nobody can sum over all wordings; sampling some and grouping them by
+# meaning is one way ([Kuhn et al. 2023](https://arxiv.org/abs/2302.09664)), at the price of many answers for each question. The paper's sampling baselines are of this kind.
+# (Ranking does not suffer here: the filler's probability is nearly the same for all questions, so the product keeps the order.)
+#
+# ## Grade, and teach
+#
+# Let the model answer 1,000 questions, grade the answers, and minimise the cross-entropy of the grade,
+#
+# $$
+# \min_\phi\; \mathbb{E}\big[ -c \log g_\phi(x, a) - (1 - c) \log (1 - g_\phi(x, a)) \big], \tag{5}
+# $$
+#
+# a proper scoring rule: its minimum is the true probability. Three forms of $g_\phi$, as in the paper:
+#
+# - **Probe**: a small network on the frozen hidden state of the answer's last token (three hidden layers of 256, 128 and 64; the *linear probe* of other chapters is its simplest relative).
+# - **LoRA**: the same head, and low-rank adapters on the model, so that the features can change too.
+# - **LoRA + Prompt**: no head. Adapters, and the question `ASK` in the prompt: (4) again, now trained.
+#
+# Training the adapters changes the model, and with it the answers whose confidence we wanted. So the last two carry a regulariser: at every answer token $t$, the Jensen-Shannon divergence from the untouched model,
+#
+# $$
+# \lambda \sum_t \mathrm{JSD}\big( \pi_\phi(\cdot \mid x, a_{<t}) \,\|\, \pi_0(\cdot \mid x, a_{<t}) \big), \quad \mathrm{JSD}(p \,\|\, q) = \tfrac12 \mathrm{KL}(p \,\|\, m) + \tfrac12 \mathrm{KL}(q \,\|\, m), \quad m = \tfrac{p+q}2. \tag{6}
+# $$
+#
+# Unlike a KL divergence it is symmetric and at most $\ln 2$ nats, so that no single token can dominate.
+
+# %%
+two = torch.randn(2, 5, 10, generator=torch_generator(0, "two")).double()
+p, q = two.softmax(-1)
+m = (p + q) / 2
+kl = lambda a, b: (a * (a / b).log()).sum(-1)
+jsd = (kl(p, m) + kl(q, m)) / 2
+assert torch.allclose(jsd, jensen_shannon(*two))  # agrees with the kernel
+apart = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0])
+far = jensen_shannon(*(1e3 * one for one in apart))
+print(f"largest possible: {float(far):.4f} = ln 2 nats")
+
+# %% [markdown]
+# **Predict:** which of the three ranks best on fresh answers? Does any reach the exact posterior? And which beats the likelihood of the answer, which needs no training at all?
+
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Two panels of horizontal bars with a dot for each seed. Left, AUROC: asking is near one half; Probe, LoRA and LoRA plus Prompt lie close together around three quarters; the question's words alone and the likelihood are higher, and the exact posterior is highest. Right, ECE: the likelihood is far above all others, asking second, and all trained estimators are small."}, "figure": {"caption": "Ranking and calibration of every method, mean over three seeds as a bar and each seed as a dot. The three taught estimators stand in the middle. Left, longer is better; right, shorter.", "name": "fig-ttk-methods"}}
+order = [
+    demo.ASKED,
+    demo.LIKELIHOOD,
+    demo.WORDS,
+    demo.PROBE,
+    demo.LORA,
+    demo.PROMPT,
+    "exact posterior",
+]
+exact = [demo.logit(answers.posterior).numpy() for answers in test]
+fig, panels = plt.subplots(1, 2, sharey=True, figsize=(4.6, 3.4))
+for ax, key, title in zip(
+    panels, ("auroc", "ece"), ("AUROC", "ECE"), strict=True
+):
+    for place, method in enumerate(reversed(order)):
+        odds = (
+            exact
+            if method == "exact posterior"
+            else [run.odds[method] for run in runs]
+        )
+        found = [
+            demo.quality(o, a.right)[key]
+            for o, a in zip(odds, test, strict=True)
+        ]
+        taught = method in (demo.PROBE, demo.LORA, demo.PROMPT)
+        ax.barh(
+            place,
+            np.mean(found),
+            color=COLOURS["sky" if taught else "pale"],
+        )
+        ax.plot(
+            found,
+            [place] * len(found),
+            "o",
+            color=COLOURS["ink"],
+            markersize=3,
+        )
+    ax.set_yticks(range(len(order)), list(reversed(order)))
+    ax.set(title=title)
+panels[0].set(xlim=(0.4, 0.95), xlabel="one half is a coin")
+panels[1].set(xlabel="0 is perfect")
+plt.show()
+
+# %% [markdown]
+# <details>
+# <summary>Show the answer</summary>
+#
+# All three taught estimators rank far better than asking, and their ECE is small. Between them there is little here, less than between seeds. None reaches
+# the exact posterior, and none beats the likelihood, which for this toy is nearly the posterior up to a factor.
+#
+# </details>
+
+
+# %%
+def gain(better, worse):
+    """AUROC of one method above another's, seed by seed."""
+    both = lambda run: [
+        demo.quality(run.odds[name], run.answers.test.right)["auroc"]
+        for name in (better, worse)
+    ]
+    return mean(lambda run: both(run)[0] - both(run)[1])
+
+
+for claim, other in (
+    ("ttk-3", demo.ASKED),
+    ("ttk-5", demo.PROBE),
+    ("ttk-6", demo.LIKELIHOOD),
+):
+    value, spread = gain(demo.PROMPT, other)
+    options = dict(spread=spread, seeds=seeds, digits=0, at="demo")
+    row = book.check(claim, value, **options)
+    print(f"{claim}, above {other}: {row.verdict}")
+
+# %%
+ratio = lambda run: (
+    demo.quality(run.odds[demo.PROMPT], run.answers.test.right)["ece"]
+    / demo.quality(run.odds[demo.ASKED], run.answers.test.right)["ece"]
+)
+value, spread = mean(ratio)
+book.check("ttk-4", value, spread=spread, seeds=seeds, digits=0, at="demo")
+
+# %% [markdown]
+# So the first half of the paper's title holds here: asked, the model knows nothing; taught, it does. Two things are different.
+#
+# **Probe is as good as training the features.** In the paper's open-ended questions it is worse by about 0.11; in its multiple-choice questions Probe too is enough to beat the baselines. Why is it enough
+# in the toy? The last state of a two-block model still holds the votes that it has just counted, so a head can count them again. A deep model's last layer has long turned to
+# predicting the next word. That is our guess, and we have not tested it.
+#
+# **The likelihood ranks best.** The paper's untrained baselines do not include it in this pure form, with one token that carries the answer and a model trained on exactly that
+# token. Where your answers are like that, try it first: it costs nothing.
+#
+# ### What the regulariser is for
+#
+# The ablation: the same training without (6).
+
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Bars with a dot for each seed: the share of right answers of the model before tuning and after LoRA plus Prompt with the regulariser are equal, about three quarters; without the regulariser the share is much lower and differs from seed to seed."}, "figure": {"caption": "Right answers of the model itself, on the same questions, before and after it was taught. With the regulariser the answers stay; without it they go, by an amount that differs from seed to seed.", "name": "fig-ttk-kept"}}
+fig, ax = plt.subplots(figsize=(4.6, 2.6))
+before = [run.answers.test.accuracy for run in runs]
+with_it = [run.kept[demo.PROMPT] for run in runs]
+without = [run.kept[demo.FREE] for run in runs]
+labels = ("before", "taught,\nregulariser", "taught,\nwithout")
+for place, found in enumerate((before, with_it, without)):
+    ax.bar(
+        place,
+        np.mean(found),
+        color=COLOURS["sky" if place < 2 else "pale"],
+        width=0.6,
+    )
+    ax.plot(
+        [place] * len(found), found, "o", color=COLOURS["ink"], markersize=4
+    )
+ax.set_xticks(range(3), labels)
+ax.set(
+    ylabel="share of right answers",
+    ylim=(0, 1),
+    title="Does it still answer?",
+)
+plt.show()
+
+# %%
+lost = lambda name: mean(
+    lambda run: 100 * (run.answers.test.accuracy - run.kept[name])
+)
+value, spread = lost(demo.PROMPT)
+book.check("ttk-11", value, spread=spread, seeds=seeds, digits=0, at="demo")
+
+# %%
+value, spread = lost(demo.FREE)
+book.check("ttk-12", value, spread=spread, seeds=seeds, digits=0, at="demo")
+
+# %%
+drift = [
+    [run.drift[name] for run in runs] for name in (demo.PROMPT, demo.FREE)
+]
+assert max(drift[0]) < 0.1 * max(drift[1])
+fewer = lambda run: (
+    demo.quality(run.odds[demo.FREE], run.answers.test.right)["ece"]
+    - demo.quality(run.odds[demo.PROMPT], run.answers.test.right)["ece"]
+)
+value, spread = mean(fewer)
+book.check("ttk-13", value, spread=spread, seeds=seeds, digits=0, at="demo")
+
+# %% [markdown]
+# The paper gives the regulariser another merit: in its Table 1 the ECE falls from 29.9% without it to 10.8% with it. When we recomputed these two numbers from the published files,
+# the first agreed with runs *after* temperature scaling and the second with runs *without*. So the two rows seem to differ in more than the regulariser. Like with like, we see no such gain here.
+#
+# ## How many graded answers?
+#
+# The paper: about 1,000 come close to 20,000. We have 100, 1,000 and 4,000, the same number of steps each.
+
+# %% tags=["hide-input"] mystnb={"image": {"alt": "AUROC against the number of graded answers on a logarithmic axis, one line for each seed. All lines rise from one hundred to one thousand; from one thousand to four thousand they are nearly flat, one up and one down. A dashed line near one half marks asking."}, "figure": {"caption": "LoRA + Prompt by the number of graded answers, one line per seed. Most of what there is to gain is gained by 1,000.", "name": "fig-ttk-sizes"}}
+fig, ax = plt.subplots(figsize=(4.6, 2.8))
+for run, name in zip(runs, ("blue", "orange", "green"), strict=False):
+    ranks = [
+        demo.quality(o, run.answers.test.right)["auroc"]
+        for o in run.sizes.values()
+    ]
+    ax.plot(
+        list(run.sizes),
+        ranks,
+        marker="o",
+        color=COLOURS[name],
+        linestyle="-",
+    )
+ax.axhline(
+    quality(demo.ASKED)[0],
+    color=COLOURS["red"],
+    linestyle="--",
+    label="asked (mean)",
+)
+ax.set(
+    xscale="log",
+    xlabel="graded answers (log scale)",
+    ylabel="AUROC",
+    title="A thousand is nearly enough",
+)
+ax.set_xticks(list(runs[0].sizes), [f"{n:,}" for n in runs[0].sizes])
+ax.minorticks_off()
+ax.legend()
+plt.show()
+
+# %%
+more = lambda run: (
+    auroc(run.sizes[settings.many], run.answers.test.right.numpy())
+    - auroc(run.sizes[settings.graded], run.answers.test.right.numpy())
+)
+value, spread = mean(more)
+book.check("ttk-7", value, spread=spread, seeds=seeds, digits=0)
+
+# %% [markdown]
+# ## Elsewhere: other domains, another model, no model
+#
+# Is what was learnt a property of these questions, or does it carry over? Three tests. *Held-out domains*: the graded answers came from domains 0 to 3; test on 4 and 5, whose names for the classes the estimator has never seen graded. *Another
+# model*: the answers of a weak model (the same training, stopped half way) to the same questions, judged by the strong model's estimator and by one made for the weak model.
+# *No model*: a head that sees only which words stand in the question, as the paper does with sentence embeddings. If that does as well, nothing is known about *answers*.
+
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Dots for each seed on a scale of AUROC, in four rows. On held-out domains Probe and LoRA plus Prompt lie around 0.6 to 0.7, lower than on known domains; the question's words alone are near 0.8. On the weak model's answers its own estimator is above the strong model's in every seed."}, "figure": {"caption": "AUROC away from home, one dot per seed, the mean as a line. The upper three rows: held-out domains. The lower two: the weak model's answers.", "name": "fig-ttk-elsewhere"}}
+away = lambda name: [
+    auroc(run.held_out[name], run.answers.held_out.right.numpy())
+    for run in runs
+]
+judged = lambda who: [
+    auroc(run.weak[who], run.answers.weak_test.right.numpy())
+    for run in runs
+]
+rows = {
+    "Probe, held out": away(demo.PROBE),
+    "LoRA + Prompt, held out": away(demo.PROMPT),
+    "words only, held out": away(demo.WORDS),
+    "weak model, strong's estimator": judged("strong"),
+    "weak model, its own": judged("own"),
+}
+fig, ax = plt.subplots(figsize=(4.6, 2.8))
+for place, found in enumerate(reversed(rows.values())):
+    ax.plot(found, [place] * len(found), "o", color=COLOURS["blue"])
+    ax.plot(
+        [np.mean(found)] * 2,
+        [place - 0.25, place + 0.25],
+        color=COLOURS["ink"],
+        linestyle="-",
+    )
+ax.axvline(0.5, color=COLOURS["red"], linestyle="--", linewidth=1)
+ax.set_yticks(range(len(rows)), list(reversed(rows)))
+ax.set(xlabel="AUROC", title="Away from home", xlim=(0.4, 0.95))
+plt.show()
+
+# %%
+value, spread = mean(
+    lambda run: auroc(
+        run.held_out[demo.PROMPT], run.answers.held_out.right.numpy()
+    )
+)
+book.check("ttk-8", value, spread=spread, seeds=seeds, digits=0, at="demo")
+
+# %%
+change = np.array(judged("strong")) - np.array(judged("own"))
+options = dict(spread=float(change.std(ddof=1)), seeds=seeds, digits=0)
+book.check("ttk-9", change.mean(), **options, at="demo")
+
+# %%
+value, spread = quality(demo.WORDS)
+book.check("ttk-10", value, spread=spread, seeds=seeds, digits=0, at="demo")
+
+# %% [markdown]
+# Two of three come out against the paper. The strong model's estimator does judge the weak one's answers better than a coin, but worse than the weak model's own. And the words alone beat every
+# taught estimator. That is a property of *our* questions: six votes for one class is an easy question, and a glance at the counts says so. A question about the capital of Tuvalu does not show
+# how hard it is in this way. Before you trust an estimator, train this baseline: it tells you whether you learnt to judge answers or to recognise hard questions.
+#
+# ## Temperature
+#
+# A temperature $T$ divides the log-odds: $g_T = 1 / (1 + e^{-z / T})$. It is fitted on held-back answers by minimising (5) over the single number $T$. In $\beta = 1/T$ the loss is convex, and its slope,
+#
+# $$
+# \frac{d}{d\beta} = \frac1n \sum_i z_i \big( g_i - c_i \big), \qquad g_i = \frac1{1 + e^{-\beta z_i}}, \tag{7}
+# $$
+#
+# has at most one zero: halve an interval.
+
+# %%
+z, c = runs[0].odds[demo.LORA], grades[0]
+half = len(c) // 2  # fit on one half, measure on the other
+low, high = 0.0, 100.0
+for _ in range(100):
+    beta = (low + high) / 2
+    slope = np.mean(
+        z[:half] * (demo.probability(beta * z[:half]) - c[:half])
+    )
+    low, high = (beta, high) if slope < 0 else (low, beta)
+fitted = fit_temperature(z[:half], c[:half])
+assert np.isclose(1 / beta, fitted.temperature)  # agrees with the kernel
+print(f"slope at the minimum: {abs(fitted.gradient):.0e}"[:22], "(about 0)")
+
+# %% [markdown]
+# ### Play: the temperature
+#
+# Move $T$ on the log-odds of LoRA + Prompt. The reliability diagram and the ECE move. Which number does not?
 
 
 # %% tags=["hide-input"]
-def frame(n):
-    """One picture of the control: the distribution of the mean of ``n`` values."""
-    fig, ax = plt.subplots(figsize=(5.8, 3.0))
-    ax.hist(
-        samples[:, :n].mean(1),
-        bins=np.linspace(-1.5, 1.5, 41),
-        color=COLOURS["sky"],
-        edgecolor="white",
+def frame(T):
+    """One picture: the reliability diagram at one temperature."""
+    p, c = demo.probability(runs[0].odds[demo.PROMPT] / T), grades[0]
+    curve = reliability_curve(p, c)
+    fig, ax = plt.subplots(figsize=(4.2, 2.6))
+    ax.plot(
+        [0, 1], [0, 1], color=COLOURS["grey"], linewidth=1, linestyle="-"
     )
-    ax.set(xlabel="mean of the sample", ylabel="samples", title=f"n = {n}")
+    ax.scatter(
+        curve.confidence,
+        curve.accuracy,
+        s=15 + 200 * curve.count / len(p),
+        color=COLOURS["blue"],
+    )
+    ax.set(
+        xlabel="confidence",
+        ylabel="share right",
+        xlim=(0, 1.03),
+        ylim=(0, 1.03),
+    )
+    ece, rank = expected_calibration_error(p, c), auroc(p, c)
+    ax.set_title(f"ECE {ece:.2f}, AUROC {rank:.2f}")
     return Frame(
         png_bytes(fig),
-        f"Histogram of the means of {n} values, centred on zero, narrower for larger n.",
+        f"Reliability diagram at temperature {T:.2g}: ECE {ece:.2f}, AUROC {rank:.2f}.",
     )
 
 
+stops = (0.2, 0.35, 0.6, 1.0, 1.7, 3.0, 5.0)
 Control(
-    "taught-to-know-size",
-    [Axis("Sample size n", ("2", "5", "20", "50"), start=1)],
-    [frame(n) for n in (2, 5, 20, 50)],
-    caption="Means of n standard normal values.",
+    "ttk-temperature",
+    [Axis("temperature T", tuple(f"{T:g}" for T in stops), 3)],
+    [frame(T) for T in stops],
+    caption="Dividing the log-odds by T: confidence moves towards one half as T grows, and the order stays.",
 )
 
+# %%
+c, z = grades[0], runs[0].odds[demo.PROMPT]
+ranks = [auroc(z / T, c) for T in stops]
+book.check("ttk-15", max(ranks) - min(ranks))
+
 # %% [markdown]
+# AUROC sees only the order. (In floating point keep to the log-odds: a confidence that has been rounded to exactly 1 has lost its place in the order.) So a table in which a method's AUROC changes with scaling compares two
+# different runs.
+#
+# And the optimum may be at infinity. If the scores say nothing, the best temperature wipes them out; every confidence is one half. On a test set where half of the answers are right that has an ECE of about 0:
+
+# %%
+rng = numpy_generator(0, "useless scores")
+useless, coin = rng.normal(size=4000), np.arange(4000) % 2
+useless -= 0.1 * coin  # the tiny bit that they say is wrong
+fitted = fit_temperature(useless, coin)
+flat = np.full(len(coin), 0.5)
+print(
+    f"temperature {fitted.temperature}, at infinity: {fitted.at_infinity}"
+)
+print(f"ECE then {ece_positive(flat, coin):.2f}")
+parts = brier_decomposition(flat, coin)
+print(f"resolution {parts.resolution:.2f} of {parts.uncertainty:.2f}")
+
+# %% [markdown]
+# Never report an ECE without an AUROC, or without the resolution of the Brier score: the part of the outcome's variance that the confidences explain.
+#
 # ## Where it breaks
 #
-# The equation knows $n$ values that do not depend on each other, from a source that is close to normal. Conformal
-# prediction asks for less: a conformity score, a calibration set, and examples that are exchangeable; its prediction set
-# then holds the true answer $y$ as often as promised
-# ([Vovk, Gammerman and Shafer, 2005](https://doi.org/10.1007/b106715);
-# [Lei et al., 2018](https://doi.org/10.1080/01621459.2017.1307116)).
+# **Which ECE?** The paper's appendix A.4 bins $P(\text{correct})$, as (3) does. Its code bins the confidence of the *decision*, $\max(g, 1-g)$, against whether the decision (right, if $g \ge \frac12$) is true. As long as every $g$ is above one half the two are
+# the same number. They differ where doubt is spoken:
+
+# %%
+g, c = np.array([0.1, 0.2, 0.4, 0.9]), np.array([0, 1, 0, 1])
+print(f"P(correct): {ece_positive(g, c):.2f}, decision", end=" ")
+print(f"{ece_top_label(g, c):.2f}")
+gap = lambda run: abs(
+    demo.quality(run.odds[demo.ASKED], run.answers.test.right)["ece"]
+    - demo.quality(run.odds[demo.ASKED], run.answers.test.right)[
+        "ece_decision"
+    ]
+)
+value, spread = mean(gap)
+book.check("ttk-16", value, spread=spread, seeds=seeds, digits=0, at="demo")
+
+# %% [markdown]
+# We expected a clear difference for the asked model (claim 16) and had not thought of this: it never says no, so there is none. **The last bin.** The official code's bins are $[a, b)$, so a confidence of exactly 1, common in half precision, falls out of
+# all of them. A model that is surely wrong then looks perfect:
+
+# %%
+sure, wrong = np.ones(5), np.zeros(5)
+inside = (sure >= 0.9) & (sure < 1.0)  # the last of the bins [a, b)
+print(f"bins [a, b): {inside.sum()} of 5 answers counted, ECE 0")
+print(f"ours: {expected_calibration_error(sure, wrong):.0f}")
+
+# %% [markdown]
+# **Padding.** "The last token's state" is `states[:, -1]` only if the padding is on the left; on the right it is the state of a padding token. Our `last_token_states` takes the mask and refuses one with holes.
 #
+# **Base rates.** An estimator learns how often *this* model is right. On a weaker model's answers it ranks, but its confidences are too high: calibrate again. **Whose grade?** We graded exactly. The paper grades open answers by another language model, which is wrong
+# at times (by its Table 2 the estimated accuracy is off by 8.7 points with GPT-3.5, 4.5 with GPT-4). An estimator learns the grader's errors with the rest.
+#
+# **What a confidence is good for.** Answer only where it is high, and fewer answers are wrong:
+
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Risk against coverage for four methods. All curves end at the same point on the right, a risk of about one quarter. Towards the left the exact posterior falls to almost zero, LoRA plus Prompt falls to about one tenth, and asking stays flat near one quarter."}, "figure": {"caption": "Share of wrong answers among those that are given, when only the surest are given. One seed. A flat line means that the confidence selects nothing.", "name": "fig-ttk-risk"}}
+fig, ax = plt.subplots(figsize=(4.6, 2.8))
+for label, score, name, dash in (
+    ("asked", runs[0].odds[demo.ASKED], "red", ":"),
+    (demo.PROMPT, runs[0].odds[demo.PROMPT], "blue", "-"),
+    ("exact posterior", exact[0], "green", "--"),
+):
+    curve = risk_coverage(score, grades[0])
+    keep = curve.coverage > 0.05
+    ax.plot(
+        curve.coverage[keep],
+        curve.risk[keep],
+        color=COLOURS[name],
+        linestyle=dash,
+        label=label,
+    )
+ax.set(
+    xlabel="coverage (share answered)",
+    ylabel="risk (share wrong)",
+    ylim=(0, None),
+    title="Answer less, err less",
+)
+ax.legend()
+plt.show()
+
+# %% [markdown]
 # ## At full scale
 #
-# The demo tier draws 2,000 samples; the full tier draws 20,000, on any laptop, in a second:
+# Three parts. *The authors' tables*: per-subject results that they publish with their code. *Real graded answers*: solutions of 1,319 grade-school problems by four models, with the grade of each
+# ([Cobbe et al. 2021](https://arxiv.org/abs/2110.14168)); here the estimators are logistic regressions on words, split by question. *A small public model on itself*: SmolLM2 with 135 million parameters answers questions on geography and chemistry (two Python packages hold them), its answers are graded, and all estimators of this page are
+# trained on them, one type of question held out. What is not there is said and not run. The first two take minutes on two cores; the third about two hours on a CPU (an estimate), and goes on where it was stopped. Run it with
 #
 # ```
 # workings run taught_to_know --tier full
 # ```
-#
-# ## The ledger
-#
-# Every claim of the paper, what this notebook found a moment ago with its seed, and a verdict that is computed.
-#
-# <a id="taught-to-know-1"></a>
 
 # %%
-share = measured["share"]
-book.check(
-    "taught-to-know-1",
-    share,
-    spread=(share * (1 - share) / settings.repeats) ** 0.5,
-    seeds=[settings.seed],
+if tier == "full":
+    tables = full.run(settings, data_root, model_root)
+    for name, rows in tables.items():
+        book.attach(name, rows)
+    for row in tables["note"]:
+        print(row["message"])
+else:
+    recorded = {
+        name: ledger.attachment("taught_to_know", "full", name) or []
+        for name in ("sampling", "scaled", "graded", "self")
+    }
+    print("recorded rows:", {k: len(v) for k, v in recorded.items()})
+    tables = recorded
+
+# %% tags=["hide-input"]
+if tier == "full":
+    for row in tables["values"]:
+        book.check(
+            row["claim"],
+            row["value"],
+            error=row["error"],
+            too_small=row["too_small"],
+            seeds=[0],
+        )
+
+# %% [markdown]
+# In the authors' table of sampling results: ten samples per question, and how many agree with the greedy answer. (The files are not complete for every model; each mean is over the rows there are.)
+
+# %% tags=["hide-input"]
+shown = lambda value, digits=3: (
+    "" if value is None else f"{value:.{digits}f}"
 )
+ledger.Grid(
+    "Sampling, by the authors' published rows: macro means over subjects",
+    ["model", "rows", "AUROC, counting", "ECE, counting", "AUROC, likelihood", "ECE, likelihood"],
+    [
+        [row["model"], str(row["subjects"]), shown(row["auroc_counting"]), shown(row["ece_counting"]),
+         shown(row["auroc_likelihood"]), shown(row["ece_likelihood"])]
+        for row in tables["sampling"]
+    ],
+)  # fmt: skip
+
+# %% [markdown]
+# On the graded mathematics answers, an estimator that reads only the words of a solution, made for one model and tested on each; in the first row, one that reads only the question:
+
+# %% tags=["hide-input"]
+models = list(dict.fromkeys(row["tested"] for row in tables["graded"]))
+cell = {
+    (row["reads"], row["trained"], row["tested"]): row
+    for row in tables["graded"]
+}
+text = lambda row: (
+    f"{row['auroc']:.2f} ({row['low']:.2f} to {row['high']:.2f})"
+)
+ledger.Grid(
+    "AUROC (95% bootstrap interval) by the model whose answers are judged",
+    ["estimator", *models],
+    [
+        ["question's words", *(text(cell["question", m, m]) for m in models)],
+        *([f"made for {a}", *(text(cell["answer", a, m]) for m in models)] for a in models),
+    ] if models else [],
+)  # fmt: skip
+
+# %% tags=["hide-input"]
+ledger.Grid(
+    "A small public model on its own answers",
+    ["method", "tested on", "answers", "AUROC (95% interval)", "ECE, P(correct)", "ECE, decision", "right before, after"],
+    [
+        [row["method"], row["test"], str(row["answers"]),
+         "" if row["auroc"] is None else text(row), shown(row["ece"]), shown(row["ece_decision"]),
+         f"{row['accuracy']:.2f}, {row['kept']:.2f}" if row.get("accuracy") is not None else ""]
+        for row in tables["self"]
+    ],
+)  # fmt: skip
+
+# %% [markdown]
+# ## The ledger
+#
+# What the paper claims, what this notebook found a moment ago, and what a recorded full run found. The criteria were committed before the first run of this code; where a prototype's outcome was known, the claims file says so. Claims 5, 6, 9, 10 and 16
+# were expected to be hard or were known to fail in a prototype, and stand as they came out. Sizes were chosen for the running time; which layers carry adapters, and their learning rate, by the training loss of one seed.
+#
+# <a id="ttk-17"></a>
 
 # %%
 book.table()
@@ -232,52 +849,91 @@ book.table()
 # %% [markdown]
 # ## Take it home
 #
-# The lines below run by themselves, in an empty file; put your own values in the place of ours.
+# You have log-odds (or logits) that an answer is right, and grades. These lines run by themselves, in an empty file; put your own arrays in the place of ours.
 
 # %%
 # pip install "git+https://github.com/workings-book/workings@v0.1.0"
 import numpy as np
 
-from workings.uncertainty.taught_to_know import interval
+from workings import calibration as cal
 
-your_values = np.array([4.1, 3.8, 4.4, 4.0, 3.9])
-middle, half_width = interval(your_values)
-print(f"{middle:.2f} ± {half_width:.2f}")
+rng = np.random.default_rng(0)
+your_odds = rng.normal(1, 2, 1000)  # log-odds that answer i is right
+your_grades = rng.random(1000) < 1 / (1 + np.exp(-your_odds / 2))
+fit, rest = slice(0, 300), slice(300, None)  # never on the same answers
+T = cal.fit_temperature(your_odds[fit], your_grades[fit])
+p = 1 / (1 + np.exp(-your_odds[rest] / T.temperature))
+rank = cal.bootstrap_ci(cal.auroc, p, your_grades[rest], rng=rng)
+print(f"temperature {T.temperature:.1f}, at infinity: {T.at_infinity}")
+print(f"AUROC {rank.estimate:.2f} ({rank.low:.2f} to {rank.high:.2f})")
+print(f"ECE {cal.ece_positive(p, your_grades[rest]):.2f} of P(correct)")
 
 # %% [markdown]
-# Before you believe the interval: do your values depend on each other, and is their source close to normal?
+# Before you believe it: the grades come from answers that nothing was trained on. Several answers to one question are not independent: pass `by=question` to the bootstrap. An ECE of 500 answers in ten bins is above 0 by noise
+# alone. And train the baseline that sees only the question.
 #
-# ## Try it yourself
+# ## Exercises
 #
-# **1.** What is the interval for the values $1$, $2$ and $3$? Student's $t$ with two degrees of freedom is $4.30$.
-#
-# <details>
-# <summary>Show the solution</summary>
-#
-# $\bar x = 2$ and $\mathrm{se} = \sqrt{\frac16 \cdot 2} = 0.58$, so the interval is $2 \pm 2.48$.
-#
-# </details>
-#
-# **2.** How many values do you need for an interval half as wide as that of 50 values?
+# **1.** Take perfectly calibrated confidences, drawn evenly from [0, 1], and 100, 500 and 5,000 answers. What does the ECE say?
 #
 # <details>
 # <summary>Show the solution</summary>
 #
-# About 200: the standard error falls with $\sqrt n$, and $t$ hardly changes.
+# It is above 0, because the share of right answers in a bin is noisy, and the absolute value does not let the noise cancel. It falls with the root of the number of answers. So an ECE of 0.05 on 100 answers is no evidence of anything.
 #
 # </details>
-#
-# **3.** Someone looks at 20 such intervals and reports the one that misses $0$. What has been found?
+
+# %% tags=["hide-input"]
+rng = numpy_generator(0, "exercise")
+for n in (100, 500, 5000):
+    found = []
+    for _ in range(200):
+        p = rng.random(n)
+        found.append(ece_positive(p, rng.random(n) < p))
+    print(f"{n:5,} answers: mean ECE {np.mean(found):.2f}")
+assert np.mean([ece_positive(p, rng.random(5000) < p)]) < 0.05
+
+# %% [markdown]
+# **2.** Does the average of two estimators' log-odds rank better than each? Try Probe and the words of the question.
 #
 # <details>
 # <summary>Show the solution</summary>
 #
-# Nothing yet: of 20 intervals that all should hold $0$, one is expected to miss it.
+# It ranks better than Probe in every seed. Whether it beats the words alone is another matter: the words are the stronger of the two here, so an equal weight need not help.
 #
 # </details>
+
+# %% tags=["hide-input"]
+better = []
+for run, c in zip(runs, grades, strict=True):
+    a, b = run.odds[demo.PROBE], run.odds[demo.WORDS]
+    better.append(auroc(a + b, c) > auroc(a, c))
+print(f"better than Probe in {sum(better)} of {len(better)} seeds")
+
+# %% [markdown]
+# **3.** Give an interval for the AUROC of asking in one seed. Does it exclude one half?
 #
+# <details>
+# <summary>Show the solution</summary>
+#
+# With some hundred wrong answers its half width is about 0.03. One seed can therefore look better or worse than a coin, by an accident of its training and not of the sample: the three seeds differ by more than the interval is wide. Bootstrap intervals do not know about seeds.
+#
+# </details>
+
+# %% tags=["hide-input"]
+rng = numpy_generator(0, "interval")
+options = dict(rng=rng, resamples=settings.resamples)
+found = bootstrap_ci(auroc, runs[0].odds[demo.ASKED], grades[0], **options)
+half_width = (found.high - found.low) / 2
+print(f"half width about {half_width:.2f}")
+
+# %% [markdown]
 # ## References
 #
-# - Vovk, Gammerman, Shafer. *Algorithmic Learning in a Random World.* Springer 2005. [doi 10.1007/b106715](https://doi.org/10.1007/b106715)
-# - Lei et al. *Distribution-Free Predictive Inference for Regression.* JASA 2018. [doi 10.1080/01621459.2017.1307116](https://doi.org/10.1080/01621459.2017.1307116)
-# - Angelopoulos, Bates. *Conformal Prediction: A Gentle Introduction.* 2023. [doi 10.1561/2200000101](https://doi.org/10.1561/2200000101). Where to read on.
+# - Kapoor, Gruver, Roberts, Collins, Pal, Bhatt, Weller, Dooley, Goldblum, Wilson. *Large Language Models Must Be Taught to Know What They Don't Know.* NeurIPS 2024. [arXiv 2406.08391](https://arxiv.org/abs/2406.08391). Code: activatedgeek/calibration-tuning.
+# - Kadavath et al. *Language Models (Mostly) Know What They Know.* 2022. [arXiv 2207.05221](https://arxiv.org/abs/2207.05221)
+# - Kuhn, Gal, Farquhar. *Semantic Uncertainty.* ICLR 2023. [arXiv 2302.09664](https://arxiv.org/abs/2302.09664)
+# - Guo, Pleiss, Sun, Weinberger. *On Calibration of Modern Neural Networks.* ICML 2017. [arXiv 1706.04599](https://arxiv.org/abs/1706.04599). Temperature scaling.
+# - Hu et al. *LoRA: Low-Rank Adaptation of Large Language Models.* 2021. [arXiv 2106.09685](https://arxiv.org/abs/2106.09685)
+# - Cobbe et al. *Training Verifiers to Solve Math Word Problems.* 2021. [arXiv 2110.14168](https://arxiv.org/abs/2110.14168). The graded answers.
+# - El-Yaniv, Wiener. *On the Foundations of Noise-free Selective Classification.* JMLR 11, 2010. [jmlr.org](https://jmlr.org/papers/v11/el-yaniv10a.html)

@@ -33,7 +33,8 @@ def test_two_ways_to_write_one_letter_are_one_answer():
 
 @pytest.mark.parametrize("mode", ["exact", "substring", "numeric"])
 @pytest.mark.parametrize(
-    "answer", ["x" * 1_000_000, "{" * 50_000, "1" * 100_000, "1," * 90_000, "\x00\ud800", "(" * 9_999 + "a" * 9_999, "\u202e"]
+    "answer",
+    ["x" * 1_000_000, "{" * 50_000, "1" * 100_000, "1," * 90_000, "\x00\ud800", "(" * 9_999 + "a" * 9_999, "\u202e"],
 )
 def test_a_hostile_answer_is_wrong_and_no_error(answer, mode):
     assert not grade_answers([answer], ["42"], mode)[0]

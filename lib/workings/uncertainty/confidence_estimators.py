@@ -6,6 +6,7 @@ Taught to Know What They Don't Know", NeurIPS 2024, arXiv 2406.08391.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -26,7 +27,7 @@ class ConfidenceProbe(nn.Module):
         sizes = [as_int(d_in, "d_in", minimum=1), *(as_int(w, "widths", minimum=1) for w in widths), 2]
         as_generator(generator)
         layers: list[nn.Module] = []
-        for inputs, outputs in zip(sizes[:-1], sizes[1:], strict=True):
+        for inputs, outputs in itertools.pairwise(sizes):
             layer = nn.utils.skip_init(nn.Linear, inputs, outputs)
             with torch.no_grad():
                 std = math.sqrt(2.0 / (inputs + outputs))

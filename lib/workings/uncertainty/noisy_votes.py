@@ -47,7 +47,8 @@ def class_names() -> torch.Tensor:
 @functools.cache
 def _names() -> torch.Tensor:
     rows = [
-        torch.randperm(N_CLASSES, generator=torch_generator(0, "noisy votes", "names", d)) for d in range(len(RELIABILITY))
+        torch.randperm(N_CLASSES, generator=torch_generator(0, "noisy votes", "names", d))
+        for d in range(len(RELIABILITY))
     ]
     return FIRST_NAME + torch.stack(rows)
 
@@ -84,7 +85,9 @@ def name_posterior(prompts: torch.Tensor) -> torch.Tensor:
     domains, votes = prompts[:, 1] - FIRST_DOMAIN, prompts[:, 2:-1] - FIRST_VOTE
     known = (domains >= 0) & (domains < len(RELIABILITY)) & ((votes >= 0) & (votes < N_CLASSES)).all(dim=1)
     if not bool(known.all()):
-        raise ValueError(f"row {int((~known).nonzero()[0])} of prompts is no question of this task; use vote_questions.")
+        raise ValueError(
+            f"row {int((~known).nonzero()[0])} of prompts is no question of this task; use vote_questions."
+        )
     count = torch.nn.functional.one_hot(votes, N_CLASSES).sum(dim=1).double()  # (n, K)
     rho = torch.tensor(RELIABILITY, dtype=torch.float64)[domains][:, None]
     by_class = torch.softmax(count * torch.log(1 + rho * N_CLASSES / (1 - rho)), dim=1)

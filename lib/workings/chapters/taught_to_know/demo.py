@@ -103,7 +103,9 @@ def pretrained(seed: int, settings: Settings) -> Models:
 
     batches = lambda step: pretraining_batch(s.pretrain_batch, s, torch_generator(seed, "pre-training", step))
     optimiser = torch.optim.AdamW(model.parameters(), lr=s.pretrain_lr, fused=True)
-    fit(model, loss, batches, optimiser, s.pretrain_steps, seed=seed, schedule=one_cycle(s.pretrain_steps), on_step=keep)
+    fit(
+        model, loss, batches, optimiser, s.pretrain_steps, seed=seed, schedule=one_cycle(s.pretrain_steps), on_step=keep
+    )
     return Models(model.eval(), weak[0].eval())
 
 
@@ -155,7 +157,9 @@ def _rows(n: int, batch: int, seed: int, stream: str) -> Callable[[int], torch.T
     return lambda step: torch.randint(n, (batch,), generator=torch_generator(seed, stream, step))
 
 
-def _head(features: Callable[[torch.Tensor], torch.Tensor], data: Graded, seed: int, s: Settings, stream: str) -> Estimator:
+def _head(
+    features: Callable[[torch.Tensor], torch.Tensor], data: Graded, seed: int, s: Settings, stream: str
+) -> Estimator:
     x = features(data.tokens)
     head = ConfidenceProbe(x.shape[1], generator=torch_generator(seed, stream))
     loss = lambda head, rows, _: F.cross_entropy(head(x[rows]), data.right[rows])
@@ -223,7 +227,15 @@ def lora(
 
     trained = [p for p in tuned.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(trained, lr=s.lr, weight_decay=0.0, fused=True)
-    fit(tuned, loss, _rows(len(grades), s.batch, seed, "LoRA"), optimiser, s.steps, seed=seed, schedule=one_cycle(s.steps))
+    fit(
+        tuned,
+        loss,
+        _rows(len(grades), s.batch, seed, "LoRA"),
+        optimiser,
+        s.steps,
+        seed=seed,
+        schedule=one_cycle(s.steps),
+    )
     return tuned.eval()
 
 
@@ -262,7 +274,12 @@ def run_seed(seed: int, settings: Settings) -> Run:
         PROMPT: lora(base, few, seed, s, prompt=True),
         FREE: lora(base, few, seed, s, prompt=True, regulariser=0.0),
     }
-    methods: dict[str, Estimator] = {ASKED: asking(base), WORDS: words_head(few, seed, s), PROBE: probe(base, few, seed, s), **tuned}
+    methods: dict[str, Estimator] = {
+        ASKED: asking(base),
+        WORDS: words_head(few, seed, s),
+        PROBE: probe(base, few, seed, s),
+        **tuned,
+    }
     likelihood = lambda data: logit((data.filler + data.name).exp()).numpy()
     on = lambda data: {LIKELIHOOD: likelihood(data)} | {k: m(data.tokens).double().numpy() for k, m in methods.items()}
     own = lora(models.weak, answers.weak_train, seed, s, prompt=True)
@@ -300,7 +317,12 @@ def probability(odds: np.ndarray) -> np.ndarray:
 def quality(odds: np.ndarray, right: torch.Tensor) -> dict[str, float]:
     """``auroc``, ``ece`` of P(correct), ``ece_decision`` of the yes/no decision, and the ``mean`` probability."""
     p, y = probability(odds), right.numpy()
-    return {"auroc": auroc(odds, y), "ece": ece_positive(p, y), "ece_decision": ece_top_label(p, y), "mean": float(p.mean())}
+    return {
+        "auroc": auroc(odds, y),
+        "ece": ece_positive(p, y),
+        "ece_decision": ece_top_label(p, y),
+        "mean": float(p.mean()),
+    }
 
 
 def over_seeds(runs: Sequence[Run], value: Callable[[Run], float]) -> tuple[float, float, np.ndarray]:

@@ -68,7 +68,9 @@ def run(rows: list[dict[str, Any]], settings: ModelSettings) -> list[dict[str, A
     texts |= {("answer", m): [row[m]["solution"] for row in rows] for m in MODELS}
     fold = numpy_generator(s.seed, "folds").permutation(len(rows)) % s.folds
     found: dict[tuple[str, str, str], np.ndarray] = {}
-    for reads, source in progress([(r, m) for r in ("question", "answer") for m in MODELS], "estimators of graded answers"):
+    for reads, source in progress(
+        [(r, m) for r in ("question", "answer") for m in MODELS], "estimators of graded answers"
+    ):
         targets = (source,) if reads == "question" else MODELS
         for k in range(s.folds):
             inside, outside = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
@@ -79,7 +81,11 @@ def run(rows: list[dict[str, Any]], settings: ModelSettings) -> list[dict[str, A
     out = []
     for (reads, source, target), p in found.items():
         low_high = bootstrap_ci(
-            auroc, p, right[target], rng=numpy_generator(s.seed, "bootstrap", reads, source, target), resamples=s.resamples
+            auroc,
+            p,
+            right[target],
+            rng=numpy_generator(s.seed, "bootstrap", reads, source, target),
+            resamples=s.resamples,
         )
         out.append({
             "reads": reads, "trained": source, "tested": target, "answers": len(rows), "right": float(right[target].mean()),
@@ -93,7 +99,9 @@ def transfer(table: list[dict[str, Any]]) -> tuple[float, float]:
     models tested."""
     own = {r["tested"]: r["auroc"] for r in table if r["reads"] == "answer" and r["trained"] == r["tested"]}
     by_target = [
-        np.mean([r["auroc"] - own[m] for r in table if r["reads"] == "answer" and r["tested"] == m and r["trained"] != m])
+        np.mean(
+            [r["auroc"] - own[m] for r in table if r["reads"] == "answer" and r["tested"] == m and r["trained"] != m]
+        )
         for m in own
     ]
     return float(np.mean(by_target)), float(np.std(by_target, ddof=1))

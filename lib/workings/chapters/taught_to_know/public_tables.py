@@ -85,7 +85,10 @@ def scaled(rows: list[dict[str, str]]) -> list[dict[str, Any]]:
 
 def tables(root: str | Path | None = None) -> dict[str, list[dict[str, Any]]]:
     """Both tables of the chapter."""
-    return {"sampling": sampling(read("sampling_results.csv", root)), "scaled": scaled(read("classifier_results.csv", root))}
+    return {
+        "sampling": sampling(read("sampling_results.csv", root)),
+        "scaled": scaled(read("classifier_results.csv", root)),
+    }
 
 
 def made_up() -> dict[str, list[dict[str, Any]]]:
@@ -94,5 +97,12 @@ def made_up() -> dict[str, list[dict[str, Any]]]:
         {"model": m, "split": "test"} | {GRADER + k: "0.5" for k in ("auroc_counting", "ece_counting", "auroc_likelihood", "ece_likelihood")}
         for m in ("a", "b") for _ in range(3)
     ]  # fmt: skip
-    one = {"split": "test", "model_name": "a", "train_mode": "oe", "ts": "1.5", f"{GRADER}unc_auroc": "0.5", f"{GRADER}unc_ece": "0.1"}
+    one = {
+        "split": "test",
+        "model_name": "a",
+        "train_mode": "oe",
+        "ts": "1.5",
+        f"{GRADER}unc_auroc": "0.5",
+        f"{GRADER}unc_ece": "0.1",
+    }
     return {"sampling": sampling(drawn), "scaled": scaled([one | {"eval_mode": "oe"}])}

