@@ -32,10 +32,10 @@ class Settings(Tiered):
     many: int = 4000
     known: tuple[int, ...] = (0, 1, 2, 3)  # domains of the graded answers
     held_out: tuple[int, ...] = (4, 5)
-    test: int = 1500
-    probe_steps: int = 300
+    test: int = 1200
+    probe_steps: int = 250
     probe_lr: float = 1e-3
-    steps: int = 150  # of LoRA
+    steps: int = 125  # of LoRA
     lr: float = 3e-3
     rank: int = 8
     alpha: float = 32.0

@@ -12,7 +12,7 @@ from workings.checks import as_float, as_int
 def sweep_point(
     *,
     graded: int = 1000,
-    steps: int = 150,
+    steps: int = 125,
     regulariser: float = 1.0,
     rank: int = 8,
     pretrain_steps: int = 250,
