@@ -164,11 +164,12 @@ def mean(value):
 
 right = mean(lambda run: run.answers.test.accuracy)
 possible = mean(lambda run: float(run.answers.test.posterior.mean()))
-print(f"right answers: {right[0]:.1f} of all")
-print(f"mean exact posterior of the answers: {possible[0]:.1f}")
+near = lambda share: f"{round(20 * share) / 20:.2f}"  # to the nearest 0.05
+print(f"right answers: about {near(right[0])} of all")
+print(f"mean exact posterior of the answers: about {near(possible[0])}")
 
 # %% [markdown]
-# About three answers in four are right. The wrong ones are mostly nobody's fault: the votes mislead. What a good estimator should do is say *which* answers are doubtful.
+# About three answers in four are right. Most of the wrong ones are nobody's fault: the votes mislead. What a good estimator should do is say *which* answers are doubtful.
 #
 # ## Two questions about a confidence
 #
@@ -251,7 +252,7 @@ plt.show()
 # <details>
 # <summary>Show the answer</summary>
 #
-# The confidence is near 0.95 everywhere and three answers in four are right, so the ECE is about 0.2. And since the yes had nothing to do with the answer, the order is
+# The confidence is near 0.95 everywhere and about 0.75 of the answers are right, so the ECE is about 0.2. And since the yes had nothing to do with the answer, the order is
 # about that of a coin, a little better or worse from seed to seed.
 #
 # </details>
@@ -265,7 +266,7 @@ def quality(name, key="auroc"):
 
 
 says = quality(demo.ASKED, "mean")[0]
-print(f"it says {says:.2f} on average; {right[0]:.1f} are right")
+print(f"it says {near(says)} on average; {near(right[0])} are right")
 value, spread = quality(demo.ASKED)
 book.check("ttk-1", value, spread=spread, seeds=seeds, digits=1, at="demo")
 
@@ -287,9 +288,8 @@ whole = sequence_confidence(log_p)
 product = np.exp(log_p[:, 0]) * np.exp(log_p[:, 1])
 assert np.allclose(whole, product)  # agrees with the kernel
 filler, name = np.exp(log_p).mean(axis=0)
-print(
-    f"mean probability of the filler {filler:.2f}, of the name {name:.1f}"
-)
+print(f"mean probability of the filler {near(filler)}")
+assert abs(name - answers.accuracy) < 0.1  # the name's: about the truth
 
 # %%
 value, spread = mean(
@@ -392,8 +392,8 @@ plt.show()
 # <details>
 # <summary>Show the answer</summary>
 #
-# All three taught estimators rank far better than asking, and their ECE is small. Between them there is little here, less than between seeds. None reaches
-# the exact posterior, and none beats the likelihood, which for this toy is nearly the posterior up to a factor.
+# All three taught estimators rank far better than asking, and their ECE is small. Between them there is little here, no more than between seeds. None reaches
+# the exact posterior, and none beats the likelihood, which in this toy orders the answers nearly as the posterior does.
 #
 # </details>
 
@@ -408,15 +408,16 @@ def gain(better, worse):
     return mean(lambda run: both(run)[0] - both(run)[1])
 
 
-for claim, other in (
-    ("ttk-3", demo.ASKED),
-    ("ttk-5", demo.PROBE),
-    ("ttk-6", demo.LIKELIHOOD),
-):
-    value, spread = gain(demo.PROMPT, other)
-    options = dict(spread=spread, seeds=seeds, digits=0, at="demo")
-    row = book.check(claim, value, **options)
-    print(f"{claim}, above {other}: {row.verdict}")
+value, spread = gain(demo.PROMPT, demo.ASKED)
+book.check("ttk-3", value, spread=spread, seeds=seeds, digits=0, at="demo")
+
+# %%
+value, spread = gain(demo.PROMPT, demo.PROBE)
+book.check("ttk-5", value, spread=spread, seeds=seeds, digits=0, at="demo")
+
+# %%
+value, spread = gain(demo.PROMPT, demo.LIKELIHOOD)
+book.check("ttk-6", value, spread=spread, seeds=seeds, digits=0, at="demo")
 
 # %%
 ratio = lambda run: (
@@ -479,7 +480,7 @@ book.check("ttk-12", value, spread=spread, seeds=seeds, digits=0, at="demo")
 drift = [
     [run.drift[name] for run in runs] for name in (demo.PROMPT, demo.FREE)
 ]
-assert max(drift[0]) < 0.1 * max(drift[1])
+assert max(drift[0]) < max(drift[1]) or dry_run  # nats per answer
 fewer = lambda run: (
     demo.quality(run.odds[demo.FREE], run.answers.test.right)["ece"]
     - demo.quality(run.odds[demo.PROMPT], run.answers.test.right)["ece"]
@@ -489,13 +490,13 @@ book.check("ttk-13", value, spread=spread, seeds=seeds, digits=0, at="demo")
 
 # %% [markdown]
 # The paper gives the regulariser another merit: in its Table 1 the ECE falls from 29.9% without it to 10.8% with it. When we recomputed these two numbers from the published files,
-# the first agreed with runs *after* temperature scaling and the second with runs *without*. So the two rows seem to differ in more than the regulariser. Like with like, we see no such gain here.
+# the first agreed with runs *after* temperature scaling and the second with runs *without*. So the two rows seem to differ in more than the regulariser. Like with like, the toy shows a difference of a hundredth or so.
 #
 # ## How many graded answers?
 #
 # The paper: about 1,000 come close to 20,000. We have 100, 1,000 and 4,000, the same number of steps each.
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "AUROC against the number of graded answers on a logarithmic axis, one line for each seed. All lines rise from one hundred to one thousand; from one thousand to four thousand they are nearly flat, one up and one down. A dashed line near one half marks asking."}, "figure": {"caption": "LoRA + Prompt by the number of graded answers, one line per seed. Most of what there is to gain is gained by 1,000.", "name": "fig-ttk-sizes"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "AUROC against the number of graded answers on a logarithmic axis, one line for each seed. All lines rise from one hundred to one thousand; from one thousand to four thousand they change much less. A dashed line near one half marks asking."}, "figure": {"caption": "LoRA + Prompt by the number of graded answers, one line per seed. Most of what there is to gain is gained by 1,000.", "name": "fig-ttk-sizes"}}
 fig, ax = plt.subplots(figsize=(4.6, 2.8))
 for run, name in zip(runs, ("blue", "orange", "green"), strict=False):
     ranks = [
@@ -541,7 +542,7 @@ book.check("ttk-7", value, spread=spread, seeds=seeds, digits=0)
 # model*: the answers of a weak model (the same training, stopped half way) to the same questions, judged by the strong model's estimator and by one made for the weak model.
 # *No model*: a head that sees only which words stand in the question, as the paper does with sentence embeddings. If that does as well, nothing is known about *answers*.
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Dots for each seed on a scale of AUROC, in four rows. On held-out domains Probe and LoRA plus Prompt lie around 0.6 to 0.7, lower than on known domains; the question's words alone are near 0.8. On the weak model's answers its own estimator is above the strong model's in every seed."}, "figure": {"caption": "AUROC away from home, one dot per seed, the mean as a line. The upper three rows: held-out domains. The lower two: the weak model's answers.", "name": "fig-ttk-elsewhere"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Dots for each seed on a scale of AUROC, in four rows. On held-out domains Probe and LoRA plus Prompt lie above one half but below the question's words alone. On the weak model's answers its own estimator is above the strong model's in every seed."}, "figure": {"caption": "AUROC away from home, one dot per seed, the mean as a line. The upper three rows: held-out domains. The lower two: the weak model's answers.", "name": "fig-ttk-elsewhere"}}
 away = lambda name: [
     auroc(run.held_out[name], run.answers.held_out.right.numpy())
     for run in runs
@@ -615,7 +616,8 @@ for _ in range(100):
     low, high = (beta, high) if slope < 0 else (low, beta)
 fitted = fit_temperature(z[:half], c[:half])
 assert np.isclose(1 / beta, fitted.temperature)  # agrees with the kernel
-print(f"slope at the minimum: {abs(fitted.gradient):.0e}"[:22], "(about 0)")
+assert abs(fitted.gradient) < 1e-8
+print("slope at the minimum: below 1e-8")
 
 # %% [markdown]
 # ### Play: the temperature
@@ -690,10 +692,10 @@ print(f"resolution {parts.resolution:.2f} of {parts.uncertainty:.2f}")
 # ## Where it breaks
 #
 # **Which ECE?** The paper's appendix A.4 bins $P(\text{correct})$, as (3) does. Its code bins the confidence of the *decision*, $\max(g, 1-g)$, against whether the decision (right, if $g \ge \frac12$) is true. As long as every $g$ is above one half the two are
-# the same number. They differ where doubt is spoken:
+# the same number. They differ where doubt is spoken: then the bins at $g$ and $1 - g$ become one, and errors of opposite sign cancel in it, so that the decision's ECE comes out smaller (with ten even bins, and no $g$ on an edge, never larger):
 
 # %%
-g, c = np.array([0.1, 0.2, 0.4, 0.9]), np.array([0, 1, 0, 1])
+g, c = np.array([0.1, 0.1, 0.9, 0.9]), np.array([0, 0, 0, 1])
 print(f"P(correct): {ece_positive(g, c):.2f}, decision", end=" ")
 print(f"{ece_top_label(g, c):.2f}")
 gap = lambda run: abs(
@@ -838,8 +840,8 @@ ledger.Grid(
 # %% [markdown]
 # ## The ledger
 #
-# What the paper claims, what this notebook found a moment ago, and what a recorded full run found. The criteria were committed before the first run of this code; where a prototype's outcome was known, the claims file says so. Claims 5, 6, 9, 10 and 16
-# were expected to be hard or were known to fail in a prototype, and stand as they came out. Sizes were chosen for the running time; which layers carry adapters, and their learning rate, by the training loss of one seed.
+# What the paper claims, what this notebook found a moment ago, and what a recorded full run found. The criteria were committed before the first run of this code; where a prototype's outcome was known, the claims file says so, and what failed stands as it came out.
+# After that commit, and before the recorded run, we changed the toy: six classes for ten, what the pre-training loss covers (first the answer, then every token, then the answer and what follows it), and all sizes, for the running time. Which layers carry adapters, and their learning rate, was chosen by the training loss of one seed. During these trials Probe was anything from clearly better to slightly worse than LoRA + Prompt, so do not read much into claim 5.
 #
 # <a id="ttk-17"></a>
 
@@ -916,7 +918,7 @@ print(f"better than Probe in {sum(better)} of {len(better)} seeds")
 # <details>
 # <summary>Show the solution</summary>
 #
-# With some hundred wrong answers its half width is about 0.03. One seed can therefore look better or worse than a coin, by an accident of its training and not of the sample: the three seeds differ by more than the interval is wide. Bootstrap intervals do not know about seeds.
+# With some hundreds of wrong answers the half width is a few hundredths. One seed can look clearly better or worse than a coin, by an accident of its training and not of the sample: in the figure of all methods the seeds lie further apart than that. Bootstrap intervals do not know about seeds.
 #
 # </details>
 
@@ -925,7 +927,8 @@ rng = numpy_generator(0, "interval")
 options = dict(rng=rng, resamples=settings.resamples)
 found = bootstrap_ci(auroc, runs[0].odds[demo.ASKED], grades[0], **options)
 half_width = (found.high - found.low) / 2
-print(f"half width about {half_width:.2f}")
+assert 0.01 < half_width < 0.06 or dry_run
+print("half width: between 0.01 and 0.06")
 
 # %% [markdown]
 # ## References
