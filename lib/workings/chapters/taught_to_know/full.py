@@ -1,4 +1,4 @@
-"""The full tier of the chapter `taught_to_know`: the authors' tables, real graded answers, and a small public model on itself.
+"""The full tier of the chapter `taught_to_know`: the authors' table of sampling results, real graded answers, and a small public model on itself.
 
 Three parts, each with its own data. A part whose data or model are missing is a message and no failure; what is done is kept, so that an
 interrupted run goes on where it stopped.
@@ -23,10 +23,10 @@ Tables = dict[str, list[dict[str, Any]]]
 
 @Settings.needs.guard
 def run(settings: Settings, data_root: str | Path | None = None, model_root: str | Path | None = None) -> Tables:
-    """Tables by name: ``sampling`` and ``scaled`` (the authors' results), ``graded`` (mathematics), ``self`` (a public model), ``values``
+    """Tables by name: ``sampling`` (the authors' results), ``graded`` (mathematics), ``self`` (a public model), ``values``
     (what the claims compare) and ``note`` (messages).
 
-    ``data_root`` is a folder with the authors' tables and the graded mathematics answers; without one they are fetched and checked.
+    ``data_root`` is a folder with the authors' table and the graded mathematics answers; without one they are fetched and checked.
     ``model_root`` is a folder with a language model, see :func:`workings.chapters.public_models.open_model`.
     """
     s = ModelSettings.here(dry_run=settings.dry_run)
@@ -40,7 +40,7 @@ def run_protocol(
 ) -> Tables:
     """As :func:`run`, with settings and a folder of the caller's."""
     s, notes = settings, []
-    tables: Tables = {"sampling": [], "scaled": [], "graded": [], "self": []}
+    tables: Tables = {"sampling": [], "graded": [], "self": []}
 
     def part(what: str, work: Callable[[], Tables]) -> None:
         try:
@@ -60,7 +60,10 @@ def run_protocol(
         opened = open_model(s, model_root, folder)
         return {"self": self_knowledge.run(opened, s, self_knowledge.where(folder, opened.name, s))}
 
-    part("the authors' tables", public_tables.made_up if s.dry_run else lambda: public_tables.tables(data_root))
+    part(
+        "the authors' table of sampling results",
+        public_tables.made_up if s.dry_run else lambda: public_tables.tables(data_root),
+    )
     part("graded answers to mathematics problems", graded)
     part("a public model on its own answers", own)
     return tables | {"values": claim_values(tables), "note": notes}

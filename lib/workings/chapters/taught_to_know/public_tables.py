@@ -1,11 +1,11 @@
-"""The authors' published result tables: read, checked, and what the chapter computes from them."""
+"""The authors' published table of sampling results: read, checked, and what the chapter computes from them."""
 
 from __future__ import annotations
 
 import csv
 from collections import defaultdict
 from pathlib import Path
-from statistics import fmean, median
+from statistics import fmean
 from typing import Any
 
 from workings import paths
@@ -14,7 +14,6 @@ from workings.runs.fetch import cache_dir, download, sha256_of
 _COMMIT = "d4583a27b60c97bcf37f95e4171d01b62df04638"
 _ADDRESS = f"https://raw.githubusercontent.com/activatedgeek/calibration-tuning/{_COMMIT}/notebooks/results/{{name}}"
 SHA256 = {
-    "classifier_results.csv": "1df7be92dfc82d1df191c1b5774ba6b9e5cfbb78792329d06489a0578e4f4747",
     "sampling_results.csv": "1354528ff07b9bf6ebe020ed1432ac761d0dc4afe995e8d3969bc36ab76665c0",
 }
 GRADER = "fuzzy_gpt-3.5-turbo-1106_"  # open answers were graded by this model
@@ -66,29 +65,9 @@ def sampling(rows: list[dict[str, str]]) -> list[dict[str, Any]]:
     ]
 
 
-def scaled(rows: list[dict[str, str]]) -> list[dict[str, Any]]:
-    """One row per (model, training format, test format): macro means over test subjects, and the median of the column ``ts``."""
-    groups: dict[tuple[str, str, str], list[dict[str, str]]] = defaultdict(list)
-    for row in rows:
-        if row["split"] == "test":
-            groups[row["model_name"], row["train_mode"], row["eval_mode"]].append(row)
-    out = []
-    for (model, trained, tested), group in sorted(groups.items()):
-        prefix = GRADER if tested == "oe" else ""
-        out.append({
-            "model": model, "trained": trained, "tested": tested, "subjects": len(group),
-            "auroc": _mean(group, f"{prefix}unc_auroc"), "ece": _mean(group, f"{prefix}unc_ece"),
-            "ts": median(float(row["ts"]) for row in group),
-        })  # fmt: skip
-    return out
-
-
 def tables(root: str | Path | None = None) -> dict[str, list[dict[str, Any]]]:
-    """Both tables of the chapter."""
-    return {
-        "sampling": sampling(read("sampling_results.csv", root)),
-        "scaled": scaled(read("classifier_results.csv", root)),
-    }
+    """The table of the chapter, by name."""
+    return {"sampling": sampling(read("sampling_results.csv", root))}
 
 
 def made_up() -> dict[str, list[dict[str, Any]]]:
@@ -97,12 +76,4 @@ def made_up() -> dict[str, list[dict[str, Any]]]:
         {"model": m, "split": "test"} | {GRADER + k: "0.5" for k in ("auroc_counting", "ece_counting", "auroc_likelihood", "ece_likelihood")}
         for m in ("a", "b") for _ in range(3)
     ]  # fmt: skip
-    one = {
-        "split": "test",
-        "model_name": "a",
-        "train_mode": "oe",
-        "ts": "1.5",
-        f"{GRADER}unc_auroc": "0.5",
-        f"{GRADER}unc_ece": "0.1",
-    }
-    return {"sampling": sampling(drawn), "scaled": scaled([one | {"eval_mode": "oe"}])}
+    return {"sampling": sampling(drawn)}

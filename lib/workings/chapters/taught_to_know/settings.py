@@ -61,7 +61,7 @@ class Settings(Tiered):
         if not dry_run:
             return cls.demo()
         return replace(
-            cls.demo(), pretrain_steps=6, weak_step=3, pretrain_batch=16, graded=60, few=20, many=80, test=300, probe_steps=4,
+            cls.demo(), pretrain_steps=40, weak_step=30, pretrain_batch=32, graded=60, few=20, many=80, test=300, probe_steps=4,
             steps=3, batch=8, resamples=10, seeds=(0, 1), dry_run=True,
         )  # fmt: skip
 
