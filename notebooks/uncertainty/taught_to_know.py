@@ -224,31 +224,14 @@ ax.plot([0, 1], [0, 1], color=COLOURS["grey"], linewidth=1, linestyle="-")
 for label, p, name, marker in (
     ("exact posterior", test[0].posterior.numpy(), "green", "o"),
     ("asked", demo.probability(runs[0].odds[demo.ASKED]), "red", "s"),
-    (
-        "likelihood",
-        demo.probability(runs[0].odds[demo.LIKELIHOOD]),
-        "blue",
-        "^",
-    ),
-):
+    ("likelihood", demo.probability(runs[0].odds[demo.LIKELIHOOD]), "blue", "^"),
+):  # fmt: skip
     curve = reliability_curve(p, grades[0])
-    size = 15 + 200 * curve.count / len(p)
-    ax.scatter(
-        curve.confidence,
-        curve.accuracy,
-        s=size,
-        color=COLOURS[name],
-        marker=marker,
-        label=label,
-        alpha=0.8,
-    )
-ax.set(
-    xlabel="confidence",
-    ylabel="share of right answers",
-    xlim=(0, 1.03),
-    ylim=(0, 1.03),
-)
-ax.set_title("What it says, and what is so")
+    look = dict(color=COLOURS[name], marker=marker, label=label, alpha=0.8)
+    look["s"] = 15 + 200 * curve.count / len(p)
+    ax.scatter(curve.confidence, curve.accuracy, **look)
+ax.set(xlabel="confidence", ylabel="share of right answers")
+ax.set(xlim=(0, 1.03), ylim=(0, 1.03), title="What it says, and what is so")
 ax.legend(loc="lower center", markerscale=0.6)
 plt.show()
 
@@ -349,44 +332,18 @@ print(f"largest possible: {float(far):.4f} = ln 2 nats")
 # **Predict:** which of the three ranks best on fresh answers? Does any reach the exact posterior? And which beats the likelihood of the answer, which needs no training at all?
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Two panels of horizontal bars with a dot for each seed. Left, AUROC: asking is near one half; Probe, LoRA and LoRA plus Prompt lie close together around three quarters; the question's words alone and the likelihood are higher, and the exact posterior is highest. Right, ECE: the likelihood is far above all others, asking second, and all trained estimators are small."}, "figure": {"caption": "Ranking and calibration of every method, mean over three seeds as a bar and each seed as a dot. The three taught estimators stand in the middle. Left, longer is better; right, shorter.", "name": "fig-ttk-methods"}}
-order = [
-    demo.ASKED,
-    demo.LIKELIHOOD,
-    demo.WORDS,
-    demo.PROBE,
-    demo.LORA,
-    demo.PROMPT,
-    "exact posterior",
-]
 exact = [demo.logit(answers.posterior).numpy() for answers in test]
 fig, panels = plt.subplots(1, 2, sharey=True, figsize=(4.6, 3.4))
-for ax, key, title in zip(
-    panels, ("auroc", "ece"), ("AUROC", "ECE"), strict=True
-):
-    for place, method in enumerate(reversed(order)):
-        odds = (
-            exact
-            if method == "exact posterior"
-            else [run.odds[method] for run in runs]
-        )
-        found = [
-            demo.quality(o, a.right)[key]
-            for o, a in zip(odds, test, strict=True)
-        ]
-        taught = method in (demo.PROBE, demo.LORA, demo.PROMPT)
-        ax.barh(
-            place,
-            np.mean(found),
-            color=COLOURS["sky" if taught else "pale"],
-        )
-        ax.plot(
-            found,
-            [place] * len(found),
-            "o",
-            color=COLOURS["ink"],
-            markersize=3,
-        )
-    ax.set_yticks(range(len(order)), list(reversed(order)))
+for ax, key, title in zip(panels, ("auroc", "ece"), ("AUROC", "ECE"), strict=True):  # fmt: skip
+    for place, (method, odds) in enumerate(demo.by_method(runs, exact)):
+        pairs = zip(odds, test, strict=True)
+        found = [demo.quality(o, a.right)[key] for o, a in pairs]
+        colour = COLOURS["sky" if method in demo.TAUGHT else "pale"]
+        ax.barh(place, np.mean(found), color=colour)
+        ink = dict(color=COLOURS["ink"], markersize=3)
+        ax.plot(found, [place] * len(found), "o", **ink)
+    names = [name for name, _ in demo.by_method(runs, exact)]
+    ax.set_yticks(range(len(names)), names)
     ax.set(title=title)
 panels[0].set(xlim=(0.4, 0.95), xlabel="one half is a coin")
 panels[1].set(xlabel="0 is perfect")
@@ -639,24 +596,14 @@ def frame(T):
     ax.plot(
         [0, 1], [0, 1], color=COLOURS["grey"], linewidth=1, linestyle="-"
     )
-    ax.scatter(
-        curve.confidence,
-        curve.accuracy,
-        s=15 + 200 * curve.count / len(p),
-        color=COLOURS["blue"],
-    )
-    ax.set(
-        xlabel="confidence",
-        ylabel="share right",
-        xlim=(0, 1.03),
-        ylim=(0, 1.03),
-    )
-    ece, rank = expected_calibration_error(p, c), auroc(p, c)
-    ax.set_title(f"ECE {ece:.2f}, AUROC {rank:.2f}")
-    return Frame(
-        png_bytes(fig),
-        f"Reliability diagram at temperature {T:.2g}: ECE {ece:.2f}, AUROC {rank:.2f}.",
-    )
+    look = dict(s=15 + 200 * curve.count / len(p), color=COLOURS["blue"])
+    ax.scatter(curve.confidence, curve.accuracy, **look)
+    ax.set(xlabel="confidence", ylabel="share right")
+    ax.set(xlim=(0, 1.03), ylim=(0, 1.03))
+    said = f"ECE {expected_calibration_error(p, c):.2f}, AUROC {auroc(p, c):.2f}"
+    ax.set_title(said)
+    alt = f"Reliability diagram at temperature {T:.2g}: {said}."
+    return Frame(png_bytes(fig), alt)
 
 
 stops = (0.2, 0.35, 0.6, 1.0, 1.7, 3.0, 5.0)
@@ -843,11 +790,11 @@ if tables["graded"]:
 
 # %% [markdown]
 # Here the paper's claim about other models holds: an estimator made for another model does as well as one made for the model itself. (Its confidences do not: the share of right answers runs from 0.22 to 0.56, so
-# its ECE on another model is large.) But the words of the question alone rank the answers as well as the words of the solution. What these weak estimators know is
-# mostly how hard a problem is, and that is the same for all four models. A transfer like this is no evidence of judging *answers*.
+# its ECE on another model is large.) But the words of the question alone rank the answers as well as the words of the solution. We take it that these weak estimators know mostly how hard
+# a problem is, which is much the same for all four models. A transfer like this is no evidence of judging *answers*.
 
 # %% tags=["hide-input"]
-ledger.Grid(
+own = ledger.Grid(
     "A small public model on its own answers",
     ["method", "tested on", "answers", "AUROC (95% interval)", "ECE, P(correct)", "ECE, decision", "right before, after"],
     [
@@ -857,6 +804,9 @@ ledger.Grid(
         for row in tables["self"]
     ],
 )  # fmt: skip
+own if tables["self"] else print(
+    "the public model on itself: not recorded yet"
+)
 
 # %% [markdown]
 # ## The ledger

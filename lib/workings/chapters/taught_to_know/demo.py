@@ -258,6 +258,15 @@ LIKELIHOOD, ASKED, WORDS, PROBE, LORA, PROMPT, FREE = (
 )  # fmt: skip
 
 
+TAUGHT = (PROBE, LORA, PROMPT)
+
+
+def by_method(runs: Sequence[Run], exact: Sequence[np.ndarray]) -> list[tuple[str, list[np.ndarray]]]:
+    """Name and log-odds on the test answers, seed by seed, of every method of the chapter's main figure; ``exact`` comes first."""
+    names = (PROMPT, LORA, PROBE, WORDS, LIKELIHOOD, ASKED)
+    return [("exact posterior", list(exact)), *((name, [run.odds[name] for run in runs]) for name in names)]
+
+
 def logit(p: torch.Tensor) -> torch.Tensor:
     """Log-odds of probabilities, cut at 1e-12 from 0 and 1."""
     return torch.logit(p.double(), eps=1e-12)
