@@ -73,7 +73,7 @@ TINY = {  # settings that make one point a matter of a second, for each chapter 
     "giraffe": {"steps": 2, "sequences": 2},
     "few_shot_baseline": {"steps": 2, "width": 2, "episodes": 4, "classes": 20},
     "l3m": {"steps": 20},
-    "taught_to_know": {"pretrain_steps": 4, "steps": 2, "graded": 100},
+    "taught_to_know": {"pretrain_steps": 40, "steps": 2, "graded": 100},
     "vtune": {"rows": 60, "backdoors": 4, "steps": 3, "base_steps": 3},
 }
 
