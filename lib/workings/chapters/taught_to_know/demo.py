@@ -15,7 +15,7 @@ from workings.calibration import auroc, ece_positive, ece_top_label
 from workings.chapters.taught_to_know.settings import Settings
 from workings.language_models.decoder import TinyDecoder
 from workings.language_models.lora import add_lora
-from workings.runs.parallel import thread_map
+from workings.runs.progress import progress
 from workings.seeding import torch_generator
 from workings.training import fit, one_cycle
 from workings.uncertainty import noisy_votes as votes
@@ -314,8 +314,8 @@ def drift(base: TinyDecoder, tuned: TinyDecoder, data: Graded) -> float:
 
 
 def run_seeds(settings: Settings) -> list[Run]:
-    """:func:`run_seed` for every seed, two at a time."""
-    return thread_map(lambda seed: run_seed(seed, settings), settings.seeds)
+    """:func:`run_seed` for every seed, one after the other: matrices this small leave two threads waiting for each other."""
+    return [run_seed(seed, settings) for seed in progress(settings.seeds, "seeds")]
 
 
 def probability(odds: np.ndarray) -> np.ndarray:

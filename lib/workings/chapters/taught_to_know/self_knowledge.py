@@ -99,6 +99,11 @@ def _packaged(n: int) -> list[Question]:
     return found
 
 
+def plain(answer: str) -> str:
+    """Without a leading "the": "The Netherlands" and "Netherlands" are one answer."""
+    return answer[4:] if answer[:4].casefold() == "the " else answer
+
+
 def asked(question: Question, examples: int = 4) -> str:
     """The text before an answer: up to four solved examples of the kind, and the question."""
     pairs = EXAMPLES[question.kind][:examples]
@@ -150,7 +155,7 @@ class Answerer:
             stop = max(stop, 1)
             text = self.tokenizer.decode(ids[:stop]).strip()
             mode = "numeric" if question.kind == "number" else "exact"
-            right = bool(grade_answers([text], [question.gold], mode)[0])
+            right = bool(grade_answers([plain(text)], [plain(question.gold)], mode)[0])
             rows.append({
                 "kind": question.kind, "about": question.about, "gold": question.gold, "tokens": ids[:stop], "text": text,
                 "right": right, "log_p": sum(logs[:stop]), "mean_log_p": sum(logs[:stop]) / stop,

@@ -102,5 +102,5 @@ class ModelSettings:
                 steps=1, rank=2, batch=2, resamples=5, folds=2, dry_run=True,
             )  # fmt: skip
         if device == "cpu":
-            return cls(steps=250, lr=5e-4, batch=8)
+            return cls(steps=120, lr=5e-4, batch=8)
         return cls(device=device)
