@@ -11,8 +11,10 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.optimize import brentq
 
 from workings.checks import (
+    as_array,
     as_finite_array,
     as_host_array,
     as_int,
@@ -40,6 +42,32 @@ class BrierParts(NamedTuple):
     resolution: float
     uncertainty: float
     binned: float
+
+
+class Temperature(NamedTuple):
+    """``temperature`` of :func:`fit_temperature`, the ``nll`` (nats per case) there and at 1, and the slope ``gradient`` of the NLL by 1/T.
+
+    ``at_infinity``: no finite temperature is best, because the scores say nothing or the opposite; ``temperature`` is then infinite.
+    ``at_zero``: the scores separate the classes, so that every smaller temperature is better; ``temperature`` is then 0.
+    """
+
+    temperature: float
+    nll: float
+    nll_at_1: float
+    gradient: float
+    at_infinity: bool
+    at_zero: bool
+
+
+class RiskCoverage(NamedTuple):
+    """``coverage`` (k,) the share of cases that are answered, rising to 1, ``risk`` (k,) the share of errors among them, and ``area``.
+
+    ``area`` is the mean risk over the thresholds that let in one more case each (AURC).
+    """
+
+    coverage: np.ndarray
+    risk: np.ndarray
+    area: float
 
 
 class Interval(NamedTuple):
@@ -197,6 +225,105 @@ def brier_decomposition(p: Any, y: Any, n_bins: int = 10, binning: str = "unifor
         uncertainty=float(base * (1.0 - base)),
         binned=float(np.mean((mean[place] - y) ** 2)),
     )
+
+
+def auroc(scores: Any, labels: Any) -> float:
+    """Probability that a case of label 1 has a higher score than one of label 0, ties counting one half; in [0, 1].
+
+    ``scores`` (n,) are any numbers, infinities included, ``labels`` (n,) 0/1. It depends on the order of the scores alone: an increasing
+    map (a temperature) changes nothing, and turning all signs gives 1 minus it. By ranks, after Mann and Whitney (1947), in
+    O(n log n).
+
+    Raises ``ValueError`` for NaN, different lengths, no data, and where one of the classes is missing.
+    """
+    scores = as_array(scores, "scores", ndim=1)
+    labels = _outcomes(labels, len(scores), "labels")
+    ones = int(labels.sum())
+    if ones in (0, len(labels)):
+        raise ValueError(
+            f"labels must hold both classes, got {len(labels)} times {labels[0]:g}: without pairs there is nothing to rank."
+        )
+    zeros = np.sort(scores[labels == 0])
+    hits = scores[labels == 1]
+    if len(hits) > 64:
+        hits = np.sort(hits)  # neighbours in memory: the search below runs several times faster
+    below = np.searchsorted(zeros, hits, side="left").sum() + np.searchsorted(zeros, hits, side="right").sum()
+    return float(below / (2.0 * ones * (len(scores) - ones)))
+
+
+def fit_temperature(logits: Any, labels: Any) -> Temperature:
+    """The temperature T > 0 that minimises the negative log-likelihood of ``logits / T``, exactly.
+
+    ``logits`` (n,) are those of "yes" (the log-odds) with ``labels`` (n,) 0/1, or (n, K) with ``labels`` in 0..K-1. The likelihood is
+    concave in ``beta = 1 / T``, so its slope has one zero, found by bracketing. Where the slope at ``beta = 0`` points down, no finite T
+    is best: the scores are no better than a constant, and ``at_infinity`` says so (the scaled probability is then 1/2, or 1/K,
+    which looks well calibrated on balanced classes and knows nothing). Where the likelihood rises for ever (separable scores) ``at_zero``
+    is set. Guo et al., arXiv 1706.04599, section 4.2, fit the same number by gradient descent.
+
+    Raises ``ValueError`` for infinite or NaN logits, labels outside the classes and different lengths.
+    """
+    z = as_finite_array(logits, "logits", ndim=(1, 2))
+    if z.ndim == 1:
+        y = _outcomes(labels, len(z), "labels")
+        margins = np.where(y == 1, -z, z)[:, None]  # (n, 1): the other class's logit above that of the label
+    else:
+        if z.shape[1] < 2:
+            raise ValueError(
+                f"logits must have at least 2 classes, got shape {z.shape}; for log-odds pass a flat array."
+            )
+        y = as_finite_array(labels, "labels", ndim=1)
+        if len(y) != len(z) or not np.isin(y, np.arange(z.shape[1])).all():
+            raise ValueError(f"labels must be {len(z)} whole numbers in 0..{z.shape[1] - 1}, one per row of logits.")
+        rows, y = np.arange(len(z)), y.astype(np.int64)
+        margins = z - z[rows, y][:, None]
+        margins = np.delete(margins.ravel(), rows * z.shape[1] + y).reshape(len(z), -1)
+    scale = np.abs(margins).max()
+    if scale == 0:
+        return Temperature(
+            np.inf, float(np.log(margins.shape[1] + 1)), float(np.log(margins.shape[1] + 1)), 0.0, True, False
+        )
+    unit = margins / scale  # numbers of order one, whatever the units of the logits
+
+    def nll(beta: float) -> float:
+        return float(
+            np.mean(np.logaddexp.reduce(np.concatenate([beta * unit, np.zeros((len(unit), 1))], axis=1), axis=1))
+        )
+
+    def slope(beta: float) -> float:
+        e = beta * unit
+        top = np.maximum(e.max(axis=1, keepdims=True), 0.0)
+        weights = np.exp(e - top)
+        return float(np.mean((weights * unit).sum(axis=1) / (weights.sum(axis=1) + np.exp(-top[:, 0]))))
+
+    flat = nll(0.0)
+    at_1 = nll(float(scale))
+    if slope(0.0) >= 0:
+        return Temperature(np.inf, flat, at_1, slope(0.0) * float(scale), True, False)
+    if unit.max() <= 0:
+        return Temperature(0.0, 0.0, at_1, 0.0, False, True)
+    high = 1.0
+    while slope(high) < 0:
+        high *= 2.0
+    beta = brentq(slope, 0.0, high, xtol=1e-300, rtol=4 * np.finfo(float).eps, maxiter=500)
+    return Temperature(float(scale / beta), nll(beta), at_1, slope(beta) * float(scale), False, False)
+
+
+def risk_coverage(conf: Any, correct: Any) -> RiskCoverage:
+    """What is gained by answering only where confidence is high: risk against coverage, from the surest case on.
+
+    ``conf`` (n,) are any scores (higher is surer), ``correct`` (n,) 0/1. Cases of equal confidence enter together, so the curve has one
+    point per distinct confidence and does not depend on the order of the cases. El-Yaniv and Wiener, JMLR 11, 2010.
+
+    Raises ``ValueError`` for NaN, different lengths or no data.
+    """
+    conf = as_array(conf, "conf", ndim=1)
+    correct = _outcomes(correct, len(conf), "correct")
+    order = np.argsort(-conf, kind="stable")
+    errors = np.cumsum(1.0 - correct[order])
+    last = np.append(np.flatnonzero(np.diff(conf[order])), len(conf) - 1)  # where a group of equal confidences ends
+    answered = last + 1.0
+    risk = errors[last] / answered
+    return RiskCoverage(answered / len(conf), risk, float(np.average(risk, weights=np.diff(answered, prepend=0.0))))
 
 
 def bootstrap_ci(

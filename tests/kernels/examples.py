@@ -57,6 +57,7 @@ from workings.language_models import (
 from workings.robustness import bpda, data
 from workings.robustness import layers as pruning
 from workings.robustness import networks as robust_networks
+from workings.uncertainty import confidence_estimators, noisy_votes
 from workings.uncertainty.scores import residual_cum_factor
 
 Arguments = tuple[tuple, dict[str, Any]]
@@ -559,6 +560,25 @@ EXAMPLES: dict[str, Callable[[], Arguments]] = {
     "calibration.brier_decomposition": lambda: call(scores_in_unit(4), np.array([0.0, 1.0, 1.0, 0.0]), 3),
     "calibration.bootstrap_ci": lambda: call(mean_of, scores_in_unit(), rng=rng(), resamples=5),
     "statistics.mean_and_sd": lambda: call(scores_in_unit()),
+    "calibration.auroc": lambda: call(scores_in_unit(4), np.array([0.0, 1.0, 1.0, 0.0])),
+    "calibration.fit_temperature": lambda: call(scores_in_unit(4) - 0.5, np.array([0.0, 1.0, 1.0, 0.0])),
+    "calibration.risk_coverage": lambda: call(scores_in_unit(4), np.array([0.0, 1.0, 1.0, 0.0])),
+    "uncertainty.noisy_votes.class_names": lambda: call(),
+    "uncertainty.noisy_votes.vote_questions": lambda: call(3, (0, 4), g()),
+    "uncertainty.noisy_votes.name_posterior": lambda: call(noisy_votes.vote_questions(3, (0, 4), g()).prompts),
+    "uncertainty.confidence_estimators.ConfidenceProbe": lambda: call(3, (4,), generator=g()),
+    "uncertainty.confidence_estimators.last_tokens": lambda: call(torch.tensor([[1, 1, 0], [0, 1, 1]])),
+    "uncertainty.confidence_estimators.last_token_states": lambda: call(
+        normal(2, 3, 4), torch.tensor([[1, 1, 0], [0, 1, 1]])
+    ),
+    "uncertainty.confidence_estimators.single_tokens": lambda: call([[3], [5]], (" no", " yes")),
+    "uncertainty.confidence_estimators.option_logits": lambda: call(
+        normal(2, 3, 4), torch.tensor([[1, 1, 0], [0, 1, 1]]), (3, 1)
+    ),
+    "uncertainty.confidence_estimators.jensen_shannon": lambda: call(normal(2, 4, name="p"), normal(2, 4, name="q")),
+    "uncertainty.answer_confidence.last_number": lambda: call("so 12 of 13"),
+    "uncertainty.answer_confidence.grade_answers": lambda: call(["Paris.", "Lyon"], ["paris", "Rome"]),
+    "uncertainty.answer_confidence.sequence_confidence": lambda: call(-scores_in_unit(6).reshape(3, 2), [1, 2, 2]),
     "checks.as_array": lambda: call(scores_in_unit(), "x"),
     "checks.as_finite_array": lambda: call(scores_in_unit(), "x"),
     "checks.as_host_array": lambda: call(scores_in_unit(), "x"),
@@ -937,6 +957,9 @@ MODULES: dict[str, Callable[[], tuple[nn.Module, tuple]]] = {
         (*[scan.Gaussian(normal(4, 3), normal(4, 3))] * 2, torch.tensor([0, 1, 2, 0])),
     ),
     "disentangling.scan.SymbolVAE": lambda: (skipped(lambda: scan.SymbolVAE((4, 3), 2, 5)), (unit(4, 7), None)),
+    "uncertainty.confidence_estimators.ConfidenceProbe": lambda: (
+        confidence_estimators.ConfidenceProbe(4, (5,), generator=g("weights")), (normal(3, 4),),
+    ),
     "language_models.lora.LoRALinear": lambda: (
         weighted(lora.LoRALinear(skipped(lambda: nn.Linear(4, 4)), 2, 4.0, g())), (normal(3, 4),),
     ),

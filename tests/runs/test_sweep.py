@@ -74,6 +74,7 @@ TINY = {  # settings that make one point a matter of a second, for each chapter 
     "few_shot_baseline": {"steps": 2, "width": 2, "episodes": 4, "classes": 20},
     "l3m": {"steps": 20},
     "scan": {"vision_steps": 20, "steps": 20},
+    "taught_to_know": {"pretrain_steps": 40, "steps": 2, "graded": 100},
     "vtune": {"rows": 60, "backdoors": 4, "steps": 3, "base_steps": 3},
     "darla": {"steps": 3, "pictures": 100},
 }

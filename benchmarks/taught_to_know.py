@@ -1,0 +1,177 @@
+"""Ranking and calibration of a million scores, temperature and adapters, beside what a reader would use.
+
+(a) AUROC and ECE on 10^6 scores: scikit-learn, torchmetrics, netcal. Difference and time.
+(b) The temperature of 10^5 log-odds: our solver against gradient steps as in the authors' code (AdamW, 2,000 steps), and netcal.
+(c) An adapter with copied weights beside peft's: largest difference of outputs.
+
+    PYTHONPATH=lib:benchmarks python benchmarks/taught_to_know.py [rows.json]
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from collections.abc import Callable
+from importlib import metadata
+from typing import Any
+
+import numpy as np
+import torch
+from timing import interleaved, ratio
+from torch import nn
+
+from workings.calibration import auroc, ece_positive, fit_temperature
+from workings.language_models.lora import LoRALinear
+from workings.seeding import numpy_generator, torch_generator
+
+SCORES, LOGITS = 1_000_000, 100_000
+Peer = Callable[[np.ndarray, np.ndarray], float]
+
+
+def _row(row_id: str, what: str, peer: str, **values: Any) -> dict[str, Any]:
+    empty = dict.fromkeys(("ours", "theirs", "unit", "ratio", "ratio_low", "ratio_high", "repeats"))
+    return {"id": row_id, "chapter": "taught_to_know", "what": what, "peer": peer, "note": "", **empty, **values}
+
+
+def scores(n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Confidences strictly inside (0, 1), off the edges of the bins, and grades that follow them loosely."""
+    rng = numpy_generator(0, "benchmark", "scores")
+    p = rng.random(n) * 0.998 + 0.001
+    return p, (rng.random(n) < p**1.3).astype(np.int64)
+
+
+def _sklearn_auroc() -> Peer:
+    from sklearn.metrics import roc_auc_score
+
+    return lambda p, y: float(roc_auc_score(y, p))
+
+
+def _torchmetrics_auroc() -> Peer:
+    from torchmetrics.functional.classification import binary_auroc
+
+    return lambda p, y: float(binary_auroc(torch.from_numpy(p), torch.from_numpy(y)))
+
+
+def _torchmetrics_ece() -> Peer:
+    from torchmetrics.functional.classification import binary_calibration_error
+
+    return lambda p, y: float(binary_calibration_error(torch.from_numpy(p), torch.from_numpy(y), n_bins=10))
+
+
+def _netcal_ece() -> Peer:
+    from netcal.metrics import ECE
+
+    return lambda p, y: float(ECE(bins=10).measure(p, y))
+
+
+MEASURES: tuple[tuple[str, str, Peer, Callable[[], Peer]], ...] = (
+    ("auroc-scikit-learn", "scikit-learn", auroc, _sklearn_auroc),
+    ("auroc-torchmetrics", "torchmetrics", auroc, _torchmetrics_auroc),
+    ("ece-torchmetrics", "torchmetrics", ece_positive, _torchmetrics_ece),
+    ("ece-netcal", "netcal", ece_positive, _netcal_ece),
+)
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return f"{distribution} {metadata.version(distribution)}"
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def measure_rows(n: int = SCORES, repeats: int = 7) -> list[dict[str, Any]]:
+    """Agreement first, then interleaved times."""
+    p, y = scores(n)
+    rows = []
+    for row_id, distribution, ours, make in MEASURES:
+        what = f"{row_id.split('-')[0].upper()} of {n:,} scores"
+        peer = _version(distribution)
+        try:
+            theirs = make() if peer else None
+        except ImportError as error:
+            rows.append(_row(f"ttk-{row_id}", what, peer, note=f"installed but not importable: {error}"))
+            continue
+        if theirs is None:
+            rows.append(_row(f"ttk-{row_id}", what, distribution, note="not installed"))
+            continue
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            apart = abs(ours(p, y) - theirs(p, y))
+            seconds = interleaved({"ours": lambda o=ours: o(p, y), "theirs": lambda t=theirs: t(p, y)}, repeats)
+        middle, low, high = ratio(seconds["ours"], seconds["theirs"])
+        rows.append(_row(
+            f"ttk-{row_id}", what, peer, ours=float(np.median(seconds["ours"])), theirs=float(np.median(seconds["theirs"])),
+            unit="s", ratio=middle, ratio_low=low, ratio_high=high, repeats=repeats, note=f"the two differ by {apart:.1e}",
+        ))  # fmt: skip
+    return rows
+
+
+def _by_gradient(z: np.ndarray, y: np.ndarray) -> float:
+    """The temperature as the authors' code fits it: exp(tau) by AdamW, 2,000 steps, cosine."""
+    logits, labels = torch.from_numpy(z), torch.from_numpy(y).double()
+    tau = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    optimiser = torch.optim.AdamW([tau], lr=1e-3, weight_decay=1e-2)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, 2000)
+    for _ in range(2000):
+        optimiser.zero_grad()
+        nn.functional.binary_cross_entropy_with_logits(logits / tau.exp(), labels).backward()
+        optimiser.step()
+        schedule.step()
+    return float(tau.exp())
+
+
+def temperature_rows(n: int = LOGITS) -> list[dict[str, Any]]:
+    """Time and error of the temperature 2.5, by the negative log-likelihood that is left."""
+    rng = numpy_generator(0, "benchmark", "temperature")
+    z = rng.normal(0.5, 3.0, n)
+    y = (rng.random(n) < 1 / (1 + np.exp(-z / 2.5))).astype(np.int64)
+    ours = fit_temperature(z, y)
+    seconds = interleaved({"ours": lambda: fit_temperature(z, y), "theirs": lambda: _by_gradient(z, y)}, 1, warmup=0)
+    other = _by_gradient(z, y)
+    middle, low, high = ratio(seconds["ours"], seconds["theirs"])
+    return [_row(
+        "ttk-temperature-gradient", f"temperature of {n:,} log-odds", "AdamW, 2,000 steps, written here after the authors' settings",
+        ours=seconds["ours"][0], theirs=seconds["theirs"][0], unit="s", ratio=middle, ratio_low=low, ratio_high=high, repeats=1,
+        note=f"ours {ours.temperature:.4f}, theirs {other:.4f}",
+    )]  # fmt: skip
+
+
+def adapter_rows() -> list[dict[str, Any]]:
+    """Outputs of one adapter on copied weights."""
+    what = "largest difference of the outputs of an adapter, rank 8, 256 x 256, float32"
+    peer = _version("peft")
+    if peer is None:
+        return [_row("ttk-adapter-peft", what, "peft", note="not installed")]
+    import peft
+
+    torch.manual_seed(0)
+    base = nn.Sequential(nn.Linear(256, 256))
+    ours = LoRALinear(base[0], 8, 32.0, torch_generator(0, "adapter"))
+    with torch.no_grad():
+        ours.B.copy_(torch.randn(256, 8, generator=torch_generator(0, "B")))
+    theirs = peft.get_peft_model(base, peft.LoraConfig(r=8, lora_alpha=32, target_modules=["0"]))
+    layer = theirs.base_model.model[0]
+    with torch.no_grad():
+        layer.lora_A["default"].weight.copy_(ours.A)
+        layer.lora_B["default"].weight.copy_(ours.B)
+    x = torch.randn(64, 256, generator=torch_generator(0, "x"))
+    apart = float((ours(x) - theirs(x)).abs().max())
+    return [
+        _row(
+            "ttk-adapter-peft", what, peer, ours=apart, unit="", repeats=1, note="ours holds the difference; 0 is equal"
+        )
+    ]
+
+
+def rows() -> list[dict[str, Any]]:
+    return [*measure_rows(), *temperature_rows(), *adapter_rows()]
+
+
+if __name__ == "__main__":
+    found = rows()
+    for row in found:
+        print(row)
+    if len(sys.argv) > 1:
+        with open(sys.argv[1], "w") as file:
+            json.dump(found, file, indent=1)

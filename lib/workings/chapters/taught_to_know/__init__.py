@@ -1,0 +1,1 @@
+"""What the chapter `taught_to_know` runs."""

@@ -1,0 +1,112 @@
+"""The full tier of the chapter `taught_to_know`: the authors' table of sampling results, real graded answers, and a small public model on itself.
+
+Three parts, each with its own data. A part whose data or model are missing is a message and no failure; what is done is kept, so that an
+interrupted run goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from workings import paths
+from workings.chapters.public_models import NotHere, open_model
+from workings.chapters.taught_to_know import graded_mathematics, public_tables, self_knowledge
+from workings.chapters.taught_to_know.settings import ModelSettings, Settings
+from workings.runs.fetch import FetchError
+from workings.runs.store import Store
+from workings.statistics import mean_and_sd
+
+Tables = dict[str, list[dict[str, Any]]]
+
+
+@Settings.needs.guard
+def run(settings: Settings, data_root: str | Path | None = None, model_root: str | Path | None = None) -> Tables:
+    """Tables by name: ``sampling`` (the authors' results), ``graded`` (mathematics), ``self`` (a public model), ``values``
+    (what the claims compare) and ``note`` (messages).
+
+    ``data_root`` is a folder with the authors' table and the graded mathematics answers; without one they are fetched and checked.
+    ``model_root`` is a folder with a language model, see :func:`workings.chapters.public_models.open_model`.
+    """
+    s = ModelSettings.here(dry_run=settings.dry_run)
+    name = "dry" if s.dry_run else s.model.rsplit("/", 1)[-1].lower()
+    folder = paths.runs_root() / "taught_to_know" / f"{name}-{s.device}"
+    return run_protocol(s, folder, data_root, model_root)
+
+
+def run_protocol(
+    settings: ModelSettings, folder: Path, data_root: str | Path | None = None, model_root: str | Path | None = None
+) -> Tables:
+    """As :func:`run`, with settings and a folder of the caller's."""
+    s, notes = settings, []
+    tables: Tables = {"sampling": [], "graded": [], "self": []}
+
+    def part(what: str, work: Callable[[], Tables]) -> None:
+        try:
+            tables.update(work())
+            notes.append({"message": f"Run: {what}."})
+        except (NotHere, FetchError, FileNotFoundError) as missing:
+            notes.append({"message": f"Not run: {what}. {missing}"})
+
+    def graded() -> Tables:
+        store = Store(folder / "graded.jsonl", {"settings": repr(s)})
+        if not store.done("graded"):
+            rows = graded_mathematics.made_up(s.questions) if s.dry_run else graded_mathematics.load(data_root)
+            store.put("graded", graded_mathematics.run(rows, s))
+        return {"graded": store.get("graded")}
+
+    def own() -> Tables:
+        opened = open_model(s, model_root, folder)
+        return {"self": self_knowledge.run(opened, s, self_knowledge.where(folder, opened.name, s))}
+
+    part(
+        "the authors' table of sampling results",
+        public_tables.made_up if s.dry_run else lambda: public_tables.tables(data_root),
+    )
+    part("graded answers to mathematics problems", graded)
+    part("a public model on its own answers", own)
+    return tables | {"values": claim_values(tables), "note": notes}
+
+
+def claim_values(tables: Tables) -> list[dict[str, Any]]:
+    """What the claims compare: rows of claim, value, error (standard error, or None) and ``too_small``."""
+    found: list[dict[str, Any]] = []
+
+    def add(claim: str, value: float, error: float | None = None, too_small: str | None = None) -> None:
+        found.append({"claim": claim, "value": float(value), "error": error, "too_small": too_small})
+
+    if tables["sampling"]:
+        mean, sd = mean_and_sd([row["auroc_counting"] for row in tables["sampling"]])
+        add("ttk-17", mean, sd / len(tables["sampling"]) ** 0.5)
+    if tables["graded"]:
+        mean, sd = graded_mathematics.transfer(tables["graded"])
+        add("ttk-9", mean, sd / 2)  # four models
+        mean, sd = mean_and_sd([row["auroc"] for row in tables["graded"] if row["reads"] == "question"])
+        add("ttk-10", mean, sd / 2)
+    rows = {(row["method"], row["test"]): row for row in tables["self"]}
+    if rows and all(row["auroc"] is not None for row in rows.values()):
+        _of_the_model(rows, add)
+    return found
+
+
+def _of_the_model(rows: dict[tuple[str, str], dict[str, Any]], add: Callable[..., None]) -> None:
+    seen = lambda method: rows[method, "seen"]
+    wide = lambda row: (row["high"] - row["low"]) / 3.92  # a 95% interval as a standard error
+    both = lambda a, b: (wide(seen(a)) ** 2 + wide(seen(b)) ** 2) ** 0.5  # as if apart: too large for the same answers
+    tuned, free, plain = "LoRA + Prompt", "LoRA + Prompt, free", "asked, plain"
+    few = None if seen(tuned)["answers"] >= 500 else f"{seen(tuned)['answers']} test answers; 500 were asked for"
+    ways = [seen(method) for method, test in rows if test == "seen" and method in (plain, "asked, options")]
+    add("ttk-1", max(row["auroc"] for row in ways), max(wide(row) for row in ways), few)
+    add("ttk-2", min(row["ece"] for row in ways), None, few)
+    add("ttk-3", seen(tuned)["auroc"] - seen(plain)["auroc"], both(tuned, plain), few)
+    add("ttk-4", seen(tuned)["ece"] / max(seen(plain)["ece"], 1e-9), None, few)
+    add("ttk-5", seen(tuned)["auroc"] - seen("Probe")["auroc"], both(tuned, "Probe"), few)
+    add("ttk-6", seen(tuned)["auroc"] - seen("likelihood")["auroc"], both(tuned, "likelihood"), few)
+    held = rows[tuned, "held out"]
+    add("ttk-8", held["auroc"], wide(held), few)
+    share = lambda method: 100 * (seen(method)["accuracy"] - seen(method)["kept"])
+    add("ttk-11", share(tuned), None, few)
+    add("ttk-12", share(free), None, few)
+    add("ttk-13", seen(free)["ece"] - seen(tuned)["ece"], None, few)
+    add("ttk-16", max(abs(row["ece"] - row["ece_decision"]) for row in ways), None, few)

@@ -1,0 +1,200 @@
+"""What the chapter `taught_to_know` runs, at sizes of seconds: the toy, the authors' tables, graded answers, and a random model."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from workings.chapters.taught_to_know import demo, full, graded_mathematics, public_tables, self_knowledge
+from workings.chapters.taught_to_know.settings import ModelSettings, Settings
+from workings.language_models.decoder import TinyDecoder
+from workings.language_models.lora import LoRALinear
+from workings.seeding import torch_generator
+from workings.uncertainty import noisy_votes as votes
+
+TINY = Settings.full(dry_run=True)
+
+
+@pytest.fixture(scope="module")
+def model() -> TinyDecoder:
+    return demo.pretrained(0, TINY).strong
+
+
+@pytest.fixture(scope="module")
+def data(model) -> demo.Graded:
+    return demo.graded(model, votes.vote_questions(50, TINY.known, torch_generator(0, "test")))
+
+
+def test_the_pretraining_rows_hold_right_answers_and_a_yes_that_knows_nothing():
+    tokens, targets = demo.pretraining_batch(4000, Settings.demo(), torch_generator(0, "rows"))
+    assert torch.equal(tokens[:, demo.FILLER], targets[:, 0]) and torch.equal(tokens[:, demo.NAME], targets[:, 1])
+    said = targets[targets[:, 2] == votes.ASK, 3]
+    assert set(said.tolist()) == {votes.NO, votes.YES}
+    assert (targets[targets[:, 2] == votes.END, 3] == -100).all()
+    # shares of 0.2 of 4,000 and of 0.95 of those, within five standard errors: false alarm 6e-7 each
+    assert abs(len(said) / 4000 - 0.2) < 5 * (0.2 * 0.8 / 4000) ** 0.5
+    assert abs(float((said == votes.YES).double().mean()) - 0.95) < 5 * (0.95 * 0.05 / len(said)) ** 0.5
+
+
+def test_answers_are_greedy_and_graded_by_the_hidden_class(model):
+    questions = votes.vote_questions(50, TINY.known, torch_generator(0, "test"))
+    found = demo.graded(model, questions)
+    with torch.no_grad():
+        first = model(found.tokens[:, : demo.FILLER])[:, -1].log_softmax(1)
+        second = model(found.tokens[:, : demo.NAME])[:, -1].log_softmax(1)
+    assert torch.equal(first.argmax(1), found.tokens[:, demo.FILLER])
+    torch.testing.assert_close(second.amax(1), found.name)
+    assert torch.equal(found.right, (found.tokens[:, demo.NAME] == questions.truth).long())
+    assert (found.tokens[:, -1] == votes.ASK).all()
+
+
+def test_the_weak_model_is_an_earlier_stage_of_the_same_training():
+    models = demo.pretrained(0, TINY)
+    short = dataclasses.replace(TINY, pretrain_steps=TINY.pretrain_steps, weak_step=1)
+    assert not torch.equal(models.weak.lm_head.weight, models.strong.lm_head.weight)
+    assert torch.equal(demo.pretrained(0, short).strong.lm_head.weight, models.strong.lm_head.weight)
+
+
+def test_lora_leaves_its_base_alone_and_starts_from_it(model, data):
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    some = data._replace(right=torch.arange(50) % 2)
+    one, two = (demo.lora(model, some, 0, TINY, prompt=True) for _ in range(2))
+    assert torch.equal(one(data.tokens), two(data.tokens))
+    assert all(torch.equal(value, model.state_dict()[name]) for name, value in before.items())
+    adapters = [layer for layer in one.modules() if isinstance(layer, LoRALinear)]
+    assert len(adapters) == 6 * TINY.layers
+    for layer in adapters:
+        layer.enabled = False
+    torch.testing.assert_close(one(data.tokens), demo.asking(model)(data.tokens))
+
+
+def test_the_words_head_sees_neither_the_answer_nor_the_order_of_the_votes(data):
+    some = data._replace(right=torch.arange(50) % 2)
+    head = demo.words_head(some, 0, TINY)
+    other = data.tokens.clone()
+    other[:, demo.FILLER :] = votes.BEGIN
+    other[:, 2 : votes.PROMPT - 1] = data.tokens[:, 2 : votes.PROMPT - 1].flip(1)
+    torch.testing.assert_close(head(other), head(data.tokens))
+
+
+def test_a_probe_can_learn_what_is_in_the_state(model, data):
+    """Labels that are a function of the last token are learnt: the state holds its token."""
+    tokens = data.tokens.clone()
+    tokens[:, demo.NAME] = votes.FIRST_NAME + torch.arange(50) % votes.N_CLASSES
+    some = data._replace(tokens=tokens, right=tokens[:, demo.NAME] % 2)
+    settings = dataclasses.replace(TINY, probe_steps=200, batch=32)
+    odds = demo.probe(model, some, 0, settings)(tokens)
+    assert float(((odds > 0).long() == some.right).double().mean()) > 0.9
+
+
+def test_quality_of_known_confidences():
+    right = torch.tensor([0, 1, 0, 1])
+    found = demo.quality(np.array([-1.0, 1.0, -1.0, 1.0]), right)
+    p = 1 / (1 + np.exp(-1))
+    assert found["auroc"] == 1 and found["ece"] == pytest.approx(1 - p) and found["mean"] == pytest.approx(0.5)
+    assert demo.probability(np.array([-1e4, 0, 1e4])).tolist() == [0, 0.5, 1]
+
+
+# --- the full tier ----------------------------------------------------------------------------------------------------
+
+
+def test_macro_means_skip_empty_cells_and_validation_rows(tmp_path):
+    column = public_tables.GRADER
+    header = ["dataset", f"{column}ece_counting".replace(".", "\\."), f"{column}auroc_counting", "split", "model"]
+    header += [f"{column}ece_likelihood", f"{column}auroc_likelihood"]
+    rows = [["a", "0.1", "0.5", "test", "m", "0.2", ""], ["b", "0.3", "0.7", "test", "m", "0.4", ""], ["c", "9", "9", "validation", "m", "9", "9"]]  # fmt: skip
+    table = [dict(zip((h.replace("\\", "") for h in header), row, strict=True)) for row in rows]
+    (found,) = public_tables.sampling(table)
+    assert found["subjects"] == 2 and found["auroc_counting"] == pytest.approx(0.6)
+    assert found["ece_counting"] == pytest.approx(0.2) and found["auroc_likelihood"] is None
+
+
+def test_another_file_than_the_recorded_one_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"holds no sampling_results\.csv"):
+        public_tables.read("sampling_results.csv", tmp_path)
+    (tmp_path / "sampling_results.csv").write_text("a,b\n")
+    with pytest.raises(ValueError, match="another SHA-256"):
+        public_tables.read("sampling_results.csv", tmp_path)
+
+
+def test_an_estimator_of_words_finds_the_word_that_tells():
+    settings = dataclasses.replace(ModelSettings.here(dry_run=True), folds=3)
+    table = graded_mathematics.run(graded_mathematics.made_up(400), settings)
+    by = {(row["reads"], row["trained"], row["tested"]): row for row in table}
+    assert len(table) == 4 + 16
+    for model in graded_mathematics.MODELS:
+        # "well" tells 80 of 100 grades: AUROC 0.8; the question tells nothing. 400 answers: standard error at most 0.03.
+        assert abs(by["answer", model, model]["auroc"] - 0.8) < 0.13
+        assert abs(by["question", model, model]["auroc"] - 0.5) < 0.15
+    difference, _ = graded_mathematics.transfer(table)
+    assert abs(difference) < 0.1
+
+
+def test_claim_values_compare_what_they_name():
+    row = lambda auroc, ece, kept=0.5: {
+        "auroc": auroc, "low": auroc - 0.02, "high": auroc + 0.02, "ece": ece, "ece_decision": ece / 2, "answers": 600,
+        "accuracy": 0.5, "kept": kept,
+    }  # fmt: skip
+    methods = {
+        "asked, plain": row(0.45, 0.3), "asked, options": row(0.55, 0.25), "likelihood": row(0.8, 0.1), "Probe": row(0.7, 0.1),
+        "LoRA + Prompt": row(0.75, 0.06, 0.49), "LoRA + Prompt, free": row(0.74, 0.1, 0.3),
+    }  # fmt: skip
+    own = [{"method": name, "test": "seen", **found} for name, found in methods.items()]
+    own.append({"method": "LoRA + Prompt", "test": "held out", **row(0.65, 0.2)})
+    values = full.claim_values({"sampling": [], "graded": [], "self": own})
+    found = {value["claim"]: value["value"] for value in values}
+    expected = {
+        "ttk-1": 0.55, "ttk-2": 0.25, "ttk-3": 0.3, "ttk-4": 0.2, "ttk-5": 0.05, "ttk-6": -0.05, "ttk-8": 0.65, "ttk-11": 1.0,
+        "ttk-12": 20.0, "ttk-13": 0.04, "ttk-16": 0.15,
+    }  # fmt: skip
+    assert found == pytest.approx(expected)
+    assert all(value["too_small"] is None for value in values)
+    for entry in own:
+        entry["answers"] = 100
+    assert all(
+        "500 were asked for" in v["too_small"] for v in full.claim_values({"sampling": [], "graded": [], "self": own})
+    )
+
+
+def test_quality_has_intervals_and_says_nothing_of_one_class():
+    s = ModelSettings.here(dry_run=True)
+    rng = np.random.default_rng(0)
+    odds = rng.normal(size=200)
+    right = (rng.random(200) < demo.probability(odds)).astype(float)
+    found = self_knowledge.quality(odds, right, s, "x")
+    assert found["low"] <= found["auroc"] <= found["high"]
+    assert self_knowledge.quality(odds, np.ones(200), s, "x")["auroc"] is None
+
+
+@pytest.mark.filterwarnings("default")  # transformers speaks about its own future
+def test_the_model_part_goes_through_a_random_model_and_resumes(tmp_path, monkeypatch):
+    pytest.importorskip("transformers")
+    monkeypatch.setenv("WORKINGS_QUIET", "1")
+    s = ModelSettings.here(dry_run=True)
+    tables = full.run_protocol(s, tmp_path)
+    assert [note["message"].split(":")[0] for note in tables["note"]] == ["Run"] * 3
+    rows = {(row["method"], row["test"]): row for row in tables["self"]}
+    assert ("LoRA + Prompt", "held out") in rows and ("Probe", "seen") in rows
+    assert 0 <= rows["LoRA + Prompt", "seen"]["kept"] <= 1
+    monkeypatch.setattr(self_knowledge.Answerer, "answer", None)  # nothing is asked again
+    monkeypatch.setattr(self_knowledge, "train_adapters", None)
+    assert full.run_protocol(s, tmp_path) == tables
+
+
+def test_left_padding_and_the_cache_change_nothing(tmp_path):
+    """An answer in a padded batch is the answer alone."""
+    pytest.importorskip("transformers")
+    from workings.chapters.public_models import open_model
+
+    s = dataclasses.replace(ModelSettings.here(dry_run=True), new_tokens=3)
+    model = self_knowledge.Answerer(open_model(s, None, tmp_path), s)
+    group = [self_knowledge.Question("symbol", about, "x") for about in ("tin", "a much longer name", "zinc")]
+    together = model.answer(group)
+    for question, row in zip(group, together, strict=True):
+        (alone,) = model.answer([question])
+        assert alone["tokens"] == row["tokens"] and alone["log_p"] == pytest.approx(row["log_p"], abs=1e-4)
+    states = model.read(together, None)
+    torch.testing.assert_close(states[1:2], model.read(together[1:2], None), atol=1e-5, rtol=1e-4)
