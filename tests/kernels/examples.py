@@ -18,23 +18,17 @@ from torch import nn
 from workings import seeding
 from workings.disentangling import (
     concepts,
+    denoising,
+    domains,
     ensembles,
     factor_channel,
     factor_grid,
     jmvae,
     layers,
     networks,
+    perceptual,
     recombination,
     scan,
-    training,
-    denoising,
-    domains,
-    ensembles,
-    factor_channel,
-    factor_grid,
-    layers,
-    networks,
-    perceptual,
     training,
     value_learning,
     worlds,
@@ -840,6 +834,7 @@ EXAMPLES: dict[str, Callable[[], Arguments]] = {
     ),
     "disentangling.jmvae.train_jmvaes": lambda: call(
         [jmvae.JMVAEJob(pictures(), shown_attributes(), 0)], CONCEPT_SIZES, 2, latent_dim=2, hidden=(5,), batch=4
+    ),
     # DARLA
     "disentangling.domains.assert_conjunction_heldout": lambda: call(
         darla_domain(0), darla_domain(1), darla_domain(0, 1)

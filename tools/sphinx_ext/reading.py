@@ -101,7 +101,13 @@ def citations(app):
             fields, people = entry.fields, entry.persons.get("author", [])
             names = [" ".join(part.render_as("text") for part in person.rich_last_names) for person in people]
             who = ", ".join(names) if len(names) <= 4 else f"{names[0]} et al"
-            where = fields.get("journal") or fields.get("booktitle") or fields.get("publisher") or fields.get("howpublished") or ""
+            where = (
+                fields.get("journal")
+                or fields.get("booktitle")
+                or fields.get("publisher")
+                or fields.get("howpublished")
+                or ""
+            )
             where = where.replace("Advances in Neural Information Processing Systems", "NeurIPS")
             text = f"{untex(fields['title'])}\n{who}. {untex(where)}, {fields['year']}."
             url = ADDRESS.sub("", fields.get("url", ""))
