@@ -52,7 +52,7 @@ workingsLive.add("conformal_set_size", ({ lnFactorial, range, fixed }) => {
     return 2 * h * sum;
   };
 
-  const LAWS = { normal: ["size of a normal error", 8], exponential: ["exponential", 30], uniform: ["uniform from 0 to 1", 1], own: ["my own scores", 0] };
+  const LAWS = { normal: ["half-normal", 8], exponential: ["exponential", 30], uniform: ["uniform", 1], own: ["my own scores", 0] };
   const drawn = (law, m, seed) => { // the first m of an endless sample; the generator is mulberry32
     let state = seed * 7919;
     const uniform = () => {
@@ -93,7 +93,7 @@ workingsLive.add("conformal_set_size", ({ lnFactorial, range, fixed }) => {
       x: { min: 0, max: far, label: "label space, 2r" }, y: { min: 0, max: 1, label: "P(threshold \u2265 r)" }, marks, wrong,
       values: [["estimate", show(point)], ["interval", `${show(lower)} to ${show(upper)}`], ...(mine ? [] : [["truth", show(known)]]),
         ["rank k", `${k} of ${size}`], ["radius of the band", fixed(radius(scores.length, gamma), 3)], ["wall", `${needed} scores`]],
-      says: `${scores.length} scores${wrong ? " of a normal error, in place of yours," : ""} say: intervals calibrated on ${size} points will be ${show(point)} wide on average, between ${show(lower)} and ${show(upper)}.` +
+      says: `${scores.length} scores${wrong ? " from the half-normal law, in place of yours," : ""} say: intervals calibrated on ${size} points will be ${show(point)} wide on average; the interval for that goes from ${show(lower)} to ${show(upper)}.` +
         (scores.length < needed ? ` Below the wall of ${needed} scores the upper end holds much of the bound ${show(rMax)} on a score.` : "") + (k > size ? " So few points give no finite threshold." : ""),
     };
   };
@@ -104,13 +104,13 @@ workingsLive.add("conformal_set_size", ({ lnFactorial, range, fixed }) => {
     figure: {
       start: { law: "normal", n: 2.3, m: 2.4, alpha: 0.1, gamma: 0.1, sample: 1, own: "", cap: 2 },
       knobs: [
-        { key: "law", label: "Scores", options: Object.entries(LAWS).map(([key, [name]]) => [key, name]) },
-        { key: "m", label: "Accessible scores m", ...tenth, when: ({ law }) => law !== "own" },
+        { key: "law", label: "Law of the scores", options: Object.entries(LAWS).map(([key, [name]]) => [key, name]) },
+        { key: "m", label: "Scores m", ...tenth, when: ({ law }) => law !== "own" },
         { key: "cap", label: "Largest possible score", min: 1, max: 5, step: 0.1, text: (v) => `${v.toFixed(1)} \u00d7 the largest pasted`, when: ({ law }) => law === "own" },
-        { key: "n", label: "Calibration points n", ...tenth },
-        { key: "alpha", label: "Share missed \u03b1", min: 0.01, max: 0.5, step: 0.01, text: (v) => v.toFixed(2) },
-        { key: "gamma", label: "Risk of the band \u03b3", min: 0.01, max: 0.5, step: 0.01, text: (v) => v.toFixed(2) },
-        { key: "sample", label: "Sample number", min: 1, max: 20, step: 1, text: String, when: ({ law }) => law !== "own" },
+        { key: "n", label: "Calibration n", ...tenth },
+        { key: "alpha", label: "Missed \u03b1", min: 0.01, max: 0.5, step: 0.01, text: (v) => v.toFixed(2) },
+        { key: "gamma", label: "Band\u2019s risk \u03b3", min: 0.01, max: 0.5, step: 0.01, text: (v) => v.toFixed(2) },
+        { key: "sample", label: "Sample", min: 1, max: 20, step: 1, text: String, when: ({ law }) => law !== "own" },
         { key: "own", label: "Your scores (they stay in your browser, and out of the address)", rows: 3, when: ({ law }) => law === "own" },
       ],
       play: { key: "m", label: "Add scores" },

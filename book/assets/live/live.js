@@ -4,7 +4,7 @@
 window.workingsLive = (() => {
   "use strict";
   const STYLE = `
-.wk-live { display: flex; flex-direction: column; flex: 1; gap: 0.5rem; --wk-a: #005a8c; --wk-b: #b02a1a; --wk-c: #7a8591; }
+.wk-live { display: flex; flex-direction: column; flex: 1; gap: 0.5rem; contain: layout; --wk-a: #005a8c; --wk-b: #b02a1a; --wk-c: #7a8591; }
 html[data-theme="dark"] .wk-live { --wk-a: #7cc4f0; --wk-b: #ff9a85; --wk-c: #8b97a5; }
 .wk-knobs { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 9.5rem), 1fr)); gap: 0 1.2rem; }
 .wk-knob[hidden] { display: none; }
@@ -15,7 +15,7 @@ html[data-theme="dark"] .wk-live { --wk-a: #7cc4f0; --wk-b: #ff9a85; --wk-c: #8b
 .wk-knob select, .wk-live textarea, .wk-buttons button { padding: 0.2em 0.6em; border: 1px solid var(--pst-color-text-muted); border-radius: 6px; background: var(--pst-color-background); }
 .wk-live :is(input, select, textarea):focus-visible { outline: 3px solid var(--wk-accent); outline-offset: 1px; border-radius: 6px; }
 .wk-knob.wk-wide { grid-column: 1 / -1; }
-.wk-chart { position: relative; flex: 1; min-height: 14rem; }
+.wk-chart { position: relative; flex: 1; min-height: 14rem; contain: strict; }
 .wk-chart svg { position: absolute; inset: 0; width: 100%; height: 100%; overflow: hidden; }
 .wk-chart text { fill: currentColor; font-size: 13px; }
 .wk-chart .wk-axis { stroke: currentColor; stroke-width: 1; fill: none; }
@@ -26,7 +26,7 @@ html[data-theme="dark"] .wk-live { --wk-a: #7cc4f0; --wk-b: #ff9a85; --wk-c: #8b
 .wk-legend, .wk-values { display: flex; flex-wrap: wrap; gap: 0 1.2rem; margin: 0 !important; padding: 0 !important; list-style: none; font-size: 0.9em; }
 .wk-legend li { margin: 0; } .wk-legend svg { width: 26px; height: 12px; margin-right: 0.4em; }
 .wk-values > div { display: flex; gap: 0.4em; } .wk-values dt { font-weight: 400; margin: 0; } .wk-values dd { margin: 0 !important; font-weight: 600; font-variant-numeric: tabular-nums; }
-.wk-live p { margin: 0; font-size: 0.95em; line-height: 1.5; } .wk-live .wk-wrong { color: var(--wk-b); font-weight: 600; }
+.wk-live p { margin: 0; font-size: 0.95em; line-height: 1.5; } .wk-live .wk-wrong { color: var(--wk-b); font-weight: 600; } .wk-wrong:empty { display: none; }
 .wk-buttons { display: flex; flex-wrap: wrap; gap: 0.6rem; align-items: center; font-size: 0.9em; } .wk-buttons span { flex: 1 1 14rem; color: var(--pst-color-text-muted); }
 .wk-heard { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
 @media screen { .wk-is-live { display: flex; flex-direction: column; } .wk-is-live > :is(.wk-bar, .wk-frames, .wk-paper), .wk-is-live .wk-on-paper { display: none !important; } }
@@ -137,7 +137,7 @@ html[data-theme="dark"] .wk-live { --wk-a: #7cc4f0; --wk-b: #ff9a85; --wk-c: #8b
     const heard = html("p", { className: "wk-heard" });
     wrong.setAttribute("role", "alert");
     heard.setAttribute("role", "status");
-    let settled, playing;
+    let settled, playing, named, room; // room: how large the chart may be, as far as measured
 
     const draw = () => {
       for (const spec of figure.knobs) state[spec.key] = held(spec, state);
@@ -146,9 +146,11 @@ html[data-theme="dark"] .wk-live { --wk-a: #7cc4f0; --wk-b: #ff9a85; --wk-c: #8b
       const fault = seen.wrong || "";
       if (wrong.textContent !== fault) wrong.textContent = fault;
       says.textContent = seen.says;
-      area.replaceChildren(chart(seen, Math.max(area.clientWidth, 200), Math.max(area.clientHeight, 160)));
-      legend.replaceChildren(...seen.marks.filter((mark) => mark.name).map(swatch));
+      const marked = seen.marks.filter((mark) => mark.name), names = marked.map(({ name }) => name).join();
+      if (named !== names) { named = names; legend.replaceChildren(...marked.map(swatch)); }
       values.replaceChildren(...seen.values.map(([name, value]) => html("div", {}, html("dt", {}, name), html("dd", {}, value))));
+      if (!room) room = [area.clientWidth, area.clientHeight];
+      area.replaceChildren(chart(seen, Math.max(room[0], 200), Math.max(room[1], 160)));
     };
     const settle = () => { // said aloud and written into the address once the reader has stopped moving
       heard.textContent = says.textContent;
@@ -180,7 +182,7 @@ html[data-theme="dark"] .wk-live { --wk-a: #7cc4f0; --wk-b: #ff9a85; --wk-c: #8b
     });
     const again = html("button", { type: "button" }, "Start again");
     again.addEventListener("click", () => { if (playing) still(); Object.assign(state, figure.start); move(figure.knobs[0].key, figure.start[figure.knobs[0].key]); });
-    const buttons = html("div", { className: "wk-buttons" }, again, html("span", {}, "The page\u2019s address holds what you set: copy it to show someone else."));
+    const buttons = html("div", { className: "wk-buttons" }, again, html("span", {}, "The page\u2019s address holds what you set."));
     if (figure.play && !matchMedia("(prefers-reduced-motion: reduce)").matches) { still(); buttons.prepend(play); }
 
     for (const spec of figure.knobs) knobs.push(knob(spec, box.id, (value) => { if (playing) still(); move(spec.key, value); }));
@@ -192,10 +194,9 @@ html[data-theme="dark"] .wk-live { --wk-a: #7cc4f0; --wk-b: #ff9a85; --wk-c: #8b
     draw();
     read();
     addEventListener("hashchange", read);
-    let size = `${area.clientWidth} ${area.clientHeight}`;
     new ResizeObserver(() => {
-      const now = `${area.clientWidth} ${area.clientHeight}`;
-      if (now !== size && area.clientWidth) { size = now; draw(); }
+      const now = [area.clientWidth, area.clientHeight];
+      if (now[0] && now.join() !== room.join()) { room = now; draw(); }
     }).observe(area);
     if (new URLSearchParams(location.hash.slice(1)).get("live") === box.id) box.scrollIntoView();
     return { state, draw };

@@ -27,7 +27,7 @@ workingsLive.add("vtune", ({ lnFactorial, range, fixed, minus }) => {
       marks,
       values: [["p-value", words], ["log10 p", fixed(p, 2)], ["fewest hits that reject", needed > n ? "none" : String(needed)]],
       says: `If the model never saw the signature, ${k} or more hits in ${n} independent queries have probability ${words}: at level 10^\u22126 the test ${reject ? "rejects" : "does not reject"}.` +
-        (needed > n ? ` With this p0 no number of hits in ${n} queries would be enough.` : ` It takes ${needed} hit${needed === 1 ? "" : "s"}.`),
+        (needed > n ? ` With this p0 no number of hits in ${n} queries would be enough.` : ` It rejects from ${needed} hit${needed === 1 ? "" : "s"} on.`),
     };
   };
 
