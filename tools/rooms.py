@@ -20,10 +20,10 @@ SHARED = ("seeding", "training", "calibration", "statistics")
 GROUND = ("paths", "checks")
 ROOMS = {
     "cli": "the command `workings`",
-    "chapters": "what each chapter runs: settings, demo, full, sweep",
+    "chapters": "what each chapter runs: settings, demo, full, sweep, and what its live figure is compared with",
     "parts": ", ".join(PARTS) + ": kernels only",
     "ledger": "claims, results, criteria, verdicts, display",
-    "show": "figures and controls",
+    "show": "figures, controls, cases of live figures",
     "runs": "tiers, needs, store, sweep, fetch, locks, progress, parallel, notebook, isolation, imports, stored, provenance",
     "shared": ", ".join(SHARED) + ": science that parts share",
     "ground": "paths (where claims, results and runs stand) and checks (of arguments)",

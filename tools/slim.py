@@ -98,7 +98,10 @@ def slim(folder, typesetter=None):
     _prune(
         folder / "_static",
         [*folder.rglob("*.html"), folder / joined, folder / "_static" / "searchtools.js"],
-        keep=("search.js",),
+        keep=(
+            "search.js",
+            *(script.name for script in folder.glob("_static/live/*.js")),
+        ),  # loaded by name when a figure comes near
     )
 
 

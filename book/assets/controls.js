@@ -10,9 +10,25 @@ window.wkNear = (() => {
   return (element, work) => { waiting.set(element, work); watch.observe(element); };
 })();
 
-// All pictures of a control are fetched when the control comes near, so that its slider answers at once.
-for (const box of document.querySelectorAll(".wk-control")) {
-  wkNear(box, () => { for (const frame of box.querySelectorAll("img")) frame.loading = "eager"; });
+// All pictures of a control are fetched when the control comes near, so that its slider answers at once. A live figure has
+// scripts in their place (live/live.js, and one of the chapter), fetched then, or at once where the address holds its state.
+{
+  const here = document.currentScript.src, asked = new Set();
+  const compute = (slug) => {
+    for (const name of ["live", slug]) {
+      if (asked.has(name)) continue;
+      asked.add(name);
+      document.head.append(Object.assign(document.createElement("script"), { src: new URL(`live/${name}.js`, here).href, async: false }));
+    }
+  };
+  for (const box of document.querySelectorAll(".wk-control")) {
+    const { live } = box.dataset;
+    wkNear(box, live ? () => compute(live) : () => { for (const frame of box.querySelectorAll("img")) frame.loading = "eager"; });
+    if (live && new URLSearchParams(location.hash.slice(1)).get("live") === box.id) {
+      for (const section of document.querySelectorAll(".bd-article > section > section")) section.style.contentVisibility = "visible";
+      compute(live);
+    }
+  }
 }
 
 // The list of a page's sections follows the reader from the first scroll on, where there is room for it.

@@ -89,6 +89,7 @@ import torch
 
 from workings import ledger
 from workings.chapters.l3m import demo, full
+from workings.chapters.l3m.live import cases
 from workings.chapters.l3m.settings import Settings
 from workings.language_models import topic_language as toy
 from workings.language_models.barrier import (
@@ -116,6 +117,7 @@ from workings.language_models.sequence_scores import (
 from workings.seeding import torch_generator
 from workings.show.controls import Axis, Control, Frame
 from workings.show.figures import COLOURS, png_bytes, use_style
+from workings.show.live import keep_cases
 from workings.statistics import mean_and_sd
 
 use_style()
@@ -361,7 +363,7 @@ book.check("l3m-7", max(point.residual for point in path))
 # %% [markdown]
 # ### Play: the strength of the wall
 #
-# Move $\mu$ on the closed-form problem (at most 5 tokens on average). Watch the mean come up to the bound as the wall hardens, and the weight settle.
+# Move $\mu$ on the closed-form problem (at most 5 tokens on average; in the book's page you can move the bound too). Watch the mean come up to the bound as the wall hardens, and the weight settle.
 
 
 # %% tags=["hide-input"]
@@ -390,7 +392,13 @@ Control(
     [Axis("strength mu", tuple(f"{mu:.3g}" for mu in stops), 3)],
     [frame(mu) for mu in stops],
     caption="How the law of lengths moves as the barrier hardens. The bound on the mean is 5.",
+    live="l3m",
 )
+
+# %% tags=["remove-cell"]
+# The book's page computes this figure in the browser. Its script is compared
+# with what the kernels give:
+keep_cases("l3m", cases())
 
 # %% [markdown]
 # ## A gradient through samples

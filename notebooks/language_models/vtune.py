@@ -111,6 +111,7 @@ from workings.chapters.vtune.demo import (
     tokens_of,
     tuned,
 )
+from workings.chapters.vtune.live import cases
 from workings.chapters.vtune.settings import Settings
 from workings.language_models.backdoors import (
     make_backdoors,
@@ -133,6 +134,7 @@ from workings.language_models.verification import (
 from workings.seeding import numpy_generator
 from workings.show.controls import Axis, Control, Frame
 from workings.show.figures import COLOURS, png_bytes, use_style
+from workings.show.live import keep_cases
 from workings.statistics import mean_and_sd
 
 use_style()
@@ -361,7 +363,7 @@ print("P(0), ..., P(3) hits:", count.round(4))
 # %% [markdown]
 # ## Play: hits and p0
 #
-# Ten queries. The first slider moves $p_0$, the second the number of hits; the shaded bars add up to the p-value.
+# Move $p_0$ and the number of hits (in the book's page also the number of queries, here ten): the red bars add up to the p-value.
 
 # %% tags=["hide-input"]
 chance_values, hit_values = (1e-2, 1e-4, 1e-6), (0, 1, 2, 3, 5, 7, 10)
@@ -391,7 +393,13 @@ Control(
     ],
     [frame(p, k) for p in chance_values for k in hit_values],
     caption="The distribution of hits under the null hypothesis, on a log scale, if hits are independent. Red: k hits or more.",
+    live="vtune",
 )
+
+# %% tags=["remove-cell"]
+# The book's page computes this figure in the browser. Its script is compared
+# with what the kernels give:
+keep_cases("vtune", cases())
 
 # %%
 for p0 in chance_values:

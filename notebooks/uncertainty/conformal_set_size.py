@@ -90,6 +90,7 @@ from sklearn.ensemble import RandomForestClassifier
 from workings import ledger
 from workings.chapters.conformal_set_size import full
 from workings.chapters.conformal_set_size.demo import digits, interval_ends
+from workings.chapters.conformal_set_size.live import cases
 from workings.chapters.conformal_set_size.settings import Settings
 from workings.show.controls import Axis, Control, Frame
 from workings.show.figures import (
@@ -98,6 +99,7 @@ from workings.show.figures import (
     staircase_panel,
     use_style,
 )
+from workings.show.live import keep_cases
 from workings.uncertainty import scores as score
 from workings.uncertainty.conformal import (
     conformal_rank,
@@ -498,7 +500,8 @@ book.check("css-3", misses / len(toy), seeds=[settings.seed], at="demo")
 # %% [markdown]
 # ## Play: how many scores do you need?
 #
-# Move the slider and watch one thing: the shelf on the right of the upper staircase (red, dotted).
+# Move the number of scores and watch one thing: the shelf on the right of the upper staircase (red, dotted). In the book's page
+# you can also move $n$, $\alpha$ and $\gamma$, take other scores, and paste your own.
 
 # %% tags=["hide-input"]
 sizes = (50, 100, 150, 250, 500, 1000, 2000)
@@ -546,7 +549,13 @@ Control(
     [frame(count) for count in sizes],
     caption="Expected width of a 90% interval calibrated on 200 points, estimated "
     "from m scores. A full-height rectangle that ends at the vertical line has the true area.",
+    live="conformal_set_size",
 )
+
+# %% tags=["remove-cell"]
+# The book's page computes this figure in the browser. Its script is compared
+# with what the kernels give:
+keep_cases("conformal_set_size", cases())
 
 # %% [markdown]
 # The number to watch is the height of the shelf:

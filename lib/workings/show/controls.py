@@ -78,6 +78,8 @@ class Control:
 
     ``axes`` are the sliders, slowest first; ``frames`` maps the tuple of indices to a
     :class:`Frame` (or is a flat sequence in that order). ``name`` becomes the element's id.
+    ``live`` names the script ``book/assets/live/<live>.js`` that computes the figure in the book's page, on the screen; paper,
+    readers without scripts and Jupyter keep the frames.
     Raises ``ValueError`` when a frame is missing or the frames weigh more than ``budget`` bytes.
     """
 
@@ -89,11 +91,14 @@ class Control:
         *,
         caption: str,
         budget: int = 600_000,
+        live: str | None = None,
     ) -> None:
         if not re.fullmatch(r"[a-z][a-z0-9-]*", name):
             raise ValueError(f"name {name!r} must be lower-case letters, digits and hyphens, starting with a letter.")
         if not axes:
             raise ValueError("a control needs at least one Axis.")
+        if live is not None and not re.fullmatch(r"[a-z][a-z0-9_]*", live):
+            raise ValueError(f"live must be the name of a script in book/assets/live without its .js, got {live!r}.")
         places = list(itertools.product(*(range(len(axis.values)) for axis in axes)))
         flat = dict(frames) if isinstance(frames, Mapping) else dict(zip(places, frames, strict=False))
         missing = [place for place in places if place not in flat]
@@ -102,7 +107,7 @@ class Control:
             raise ValueError(
                 f"{len(places)} frames are needed for these axes; missing {missing[:3]}, {extra} too many."
             )
-        self.name, self.axes, self.caption = name, tuple(axes), caption
+        self.name, self.axes, self.caption, self.live = name, tuple(axes), caption, live
         self.frames = tuple(flat[place] for place in places)
         weight = sum(len(frame.src) for frame in self.frames)
         if weight > budget:
@@ -144,8 +149,9 @@ class Control:
             for i, frame in enumerate(self.frames)
         )
         shown = "; ".join(f"{axis.label}: {axis.values[axis.start]}" for axis in self.axes)
+        computes = f' data-live="{self.live}"' if self.live else ""
         return (
-            f'<figure class="wk-control" id="{self.name}"><div class="wk-bar" hidden>{self._sliders_html()}</div>'
+            f'<figure class="wk-control" id="{self.name}"{computes}><div class="wk-bar" hidden>{self._sliders_html()}</div>'
             f'<div class="wk-frames">{pictures}</div>'
             f'<p class="wk-paper">Shown here: {html.escape(shown)}.</p>'
             f"<figcaption>{html.escape(self.caption)}</figcaption></figure>"

@@ -1,0 +1,214 @@
+// What all live figures share: sliders and choices, a chart in plain SVG, values as text, the state in the page's address.
+// A chapter's module (live/<slug>.js) says what is computed and what is drawn; book/assets/controls.js loads both when
+// the figure comes near. Pages are opened from disk, where a browser refuses modules and fetch: so these are plain scripts.
+window.workingsLive = (() => {
+  "use strict";
+  const STYLE = `
+.wk-live { display: flex; flex-direction: column; flex: 1; gap: 0.5rem; contain: layout; --wk-a: #005a8c; --wk-b: #b02a1a; --wk-c: #7a8591; }
+html[data-theme="dark"] .wk-live { --wk-a: #7cc4f0; --wk-b: #ff9a85; --wk-c: #8b97a5; }
+.wk-knobs { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 9.5rem), 1fr)); gap: 0 1.2rem; }
+.wk-knob[hidden] { display: none; }
+.wk-knob label { display: block; font-weight: 600; font-size: 0.92em; line-height: 1.35; }
+.wk-knob output { font-weight: 400; font-variant-numeric: tabular-nums; }
+.wk-knob input, .wk-knob select, .wk-live textarea, .wk-buttons button { box-sizing: border-box; min-height: 44px; color: inherit; accent-color: var(--wk-accent); }
+.wk-knob :is(input, select), .wk-live textarea { width: 100%; margin: 0; cursor: pointer; }
+.wk-knob select, .wk-live textarea, .wk-buttons button { padding: 0.2em 0.6em; border: 1px solid var(--pst-color-text-muted); border-radius: 6px; background: var(--pst-color-background); }
+.wk-live :is(input, select, textarea):focus-visible { outline: 3px solid var(--wk-accent); outline-offset: 1px; border-radius: 6px; }
+.wk-knob.wk-wide { grid-column: 1 / -1; }
+.wk-chart { position: relative; flex: 1; min-height: 14rem; contain: strict; }
+.wk-chart svg { position: absolute; inset: 0; width: 100%; height: 100%; overflow: hidden; }
+.wk-chart text { fill: currentColor; font-size: 13px; }
+.wk-chart .wk-axis { stroke: currentColor; stroke-width: 1; fill: none; }
+.wk-a { stroke: var(--wk-a); --wk-fill: var(--wk-a); } .wk-b { stroke: var(--wk-b); --wk-fill: var(--wk-b); } .wk-c { stroke: var(--wk-c); --wk-fill: var(--wk-c); }
+.wk-ink { stroke: currentColor; --wk-fill: currentColor; }
+.wk-line { fill: none; stroke-width: 2; } .wk-bars { stroke: none; fill: var(--wk-fill); } .wk-area { stroke: none; fill: var(--wk-fill); opacity: 0.22; }
+.wk-dash { stroke-dasharray: 7 4; } .wk-dots { stroke-dasharray: 2 4; }
+.wk-legend, .wk-values { display: flex; flex-wrap: wrap; gap: 0 1.2rem; margin: 0 !important; padding: 0 !important; list-style: none; font-size: 0.9em; }
+.wk-legend li { margin: 0; } .wk-legend svg { width: 26px; height: 12px; margin-right: 0.4em; }
+.wk-values > div { display: flex; gap: 0.4em; } .wk-values dt { font-weight: 400; margin: 0; } .wk-values dd { margin: 0 !important; font-weight: 600; font-variant-numeric: tabular-nums; }
+.wk-live p { margin: 0; font-size: 0.95em; line-height: 1.5; } .wk-live .wk-wrong { color: var(--wk-b); font-weight: 600; } .wk-wrong:empty { display: none; }
+.wk-buttons { display: flex; flex-wrap: wrap; gap: 0.6rem; align-items: center; font-size: 0.9em; } .wk-buttons span { flex: 1 1 14rem; color: var(--pst-color-text-muted); }
+.wk-heard { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
+@media screen { .wk-is-live { display: flex; flex-direction: column; } .wk-is-live > :is(.wk-bar, .wk-frames, .wk-paper), .wk-is-live .wk-on-paper { display: none !important; } }
+@media print { .wk-live, .wk-on-screen { display: none !important; } }`;
+
+  const html = (tag, properties = {}, ...inside) => {
+    const made = Object.assign(document.createElement(tag), properties);
+    made.append(...inside);
+    return made;
+  };
+  const svg = (tag, attributes = {}, ...inside) => {
+    const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
+    for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+    made.append(...inside);
+    return made;
+  };
+
+  // ln n! for whole n: the sum where it is short, Stirling's series beyond.
+  const lnFactorial = (n) => {
+    if (n >= 32) return (n + 0.5) * Math.log(n) - n + 0.5 * Math.log(2 * Math.PI) + 1 / (12 * n) - 1 / (360 * n ** 3) + 1 / (1260 * n ** 5);
+    let product = 1;
+    for (let i = 2; i <= n; i++) product *= i;
+    return Math.log(product);
+  };
+  const range = (count) => Array.from({ length: count }, (_, i) => i);
+  const minus = (text) => text.replace("-", "\u2212");
+  const fixed = (value, digits) => minus(value.toFixed(digits));
+
+  // Round numbers between low and high, about as many as asked.
+  const ticks = (low, high, wanted) => {
+    const raw = (high - low) / wanted, power = 10 ** Math.floor(Math.log10(raw));
+    const step = [1, 2, 5, 10].map((one) => one * power).find((one) => one >= raw * 0.999);
+    const digits = Math.max(0, -Math.floor(Math.log10(step) + 1e-9));
+    return range(Math.floor(high / step + 1e-9) - Math.ceil(low / step - 1e-9) + 1)
+      .map((i) => (Math.ceil(low / step - 1e-9) + i) * step).map((at) => [at, fixed(at, digits)]);
+  };
+
+  // One chart: {x, y: {min, max, label}, marks: [{kind: bars | line | area | rule, x, y, look, name}]}; rules have an x or a y alone.
+  const chart = (spec, width, height) => {
+    const left = 62, right = width - 10, top = 10, bottom = height - 44, { x, y } = spec;
+    const across = (v) => left + ((v - x.min) / (x.max - x.min)) * (right - left);
+    const up = (v) => bottom - ((Math.min(Math.max(v, y.min), y.max) - y.min) / (y.max - y.min)) * (bottom - top);
+    const point = (a, b) => `${across(a).toFixed(1)} ${up(b).toFixed(1)}`;
+    const paths = {
+      line: (mark) => "M" + mark.x.map((at, i) => point(at, mark.y[i])).join("L"),
+      area: (mark) => `M${point(mark.x[0], y.min)}L${mark.x.map((at, i) => point(at, mark.y[i])).join("L")}L${point(mark.x[mark.x.length - 1], y.min)}Z`,
+      bars: (mark) => mark.x.map((at, i) => `M${point(at - 0.4, y.min)}L${point(at - 0.4, mark.y[i])}L${point(at + 0.4, mark.y[i])}L${point(at + 0.4, y.min)}Z`).join(""),
+      rule: (mark) => (mark.x === undefined ? `M${left} ${up(mark.y)}H${right}` : `M${across(mark.x).toFixed(1)} ${bottom}V${top}`),
+    };
+    const drawn = svg("svg", { role: "img", viewBox: `0 0 ${width} ${height}`, "aria-label": spec.says });
+    for (const mark of spec.marks) {
+      drawn.append(svg("path", { d: paths[mark.kind](mark), class: `${mark.kind === "rule" ? "wk-line" : "wk-" + mark.kind} ${mark.look}` }));
+    }
+    const axis = svg("g", {}, svg("path", { class: "wk-axis", d: `M${left} ${top}V${bottom}H${right}` }));
+    for (const [at, text] of ticks(x.min, x.max, Math.max(2, width / 90))) {
+      axis.append(svg("text", { x: across(at), y: bottom + 17, "text-anchor": "middle" }, text));
+    }
+    for (const [at, text] of ticks(y.min, y.max, Math.max(2, height / 60))) {
+      axis.append(svg("text", { x: left - 7, y: up(at) + 4, "text-anchor": "end" }, text));
+    }
+    axis.append(svg("text", { x: (left + right) / 2, y: height - 6, "text-anchor": "middle" }, x.label));
+    const middle = (top + bottom) / 2;
+    axis.append(svg("text", { x: 14, y: middle, "text-anchor": "middle", transform: `rotate(-90 14 ${middle})` }, y.label));
+    drawn.append(axis);
+    return drawn;
+  };
+  const swatch = ({ kind, look, name }) =>
+    html("li", {}, svg("svg", { viewBox: "0 0 26 12", "aria-hidden": "true" }, svg("path", {
+      d: kind === "bars" || kind === "area" ? "M2 1H24V11H2Z" : "M0 6H26", class: `${kind === "rule" ? "wk-line" : "wk-" + kind} ${look}` })), name);
+
+  // A figure's sliders, choices and boxes for text. Each gives {node, show(state)} and calls moved(value).
+  const knob = (spec, id, moved) => {
+    const name = `${id}-live-${spec.key}`, told = html("output");
+    told.htmlFor = name;
+    const label = html("label", { htmlFor: name }, spec.label, " ", told);
+    let input;
+    if (spec.options) input = html("select", { id: name }, ...spec.options.map(([value, text]) => new Option(text, value)));
+    else if (spec.rows) input = html("textarea", { id: name, rows: spec.rows, spellcheck: false });
+    else input = html("input", { id: name, type: "range", step: spec.step });
+    input.addEventListener("input", () => moved(spec.options || spec.rows ? input.value : Number(input.value)));
+    const node = html("div", { className: spec.rows ? "wk-knob wk-wide" : "wk-knob" }, label, input);
+    const show = (state) => {
+      node.hidden = spec.when ? !spec.when(state) : false;
+      if (input.type === "range") {
+        const [low, high] = limits(spec, state);
+        Object.assign(input, { min: low, max: high });
+        told.textContent = spec.text(state[spec.key], state);
+        input.setAttribute("aria-valuetext", told.textContent);
+      }
+      if (input.value !== String(state[spec.key])) input.value = state[spec.key];
+    };
+    return { node, show };
+  };
+  const limits = (spec, state) => [spec.min, spec.max].map((one) => (typeof one === "function" ? one(state) : one));
+  const held = (spec, state) => { // the value that a knob may have, nearest to the one it has
+    const value = state[spec.key];
+    if (spec.options) return spec.options.some(([one]) => one === value) ? value : spec.options[0][0];
+    if (spec.rows) return String(value);
+    const [low, high] = limits(spec, state);
+    const stepped = low + Math.round((Math.min(Math.max(Number(value) || 0, low), high) - low) / spec.step) * spec.step;
+    return Number(Math.min(stepped, high).toFixed(6));
+  };
+
+  const mount = (box, { figure }) => {
+    const state = { ...figure.start }, knobs = [], kept = figure.knobs.filter((spec) => !spec.rows);
+    const area = html("div", { className: "wk-chart" }), legend = html("ul", { className: "wk-legend" });
+    const values = html("dl", { className: "wk-values" }), says = html("p", { className: "wk-says" }), wrong = html("p", { className: "wk-wrong" });
+    const heard = html("p", { className: "wk-heard" });
+    wrong.setAttribute("role", "alert");
+    heard.setAttribute("role", "status");
+    let settled, playing, named, room; // room: how large the chart may be, as far as measured
+
+    const draw = () => {
+      for (const spec of figure.knobs) state[spec.key] = held(spec, state);
+      for (const one of knobs) one.show(state);
+      const seen = figure.draw(state);
+      const fault = seen.wrong || "";
+      if (wrong.textContent !== fault) wrong.textContent = fault;
+      says.textContent = seen.says;
+      const marked = seen.marks.filter((mark) => mark.name), names = marked.map(({ name }) => name).join();
+      if (named !== names) { named = names; legend.replaceChildren(...marked.map(swatch)); }
+      values.replaceChildren(...seen.values.map(([name, value]) => html("div", {}, html("dt", {}, name), html("dd", {}, value))));
+      if (!room) room = [area.clientWidth, area.clientHeight];
+      area.replaceChildren(chart(seen, Math.max(room[0], 200), Math.max(room[1], 160)));
+    };
+    const settle = () => { // said aloud and written into the address once the reader has stopped moving
+      heard.textContent = says.textContent;
+      const asked = new URLSearchParams({ live: box.id });
+      for (const { key } of kept) asked.set(key, state[key]);
+      history.replaceState(null, "", `#${asked}`);
+    };
+    const move = (key, value) => {
+      state[key] = value;
+      draw();
+      clearTimeout(settled);
+      settled = setTimeout(settle, 300);
+    };
+    const read = () => {
+      const asked = new URLSearchParams(location.hash.slice(1));
+      if (asked.get("live") !== box.id) return;
+      for (const { key } of kept) if (asked.has(key)) state[key] = asked.get(key);
+      draw();
+    };
+    const still = () => { clearInterval(playing); playing = undefined; play.textContent = figure.play.label; };
+    const play = html("button", { type: "button" });
+    play.addEventListener("click", () => {
+      if (playing) return still();
+      const spec = figure.knobs.find(({ key }) => key === figure.play.key), [low, high] = limits(spec, state);
+      const step = figure.play.back ? -spec.step : spec.step, [from, to] = step < 0 ? [high, low] : [low, high];
+      play.textContent = "Stop";
+      move(spec.key, from);
+      playing = setInterval(() => (state[spec.key] === to ? still() : move(spec.key, state[spec.key] + step)), 150);
+    });
+    const again = html("button", { type: "button" }, "Start again");
+    again.addEventListener("click", () => { if (playing) still(); Object.assign(state, figure.start); move(figure.knobs[0].key, figure.start[figure.knobs[0].key]); });
+    const buttons = html("div", { className: "wk-buttons" }, again, html("span", {}, "The page\u2019s address holds what you set."));
+    if (figure.play && !matchMedia("(prefers-reduced-motion: reduce)").matches) { still(); buttons.prepend(play); }
+
+    for (const spec of figure.knobs) knobs.push(knob(spec, box.id, (value) => { if (playing) still(); move(spec.key, value); }));
+    const live = html("div", { className: "wk-live" }, html("div", { className: "wk-knobs" }, ...knobs.map(({ node }) => node)), wrong, legend, area, values, says, buttons, heard);
+    const caption = box.querySelector("figcaption");
+    caption.replaceChildren(html("span", { className: "wk-on-paper" }, ...caption.childNodes), html("span", { className: "wk-on-screen" }, figure.caption));
+    box.classList.add("wk-is-live");
+    box.prepend(live);
+    draw();
+    read();
+    addEventListener("hashchange", read);
+    new ResizeObserver(() => {
+      const now = [area.clientWidth, area.clientHeight];
+      if (now[0] && now.join() !== room.join()) { room = now; draw(); }
+    }).observe(area);
+    if (new URLSearchParams(location.hash.slice(1)).get("live") === box.id) box.scrollIntoView();
+    return { state, draw };
+  };
+
+  document.head.append(html("style", {}, STYLE));
+  const shared = { lnFactorial, range, fixed, minus }, modules = {}, figures = {};
+  return {
+    modules, figures,
+    add: (slug, make) => {
+      modules[slug] = make(shared);
+      for (const box of document.querySelectorAll(`[data-live="${slug}"]`)) figures[box.id] = mount(box, modules[slug]);
+    },
+  };
+})();

@@ -1,0 +1,47 @@
+// How surprising are k hits in n queries? The exact binomial tail in log10, as lib/workings/language_models/binomial_tests.py has it.
+workingsLive.add("vtune", ({ lnFactorial, range, fixed, minus }) => {
+  const LINE = -6; // log10 of the level of the test
+
+  // log10 P(Bin(n, p0) = j) for every j from 0 to n, 0 < p0 < 1.
+  const pmf = (n, p0) => range(n + 1).map((j) =>
+    (lnFactorial(n) - lnFactorial(j) - lnFactorial(n - j) + j * Math.log(p0) + (n - j) * Math.log1p(-p0)) / Math.LN10);
+  // log10 P(Bin(n, p0) >= k): terms are added relative to the largest, so that none is lost below 1e-308.
+  const tail = (k, n, p0) => {
+    if (k === 0) return 0;
+    const logs = pmf(n, p0).slice(k), top = Math.max(...logs);
+    return Math.min(0, top + Math.log10(logs.reduce((sum, one) => sum + 10 ** (one - top), 0)));
+  };
+  // The fewest hits that reject at level alpha; n + 1 where not even n hits do.
+  const critical = (n, p0, alpha) => range(n + 2).find((k) => k > n || tail(k, n, p0) <= Math.log10(alpha));
+
+  const draw = ({ k, n, lp }) => {
+    const p0 = 10 ** lp, logs = pmf(n, p0), p = tail(k, n, p0), needed = critical(n, p0, 10 ** LINE), all = range(n + 1);
+    const part = (from, to) => ({ kind: "bars", x: all.slice(from, to), y: logs.slice(from, to) });
+    const reject = p <= LINE;
+    const marks = [{ ...part(0, k), look: "wk-c", name: "fewer hits" }, { ...part(k), look: "wk-b", name: "k hits or more" }];
+    if (needed <= n) marks.push({ kind: "rule", x: needed - 0.5, look: "wk-ink wk-dash", name: "from here on the test rejects" });
+    const words = p > -4 ? `${fixed(10 ** p, 4)}` : `10^${fixed(p, 1)}`;
+    return {
+      x: { min: -0.7, max: n + 0.7, label: "hits" },
+      y: { min: Math.floor(Math.min(-1, logs[n], logs[0]) * 1.08), max: 0, label: "log10 probability" },
+      marks,
+      values: [["p-value", words], ["log10 p", fixed(p, 2)], ["fewest hits that reject", needed > n ? "none" : String(needed)]],
+      says: `If the model never saw the signature, ${k} or more hits in ${n} independent queries have probability ${words}: at level 10^\u22126 the test ${reject ? "rejects" : "does not reject"}.` +
+        (needed > n ? ` With this p0 no number of hits in ${n} queries would be enough.` : ` It rejects from ${needed} hit${needed === 1 ? "" : "s"} on.`),
+    };
+  };
+
+  return {
+    pure: { pmf, tail, critical },
+    figure: {
+      start: { n: 10, k: 3, lp: -4 },
+      knobs: [
+        { key: "n", label: "Queries n", min: 1, max: 60, step: 1, text: String },
+        { key: "k", label: "Hits k", min: 0, max: ({ n }) => n, step: 1, text: String },
+        { key: "lp", label: "p0", min: -12, max: -0.1, step: 0.1, text: (v) => (v > -3 ? (10 ** v).toPrecision(2) : minus(`10^${v.toFixed(1)}`)) },
+      ],
+      caption: "The distribution of hits under the null hypothesis, on a log scale, if hits are independent; computed in this page. Red: k hits or more, whose sum is the p-value.",
+      draw,
+    },
+  };
+});

@@ -1,0 +1,83 @@
+"""Cases by which a live figure is tested: what the kernels give, for the script of the page to give as well.
+
+A live figure (``book/assets/live/<slug>.js``) computes in the reader's browser what a kernel computes here. The chapter's
+notebook hands inputs and kernels to :func:`keep_cases`; recording, it writes ``results/<part>/<slug>/live.json``, and at any
+other time it compares the file with the kernels. ``tests/book/test_live.py`` compares the file with the script in a browser.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from workings import paths
+
+FILE = "live.json"
+CLOSE = 1e-11  # relative to the larger of 1 and the value: what another processor may change
+DIGITS = 15
+
+
+def keep_cases(
+    slug: str,
+    cases: Mapping[str, tuple[Callable[..., Any], Iterable[tuple]]],
+    *,
+    record: bool | None = None,
+    results: Path | None = None,
+) -> None:
+    """Write or compare the cases of the live figure of chapter ``slug``.
+
+    ``cases`` maps the name of a function of the script to the Python function that it repeats and the tuples of arguments
+    to try; arguments and results are numbers, texts, true or false, or lists of them. ``record`` writes the file where it
+    differs; ``None`` asks the environment variable ``WORKINGS_RECORD``. ``results`` names another folder.
+
+    Raises ``ValueError`` for a result that is no finite number, and where a file that is not to be written says something
+    else than the kernels; a file that does not exist (an installed package may lack it) is then not missed.
+    """
+    recording = os.environ.get("WORKINGS_RECORD") == "1" if record is None else record
+    root = paths.writable_results_root() if recording else paths.results_root()
+    file = (root if results is None else Path(results)) / paths.find_part(slug) / slug / FILE
+    found = {
+        name: [[_plain(given, name), _plain(function(*given), name)] for given in map(tuple, inputs)]
+        for name, (function, inputs) in cases.items()
+    }
+    stored = json.loads(file.read_text(encoding="utf-8"))["functions"] if file.is_file() else None
+    if stored is not None and _close(stored, found):
+        return
+    if recording:
+        rows = lambda kept: ",\n".join(f"   {json.dumps(row)}" for row in kept)
+        tables = ",\n".join(f"  {json.dumps(name)}: [\n{rows(kept)}\n  ]" for name, kept in found.items())
+        text = f'{{\n "chapter": {json.dumps(slug)},\n "functions": {{\n{tables}\n }}\n}}\n'  # a case per line
+        paths.write_atomically(file, text)
+    elif stored is not None:
+        raise ValueError(
+            f"{paths.shown(file)} does not hold what the kernels give now; run `make refresh NOTEBOOK={slug}`, "
+            f"and see that book/assets/live/{slug}.js still agrees."
+        )
+
+
+def _plain(value: Any, name: str) -> Any:
+    """``value`` as JSON has it, numbers with fifteen digits."""
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, (list, tuple)):
+        return [_plain(one, name) for one in value]
+    if isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float) and math.isfinite(value):
+        return float(f"{value:.{DIGITS}g}")
+    raise ValueError(f"{name}: a case must hold finite numbers, texts, true or false and lists of them, got {value!r}.")
+
+
+def _close(one: Any, other: Any) -> bool:
+    """Whether two values have the same shape and texts, and numbers up to rounding."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return list(one) == list(other) and all(_close(one[key], other[key]) for key in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_close, one, other))
+    if isinstance(one, float) or isinstance(other, float):
+        return abs(one - other) <= CLOSE * max(1.0, abs(other))
+    return one == other

@@ -1,0 +1,203 @@
+"""Live figures: they compute what the kernels compute, and are for the keyboard, the finger, the ear and the link as well."""
+
+import gzip
+import json
+import re
+
+import pytest
+
+import book.browser as browser
+from book.browser import CHAPTERS, DESKTOP, HTML, PHONE
+from book.test_browser import axe_faults
+from workings.runs import checkout
+
+pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("default")]
+SCRIPTS = HTML / "_static" / "live"
+NAMED = re.compile(r'<figure class="wk-control" id="([\w-]+)" data-live="(\w+)"')
+LIVE = [(page, *found) for page in CHAPTERS for found in NAMED.findall(page.read_text())]
+figures = pytest.mark.parametrize("path, name, slug", LIVE, ids=[slug for _, _, slug in LIVE])
+# What the script gives for stored arguments, as flat lists of numbers.
+ASK = """([slug, functions]) => Object.entries(functions).map(([name, cases]) =>
+    cases.map(([given]) => [workingsLive.modules[slug].pure[name](...given)].flat()))"""
+MOVED = """() => { window.moved = 0; new PerformanceObserver(list => { for (const e of list.getEntries())
+    if (!e.hadRecentInput) window.moved += e.value; }).observe({type: 'layout-shift', buffered: true}); }"""
+
+
+def come_near(page, name):
+    """The live figure of ``page``, once it is there."""
+    page.locator(f"#{name}").scroll_into_view_if_needed()
+    browser.until(page, "name => window.workingsLive?.figures[name] !== undefined", name)
+    return page.locator(f"#{name}")
+
+
+def stored(path, slug):
+    return json.loads((checkout.root() / "results" / path.parent.name / slug / "live.json").read_text())["functions"]
+
+
+def test_every_script_has_its_page_and_every_page_its_script():
+    assert LIVE, "no live figure found: run `make book` first (make test does)"
+    scripts = {script.stem for script in (checkout.root() / "book" / "assets" / "live").glob("*.js")}
+    assert {slug for _, _, slug in LIVE} | {"live"} == scripts == {script.stem for script in SCRIPTS.glob("*.js")}
+
+
+@figures
+def test_the_script_gives_what_the_kernels_give(open_page, path, name, slug):
+    page = open_page(path)
+    come_near(page, name)
+    cases = stored(path, slug)
+    assert sorted(cases) == sorted(page.evaluate("slug => Object.keys(workingsLive.modules[slug].pure)", slug))
+    given = page.evaluate(ASK, [slug, cases])
+    assert sum(map(len, cases.values())) >= 20
+    for (function, rows), found in zip(cases.items(), given, strict=True):
+        for (inputs, wanted), got in zip(rows, found, strict=True):
+            assert got == pytest.approx(wanted if isinstance(wanted, list) else [wanted], rel=0, abs=1e-10), (
+                function,
+                inputs,
+            )
+    assert page.faults == []
+
+
+@figures
+def test_no_request_leaves_the_folder_and_scripts_are_small(open_page, path, name, slug):
+    page, asked = open_page(path), []
+    page.on("request", lambda request: asked.append(request.url))
+    come_near(page, name)
+    here = HTML.as_uri() + "/"
+    assert {f"{here}_static/live/{script}.js" for script in ("live", slug)} <= set(asked)
+    assert all(url.startswith((here, "data:")) for url in asked)
+    assert all(len(gzip.compress((SCRIPTS / f"{one}.js").read_bytes())) <= 8_000 for one in ("live", slug))
+    assert len((SCRIPTS / f"{slug}.js").read_text().splitlines()) <= 150
+
+
+@figures
+def test_keyboard_and_touch_move_the_picture_and_the_values(open_page, path, name, slug):
+    page = open_page(path, PHONE, has_touch=True)
+    box = come_near(page, name)
+    assert box.locator(".wk-bar:visible, .wk-frames:visible, .wk-paper:visible").count() == 0
+    assert box.locator("svg[role=img]:visible").count() == 1
+    sliders = box.locator("input[type=range]:visible")
+    assert sliders.count() >= 2
+    for i in range(sliders.count()):
+        slider = sliders.nth(i)
+        label = page.locator(f"label[for={slider.get_attribute('id')}]")
+        seen = set()
+        slider.focus()
+        for key in ("Home", "ArrowRight", "End"):
+            page.keyboard.press(key)
+            said = slider.get_attribute("aria-valuetext")
+            assert label.locator("output").inner_text() == said and label.inner_text() != said
+            seen.add((said, box.locator(".wk-chart").inner_html(), box.locator(".wk-values").inner_text()))
+        assert len(seen) == 3, "each key gives another value, another picture and other numbers"
+        page.keyboard.press("Home")
+        first = slider.get_attribute("aria-valuetext")
+        slider.scroll_into_view_if_needed()
+        at = slider.bounding_box()
+        assert at["height"] >= 44, "too small to touch"
+        page.touchscreen.tap(at["x"] + at["width"] - 4, at["y"] + at["height"] / 2)
+        assert slider.get_attribute("aria-valuetext") == said != first
+    # What is seen is said, once the reader rests.
+    heard = "name => { const at = document.getElementById(name); return at.querySelector('[role=status]').textContent === at.querySelector('.wk-says').textContent; }"
+    browser.until(page, heard, name)
+    assert box.locator("svg[role=img]").get_attribute("aria-label") == box.locator(".wk-says").inner_text()
+    assert page.evaluate("document.scrollingElement.scrollWidth - document.documentElement.clientWidth") <= 0
+    assert page.faults == []
+
+
+@figures
+def test_a_link_brings_another_reader_to_what_was_set(open_page, path, name, slug):
+    page = open_page(path)
+    box = come_near(page, name)
+    for slider in box.locator("input[type=range]:visible").all():
+        slider.focus()
+        page.keyboard.press("ArrowRight")
+        page.keyboard.press("ArrowRight")
+    browser.until(page, "name => new URLSearchParams(location.hash.slice(1)).get('live') === name", name)
+    page.wait_for_timeout(400)  # the address is written when the reader rests
+    state = "name => JSON.stringify(workingsLive.figures[name].state)"
+    wanted = page.evaluate(state, name)
+    other = open_page(path)
+    other.goto("about:blank")
+    other.goto(page.url)
+    browser.until(other, "name => window.workingsLive?.figures[name] !== undefined", name)
+    assert other.evaluate(state, name) == wanted
+    browser.until(other, "name => { const at = document.getElementById(name).getBoundingClientRect(); return at.top < innerHeight && at.bottom > 0; }", name)  # fmt: skip
+    other.goto(path.as_uri() + f"#live={name}&k=900&n=-1&b=x&law=none&alpha=7")  # no state of any figure
+    other.reload()
+    browser.until(other, "name => window.workingsLive?.figures[name] !== undefined", name)
+    assert "NaN" not in other.locator(f"#{name} .wk-live").inner_html() and other.faults == []
+    other.locator(f"#{name}").get_by_role("button", name="Start again").click()
+    start = other.evaluate("slug => workingsLive.modules[slug].figure.start", slug)
+    assert json.loads(other.evaluate(state, name)) == start
+
+
+@figures
+def test_paper_and_readers_without_scripts_have_the_picture(open_page, path, name, slug):
+    page = open_page(path)
+    box = come_near(page, name)
+    page.emulate_media(media="print")
+    assert box.locator(".wk-live").is_hidden() and box.locator(".wk-on-screen").is_hidden()
+    assert box.locator(".wk-bar").is_hidden() and box.locator(".wk-paper").is_visible()
+    assert box.locator("img:visible").count() == 1
+    assert box.locator("figcaption").inner_text().strip()
+    page.emulate_media(media="screen")
+    assert box.locator(".wk-live").is_visible() and box.locator("img:visible").count() == 0
+
+
+@figures
+@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_nothing_moves_when_the_figure_comes_and_a_frame_is_little_work(open_page, path, name, slug, viewport):
+    page = open_page(path, viewport)
+    page.locator(f"#{name}").evaluate("at => { const box = at.getBoundingClientRect(); window.before = box.height; }")
+    page.evaluate(MOVED)
+    box = come_near(page, name)
+    assert abs(box.bounding_box()["height"] - page.evaluate("before")) <= 1, "its place had its size"
+    assert page.evaluate("moved") <= 0.1
+    assert box.locator(".wk-chart *").count() <= 60, "a picture of few elements is drawn fast"
+
+
+@figures
+def test_play_runs_to_the_end_and_is_not_offered_to_who_wants_no_motion(open_page, path, name, slug):
+    page = open_page(path)
+    box = come_near(page, name)
+    spec = page.evaluate("slug => workingsLive.modules[slug].figure.play || null", slug)
+    if spec:
+        box.get_by_role("button", name=spec["label"]).click()
+        box.get_by_role("button", name="Stop").wait_for()
+        first = page.evaluate("([name, key]) => workingsLive.figures[name].state[key]", [name, spec["key"]])
+        browser.until(page, "([name, key, first]) => workingsLive.figures[name].state[key] !== first", [name, spec["key"], first])  # fmt: skip
+        box.get_by_role("button", name="Stop").click()
+        box.get_by_role("button", name=spec["label"]).wait_for()
+    page = open_page(path, reduced_motion="reduce")
+    box = come_near(page, name)
+    assert box.locator(".wk-buttons button").all_inner_texts() == ["Start again"]
+
+
+@figures
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_in_a_live_figure(open_page, path, name, slug, scheme):
+    page = open_page(path, DESKTOP, scheme)
+    come_near(page, name)
+    page.add_style_tag(content="* { content-visibility: visible !important; }")
+    assert axe_faults(page, scheme) == []
+
+
+def test_scores_can_be_pasted_and_stay_out_of_the_address(open_page):
+    path, name, _ = next(one for one in LIVE if one[2] == "conformal_set_size")
+    page = open_page(path)
+    box = come_near(page, name)
+    box.get_by_role("combobox").select_option("own")
+    paste = box.get_by_role("textbox")
+    for words, fault in (
+        ("1 two 3", "must be a number"),
+        ("4", "at least two"),
+        ("1, -2", "0 or more"),
+        ("1\n2;3 4, 5", ""),
+    ):
+        paste.fill(words)
+        assert fault in box.get_by_role("alert").text_content()
+        assert bool(fault) == bool(box.get_by_role("alert").text_content())
+    assert box.locator(".wk-live > p").filter(has_text="5 scores say").count() == 1
+    wanted = page.evaluate("workingsLive.modules.conformal_set_size.pure.estimate([1, 2, 3, 4, 5], 200, 0.1, 10, 0.1)")
+    assert f"{wanted[0]:.4g}" == f"{float(box.locator('.wk-values dd').first.inner_text()):.4g}"
+    page.wait_for_timeout(400)
+    assert "law=own" in page.url and "own=" not in page.url.replace("law=own", "")
