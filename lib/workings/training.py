@@ -287,7 +287,7 @@ def _resume(
     _same_architecture(model, state, path)
     if state["seed"] != seed:
         raise ValueError(
-            f"the checkpoint {str(path)!r} is of seed {state['seed']}, this run has {seed}; use one file a seed."
+            f"the checkpoint {str(path)!r} is of seed {state['seed']}, this run has {seed}; use one file per seed."
         )
     losses = state["losses"].cpu()
     if len(losses) > steps:

@@ -93,7 +93,7 @@ class Elsewhere:
 
 
 class Grid:
-    """A plain table of texts for a notebook, with a caption; its repr is one line a row."""
+    """A plain table of texts for a notebook, with a caption; its repr is one line per row."""
 
     def __init__(self, caption: str, head: Iterable[str], rows: Iterable[Iterable[str]]):
         self.caption, self.head = caption, tuple(head)
