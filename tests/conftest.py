@@ -3,7 +3,12 @@
 A file whose few tests take a minute each would otherwise be the last, on one worker, while the others wait.
 """
 
+import hypothesis
 import pytest
+
+# No property is timed (a busy machine is no fault), and the same examples are tried every day.
+hypothesis.settings.register_profile("workings", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("workings")
 
 
 @pytest.hookimpl(tryfirst=True)

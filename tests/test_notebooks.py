@@ -12,6 +12,7 @@ import pytest
 import inputs
 import stamp
 from refresh import WIDGET_VIEW, read_script
+from workings.ledger.claims import load_all
 from workings.runs import checkout
 from workings.runs import stored as storing
 
@@ -223,3 +224,10 @@ def test_one_command_moves_the_project(tmp_path, monkeypatch):
     assert stamp.stamp() == [], "a second stamp has nothing left to do"
     with pytest.raises(ValueError, match="must look like"):
         stamp.set_address("github.com/someone/else")
+
+
+def test_the_readme_names_every_paper():
+    text = (checkout.root() / "README.md").read_text(encoding="utf-8")
+    for chapter in load_all():
+        first = chapter.paper.authors.split(",")[0].split()[-1]
+        assert re.search(rf"{first} et al\. {chapter.paper.year}|erratum", text), (chapter.slug, first)
