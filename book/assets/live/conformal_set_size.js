@@ -28,7 +28,10 @@ workingsLive.add("conformal_set_size", ({ lnFactorial, range, fixed }) => {
     const sorted = [...scores].sort((a, b) => a - b), m = sorted.length, k = rank(n, alpha), delta = radius(m, gamma);
     const edges = [0, ...sorted, rMax], below = []; // scores strictly below each cell's right end
     for (let j = 1; j <= m + 1; j++) below.push(j > 1 && edges[j] === edges[j - 1] && j - 1 <= m ? below[j - 2] : j - 1);
-    const heights = (shift) => below.map((j) => exceedance(Math.min(Math.max(j / m + shift, 0), 1), n, k));
+    const heights = (shift) => { // they fall: after a zero come zeros
+      let last = 1;
+      return below.map((j) => (last = last && exceedance(Math.min(Math.max(j / m + shift, 0), 1), n, k)));
+    };
     return { edges, point: heights(0), lower: heights(delta), upper: heights(-delta) };
   };
   const area = (edges, heights) => heights.reduce((sum, one, j) => sum + 2 * one * (edges[j + 1] - edges[j]), 0);
@@ -47,7 +50,9 @@ workingsLive.add("conformal_set_size", ({ lnFactorial, range, fixed }) => {
     let below = 0, sum = 0.5;
     for (let i = 0; i < 9.5 / h; i++) { // the distribution function by Simpson's rule, the integral by trapezia
       below += (h / 6) * (density(i * h) + 4 * density((i + 0.5) * h) + density((i + 1) * h));
-      sum += exceedance(Math.min(below, 1), n, k);
+      const reached = exceedance(Math.min(below, 1), n, k);
+      sum += reached;
+      if (reached < 1e-18) break;
     }
     return 2 * h * sum;
   };

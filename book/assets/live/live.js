@@ -44,6 +44,19 @@ html[data-theme="dark"] .wk-live { --wk-a: #7cc4f0; --wk-b: #ff9a85; --wk-c: #8b
     return made;
   };
 
+  // Make `old` say what `fresh` says, changing as little as possible: a node that comes or goes has the browser look at the whole page.
+  const update = (old, fresh) => {
+    const [here, there] = [[...old.childNodes], [...fresh.childNodes]];
+    if (old.nodeName !== fresh.nodeName || here.length !== there.length) return old.replaceWith(fresh);
+    if (old.nodeType === Node.TEXT_NODE) { if (old.data !== fresh.data) old.data = fresh.data; return; }
+    for (const { name, value } of fresh.attributes) if (old.getAttribute(name) !== value) old.setAttribute(name, value);
+    there.forEach((one, i) => update(here[i], one));
+  };
+  const fill = (node, nodes) => {
+    const here = [...node.childNodes];
+    if (here.length === nodes.length) here.forEach((one, i) => update(one, nodes[i])); else node.replaceChildren(...nodes);
+  };
+
   // ln n! for whole n: the sum where it is short, Stirling's series beyond.
   const lnFactorial = (n) => {
     if (n >= 32) return (n + 0.5) * Math.log(n) - n + 0.5 * Math.log(2 * Math.PI) + 1 / (12 * n) - 1 / (360 * n ** 3) + 1 / (1260 * n ** 5);
@@ -113,8 +126,9 @@ html[data-theme="dark"] .wk-live { --wk-a: #7cc4f0; --wk-b: #ff9a85; --wk-c: #8b
       if (input.type === "range") {
         const [low, high] = limits(spec, state);
         Object.assign(input, { min: low, max: high });
-        told.textContent = spec.text(state[spec.key], state);
-        input.setAttribute("aria-valuetext", told.textContent);
+        const text = spec.text(state[spec.key], state);
+        fill(told, [document.createTextNode(text)]);
+        input.setAttribute("aria-valuetext", text);
       }
       if (input.value !== String(state[spec.key])) input.value = state[spec.key];
     };
@@ -137,7 +151,7 @@ html[data-theme="dark"] .wk-live { --wk-a: #7cc4f0; --wk-b: #ff9a85; --wk-c: #8b
     const heard = html("p", { className: "wk-heard" });
     wrong.setAttribute("role", "alert");
     heard.setAttribute("role", "status");
-    let settled, playing, named, room; // room: how large the chart may be, as far as measured
+    let settled, playing, room; // room: how large the chart may be, as far as measured
 
     const draw = () => {
       for (const spec of figure.knobs) state[spec.key] = held(spec, state);
@@ -145,12 +159,11 @@ html[data-theme="dark"] .wk-live { --wk-a: #7cc4f0; --wk-b: #ff9a85; --wk-c: #8b
       const seen = figure.draw(state);
       const fault = seen.wrong || "";
       if (wrong.textContent !== fault) wrong.textContent = fault;
-      says.textContent = seen.says;
-      const marked = seen.marks.filter((mark) => mark.name), names = marked.map(({ name }) => name).join();
-      if (named !== names) { named = names; legend.replaceChildren(...marked.map(swatch)); }
-      values.replaceChildren(...seen.values.map(([name, value]) => html("div", {}, html("dt", {}, name), html("dd", {}, value))));
+      fill(says, [document.createTextNode(seen.says)]);
+      fill(legend, seen.marks.filter((mark) => mark.name).map(swatch));
+      fill(values, seen.values.map(([name, value]) => html("div", {}, html("dt", {}, name), html("dd", {}, value))));
       if (!room) room = [area.clientWidth, area.clientHeight];
-      area.replaceChildren(chart(seen, Math.max(room[0], 200), Math.max(room[1], 160)));
+      fill(area, [chart(seen, Math.max(room[0], 200), Math.max(room[1], 160))]);
     };
     const settle = () => { // said aloud and written into the address once the reader has stopped moving
       heard.textContent = says.textContent;
