@@ -354,8 +354,15 @@ def test_a_bar_does_not_appear_before_its_time(terminal):
 def test_work_two_at_a_time_shows_a_bar_once_it_lasts(terminal):
     from workings.runs.parallel import thread_map
 
-    first = lambda number: terminal.wait_for("networks:   0%") if number == 0 else None
-    assert thread_map(first, [0, 0], "networks", delay=0.01) == [None, None]
+    drawn = threading.Event()
+
+    def last_until_it_is_drawn(number):
+        if number == 0:  # one reader only: what it has read is not there for another
+            terminal.wait_for("networks:   0%")
+            drawn.set()
+        drawn.wait()
+
+    assert thread_map(last_until_it_is_drawn, [0, 1], "networks", delay=0.01) == [None, None]
     before = terminal.read()
     thread_map(lambda number: number, range(4), "networks", delay=1e6)
     assert terminal.read() == before
