@@ -921,7 +921,7 @@ book.check(
 # ## At full scale
 #
 # The full tier takes 3D Shapes (480,000 pictures of a room with one object) where `data_root` holds its file `3dshapes.h5`, and otherwise coloured dSprites that it draws. Vision is convolutional, pictures are read by a small trained classifier whose own accuracy is recorded. With a GPU: 64 x 64 pixels and
-# 150,000 steps for each of six vision models; without one, 32 x 32 and 2,000. By the re-implementations, the paper's vision loss compares features of a denoising autoencoder and not pixels; that is not done here.
+# 150,000 steps for each of six vision models; without one, 32 x 32 and 2,000. By the re-implementations, the paper's vision loss compares features of a denoising autoencoder and not pixels; that is not done here. JMVAE is fully connected at this tier too, so beside a convolutional vision it is not on level ground.
 #
 # ```
 # workings run scan --tier full

@@ -27,7 +27,7 @@
 #   usual numbers can fool you.
 #
 # We read the paper with its appendices and the authors' code. The bars of its figures we did not read off: where no number is printed, the one beside a claim was
-# recomputed from their published result files.
+# recomputed once from their published result files, by hand and not in this notebook.
 
 # %% tags=["hide-input"]
 # Set-up: takes the package of this clone, or the installed one, or installs it.
@@ -450,7 +450,7 @@ value, spread = mean(fewer)
 book.check("ttk-13", value, spread=spread, seeds=seeds, digits=0, at="demo")
 
 # %% [markdown]
-# The paper gives the regulariser another merit: in its Table 1 the ECE falls from 29.9% without it to 10.8% with it. When we recomputed these two numbers from the published files,
+# The paper gives the regulariser another merit: in its Table 1 the ECE falls from 29.9% without it to 10.8% with it. When these two numbers were recomputed from the published files (by hand, as above),
 # the first agreed with runs *after* temperature scaling and the second with runs *without*. So the two rows seem to differ in more than the regulariser. Like with like, the toy shows no gain.
 #
 # ## How many graded answers?
