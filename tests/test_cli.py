@@ -30,7 +30,7 @@ def without(missing, code, cwd=None):
 @pytest.mark.parametrize(
     ("missing", "words", "extra"),
     [
-        ("torch", ["needs", "sap"], "workings[torch]"),
+        ("torch", ["needs", "early_visual_concepts"], "workings[torch]"),
         ("papermill", ["run", "conformal_set_size", "--tier", "demo"], "workings[full]"),
         ("jupytext", ["run", "conformal_set_size", "--tier", "demo"], "workings[full]"),
         ("distributed", ["sweep", "conformal_set_size", "--grid", "seed=0"], "distributed"),

@@ -55,7 +55,9 @@ def write(folder, pictures):
 
 def _method_and_question(title):
     """A title as HTML in which a phone can leave out the method, so that all questions stand on its first screen."""
-    method, question = title.split(": ", 1)
+    method, colon, question = title.partition(": ")
+    if not colon:
+        return html.escape(title)
     return "".join(
         f'<span class="wk-{kind}">{html.escape(text)}</span>'
         for kind, text in (("method", f"{method}: "), ("question", question))

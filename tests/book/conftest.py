@@ -8,10 +8,10 @@ LAST = ("test_axe_finds_nothing_of_ours",)  # it leaves marks in the page
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
     """Tests that look at one page in one colour scheme follow each other, on one worker."""
     looking = [item for item in items if "look" in getattr(item, "fixturenames", ())]
-    for item in looking:
+    for item in looking if config.pluginmanager.hasplugin("xdist") else ():
         item.add_marker(pytest.mark.xdist_group(f"look at {'-'.join(_page(item))}"))
     looking.sort(key=lambda item: (*_page(item), item.originalname in LAST))
     others = [item for item in items if "look" not in getattr(item, "fixturenames", ())]

@@ -12,9 +12,9 @@ import budget
 @pytest.mark.parametrize(
     ("seconds", "mib", "slow", "said"),
     [
-        (179, 4095, 1.0, None),
-        (181, 100, 1.0, "used 181 s of processor time"),
-        (181, 100, 1.1, None),
+        (134, 4095, 1.0, None),
+        (136, 100, 1.0, "used 136 s of processor time"),
+        (136, 100, 1.1, None),
         (400, None, 2.2, "used 400 s of processor time"),
         (10, 4097, 4.0, "used 4097 MiB"),  # a slow machine has no smaller memory
         (None, None, 1.0, None),
