@@ -6,13 +6,12 @@ import torch
 from torch import nn
 
 from workings.disentangling.denoising import DenoisingAutoencoder, FeatureMap, mask_rectangles, train_denoiser
-from workings.disentangling.networks import mlp_vae
+from workings.disentangling.networks import freeze, mlp_vae
 from workings.disentangling.objectives import gaussian_kl, squared_error
 from workings.disentangling.perceptual import (
     VisionJob,
     darla_vision_loss,
     equal_variance_scale,
-    freeze,
     frozen_codes,
     perceptual_loss,
     standardise_by,

@@ -6,6 +6,7 @@ import torch
 from workings.disentangling.ensembles import (
     Job,
     LinearEnsemble,
+    draw_noise,
     flat_then_linear,
     train_known_factor_ensemble,
     train_many,
@@ -136,3 +137,12 @@ def test_a_loss_that_is_not_finite_is_an_error():
         train_vae_ensemble([vae], (0,), PICTURES, fixed_beta(1.0), 1)
     with pytest.raises(FloatingPointError, match="not finite"):
         train_known_factor_ensemble([known], (0,), FACTORS, PICTURES, 1, **PLAN)
+
+
+def test_a_row_of_noise_is_what_its_generator_gives_alone():
+    streams = lambda: [torch_generator(seed, "noise") for seed in (4, 5)]
+    together = draw_noise(streams(), torch.empty(2, 3, 2, dtype=torch.float64))
+    alone = [torch.randn(3, 2, generator=stream, dtype=torch.float64) for stream in streams()]
+    assert torch.equal(together, torch.stack(alone))
+    with pytest.raises(ValueError, match="2 generators and 3 rows"):
+        draw_noise(streams(), torch.empty(3, 2))

@@ -5,7 +5,7 @@ import torch
 from torch.distributions import Independent, Normal, kl_divergence
 
 from workings.disentangling.concepts import khot
-from workings.disentangling.networks import mlp_vae
+from workings.disentangling.networks import freeze, mlp_vae
 from workings.disentangling.objectives import bernoulli_nll, gaussian_kl, kl_diag_gaussians
 from workings.disentangling.scan import (
     Gaussian,
@@ -13,7 +13,6 @@ from workings.disentangling.scan import (
     ScanJob,
     code_pictures,
     forward_optimum,
-    freeze,
     matched_gaussian,
     reversed_optimum,
     scan_loss,

@@ -816,8 +816,8 @@ EXAMPLES: dict[str, Callable[[], Arguments]] = {
     "disentangling.scan.scan_loss": lambda: call(
         normal(4, 7), unit(4, 7), (normal(4, 3), normal(4, 3)), (normal(4, 3, name="x"), normal(4, 3, name="x"))
     ),
-    "disentangling.scan.freeze": lambda: call(vae()),
-    "disentangling.scan.code_pictures": lambda: call(scan.freeze(vae()), pictures(), shown_attributes()),
+    "disentangling.ensembles.draw_noise": lambda: call([g()], normal(1, 3)),
+    "disentangling.scan.code_pictures": lambda: call(networks.freeze(vae()), pictures(), shown_attributes()),
     "disentangling.scan.train_scans": lambda: call(
         [scan.ScanJob(scan_pairs(), 0)], CONCEPT_SIZES, 2, hidden=5, batch=4
     ),
@@ -845,7 +845,7 @@ EXAMPLES: dict[str, Callable[[], Arguments]] = {
     "disentangling.environments.ReachEnv": lambda: call(domains.DomainSpec.product(table=(0,), target=(0, 1)), 8),
     "disentangling.denoising.mask_rectangles": lambda: call(unit(4, 3, 2, 2), g()),
     "disentangling.denoising.train_denoiser": lambda: call(denoiser(), unit(4, 3, 2, 2), 2, seed=0, batch=2),
-    "disentangling.perceptual.freeze": lambda: call(linear_net()),
+    "disentangling.networks.freeze": lambda: call(linear_net()),
     "disentangling.perceptual.perceptual_loss": lambda: call(normal(3, 4), normal(3, 4, name="other")),
     "disentangling.perceptual.darla_vision_loss": lambda: call(
         normal(3, 4), normal(3, 4, name="other"), normal(3, 2), normal(3, 2, name="logvar"), None, 2.0
@@ -952,6 +952,9 @@ MODULES: dict[str, Callable[[], tuple[nn.Module, tuple]]] = {
         (*[scan.Gaussian(normal(4, 3), normal(4, 3))] * 2, torch.tensor([0, 1, 2, 0])),
     ),
     "disentangling.scan.SymbolVAE": lambda: (skipped(lambda: scan.SymbolVAE((4, 3), 2, 5)), (unit(4, 7), None)),
+    "disentangling.jmvae.JMVAE": lambda: (
+        skipped(lambda: jmvae.JMVAE((3, 4, 4), (4, 3), 2, (5,), 5)), (unit(2, 3, 4, 4), unit(2, 7)),
+    ),
     "uncertainty.confidence_estimators.ConfidenceProbe": lambda: (
         confidence_estimators.ConfidenceProbe(4, (5,), generator=g("weights")), (normal(3, 4),),
     ),

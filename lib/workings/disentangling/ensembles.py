@@ -20,7 +20,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from workings.checks import as_float, as_int
+from workings.checks import as_float, as_int, check_tensor
 from workings.disentangling.factor_channel import channel_posterior
 from workings.disentangling.known_factor import KnownFactorModel, RateHistory
 from workings.disentangling.networks import VAE, he_vae
@@ -293,7 +293,7 @@ def _train_jobs(
         for settings in optimiser.param_groups:
             settings["lr"] = learning_rate * flat_then_linear(step / steps)
         x = torch.stack([own[order(step)] for own, order in zip(pictures, orders, strict=True)])  # (S, B, pixels)
-        nll, kl = ensemble.nll_and_kl(x, lambda mu: _draw(streams, mu), noisy)
+        nll, kl = ensemble.nll_and_kl(x, lambda mu: draw_noise(streams, mu), noisy)
         optimiser.zero_grad()
         # The terms share no weight, so each network follows its own gradient.
         (nll.mean(dim=1) + beta * kl.sum(dim=2).mean(dim=1)).sum().backward()
@@ -305,14 +305,21 @@ def _train_jobs(
 # --- what the trainings share -----------------------------------------------------------------------------------------
 
 
-def _draw(streams: Sequence[torch.Generator], like: torch.Tensor) -> torch.Tensor:
-    """Standard normal numbers of the shape of ``like`` (S, ...), row s from ``streams[s]``."""
-    return torch.stack([torch.randn(like.shape[1:], generator=stream, dtype=like.dtype) for stream in streams])
+def draw_noise(streams: Sequence[torch.Generator], like: torch.Tensor) -> torch.Tensor:
+    """Standard normal numbers of the shape, dtype and device of ``like`` (S, ...), row s from the CPU generator ``streams[s]``.
+
+    So a network draws the same alone and among others. Raises ``ValueError`` for other numbers of rows and generators.
+    """
+    check_tensor(like, "like")
+    if len(streams) != len(like):
+        raise ValueError(f"give a generator for each row, got {len(streams)} generators and {len(like)} rows.")
+    rows = [torch.randn(like.shape[1:], generator=stream, dtype=like.dtype) for stream in streams]
+    return torch.stack(rows).to(like.device)
 
 
 def _noise_of_fit(seeds: Sequence[int], step: int, like: torch.Tensor) -> torch.Tensor:
     """The noise of :func:`workings.training.fit` at ``step``, for each of S seeds, of the shape of ``like`` (S, ...)."""
-    return _draw([torch_generator(seed, "fit", "loss", step) for seed in seeds], like)
+    return draw_noise([torch_generator(seed, "fit", "loss", step) for seed in seeds], like)
 
 
 def _check_seeds(models: Sequence[nn.Module], seeds: Sequence[int]) -> None:

@@ -16,7 +16,7 @@ from torch import nn
 
 from workings.checks import as_float, as_int
 from workings.disentangling.concepts import khot, random_parts
-from workings.disentangling.ensembles import LinearEnsemble, flat_then_linear
+from workings.disentangling.ensembles import LinearEnsemble, draw_noise, flat_then_linear
 from workings.disentangling.networks import MLPDecoder, MLPEncoder, initialise
 from workings.disentangling.objectives import bernoulli_nll, gaussian_kl, kl_diag_gaussians
 from workings.disentangling.scan import Gaussian
@@ -59,6 +59,10 @@ class JMVAE(nn.Module):
     def encode_image(self, x: torch.Tensor) -> Gaussian:
         """Pictures (B, C, H, W) alone to means and log-variances (B, M)."""
         return Gaussian(*self.image_encoder(x))
+
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> Gaussian:
+        """The joint posterior of pictures and symbols, :meth:`encode_joint`."""
+        return self.encode_joint(x, y)
 
     def encode_symbol(self, y: torch.Tensor) -> Gaussian:
         """Symbols (B, K) alone to means and log-variances (B, M)."""
@@ -148,7 +152,7 @@ def train_jmvaes(
         ]
         y = torch.stack(said).to(x)
         q_xy, q_x, q_y = (net.chunk(2, dim=2) for net in (joint(torch.cat([x, y], dim=2)), image(x), symbol(y)))
-        noise = torch.stack([torch.randn(q_xy[0].shape[1:], generator=s, dtype=x.dtype) for s in streams])
+        noise = draw_noise(streams, q_xy[0])
         z = q_xy[0] + torch.exp(0.5 * q_xy[1]) * noise
         nll = [
             bernoulli_nll(net(z).flatten(0, 1), t.flatten(0, 1)).view(len(jobs), -1) for net, t in ((draw, x), (say, y))

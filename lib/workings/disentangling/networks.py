@@ -331,3 +331,11 @@ def _check_codes(z: torch.Tensor, latent_dim: int) -> torch.Tensor:
             f"codes must be (B, {latent_dim}), got {tuple(z.shape)}; the decoder has {latent_dim} latents."
         )
     return z
+
+
+def freeze(module: nn.Module) -> nn.Module:
+    """``module`` in eval mode, no parameter asking for a gradient or holding one; changed in place and returned."""
+    if not isinstance(module, nn.Module):
+        raise TypeError(f"module must be a torch module, got {type(module).__name__}.")
+    module.zero_grad(set_to_none=True)
+    return module.eval().requires_grad_(False)

@@ -10,7 +10,7 @@ from torch import nn
 from torch.func import functional_call
 
 from workings.checks import as_float, as_int, check_tensor
-from workings.disentangling.ensembles import VAEEnsemble, flat_then_linear
+from workings.disentangling.ensembles import VAEEnsemble, draw_noise, flat_then_linear
 from workings.disentangling.networks import VAE, he_vae
 from workings.disentangling.objectives import beta_vae_loss, gaussian_kl, squared_error
 from workings.runs.parallel import thread_map
@@ -19,14 +19,6 @@ from workings.seeding import torch_generator
 from workings.training import ShuffledBatches
 
 Features = Callable[[torch.Tensor], torch.Tensor]
-
-
-def freeze(module: nn.Module) -> nn.Module:
-    """``module`` in eval mode, no parameter asking for a gradient or holding one; changed in place and returned."""
-    if not isinstance(module, nn.Module):
-        raise TypeError(f"module must be a torch module, got {type(module).__name__}.")
-    module.zero_grad(set_to_none=True)
-    return module.eval().requires_grad_(False)
 
 
 def perceptual_loss(x: torch.Tensor, xhat: torch.Tensor, features: Features | None = None) -> torch.Tensor:
@@ -168,7 +160,7 @@ def _train_group(
             settings["lr"] = learning_rate * flat_then_linear(step / steps)
         x = torch.stack([own[order(step)] for own, order in zip(flat, orders, strict=True)])  # (S, B, pixels)
         mu, logvar = ensemble.encoder(x).chunk(2, dim=2)
-        noise = torch.stack([torch.randn(mu.shape[1:], generator=source, dtype=mu.dtype) for source in streams])
+        noise = draw_noise(streams, mu)
         xhat = torch.sigmoid(ensemble.decoder(mu + torch.exp(0.5 * logvar) * noise))
         images = lambda rows: rows.flatten(0, 1).unflatten(1, shape)
         error = perceptual_loss(images(x), images(xhat), features).view(len(models), -1)

@@ -13,11 +13,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from torch import nn
 
 from workings.checks import as_float, as_int, check_tensor, one_of
 from workings.disentangling.concepts import khot, random_parts
-from workings.disentangling.ensembles import VAEEnsemble
+from workings.disentangling.ensembles import VAEEnsemble, draw_noise
 from workings.disentangling.networks import VAE, MLPDecoder, MLPEncoder, initialise, reparameterise
 from workings.disentangling.objectives import bernoulli_nll, gaussian_kl, kl_diag_gaussians
 from workings.runs.progress import progress
@@ -166,14 +165,6 @@ def scan_loss(
     return (bernoulli_nll(logits, y) + beta * gaussian_kl(*q_y).sum(dim=-1) + lam * tie).mean()
 
 
-@torch.no_grad()
-def freeze(model: nn.Module) -> nn.Module:
-    """``model`` in eval mode with parameters that take no gradient, in place; returns it."""
-    for parameter in model.parameters():
-        parameter.requires_grad_(False)
-    return model.eval()
-
-
 class Pairs(NamedTuple):
     """Pictures as a frozen vision model codes them, and what they show.
 
@@ -193,7 +184,7 @@ class Pairs(NamedTuple):
 def code_pictures(vision: VAE, pictures: torch.Tensor, assignments: torch.Tensor, batch: int = 1000) -> Pairs:
     """:class:`Pairs` of ``pictures`` (N, C, H, W) and ``assignments`` (N, A), coded by ``vision``.
 
-    Raises ``ValueError`` when ``vision`` is in training mode or takes gradients (call :func:`freeze`): its codes are
+    Raises ``ValueError`` when ``vision`` is in training mode or takes gradients (call :func:`~workings.disentangling.networks.freeze`): its codes are
     stored, so it must not change any more; and for other numbers of pictures and assignments.
     """
     if vision.training or any(parameter.requires_grad for parameter in vision.parameters()):
@@ -261,7 +252,7 @@ def train_scans(
         rows = [feed(step) for feed in feeds]
         mu_x, logvar_x, y = (torch.stack(part) for part in zip(*rows, strict=True))  # (S, B, M) twice, (S, B, K)
         mu, logvar = ensemble.encoder(y).chunk(2, dim=2)
-        noise = torch.stack([torch.randn(mu.shape[1:], generator=stream, dtype=dtype) for stream in streams]).to(mu)
+        noise = draw_noise(streams, mu)
         logits = ensemble.decoder(mu + torch.exp(0.5 * logvar) * noise)
         nll = bernoulli_nll(logits.flatten(0, 1), y.flatten(0, 1)).view(len(jobs), -1)
         cover = kl_diag_gaussians(mu_x, logvar_x, mu, logvar).sum(dim=2)

@@ -15,12 +15,11 @@ from workings.chapters.darla.settings import Settings
 from workings.disentangling.denoising import DenoisingAutoencoder, FeatureMap, train_denoiser
 from workings.disentangling.domains import DomainSpec
 from workings.disentangling.metrics import mutual_information_gap
-from workings.disentangling.networks import VAE
+from workings.disentangling.networks import VAE, freeze
 from workings.disentangling.objectives import gaussian_kl, squared_error
 from workings.disentangling.perceptual import (
     VisionJob,
     equal_variance_scale,
-    freeze,
     frozen_codes,
     standardise_by,
     train_vision,

@@ -23,7 +23,7 @@ from workings.disentangling.concepts import (
 )
 from workings.disentangling.ensembles import Job, train_many
 from workings.disentangling.jmvae import JMVAE, JMVAEJob, train_jmvaes
-from workings.disentangling.networks import VAE
+from workings.disentangling.networks import VAE, freeze
 from workings.disentangling.objectives import gaussian_kl
 from workings.disentangling.recombination import RecombinationJob, RecombinationNet, train_recombinations
 from workings.disentangling.rooms import ATTRIBUTE_SIZES, all_rooms, read_rooms, render_rooms, room_attributes
@@ -33,7 +33,6 @@ from workings.disentangling.scan import (
     ScanJob,
     SymbolVAE,
     code_pictures,
-    freeze,
     matched_gaussian,
     train_scans,
 )

@@ -28,9 +28,9 @@ from workings.chapters.scan.demo import (
 from workings.chapters.scan.settings import Settings
 from workings.disentangling.dsprites_data import sub_grid
 from workings.disentangling.dsprites_renderer import block_average, packed_dsprites, unpack_images
-from workings.disentangling.networks import VAE, ConvDecoder, ConvEncoder, initialise
+from workings.disentangling.networks import VAE, ConvDecoder, ConvEncoder, freeze, initialise
 from workings.disentangling.rooms import hsv_to_rgb
-from workings.disentangling.scan import code_pictures, freeze
+from workings.disentangling.scan import code_pictures
 from workings.disentangling.shapes3d_file import FILE_NAME, Shapes3D
 from workings.disentangling.training import fixed_beta, train_vae
 from workings.runs.progress import progress

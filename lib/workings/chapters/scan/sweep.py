@@ -15,7 +15,8 @@ from workings.chapters.scan.demo import (
 from workings.chapters.scan.settings import Settings
 from workings.checks import as_float, as_int, one_of
 from workings.disentangling.ensembles import Job, train_many
-from workings.disentangling.scan import DIRECTIONS, ScanJob, code_pictures, freeze, train_scans
+from workings.disentangling.networks import freeze
+from workings.disentangling.scan import DIRECTIONS, ScanJob, code_pictures, train_scans
 
 
 def sweep_point(
