@@ -2,12 +2,14 @@
 // of it when the first key is pressed: who walks by keyboard must find every stop.
 window.wkNear = (() => {
   const waiting = new Map();
+  let keyed = false;
   const now = (element) => { watch.unobserve(element); waiting.get(element)?.(); waiting.delete(element); };
   const watch = new IntersectionObserver((seen) => {
-    for (const { target, isIntersecting } of seen) if (isIntersecting) now(target);
+    // In the next frame: in this one, a section that was left out of the layout still has the sizes of its stand-in.
+    for (const { target, isIntersecting } of seen) if (isIntersecting) requestAnimationFrame(() => now(target));
   }, { rootMargin: "1000px" });
-  addEventListener("keydown", () => [...waiting.keys()].forEach(now), { once: true });
-  return (element, work) => { waiting.set(element, work); watch.observe(element); };
+  addEventListener("keydown", () => { keyed = true; [...waiting.keys()].forEach(now); }, { once: true });
+  return (element, work) => { if (keyed) work(); else { waiting.set(element, work); watch.observe(element); } };
 })();
 
 // All pictures of a control are fetched when the control comes near, so that its slider answers at once. A live figure has

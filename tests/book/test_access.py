@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from book.browser import CHAPTERS, PAGES, PHONE
+import book.browser as browser
+from book.browser import CHAPTERS, DESKTOP, PAGES, PHONE
 
 pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("default")]
 ZOOMED = {"width": 640, "height": 450}  # what a window of 1280 x 900 shows at 200 %
@@ -50,6 +51,26 @@ def test_a_folded_answer_opens_and_closes_by_keyboard(open_page):
     for wanted in (True, False):
         page.keyboard.press("Enter")
         assert answer.evaluate("e => e.open") is wanted
+
+
+# No box that scrolls is left out of the walk by keyboard, and there are such boxes.
+REACHED = """() => {
+  const scrolls = [...document.querySelectorAll('.pst-scrollable-table-container')].filter(e => e.scrollWidth > e.clientWidth);
+  return scrolls.length > 0 && scrolls.every(e => e.tabIndex === 0);
+}"""
+
+
+def test_a_wide_table_stays_within_reach_when_the_window_changes_its_size(open_page):
+    page = open_page(browser.HTML / "book" / "how-we-know.html")
+    for viewport in (PHONE, DESKTOP):  # before the first key: only what comes near is asked
+        page.set_viewport_size(viewport)
+        page.wait_for_timeout(400)  # the theme asks 300 ms after a change
+    page.keyboard.press("Shift")
+    browser.until(page, REACHED)
+    for viewport in (PHONE, {"width": 2400, "height": 900}, PHONE):  # and after it: all of them
+        page.set_viewport_size(viewport)
+        page.wait_for_timeout(400)
+    browser.until(page, REACHED)
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda p: p.stem)
