@@ -43,6 +43,7 @@ INPUTS += [
     "tools/share.py",
     "tools/front_page.py",
     "tools/cells.py",
+    "tools/live_weights.py",
     "tools/page_ends.py",
     "tools/search_data.py",
 ]
@@ -145,6 +146,7 @@ def compile_book():
     if code != 0:
         lines = "\n".join(inputs.causes(text))
         sys.exit(f"\nThe book did not compile. What Sphinx said (all of it is in _build/build.log):\n\n{lines}\n")
+    import live_weights
     import maths  # with what only the book's own environment has
     import search_data
     import slim
@@ -152,6 +154,7 @@ def compile_book():
     try:
         with maths.Typesetter() as typesetter:
             slim.slim(SCRATCH / "_build" / "html", typesetter)
+        live_weights.put(SCRATCH / "_build" / "html")
     except ValueError as error:
         sys.exit(f"\nThe book did not compile. {error}\n")
     search_data.write(SCRATCH / "_build" / "html")

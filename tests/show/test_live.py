@@ -6,8 +6,9 @@ import math
 import numpy as np
 import pytest
 
+import live_weights
 from workings.show.controls import Axis, Control, Frame
-from workings.show.live import keep_cases
+from workings.show.live import keep_cases, keep_weights, load_weights
 
 SLUG = "conformal_set_size"
 CASES = {"root": (math.sqrt, [(2.0,), (9.0,)]), "twice": (lambda x: 2 * np.asarray(x), [([1.0, 0.1],)])}
@@ -65,3 +66,45 @@ def test_a_control_names_its_script():
     assert "data-live" not in made(None)
     with pytest.raises(ValueError, match="name of a script"):
         made('x" onload="')
+
+
+def test_weights_are_stored_in_half_precision_and_given_as_stored(tmp_path):
+    array = np.linspace(-3, 70, 12).reshape(3, 4)
+    fresh = keep_weights(SLUG, {"a": array}, record=False, results=tmp_path)
+    assert not list(tmp_path.iterdir()), "nothing is written or missed"
+    kept = keep_weights(SLUG, {"a": array}, record=True, results=tmp_path)
+    for given in (fresh, kept, load_weights(SLUG, results=tmp_path)):
+        assert given["a"].dtype == np.float32 and np.array_equal(
+            given["a"], array.astype(np.float16).astype(np.float32)
+        )
+    again = keep_weights(SLUG, {"a": array + 0.5}, record=False, results=tmp_path)
+    assert np.array_equal(again["a"], kept["a"]), "another training does not change what the page runs"
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [{"b": np.zeros((3, 4))}, {"a": np.zeros((4, 3))}, {"a": np.full((3, 4), 1e5)}, {"a": np.full((3, 4), np.nan)}],
+)
+def test_arrays_of_another_name_or_shape_and_what_half_precision_cannot_hold_are_refused(tmp_path, arrays):
+    keep_weights(SLUG, {"a": np.ones((3, 4))}, record=True, results=tmp_path)
+    with pytest.raises(ValueError, match="holds"):
+        keep_weights(SLUG, arrays, record=False, results=tmp_path)
+
+
+def test_weights_that_were_changed_are_refused_by_the_library_and_by_the_book(tmp_path):
+    with pytest.raises(FileNotFoundError, match="make refresh"):
+        load_weights(SLUG, results=tmp_path)
+    keep_weights(SLUG, {"a": np.ones(3)}, record=True, results=tmp_path)
+    scripts = tmp_path / "html" / "_static" / "live"
+    scripts.mkdir(parents=True)
+    with pytest.raises(ValueError, match="no script"):
+        live_weights.put(tmp_path / "html", tmp_path)
+    (scripts / f"{SLUG}.js").write_text("// a script")
+    live_weights.put(tmp_path / "html", tmp_path)
+    before, script = (scripts / f"{SLUG}.js").read_text().splitlines()
+    assert script == "// a script" and before.startswith(f'workingsLive.networks["{SLUG}"] = {{"a":{{"shape":[3],')
+    file = tmp_path / "uncertainty" / SLUG / "live_weights.json"
+    file.write_text(file.read_text().replace('"shape": [', '"shape": [1, '))
+    for refused in (load_weights, lambda slug, results: live_weights.put(tmp_path / "html", results)):
+        with pytest.raises(ValueError, match="changed by hand"):
+            refused(SLUG, results=tmp_path)

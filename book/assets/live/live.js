@@ -17,11 +17,11 @@ html[data-theme="dark"] .wk-live { --wk-a: #7cc4f0; --wk-b: #ff9a85; --wk-c: #8b
 .wk-knob.wk-wide { grid-column: 1 / -1; }
 .wk-chart { position: relative; flex: 1; min-height: 14rem; contain: strict; }
 .wk-chart svg { position: absolute; inset: 0; width: 100%; height: 100%; overflow: hidden; }
-.wk-chart text { fill: currentColor; font-size: 13px; }
+.wk-chart text { fill: currentColor; stroke: none; font-size: 13px; }
 .wk-chart .wk-axis { stroke: currentColor; stroke-width: 1; fill: none; }
 .wk-a { stroke: var(--wk-a); --wk-fill: var(--wk-a); } .wk-b { stroke: var(--wk-b); --wk-fill: var(--wk-b); } .wk-c { stroke: var(--wk-c); --wk-fill: var(--wk-c); }
 .wk-ink { stroke: currentColor; --wk-fill: currentColor; }
-.wk-line { fill: none; stroke-width: 2; } .wk-bars { stroke: none; fill: var(--wk-fill); } .wk-area { stroke: none; fill: var(--wk-fill); opacity: 0.22; }
+.wk-line { fill: none; stroke-width: 2; } .wk-bars, .wk-points { stroke: none; fill: var(--wk-fill); } .wk-cells { image-rendering: pixelated; } .wk-touched { touch-action: none; cursor: crosshair; } .wk-area { stroke: none; fill: var(--wk-fill); opacity: 0.22; }
 .wk-dash { stroke-dasharray: 7 4; } .wk-dots { stroke-dasharray: 2 4; }
 .wk-legend, .wk-values { display: flex; flex-wrap: wrap; gap: 0 1.2rem; margin: 0 !important; padding: 0 !important; list-style: none; font-size: 0.9em; }
 .wk-legend li { margin: 0; } .wk-legend svg { width: 26px; height: 12px; margin-right: 0.4em; }
@@ -77,38 +77,89 @@ html[data-theme="dark"] .wk-live { --wk-a: #7cc4f0; --wk-b: #ff9a85; --wk-c: #8b
       .map((i) => (Math.ceil(low / step - 1e-9) + i) * step).map((at) => [at, fixed(at, digits)]);
   };
 
-  // One chart: {x, y: {min, max, label}, marks: [{kind: bars | line | area | rule, x, y, look, name}]}; rules have an x or a y alone.
+  // Where a chart's numbers stand on the screen, and back again; an axis with `log` counts in powers of ten.
+  const EDGES = { left: 62, right: 10, top: 10, bottom: 44 };
+  const scales = ({ x, y }, width, height) => {
+    const along = (axis, from, to) => {
+      const at = axis.log ? Math.log10 : (v) => v, [low, high] = [at(axis.min), at(axis.max)];
+      return {
+        to: (v) => from + ((at(Math.min(Math.max(v, axis.min), axis.max)) - low) / (high - low)) * (to - from),
+        back: (pixel) => { const v = low + ((pixel - from) / (to - from)) * (high - low); return axis.log ? 10 ** v : v; },
+      };
+    };
+    return {
+      across: along(x, y.hide ? 10 : EDGES.left, width - EDGES.right), up: along(y, height - (x.hide ? 10 : EDGES.bottom), EDGES.top),
+    };
+  };
+  // A picture of numbers between 0 and 1, row by row from the top, as the address of an image.
+  const pictured = ({ width, height, data, rgb }) => {
+    const canvas = html("canvas", { width, height }), at = canvas.getContext("2d"), pixels = at.createImageData(width, height);
+    for (let i = 0; i < width * height; i++) {
+      for (let c = 0; c < 3; c++) pixels.data[4 * i + c] = 255 * data[rgb ? 3 * i + c : i];
+      pixels.data[4 * i + 3] = 255;
+    }
+    at.putImageData(pixels, 0, 0);
+    return canvas.toDataURL();
+  };
+  const tickMarks = (axis, wanted) => {
+    if (axis.hide) return [];
+    if (axis.ticks) return axis.ticks;
+    if (!axis.log) return ticks(axis.min, axis.max, wanted);
+    const from = Math.ceil(Math.log10(axis.min) - 1e-9), to = Math.floor(Math.log10(axis.max) + 1e-9), step = Math.ceil((to - from + 1) / wanted);
+    return range(Math.floor((to - from) / step) + 1).map((i) => from + i * step)
+      .map((power) => [10 ** power, power >= -3 && power <= 4 ? String(Number((10 ** power).toPrecision(1))) : minus(`1e${power}`)]);
+  };
+
+  // One chart: {x, y: {min, max, label, log, ticks, hide}, marks: [{kind, x, y, look, name}]}. Kinds: bars, line, area; rule, with an x or
+  // a y alone; points, with a size; arrow, from x[0], y[0] to x[1], y[1]; text; cells, a picture from x[0], y[0] to x[1], y[1].
   const chart = (spec, width, height) => {
-    const left = 62, right = width - 10, top = 10, bottom = height - 44, { x, y } = spec;
-    const across = (v) => left + ((v - x.min) / (x.max - x.min)) * (right - left);
-    const up = (v) => bottom - ((Math.min(Math.max(v, y.min), y.max) - y.min) / (y.max - y.min)) * (bottom - top);
+    const { x, y } = spec, { across: { to: across }, up: { to: up } } = scales(spec, width, height);
+    const left = across(x.min), right = width - EDGES.right, top = EDGES.top, bottom = up(y.min);
     const point = (a, b) => `${across(a).toFixed(1)} ${up(b).toFixed(1)}`;
     const paths = {
       line: (mark) => "M" + mark.x.map((at, i) => point(at, mark.y[i])).join("L"),
       area: (mark) => `M${point(mark.x[0], y.min)}L${mark.x.map((at, i) => point(at, mark.y[i])).join("L")}L${point(mark.x[mark.x.length - 1], y.min)}Z`,
       bars: (mark) => mark.x.map((at, i) => `M${point(at - 0.4, y.min)}L${point(at - 0.4, mark.y[i])}L${point(at + 0.4, mark.y[i])}L${point(at + 0.4, y.min)}Z`).join(""),
       rule: (mark) => (mark.x === undefined ? `M${left} ${up(mark.y)}H${right}` : `M${across(mark.x).toFixed(1)} ${bottom}V${top}`),
+      points: (mark) => mark.x.map((at, i) => { // circles, all in one path
+        const r = mark.size || 4;
+        return `M${(across(at) - r).toFixed(1)} ${up(mark.y[i]).toFixed(1)}a${r} ${r} 0 1 0 ${2 * r} 0a${r} ${r} 0 1 0 ${-2 * r} 0Z`;
+      }).join(""),
+      arrow: (mark) => {
+        const [a, b] = [0, 1].map((i) => [across(mark.x[i]), up(mark.y[i])]), turn = Math.atan2(b[1] - a[1], b[0] - a[0]);
+        const barb = (by) => `${(b[0] - 9 * Math.cos(turn + by)).toFixed(1)} ${(b[1] - 9 * Math.sin(turn + by)).toFixed(1)}`;
+        const line = `M${a.map((v) => v.toFixed(1)).join(" ")}L${b.map((v) => v.toFixed(1)).join(" ")}`;
+        return Math.hypot(b[0] - a[0], b[1] - a[1]) < 1 ? line : `${line}M${barb(0.45)}L${b.map((v) => v.toFixed(1)).join(" ")}L${barb(-0.45)}`;
+      },
     };
+    const classes = { rule: "wk-line", arrow: "wk-line", points: "wk-points" };
     const drawn = svg("svg", { role: "img", viewBox: `0 0 ${width} ${height}`, "aria-label": spec.says });
     for (const mark of spec.marks) {
-      drawn.append(svg("path", { d: paths[mark.kind](mark), class: `${mark.kind === "rule" ? "wk-line" : "wk-" + mark.kind} ${mark.look}` }));
+      if (mark.kind === "text") {
+        drawn.append(svg("text", { x: across(mark.x).toFixed(1), y: up(mark.y).toFixed(1), "text-anchor": mark.anchor || "start", class: mark.look || "" }, mark.text));
+      } else if (mark.kind === "cells") {
+        const [x0, x1] = mark.x.map(across), [y1, y0] = mark.y.map(up);
+        drawn.append(svg("image", { x: x0, y: y0, width: x1 - x0, height: y1 - y0, href: pictured(mark), preserveAspectRatio: mark.square ? "xMidYMid" : "none", class: "wk-cells" }));
+      } else drawn.append(svg("path", { d: paths[mark.kind](mark), class: `${classes[mark.kind] || "wk-" + mark.kind} ${mark.look}` }));
     }
-    const axis = svg("g", {}, svg("path", { class: "wk-axis", d: `M${left} ${top}V${bottom}H${right}` }));
-    for (const [at, text] of ticks(x.min, x.max, Math.max(2, width / 90))) {
+    const lines = `${y.hide ? "" : `M${left} ${top}V${bottom}`}${x.hide ? "" : `M${left} ${bottom}H${right}`}`;
+    const axis = svg("g", {}, ...(lines ? [svg("path", { class: "wk-axis", d: lines })] : []));
+    for (const [at, text] of tickMarks(x, Math.max(2, width / 90))) {
       axis.append(svg("text", { x: across(at), y: bottom + 17, "text-anchor": "middle" }, text));
     }
-    for (const [at, text] of ticks(y.min, y.max, Math.max(2, height / 60))) {
+    for (const [at, text] of tickMarks(y, Math.max(2, height / 60))) {
       axis.append(svg("text", { x: left - 7, y: up(at) + 4, "text-anchor": "end" }, text));
     }
-    axis.append(svg("text", { x: (left + right) / 2, y: height - 6, "text-anchor": "middle" }, x.label));
+    if (!x.hide) axis.append(svg("text", { x: (left + right) / 2, y: height - 6, "text-anchor": "middle" }, x.label));
     const middle = (top + bottom) / 2;
-    axis.append(svg("text", { x: 14, y: middle, "text-anchor": "middle", transform: `rotate(-90 14 ${middle})` }, y.label));
+    if (!y.hide) axis.append(svg("text", { x: 14, y: middle, "text-anchor": "middle", transform: `rotate(-90 14 ${middle})` }, y.label));
     drawn.append(axis);
     return drawn;
   };
   const swatch = ({ kind, look, name }) =>
     html("li", {}, svg("svg", { viewBox: "0 0 26 12", "aria-hidden": "true" }, svg("path", {
-      d: kind === "bars" || kind === "area" ? "M2 1H24V11H2Z" : "M0 6H26", class: `${kind === "rule" ? "wk-line" : "wk-" + kind} ${look}` })), name);
+      d: { bars: "M2 1H24V11H2Z", area: "M2 1H24V11H2Z", points: "M9 6a4 4 0 1 0 8 0a4 4 0 1 0 -8 0Z", arrow: "M0 6H25M18 2L25 6L18 10" }[kind] || "M0 6H26",
+      class: `${kind === "rule" || kind === "arrow" ? "wk-line" : "wk-" + kind} ${look}` })), name);
 
   // A figure's sliders, choices and boxes for text. Each gives {node, show(state)} and calls moved(value).
   const knob = (spec, id, moved) => {
@@ -145,18 +196,18 @@ html[data-theme="dark"] .wk-live { --wk-a: #7cc4f0; --wk-b: #ff9a85; --wk-c: #8b
   };
 
   const mount = (box, { figure }) => {
-    const state = { ...figure.start }, knobs = [], kept = figure.knobs.filter((spec) => !spec.rows);
+    const state = { ...figure.start }, knobs = [], kept = [...figure.knobs.filter((spec) => !spec.rows).map(({ key }) => key), ...(figure.kept || [])];
     const area = html("div", { className: "wk-chart" }), legend = html("ul", { className: "wk-legend" });
     const values = html("dl", { className: "wk-values" }), says = html("p", { className: "wk-says" }), wrong = html("p", { className: "wk-wrong" });
     const heard = html("p", { className: "wk-heard" });
     wrong.setAttribute("role", "alert");
     heard.setAttribute("role", "status");
-    let settled, playing, room; // room: how large the chart may be, as far as measured
+    let settled, playing, room, shown; // room: how large the chart may be, as far as measured; shown: the chart that is drawn
 
     const draw = () => {
       for (const spec of figure.knobs) state[spec.key] = held(spec, state);
       for (const one of knobs) one.show(state);
-      const seen = figure.draw(state);
+      const seen = shown = figure.draw(state);
       const fault = seen.wrong || "";
       if (wrong.textContent !== fault) wrong.textContent = fault;
       fill(says, [document.createTextNode(seen.says)]);
@@ -168,11 +219,11 @@ html[data-theme="dark"] .wk-live { --wk-a: #7cc4f0; --wk-b: #ff9a85; --wk-c: #8b
     const settle = () => { // said aloud and written into the address once the reader has stopped moving
       heard.textContent = says.textContent;
       const asked = new URLSearchParams({ live: box.id });
-      for (const { key } of kept) asked.set(key, state[key]);
+      for (const key of kept) asked.set(key, state[key]);
       history.replaceState(null, "", `#${asked}`);
     };
     const move = (key, value) => {
-      state[key] = value;
+      if (key !== undefined) state[key] = value;
       draw();
       clearTimeout(settled);
       settled = setTimeout(settle, 300);
@@ -180,7 +231,7 @@ html[data-theme="dark"] .wk-live { --wk-a: #7cc4f0; --wk-b: #ff9a85; --wk-c: #8b
     const read = () => {
       const asked = new URLSearchParams(location.hash.slice(1));
       if (asked.get("live") !== box.id) return;
-      for (const { key } of kept) if (asked.has(key)) state[key] = asked.get(key);
+      for (const key of kept) if (asked.has(key)) state[key] = asked.get(key);
       draw();
     };
     const still = () => { clearInterval(playing); playing = undefined; play.textContent = figure.play.label; };
@@ -195,11 +246,25 @@ html[data-theme="dark"] .wk-live { --wk-a: #7cc4f0; --wk-b: #ff9a85; --wk-c: #8b
     });
     const again = html("button", { type: "button" }, "Start again");
     again.addEventListener("click", () => { if (playing) still(); Object.assign(state, figure.start); move(figure.knobs[0].key, figure.start[figure.knobs[0].key]); });
-    const buttons = html("div", { className: "wk-buttons" }, again, html("span", {}, "The page\u2019s address holds what you set."));
+    const presses = (figure.buttons || []).map(({ label, press }) => {
+      const button = html("button", { type: "button" }, label);
+      button.addEventListener("click", () => { if (playing) still(); press(state); move(); });
+      return button;
+    });
+    const buttons = html("div", { className: "wk-buttons" }, ...presses, again, html("span", {}, "The page\u2019s address holds what you set."));
     if (figure.play && !matchMedia("(prefers-reduced-motion: reduce)").matches) { still(); buttons.prepend(play); }
 
     for (const spec of figure.knobs) knobs.push(knob(spec, box.id, (value) => { if (playing) still(); move(spec.key, value); }));
     const live = html("div", { className: "wk-live" }, html("div", { className: "wk-knobs" }, ...knobs.map(({ node }) => node)), wrong, legend, area, values, says, buttons, heard);
+    if (figure.point) { // a finger or a mouse on the chart itself
+      area.classList.add("wk-touched");
+      const touched = (event, phase) => {
+        const { left, top } = area.getBoundingClientRect(), { across, up } = scales(shown, Math.max(room[0], 200), Math.max(room[1], 160));
+        if (figure.point(state, across.back(event.clientX - left), up.back(event.clientY - top), phase)) { if (playing) still(); move(); }
+      };
+      area.addEventListener("pointerdown", (event) => { area.setPointerCapture(event.pointerId); touched(event, "down"); });
+      area.addEventListener("pointermove", (event) => { if (event.buttons) touched(event, "move"); });
+    }
     const caption = box.querySelector("figcaption");
     caption.replaceChildren(html("span", { className: "wk-on-paper" }, ...caption.childNodes), html("span", { className: "wk-on-screen" }, figure.caption));
     box.classList.add("wk-is-live");
@@ -216,9 +281,31 @@ html[data-theme="dark"] .wk-live { --wk-a: #7cc4f0; --wk-b: #ff9a85; --wk-c: #8b
   };
 
   document.head.append(html("style", {}, STYLE));
-  const shared = { lnFactorial, range, fixed, minus }, modules = {}, figures = {};
+  // Uniform numbers in [0, 1), the same for the same seed, so that a link shows the same draw: splitmix64.
+  const random = (seed) => {
+    let at = BigInt(Math.floor(seed));
+    const mixed = (v, by, times) => BigInt.asUintN(64, (v ^ (v >> by)) * times);
+    const next = () => {
+      at = BigInt.asUintN(64, at + 0x9e3779b97f4a7c15n);
+      const z = mixed(mixed(at, 30n, 0xbf58476d1ce4e5b9n), 27n, 0x94d049bb133111ebn);
+      return Number((z ^ (z >> 31n)) >> 11n) / 2 ** 53;
+    };
+    return next;
+  };
+  // Stored networks: half-precision numbers as text, which the book puts before a chapter's script (tools/live_weights.py).
+  const half = (bits) => {
+    const sign = bits & 0x8000 ? -1 : 1, power = (bits >> 10) & 31, part = bits & 1023;
+    return sign * (power ? 2 ** (power - 15) * (1 + part / 1024) : part * 2 ** -24);
+  };
+  const networks = {};
+  const weights = (slug) => Object.fromEntries(Object.entries(networks[slug] || {}).map(([name, { shape, half: text }]) => {
+    const bytes = Uint8Array.from(atob(text), (one) => one.charCodeAt(0)), pairs = new DataView(bytes.buffer);
+    return [name, { shape, data: Float32Array.from(range(bytes.length / 2), (i) => half(pairs.getUint16(2 * i, true))) }];
+  }));
+
+  const shared = { lnFactorial, range, fixed, minus, random, weights }, modules = {}, figures = {};
   return {
-    modules, figures,
+    modules, figures, networks,
     add: (slug, make) => {
       modules[slug] = make(shared);
       for (const box of document.querySelectorAll(`[data-live="${slug}"]`)) figures[box.id] = mount(box, modules[slug]);

@@ -1,12 +1,17 @@
-"""Cases by which a live figure is tested: what the kernels give, for the script of the page to give as well.
+"""What a live figure needs from Python: cases by which it is tested, and the networks that it runs.
 
 A live figure (``book/assets/live/<slug>.js``) computes in the reader's browser what a kernel computes here. The chapter's
 notebook hands inputs and kernels to :func:`keep_cases`; recording, it writes ``results/<part>/<slug>/live.json``, and at any
 other time it compares the file with the kernels. ``tests/book/test_live.py`` compares the file with the script in a browser.
+
+A figure that runs a trained network has its weights from :func:`keep_weights`, in half precision; ``tools/live_weights.py``
+puts them before the script. Kernel and script are then compared with the weights as they are stored.
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import math
 import os
@@ -14,9 +19,12 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from workings import paths
 
 FILE = "live.json"
+WEIGHTS = "live_weights.json"
 CLOSE = 1e-11  # relative to the larger of 1 and the value: what another processor may change
 DIGITS = 15
 
@@ -57,6 +65,68 @@ def keep_cases(
             f"{paths.shown(file)} does not hold what the kernels give now; run `make refresh NOTEBOOK={slug}`, "
             f"and see that book/assets/live/{slug}.js still agrees."
         )
+
+
+def keep_weights(
+    slug: str, arrays: Mapping[str, Any], *, record: bool | None = None, results: Path | None = None
+) -> dict[str, np.ndarray]:
+    """Write the arrays that the live figure of chapter ``slug`` runs with, and give them as they are stored.
+
+    ``arrays`` maps names to arrays or tensors of any shape; they are rounded to half precision. With ``record`` (``None``
+    asks the environment variable ``WORKINGS_RECORD``) the file is written. At any other time the stored arrays are given,
+    whatever ``arrays`` hold: training ends a little differently on another processor. A file that does not exist (an
+    installed package may lack it) is not missed: then ``arrays`` themselves are given, rounded.
+
+    Raises ``ValueError`` for a number that half precision cannot hold, and where the stored arrays have other names or
+    shapes than ``arrays``.
+    """
+    recording = os.environ.get("WORKINGS_RECORD") == "1" if record is None else record
+    root = paths.writable_results_root() if recording else paths.results_root()
+    file = (root if results is None else Path(results)) / paths.find_part(slug) / slug / WEIGHTS
+    with np.errstate(over="ignore"):
+        rounded = {name: np.asarray(array).astype("<f2") for name, array in arrays.items()}
+    for name, array in rounded.items():
+        if not np.isfinite(array).all():
+            raise ValueError(f"{name}: half precision holds finite numbers up to 65504, and this array has another.")
+    if recording:
+        kept = {
+            name: {"shape": list(array.shape), "half": base64.b64encode(array.tobytes()).decode()}
+            for name, array in rounded.items()
+        }
+        text = json.dumps({"chapter": slug, "sha256": _checksum(kept), "arrays": kept}, indent=1) + "\n"
+        if not file.is_file() or file.read_text(encoding="utf-8") != text:
+            paths.write_atomically(file, text)
+    if not file.is_file():
+        return {name: array.astype(np.float32) for name, array in rounded.items()}
+    stored = load_weights(slug, results=results)
+    shapes = [{name: array.shape for name, array in one.items()} for one in (stored, rounded)]
+    if shapes[0] != shapes[1]:
+        raise ValueError(
+            f"{paths.shown(file)} holds arrays of other names or shapes ({shapes[0]}) than the chapter trains "
+            f"({shapes[1]}); run `make refresh NOTEBOOK={slug}`."
+        )
+    return stored
+
+
+def load_weights(slug: str, *, results: Path | None = None) -> dict[str, np.ndarray]:
+    """The arrays that :func:`keep_weights` stored for chapter ``slug``, in single precision.
+
+    Raises ``FileNotFoundError`` where there are none, and ``ValueError`` where they are not what their checksum says.
+    """
+    file = (paths.results_root() if results is None else Path(results)) / paths.find_part(slug) / slug / WEIGHTS
+    if not file.is_file():
+        raise FileNotFoundError(f"{paths.shown(file)} does not exist; run `make refresh NOTEBOOK={slug}`.")
+    found = json.loads(file.read_text(encoding="utf-8"))
+    if _checksum(found["arrays"]) != found["sha256"]:
+        raise ValueError(f"{paths.shown(file)} was changed by hand or cut; run `make refresh NOTEBOOK={slug}`.")
+    return {
+        name: np.frombuffer(base64.b64decode(one["half"]), "<f2").reshape(one["shape"]).astype(np.float32)
+        for name, one in found["arrays"].items()
+    }
+
+
+def _checksum(arrays: Any) -> str:
+    return hashlib.sha256(json.dumps(arrays, sort_keys=True).encode()).hexdigest()
 
 
 def _plain(value: Any, name: str) -> Any:
