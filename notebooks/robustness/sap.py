@@ -396,7 +396,7 @@ keep_cases("sap", cases())
 # %%
 for program, name in PROGRAMS.items():
     outputs = prune_by_numbers(layer12, numbers, program)[:, alive]
-    spread = (layer12 ** 2 * (1 / divisor(layer12, 12, program) - 1))[alive]
+    spread = (layer12**2 * (1 / divisor(layer12, 12, program) - 1))[alive]
     far = (outputs.mean(0) - layer12[alive]) / (spread / 500).sqrt()
     seventh = float((outputs[:, 6] > 0).double().mean())
     print(

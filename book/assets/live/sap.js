@@ -1,5 +1,5 @@
 // One small layer, pruned again and again by SAP or by a program that looks like it: lib/workings/chapters/sap/programs.py.
-workingsLive.add("sap", ({ range, fixed, random }) => {
+workingsLive.add("sap", ({ range, fixed }) => {
   const sum = (list) => list.reduce((total, one) => total + one, 0);
   const halves = (list) => [list.slice(0, list.length / 2), list.slice(list.length / 2)]; // the two channels
 
@@ -36,29 +36,46 @@ workingsLive.add("sap", ({ range, fixed, random }) => {
   };
 
   const LAYERS = { page: [6, 4, 3, 3, 2, 2, 1, 1, 1, 1, 0, 0], flat: range(12).map(() => 2), peak: [13, ...range(11).map(() => 1)] };
-  const MOST = 500, DRAWS = 36, SURE = 4, all = range(12);
+  const MOST = 500, DRAWS = 36, CHANCE = 3.5, SURE = 5, all = range(12);
   // Deviations in standard errors, where five cases or more are expected on either side; 0 elsewhere.
   const deviations = (found, wanted, spread, q, n) =>
     found.map((one, j) => (n * Math.min(q[j], 1 - q[j]) >= 5 ? (one - wanted[j]) / Math.sqrt(spread[j] / n) : 0));
   const farthest = (list) => list.reduce((best, one, j) => (Math.abs(one) > Math.abs(list[best]) ? j : best), 0);
   const steps = (list, half) => ({ x: all.flatMap((j) => [j + 1 - half, j + 1 - half, j + 1 + half, j + 1 + half]), y: list.flatMap((one) => [0, one, one, 0]) });
 
+  const generator = (seed) => { // mulberry32: a frame may need 18,000 numbers
+    let state = seed * 7919;
+    return () => {
+      state = (state + 0x6d2b79f5) | 0;
+      let t = Math.imul(state ^ (state >>> 15), 1 | state);
+      t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+      return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
+    };
+  };
+  let thrown = {}; // the numbers of one throw of the dice, as far as they were needed
+  const numbers = (dice, n) => { // each pruning has 36 of its own, so that more draws go on where fewer stopped
+    if (thrown.dice !== dice) thrown = { dice, uniform: generator(dice), rows: [] };
+    while (thrown.rows.length < n) thrown.rows.push(range(DRAWS).map(thrown.uniform));
+    return thrown.rows;
+  };
+
   const draw = ({ layer, f, n, program, dice }) => {
-    const h = LAYERS[layer], r = Math.floor(12 * f), uniform = random(dice), q = survival(h, r, "sap"), own = survival(h, r, program);
+    const h = LAYERS[layer], r = Math.floor(12 * f), rows = numbers(dice, n), q = survival(h, r, "sap"), own = survival(h, r, program);
     const mean = h.map(() => 0), share = h.map(() => 0);
     let last;
-    for (let i = 0; i < n; i++) { // each pruning has 36 numbers of its own, so that more draws go on where fewer stopped
-      last = prune(h, range(DRAWS).map(uniform).slice(0, r), program);
+    for (const row of rows.slice(0, n)) {
+      last = prune(h, row.slice(0, r), program);
       last.forEach((one, j) => { mean[j] += one / n; share[j] += (one > 0) / n; });
     }
     const off = deviations(mean, h, variance(h, r, program), own, n), odd = deviations(share, q, q.map((one) => one * (1 - one)), q, n);
     const worst = farthest(off), oddest = farthest(odd), alive = h.filter(Boolean).length, kept = last.filter(Boolean).length;
     const far = Math.abs(off[worst]), strange = Math.abs(odd[oddest]), told = off.some(Boolean) || odd.some(Boolean);
     const percent = (one) => `${fixed(100 * one, 0)}%`;
-    const verdict = !told ? " That is too few prunings to compare their mean with the layer before."
-      : far > SURE ? ` The mean of ${n} prunings is ${fixed(far, 1)} standard errors off at neuron ${worst + 1}: this program is biased, and more prunings will only make it plainer.`
-      : strange > SURE ? ` The mean of ${n} prunings is right, and yet this is not SAP: neuron ${oddest + 1} survived ${percent(share[oddest])} of the time, where equation (1) says ${percent(q[oddest])}.`
-      : ` The mean of ${n} prunings is nowhere further than ${fixed(far, 1)} standard errors from the layer before: as it should be where nothing is biased.`;
+    const verdict = !told ? "That is too few prunings to compare their mean with the layer before."
+      : far > SURE ? `The mean of ${n} prunings is ${fixed(far, 1)} standard errors off at neuron ${worst + 1}: this program is biased, and more prunings only make it plainer.`
+      : strange > SURE ? `The mean of ${n} prunings is right, and yet this is not SAP: neuron ${oddest + 1} survived ${percent(share[oddest])} of the time, where equation (1) says ${percent(q[oddest])}.`
+      : Math.max(far, strange) > CHANCE ? "One neuron is farther off than chance would often have it, and not far enough to be sure: prune on."
+      : `The mean of ${n} prunings is at no neuron more than ${fixed(far, 1)} standard errors from the layer before: no sign of a bias.`;
     return {
       x: { min: 0.3, max: 12.7, label: "neuron" }, y: { min: 0, max: Math.max(10, 1.06 * Math.max(...h.map((one, j) => (own[j] ? one / own[j] : 0)))), label: "activation" },
       marks: [
@@ -68,7 +85,7 @@ workingsLive.add("sap", ({ range, fixed, random }) => {
       ],
       values: [["draws r", String(r)], ["survivors", `${kept} of ${alive}`], ["expected under (1)", fixed(sum(q), 1)],
         ["largest deviation of a mean", told ? `${fixed(far, 1)} standard errors` : "not yet"], ["of a survival rate", told ? `${fixed(strange, 1)} standard errors` : "not yet"]],
-      says: `Pruning ${n} kept ${kept} of the ${alive} live neurons.${verdict}`,
+      says: `Pruning ${n} kept ${kept} of the ${alive} live neurons. ${verdict}`,
     };
   };
 
