@@ -13,7 +13,9 @@ workingsLive.add("sap", ({ range, fixed }) => {
   const drawnSet = (weights, dice, distinct) => {
     const left = [...weights], drawn = weights.map(() => false);
     for (const number of dice) {
-      const height = number * sum(left);
+      let height = 0;
+      for (const one of left) height += one;
+      height *= number;
       let j = 0;
       for (let reached = left[0]; reached <= height && j < left.length - 1; reached += left[j]) j++;
       if (left[j] > 0) drawn[j] = true;
@@ -21,15 +23,14 @@ workingsLive.add("sap", ({ range, fixed }) => {
     }
     return drawn;
   };
-  const prune = (h, dice, program) => {
+  const prune = (h, q, dice, program) => {
     const size = h.map(Math.abs), each = Math.floor(dice.length / 2);
     const kept = program === "channels"
       ? halves(size).flatMap((part, i) => drawnSet(part, dice.slice(i * each, (i + 1) * each), false))
       : drawnSet(size, dice, program === "distinct");
-    const q = survival(h, dice.length, program);
     return h.map((one, j) => (kept[j] ? (program === "undivided" ? one : one / q[j]) : 0));
   };
-  const prunings = (h, dice, program) => dice.flatMap((row) => prune(h, row, program));
+  const prunings = (h, dice, program) => dice.flatMap((row) => prune(h, survival(h, row.length, program), row, program));
   const variance = (h, draws, program) => { // equation (2)
     const q = survival(h, draws, program);
     return h.map((one, j) => (q[j] > 0 ? one * one * (1 / q[j] - 1) : 0));
@@ -64,7 +65,7 @@ workingsLive.add("sap", ({ range, fixed }) => {
     const mean = h.map(() => 0), share = h.map(() => 0);
     let last;
     for (const row of rows.slice(0, n)) {
-      last = prune(h, row.slice(0, r), program);
+      last = prune(h, own, row.slice(0, r), program);
       last.forEach((one, j) => { mean[j] += one / n; share[j] += (one > 0) / n; });
     }
     const off = deviations(mean, h, variance(h, r, program), own, n), odd = deviations(share, q, q.map((one) => one * (1 - one)), q, n);
@@ -79,16 +80,17 @@ workingsLive.add("sap", ({ range, fixed }) => {
     return {
       x: { min: 0.3, max: 12.7, label: "neuron" }, y: { min: 0, max: Math.max(10, 1.06 * Math.max(...h.map((one, j) => (own[j] ? one / own[j] : 0)))), label: "activation" },
       marks: [
-        { kind: "bars", x: all.map((j) => j + 1), y: last, look: "wk-a", name: "after this pruning" },
+        { kind: "bars", x: all.map((j) => j + 1), y: last, look: "wk-a wk-soft", name: "after this pruning" },
         { kind: "line", ...steps(h, 0.44), look: "wk-ink", name: "before" },
         { kind: "points", x: all.map((j) => j + 1), y: mean, look: "wk-b", size: 5, name: n === 1 ? "mean (of one)" : `mean of ${n} prunings` },
       ],
       values: [["draws r", String(r)], ["survivors", `${kept} of ${alive}`], ["expected under (1)", fixed(sum(q), 1)],
-        ["largest deviation of a mean", told ? `${fixed(far, 1)} standard errors` : "not yet"], ["of a survival rate", told ? `${fixed(strange, 1)} standard errors` : "not yet"]],
+        ["means off by up to", told ? `${fixed(far, 1)} standard errors` : "not yet"], ["survival off by up to", told ? `${fixed(strange, 1)} standard errors` : "not yet"]],
       says: `Pruning ${n} kept ${kept} of the ${alive} live neurons. ${verdict}`,
     };
   };
 
+  document.head.append(Object.assign(document.createElement("style"), { textContent: ".wk-soft { opacity: 0.5; }" }));
   const more = (count) => (state) => { state.n = Math.min(state.n + count, MOST); };
   return {
     pure: { survival, prunings, variance },
@@ -96,7 +98,7 @@ workingsLive.add("sap", ({ range, fixed }) => {
       start: { program: "sap", layer: "page", n: 1, f: 1, dice: 1 },
       knobs: [
         { key: "n", label: "Prunings", min: 1, max: MOST, step: 1, text: String },
-        { key: "f", label: "Draws per neuron f", min: 0.25, max: 3, step: 0.25, text: (v) => v.toFixed(2) },
+        { key: "f", label: "Draws f", min: 0.25, max: 3, step: 0.25, text: (v) => v.toFixed(2) },
         { key: "dice", label: "Dice", min: 1, max: 20, step: 1, text: (v) => `throw ${v}` },
         { key: "program", label: "Program", options: [["sap", "SAP, equation (1)"], ["distinct", "drawn without replacement"], ["channels", "channel by channel"], ["undivided", "not divided by q"]] },
         { key: "layer", label: "Layer", options: [["page", "the twelve above"], ["flat", "all equal"], ["peak", "one peak"]] },
