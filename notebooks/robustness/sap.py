@@ -77,6 +77,7 @@ data_root = None  # folder with CIFAR-10, if you have it already
 
 # %% tags=["hide-input"]
 import math
+from functools import partial
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -350,7 +351,7 @@ ledger_.check("sap-1", off.abs().max(), seeds=[2], at="demo", digits=2)
 # > **Predict.** You test each program as above, by the means of many prunings. Which of the three does the test miss?
 
 # %% tags=["hide-input"]
-counts, layer12 = (1, 10, 500), h[0]
+times, layer12 = (1, 10, 500), h[0]
 numbers = torch.rand(
     500, 12, generator=torch_generator(7, "prune"), dtype=torch.float64
 )
@@ -381,9 +382,9 @@ Control(
     "sap-prune",
     [
         Axis("Program", tuple(PROGRAMS.values())),
-        Axis("Prunings", tuple(map(str, counts)), start=2),
+        Axis("Prunings", tuple(map(str, times)), start=2),
     ],
-    [pruned_frame(name, n) for name in PROGRAMS for n in counts],
+    [partial(pruned_frame, name, n) for name in PROGRAMS for n in times],
     caption="Bars: the layer after the last pruning, 12 draws each. Outline: before. Dots: the mean of all prunings so far.",
     live="sap",
 )

@@ -36,7 +36,14 @@ def train_plane(seed: int, steps: int = 800) -> tuple[dict[str, torch.Tensor], f
     """The dense network, trained on 400 points with a little weight decay, and its accuracy on 400 others."""
     dice = torch_generator(seed, "erratum", "plane")
     x, y = disc_and_ring(400, dice)
-    sizes = {"W1": (NEURONS, 2), "b1": (NEURONS,), "W2": (NEURONS, NEURONS), "b2": (NEURONS,), "v": (NEURONS,), "c": (1,)}
+    sizes = {
+        "W1": (NEURONS, 2),
+        "b1": (NEURONS,),
+        "W2": (NEURONS, NEURONS),
+        "b2": (NEURONS,),
+        "v": (NEURONS,),
+        "c": (1,),
+    }
     scale = {"W1": 1.0, "b1": 0.5, "W2": 1.4 * NEURONS**-0.5, "b2": 0.0, "v": NEURONS**-0.5, "c": 0.0}
     net = {
         name: (scale[name] * torch.randn(size, generator=dice, dtype=torch.float64)).requires_grad_()
@@ -170,7 +177,9 @@ def _backward(
     return through * (1 - w) + (h > 0) * (through * p * w).sum(1, keepdim=True)
 
 
-def walk(net: Network, x: torch.Tensor, dice: torch.Tensor, r: int, rule: str, length: float, sign: int) -> torch.Tensor:
+def walk(
+    net: Network, x: torch.Tensor, dice: torch.Tensor, r: int, rule: str, length: float, sign: int
+) -> torch.Tensor:
     """Steps of one ``length`` along the gradient of ``rule`` times ``sign``, from ``x`` (2,): the path (steps + 1, 2).
 
     ``dice`` (steps, K, 2 r) are the numbers for the masks of each step; ``rule="true"`` takes the exact gradient and only counts
