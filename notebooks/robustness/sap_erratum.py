@@ -590,8 +590,8 @@ def plane_frame(masks, draws):
         for rule in BACKWARD_RULES
     } | {"true": exact}
     fig, ax = plt.subplots(figsize=(4.6, 3.8))
-    shade = dict(cmap="RdYlBu", vmin=-12, vmax=12, shading="gouraud")
-    ax.pcolormesh(side, side, height, alpha=0.6, **shade)
+    shade = dict(cmap="RdYlBu", levels=np.arange(-12, 13, 3), extend="both")
+    ax.contourf(side, side, height, alpha=0.6, **shade)
     ax.contour(side, side, height, levels=[0], colors="k", linewidths=1)
     for rule, g in found.items():
         step = -0.55 * g / exact.norm()  # the attacker wants z to fall
@@ -602,7 +602,7 @@ def plane_frame(masks, draws):
             start.tolist(),
             arrowprops=dict(arrowstyle="->", lw=2, **plane_looks[rule]),
         )
-        ax.plot([], [], label=rule, **plane_looks[rule])
+        ax.plot([], [], "-", label=rule, **plane_looks[rule])
     ax.set(xlabel="input x1", ylabel="input x2", aspect="equal")
     ax.set(title=f"{draws} draws, {masks} masks", xlim=(-1.4, 1.4))
     ax.set(ylim=(-1.4, 1.4))
@@ -615,7 +615,7 @@ def plane_frame(masks, draws):
     }
     told = ", ".join(f"{rule} {c:.2f}" for rule, c in cosines.items())
     alt = f"{draws} draws, gradients averaged over {masks} masks: cosines with the true one: {told}."
-    return Frame(png_bytes(fig, colours=48), alt)
+    return Frame(png_bytes(fig, dpi=180, colours=64), alt)
 
 
 # %% tags=["hide-input"]
