@@ -580,40 +580,43 @@ plane_looks = {
 } | {"true": dict(color=COLOURS["ink"])}
 
 
-def plane_frame(masks, draws):
-    """One picture: the mean output, and the true and three averaged gradients at one input."""
-    height = mean_output(tiny, plane_grid, draws).reshape(29, 29).T
-    exact = limit_gradient(tiny, start[None], draws, "true")[0]
+def plane_arrows(masks, draws):
+    """The true gradient and what each rule gives, at one input."""
     dice = plane_dice[:masks, : 2 * draws]
     found = {
         rule: sampled_gradient(tiny, start, dice, rule)
         for rule in BACKWARD_RULES
-    } | {"true": exact}
+    }
+    exact = limit_gradient(tiny, start[None], draws, "true")[0]
+    return found | {"true": exact}
+
+
+# %% tags=["hide-input"]
+def plane_frame(masks, draws):
+    """One picture: the mean output and the arrows."""
+    height = mean_output(tiny, plane_grid, draws).reshape(29, 29).T
+    arrows = plane_arrows(masks, draws)
     fig, ax = plt.subplots(figsize=(4.6, 3.8))
     shade = dict(cmap="RdYlBu", levels=np.arange(-12, 13, 3), extend="both")
     ax.contourf(side, side, height, alpha=0.6, **shade)
     ax.contour(side, side, height, levels=[0], colors="k", linewidths=1)
-    for rule, g in found.items():
-        step = -0.55 * g / exact.norm()  # the attacker wants z to fall
-        step = step * min(1, float(1 / step.norm()))
-        ax.annotate(
-            "",
-            (start + step).tolist(),
-            start.tolist(),
-            arrowprops=dict(arrowstyle="->", lw=2, **plane_looks[rule]),
-        )
+    for rule, g in arrows.items():
+        step = (
+            -0.55 * g / arrows["true"].norm()
+        )  # the attacker wants z to fall
+        end = start + step * min(1, float(1 / step.norm()))
+        look = dict(arrowstyle="->", lw=2, **plane_looks[rule])
+        ax.annotate("", end.tolist(), start.tolist(), arrowprops=look)
         ax.plot([], [], "-", label=rule, **plane_looks[rule])
     ax.set(xlabel="input x1", ylabel="input x2", aspect="equal")
-    ax.set(title=f"{draws} draws, {masks} masks", xlim=(-1.4, 1.4))
-    ax.set(ylim=(-1.4, 1.4))
+    ax.set(title=f"{draws} draws, {masks} masks")
+    ax.set(xlim=(-1.4, 1.4), ylim=(-1.4, 1.4))
     ax.grid(False)
     ax.legend(fontsize=8, ncols=2, loc="lower center")
-    cosines = {
-        rule: float(F.cosine_similarity(g, exact, dim=0))
-        for rule, g in found.items()
-        if rule != "true"
-    }
-    told = ", ".join(f"{rule} {c:.2f}" for rule, c in cosines.items())
+    cosine = lambda g: float(F.cosine_similarity(g, arrows["true"], dim=0))
+    told = ", ".join(
+        f"{name} {cosine(arrows[name]):.2f}" for name in BACKWARD_RULES
+    )
     alt = f"{draws} draws, gradients averaged over {masks} masks: cosines with the true one: {told}."
     return Frame(png_bytes(fig, dpi=180, colours=64), alt)
 

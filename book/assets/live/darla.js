@@ -53,6 +53,11 @@ workingsLive.add("darla", ({ range, fixed, weights }) => {
     }
     return known.lines;
   };
+  const TARGET = [6, 7, 8].flatMap((wall) => [6, 7, 8].map((floor) => [wall, floor])), passed = {};
+  const inTarget = (kind, place) => { // in how many of the target's nine rooms each agent chooses right
+    const key = [kind, place].join(), right = best(reward(kind, place));
+    return (passed[key] ||= AGENTS.map(([name]) => TARGET.filter((paints) => best(values(name, ...paints, kind, place)) === right).length));
+  };
   const room = (wall, floor, kind, place, x, y) => {
     const seen = picture(wall, floor, kind, place), fine = 3, side = SIZE * fine + 2; // with a frame, so that a white object has an edge on white paper
     const cell = (at) => (at < 1 || at > SIZE * fine ? -1 : Math.floor((at - 1) / fine));
@@ -66,8 +71,8 @@ workingsLive.add("darla", ({ range, fixed, weights }) => {
     const said = AGENTS.map(([, name], i) => `${name}: ${MOVES[chosen[i]]}`), wrong = AGENTS.filter((_, i) => chosen[i] !== right).map(([, name]) => name);
     const where = [wall, floor].every((hue) => hue <= 3) ? "like the source" : wall >= 6 && floor >= 6 ? "like the target" : "unlike either domain";
     const words = `A ${kind ? "good" : "bad"} object to the ${place < 0 ? "left" : "right"}, painted ${where}: ${MOVES[right]} pays ${pays[right]}. ` +
-      (wrong.length ? `Wrong: the agent${wrong.length > 1 ? "s" : ""} on ${wrong.join("; ")}.` : "All four agents know.");
-    const values_ = AGENTS.map(([, name], i) => [name, `${MOVES[chosen[i]]}${chosen[i] === right ? "" : " (wrong)"}`]);
+      (wrong.length ? `Wrong: the agent${wrong.length > 1 ? "s" : ""} on ${wrong.join("; ")}.` : "All four agents choose it.");
+    const rooms = inTarget(kind, place), values_ = AGENTS.map(([, name], i) => [name, `${MOVES[chosen[i]]}${chosen[i] === right ? "" : " (wrong)"}; ${rooms[i]} of 9`]);
     if (view === "codes") {
       const at = range(8), low = -4, high = 4, looks = [["chosen", "wk-a", 0.85], ["entangled", "wk-violet", 1.15]];
       const moved = looks.flatMap(([name, look, shift]) => {
@@ -80,10 +85,10 @@ workingsLive.add("darla", ({ range, fixed, weights }) => {
         values: values_, says: words,
       };
     }
-    const lines = leads(floor, kind, place), low = -2, high = 2.4, strip = WALLS.flatMap(paint);
+    const lines = leads(floor, kind, place), low = -1.6, high = 2, strip = WALLS.flatMap(paint);
     return {
-      x: { min: -2.3, max: 8.3, label: "hue of the wall", ticks: range(8).map((i) => [i + 1, String(i + 1)]) }, y: { min: low, max: high, label: "lead of the right move (reward)" },
-      marks: [room(wall, floor, kind, place, [-2.2, 0.5], [-1.2, 1.2]), { kind: "cells", x: [0.875, 8.125], y: [low, low + 0.16], width: WALLS.length, height: 1, data: strip, rgb: true },
+      x: { min: -2.3, max: 8.3, label: "hue of the wall", ticks: range(8).map((i) => [i + 1, String(i + 1)]) }, y: { min: low, max: high, label: "lead of the best-paid move" },
+      marks: [room(wall, floor, kind, place, [-2.2, 0.5], [-1, 1]), { kind: "cells", x: [0.875, 8.125], y: [low, low + 0.16], width: WALLS.length, height: 1, data: strip, rgb: true },
         { kind: "text", x: 2, y: high - 0.2, text: "source", anchor: "middle" }, { kind: "text", x: 7, y: high - 0.2, text: "target", anchor: "middle" },
         { kind: "line", x: [1, 3], y: [high - 0.3, high - 0.3], look: "wk-ink" }, { kind: "line", x: [6, 8], y: [high - 0.3, high - 0.3], look: "wk-ink" },
         { kind: "line", x: [0.8, 8.3], y: [0, 0], look: "wk-ink wk-dots" }, { kind: "line", x: [wall, wall], y: [low, high - 0.3], look: "wk-c" },
@@ -97,7 +102,7 @@ workingsLive.add("darla", ({ range, fixed, weights }) => {
   return {
     pure: { picture, code, values, reward },
     figure: {
-      start: { wall: 2, floor: 2, scene: "1 2", view: "agents" },
+      start: { wall: 2, floor: 2, scene: "1 1", view: "agents" },
       knobs: [
         { key: "wall", label: "Wall", ...hue }, { key: "floor", label: "Floor", ...hue },
         { key: "scene", label: "Object", options: [["1 2", "good, far right"], ["1 1", "good, right"], ["1 -1", "good, left"], ["1 -2", "good, far left"], ["0 2", "bad, far right"], ["0 1", "bad, right"], ["0 -1", "bad, left"], ["0 -2", "bad, far left"]] },
@@ -106,7 +111,7 @@ workingsLive.add("darla", ({ range, fixed, weights }) => {
       buttons: [{ label: "Repaint as the target", press: (state) => { Object.assign(state, { wall: 7, floor: 7 }); } }],
       play: { key: "wall", label: "Paint the wall" },
       point: (state, x) => { if (state.view !== "agents" || x < 0.7) return false; state.wall = x; return true; },
-      caption: "Two encoders and four agents of one seed, run in this page in half precision. A lead below 0 means the wrong move. Hues 1 to 3 were in the source; no hue between two numbers was ever seen.",
+      caption: "Two encoders and four agents of one seed, run in this page in half precision. A lead below 0 means the wrong move; \u201c3 of 9\u201d: right with this object in three of the target\u2019s nine rooms. No hue between two numbers was ever seen.",
       draw,
     },
   };
