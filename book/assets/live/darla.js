@@ -71,7 +71,7 @@ workingsLive.add("darla", ({ range, fixed, weights }) => {
     const said = AGENTS.map(([, name], i) => `${name}: ${MOVES[chosen[i]]}`), wrong = AGENTS.filter((_, i) => chosen[i] !== right).map(([, name]) => name);
     const where = [wall, floor].every((hue) => hue <= 3) ? "like the source" : wall >= 6 && floor >= 6 ? "like the target" : "unlike either domain";
     const words = `A ${kind ? "good" : "bad"} object to the ${place < 0 ? "left" : "right"}, painted ${where}: ${MOVES[right]} pays ${pays[right]}. ` +
-      (wrong.length ? `Wrong: the agent${wrong.length > 1 ? "s" : ""} on ${wrong.join("; ")}.` : "All four agents choose it.");
+      (wrong.length ? `Wrong: the agent${wrong.length > 1 ? "s" : ""} on ${wrong.join("; ")}.` : "All four choose it.");
     const rooms = inTarget(kind, place), values_ = AGENTS.map(([, name], i) => [name, `${MOVES[chosen[i]]}${chosen[i] === right ? "" : " (wrong)"}; ${rooms[i]} of 9`]);
     if (view === "codes") {
       const at = range(8), low = -4, high = 4, looks = [["chosen", "wk-a", 0.85], ["entangled", "wk-violet", 1.15]];
@@ -106,7 +106,7 @@ workingsLive.add("darla", ({ range, fixed, weights }) => {
       knobs: [
         { key: "wall", label: "Wall", ...hue }, { key: "floor", label: "Floor", ...hue },
         { key: "scene", label: "Object", options: [["1 2", "good, far right"], ["1 1", "good, right"], ["1 -1", "good, left"], ["1 -2", "good, far left"], ["0 2", "bad, far right"], ["0 1", "bad, right"], ["0 -1", "bad, left"], ["0 -2", "bad, far left"]] },
-        { key: "view", label: "Show", options: [["agents", "what agents expect"], ["codes", "the two codes"]] },
+        { key: "view", label: "Show", options: [["agents", "the agents"], ["codes", "the two codes"]] },
       ],
       buttons: [{ label: "Repaint as the target", press: (state) => { Object.assign(state, { wall: 7, floor: 7 }); } }],
       play: { key: "wall", label: "Paint the wall" },

@@ -73,10 +73,10 @@ workingsLive.add("sap", ({ range, fixed }) => {
     const far = Math.abs(off[worst]), strange = Math.abs(odd[oddest]), told = off.some(Boolean) || odd.some(Boolean);
     const percent = (one) => `${fixed(100 * one, 0)}%`;
     const verdict = !told ? "That is too few prunings to compare their mean with the layer before."
-      : far > SURE ? `The mean of ${n} prunings is ${fixed(far, 1)} standard errors off at neuron ${worst + 1}: this program is biased, and more prunings only make it plainer.`
-      : strange > SURE ? `The mean of ${n} prunings is right, and yet this is not SAP: neuron ${oddest + 1} survived ${percent(share[oddest])} of the time, where equation (1) says ${percent(q[oddest])}.`
+      : far > SURE ? `The mean of all ${n} is ${fixed(far, 1)} standard errors off at neuron ${worst + 1}: this program is biased.`
+      : strange > SURE ? `The mean is right, and yet this is not SAP: neuron ${oddest + 1} survived in ${percent(share[oddest])}, where (1) says ${percent(q[oddest])}.`
       : Math.max(far, strange) > CHANCE ? "One neuron is farther off than chance would often have it, and not far enough to be sure: prune on."
-      : `The mean of ${n} prunings is at no neuron more than ${fixed(far, 1)} standard errors from the layer before: no sign of a bias.`;
+      : `The mean of all ${n} is at no neuron more than ${fixed(far, 1)} standard errors off: no sign of a bias.`;
     return {
       x: { min: 0.3, max: 12.7, label: "neuron" }, y: { min: 0, max: Math.max(10, 1.06 * Math.max(...h.map((one, j) => (own[j] ? one / own[j] : 0)))), label: "activation" },
       marks: [
@@ -84,8 +84,8 @@ workingsLive.add("sap", ({ range, fixed }) => {
         { kind: "line", ...steps(h, 0.44), look: "wk-ink", name: "before" },
         { kind: "points", x: all.map((j) => j + 1), y: mean, look: "wk-b", size: 5, name: n === 1 ? "mean (of one)" : `mean of ${n} prunings` },
       ],
-      values: [["draws r", String(r)], ["survivors", `${kept} of ${alive}`], ["expected under (1)", fixed(sum(q), 1)],
-        ["means off by up to", told ? `${fixed(far, 1)} standard errors` : "not yet"], ["survival off by up to", told ? `${fixed(strange, 1)} standard errors` : "not yet"]],
+      values: [["survivors", `${kept} of ${alive}`], ["expected under (1)", fixed(sum(q), 1)],
+        ["off, in standard errors: means", told ? fixed(far, 1) : "\u2013"], ["survival", told ? fixed(strange, 1) : "\u2013"]],
       says: `Pruning ${n} kept ${kept} of the ${alive} live neurons. ${verdict}`,
     };
   };
@@ -98,14 +98,14 @@ workingsLive.add("sap", ({ range, fixed }) => {
       start: { program: "sap", layer: "page", n: 1, f: 1, dice: 1 },
       knobs: [
         { key: "n", label: "Prunings", min: 1, max: MOST, step: 1, text: String },
-        { key: "f", label: "Draws f", min: 0.25, max: 3, step: 0.25, text: (v) => v.toFixed(2) },
+        { key: "f", label: "Draws", min: 0.25, max: 3, step: 0.25, text: (v) => `${12 * v} (f = ${v})` },
         { key: "dice", label: "Dice", min: 1, max: 20, step: 1, text: (v) => `throw ${v}` },
-        { key: "program", label: "Program", options: [["sap", "SAP, equation (1)"], ["distinct", "drawn without replacement"], ["channels", "channel by channel"], ["undivided", "not divided by q"]] },
+        { key: "program", label: "Program", options: [["sap", "SAP, equation (1)"], ["distinct", "no replacement"], ["channels", "channel by channel"], ["undivided", "not divided by q"]] },
         { key: "layer", label: "Layer", options: [["page", "the twelve above"], ["flat", "all equal"], ["peak", "one peak"]] },
       ],
       buttons: [{ label: "Prune once", press: more(1) }, { label: "50 more", press: more(50) }],
       play: { key: "n", label: "Keep pruning" },
-      caption: "One layer of twelve neurons, pruned in this page as often as you like. Outline: before; bars: after the last pruning; dots: the mean of all of them. Channel by channel, neurons 1 to 6 and 7 to 12 get half of the draws each.",
+      caption: "Twelve neurons, pruned in this page. Channel by channel, neurons 1 to 6 and 7 to 12 get half of the draws each.",
       draw,
     },
   };

@@ -110,9 +110,10 @@ workingsLive.add("sap_erratum", ({ range, fixed, weights }) => {
       }
     }));
     return (ground = { key, border, cells: { kind: "cells", x: [-right, right], y: [-END, END], width, height: CELLS, data, rgb: true } });
-  };
-  const draw = ({ x, y, r, k, t, dice }) => {
+  };  const draw = (state) => {
     if (!wide) watch();
+    state.dice = Math.min(Math.max(Math.floor(state.dice) || 1, 1), 20); // no knob: an address may hold anything
+    const { x, y, r, k, t, dice } = state;
     const K = 2 ** k, here = mean(x, y, r), sign = here > 0 ? -1 : 1, exact = limit(x, y, r, "true"), long = Math.hypot(...exact) || 1, rows = masks(dice, 0, K, r);
     const throws = range(t).map((i) => masks(dice, i + 1, K, r)), { cells, border } = surface(r), tip = (g) => { const scale = sign * Math.min(0.55 / long, 1.2 / (Math.hypot(...g) || 1)); return [x + scale * g[0], y + scale * g[1]]; };
     const cosine = (g) => fixed((g[0] * exact[0] + g[1] * exact[1]) / (Math.hypot(...g) * long || 1), 2);
@@ -127,11 +128,11 @@ workingsLive.add("sap_erratum", ({ range, fixed, weights }) => {
       marks: [cells, { kind: "points", ...border, size: 1.2, look: "wk-ink" },
         ...(t ? found.flatMap(({ trail: [a, b], look }) => [{ kind: "points", x: a, y: b, size: 2.5, look }, { kind: "points", x: a.slice(-1), y: b.slice(-1), size: 5, look }]) : []),
         from("arrow", exact, "wk-ink", "true gradient"), ...found.map(({ now, look, rule }) => from("arrow", now, look, rule)),
-        ...found.map(({ ever, look }) => from("line", ever, `${look} wk-dots`)), { kind: "line", x: [x, x], y: [y, y], look: "wk-ink wk-dots", name: "each with endless masks" },
-        { kind: "points", x: [x], y: [y], size: 5, look: "wk-ink", name: "input" }],
-      values: [["mean output", fixed(here, 2)], ...found.map(({ rule, now, ever }) => [`cosine of ${rule}`, `${cosine(now)}, in the end ${cosine(ever)}`])],
-      says: `Averaged over ${K} mask${K > 1 ? "s" : ""}, the cosine with the true gradient is ${found.map(({ rule, now }) => `${cosine(now)} for ${rule}`).join(", ")}; over endless masks ${found.map(({ ever }) => cosine(ever)).join(", ")}.` +
-        (t ? ` After ${t} step${t > 1 ? "s" : ""} ${over.length ? `${list(over)} ${over.length > 1 ? "have" : "has"}` : "none has"} crossed the border${over.length && stuck.length ? `, ${list(stuck)} ${stuck.length > 1 ? "have" : "has"} not` : ""}.` : ""),
+        ...found.map(({ ever, look }) => from("line", ever, `${look} wk-dots`)), { kind: "line", x: [x, x], y: [y, y], look: "wk-ink wk-dots", name: "endless masks" },
+        { kind: "points", x: [x], y: [y], size: 5, look: "wk-ink" }],
+      values: found.map(({ rule, now, ever }) => [`cos ${rule}`, `${cosine(now)} \u2192 ${cosine(ever)}`]),
+      says: `Averaged over ${K} mask${K > 1 ? "s" : ""}, pathwise has cosine ${cosine(found[2].now)} with the true gradient (endless: ${cosine(found[2].ever)}).` +
+        (t ? ` After ${t} step${t > 1 ? "s" : ""} ${over.length ? `${list(over)} ${over.length > 1 ? "are" : "is"}` : "none is"} across the border${over.length && stuck.length ? `, ${list(stuck)} ${stuck.length > 1 ? "are" : "is"} not` : ""}.` : ""),
     };
   };
   const place = { min: -1.4, max: 1.4, step: 0.01, text: (one) => fixed(one, 2) };
@@ -139,12 +140,11 @@ workingsLive.add("sap_erratum", ({ range, fixed, weights }) => {
     figure: {
       start: { k: 2, r: 2, t: 0, x: 0.4, y: 0.25, dice: 1 },
       knobs: [{ key: "k", label: "Masks averaged", min: 0, max: 5, step: 1, text: (one) => String(2 ** one) },
-        { key: "r", label: "Draws r", min: 2, max: 16, step: 1, text: (one) => `${one} (f = ${one / A})` }, { key: "t", label: "Steps", min: 0, max: 15, step: 1, text: String },
-        { key: "x", label: "Input x1", ...place }, { key: "y", label: "Input x2", ...place },
-        { key: "dice", label: "Dice", min: 1, max: 20, step: 1, text: (one) => `throw ${one}` }],
-      buttons: [{ label: "Other masks", press: (state) => { state.dice = (state.dice % 20) + 1; } }],
-      play: { key: "t", label: "Let them climb" }, point: (state, x, y) => { Object.assign(state, { x, y }); return true; },
-      caption: "The mean output of a network with two inputs and eight neurons in each of two layers, both under SAP, computed in this page from weights of the notebook in half precision. Blue: the disc\u2019s class; orange: the ring\u2019s. Arrows: where each rule would send the attacker. Touch the plane to move the input.",
+        { key: "r", label: "Draws", min: 2, max: 16, step: 1, text: (one) => `${one} (f = ${one / A})` }, { key: "t", label: "Steps", min: 0, max: 15, step: 1, text: String },
+        { key: "x", label: "Input x1", ...place }, { key: "y", label: "Input x2", ...place }],
+      kept: ["dice"], buttons: [{ label: "Other masks", press: (state) => { state.dice = (state.dice % 20) + 1; } }],
+      play: { key: "t", label: "Climb" }, point: (state, x, y) => { Object.assign(state, { x, y }); return true; },
+      caption: "Two inputs, two layers of eight neurons under SAP, run in this page in half precision. Blue: the disc\u2019s class; orange: the ring\u2019s. Touch the plane to move the input.",
       draw,
     } };
 });
