@@ -54,7 +54,7 @@ workingsLive.add("episode_difficulty", ({ range, fixed, random, weights }) => {
   };
 
   const draw = ({ name, progress, law, skew, outside, count, batch }) => {
-    const z = difficulties(law, skew), w = weigh(z, name, progress, outside), picked = random(Number(batch) || 1);
+    const z = difficulties(law, skew), w = weigh(z, name, progress, outside), picked = random(Number(batch) % 100 || 1);
     const some = range(count).map(() => Math.floor(picked() * COUNT)), mine = some.map((i) => w[i]), all = sum(mine) || 1;
     const grid = range(201).map((i) => (i / 100 - 1) * A), shape = target(grid, name, progress), asked = sum(grid.map((one, i) => one * shape[i])) / sum(shape);
     const got = sum(z.map((one, i) => one * w[i])) / sum(w), share = size(w) / COUNT, ideal = fraction(name, progress), worth = size(mine);
@@ -68,7 +68,7 @@ workingsLive.add("episode_difficulty", ({ range, fixed, random, weights }) => {
     return {
       x: { min: FIRST, max: LAST, label: "standardised difficulty z" },
       y: { min: 0, max: 1.25, label: "density", ticks: [[0, "0.0"], [0.5, "0.5"], [1, "1.0"]] }, marks,
-      values: [["worth of a large batch", `${percent(share)} (if normal: ${percent(ideal)})`], ["mean z", `${fixed(got, 2)}, asked ${fixed(asked, 2)}`], ["largest weight", fixed(Math.max(...w), 1)]],
+      values: [["effective sample size", `${percent(share)} (if normal: ${percent(ideal)})`], ["mean z", `${fixed(got, 2)}, asked ${fixed(asked, 2)}`], ["largest weight", fixed(Math.max(...w), 1)]],
       says: `Target ${name}${done}: these ${count} episodes are worth ${fixed(worth, 1)} equal ones. A mean z of ${fixed(asked, 2)} is asked for, and ${fixed(got, 2)} reached.`,
     };
   };
@@ -77,7 +77,7 @@ workingsLive.add("episode_difficulty", ({ range, fixed, random, weights }) => {
   return {
     pure: { normal, target, weigh, size, fraction, standardise },
     figure: {
-      start: { name: "curriculum", progress: 0.2, law: "cosine", skew: 1, outside: "one", count: 16, batch: 1 },
+      start: { name: "curriculum", progress: 0.2, law: "cosine", skew: 1, outside: "one", count: 16, batch: "1" },
       knobs: [
         { key: "progress", label: "Progress \u03bb", min: 0, max: 1, step: 0.02, text: (v) => `${Math.round(100 * v)}%`, when: ({ name }) => name === "curriculum" },
         { key: "count", label: "Batch", min: 2, max: 32, step: 1, text: (v) => `${v} episodes` },
@@ -87,7 +87,7 @@ workingsLive.add("episode_difficulty", ({ range, fixed, random, weights }) => {
         { key: "outside", label: "Beyond 2.58", options: [["one", "weight 1 (code)"], ["zero", "weight 0 (theory)"]] },
       ],
       kept: ["batch"],
-      buttons: [{ label: "Draw another batch", press: (state) => { state.batch = (Number(state.batch) % 99) + 1; } }],
+      buttons: [{ label: "Draw another batch", press: (state) => { state.batch = String(((Number(state.batch) || 0) % 99) + 1); } }],
       play: { key: "progress", label: "Train" },
       caption: "Weights, computed in this page from the difficulties of the chapter\u2019s first network, rounded to half precision, or from a log-normal law. Dots: a random batch, each as large as its share of the weight.",
       draw,

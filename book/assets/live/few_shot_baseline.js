@@ -60,7 +60,7 @@ workingsLive.add("few_shot_baseline", ({ range, fixed, random }) => {
     if (made.key === key) return made;
     const support = [], labels = [], query = [], truth = [];
     for (const k of range(way)) {
-      const uniform = random(1000 * k + Number(sample)), normal = () => Math.sqrt(-2 * Math.log(1 - uniform())) * Math.cos(2 * Math.PI * uniform());
+      const uniform = random(1000 * k + (Number(sample) % 100 || 1)), normal = () => Math.sqrt(-2 * Math.log(1 - uniform())) * Math.cos(2 * Math.PI * uniform());
       const place = () => CENTRES[k] + SPREAD * normal();
       const [others, more] = [range(EACH).map(() => turn(place(), 0.55 + 0.33 * uniform())), range(4).map(place)];
       const moved = [off, -5, 0, 0, 0][k]; // the first labelled point stands where the reader puts it, further ones come as they come
@@ -115,7 +115,7 @@ workingsLive.add("few_shot_baseline", ({ range, fixed, random }) => {
   return {
     pure: { init: (...given) => init(...given).flat(), logits: (...given) => logits(...given).flat(), entropy, marginal, tune },
     figure: {
-      start: { step: 0, alpha: 1, beta: 0, classes: "3", shot: 1, off: 28, sample: 1 },
+      start: { step: 0, alpha: 1, beta: 0, classes: "3", shot: 1, off: 28, sample: "1" },
       knobs: [
         { key: "step", label: "Step", min: 0, max: LAST, step: 1, text: String },
         weightOf("alpha", "Be sure, \u03b1"), weightOf("beta", "Use all, \u03b2"),
@@ -124,7 +124,7 @@ workingsLive.add("few_shot_baseline", ({ range, fixed, random }) => {
         { key: "off", label: "A\u2019s label", min: -60, max: 60, step: 1, text: (v) => `${fixed(v, 0)}\u00b0 off` },
       ],
       kept: ["sample"],
-      buttons: [{ label: "Other points", press: (state) => { state.sample = (Number(state.sample) % 99) + 1; } }],
+      buttons: [{ label: "Other points", press: (state) => { state.sample = String(((Number(state.sample) || 0) % 99) + 1); } }],
       play: { key: "step", label: "Tune" },
       point: (state, x, y) => {
         if (Math.hypot(x, y) > 1.9) return false; // only near the circle
