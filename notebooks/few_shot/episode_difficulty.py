@@ -79,6 +79,7 @@ data_root = None
 
 # %% tags=["hide-input"]
 import math
+from functools import partial
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -573,7 +574,7 @@ Control(
             start=1,
         )
     ],
-    [frame(*stop) for stop in stops],
+    [partial(frame, *stop) for stop in stops],
     caption="A thousand difficulties, as they come (grey) and weighed (blue), and the target that the weights are for (dashed). A curriculum is a "
     "normal that moves from the easy to the hard end; half way its weights are all 1.",
     live="episode_difficulty",

@@ -81,6 +81,7 @@ data_root = None
 import copy
 import math
 from dataclasses import replace
+from functools import partial
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -547,7 +548,7 @@ def toy_frame(step):
 Control(
     "fsb-steps",
     [Axis("Step of Adam", tuple(str(n) for n in range(0, 26, 2)), start=7)],
-    [toy_frame(step) for step in range(0, 26, 2)],
+    [partial(toy_frame, step) for step in range(0, 26, 2)],
     caption="Three classes on a circle. The rim shows which class a direction is "
     "given to; bars count the 60 points, of which each class has 20 (line).",
     live="few_shot_baseline",
