@@ -177,7 +177,7 @@ def test_play_runs_to_the_end_and_is_not_offered_to_who_wants_no_motion(open_pag
         box.get_by_role("button", name=spec["label"]).wait_for()
     page = open_page(path, reduced_motion="reduce")
     box = come_near(page, name)
-    own = page.evaluate("slug => (workingsLive.modules[slug].figure.buttons || []).map(({ label }) => label)", slug)
+    own = page.evaluate("slug => (workingsLive.modules[slug].figure.buttons || []).map(one => one.label)", slug)
     assert box.locator(".wk-buttons button").all_inner_texts() == [*own, "Start again"]
 
 
