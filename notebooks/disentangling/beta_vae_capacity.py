@@ -97,6 +97,7 @@ from workings.chapters.beta_vae_capacity.demo import (
     squares,
     tiled,
 )
+from workings.chapters.beta_vae_capacity.live import arrays, cases
 from workings.chapters.beta_vae_capacity.settings import FACTORS, Settings
 from workings.disentangling.dsprites_data import factor_values
 from workings.disentangling.factor_channel import FactorChannel
@@ -122,6 +123,7 @@ from workings.runs.progress import progress
 from workings.seeding import torch_generator
 from workings.show.controls import Axis, Control, Frame
 from workings.show.figures import COLOURS, png_bytes, use_style
+from workings.show.live import keep_cases, keep_weights
 from workings.training import ShuffledBatches
 
 use_style()
@@ -614,6 +616,16 @@ Control(
     ],
     [frame(m, c) for m, c in zip(kept, settings.factor_stops, strict=True)],
     caption="Known factors, a channel of rising capacity, first seed.",
+    live="beta_vae_capacity",
+)
+
+# %% tags=["remove-cell"]
+# The book's page computes formula (2) in the browser, beside what was
+# measured here. The script is compared with what the kernels give:
+live_data = arrays(known["learned"], data, np.array(alone), shown)
+keep_cases(
+    "beta_vae_capacity",
+    cases(keep_weights("beta_vae_capacity", live_data)),
 )
 
 # %% [markdown]

@@ -108,6 +108,7 @@ from workings.chapters.early_visual_concepts.demo import (
     traversals,
     unfamiliar_pictures,
 )
+from workings.chapters.early_visual_concepts.live import arrays, cases
 from workings.chapters.early_visual_concepts.settings import (
     HOLD_OUT_BETAS,
     SAMPLINGS,
@@ -130,6 +131,7 @@ from workings.disentangling.sprites16 import small_sprites
 from workings.seeding import torch_generator
 from workings.show.controls import Axis, Control, Frame
 from workings.show.figures import COLOURS, png_bytes, use_style
+from workings.show.live import keep_cases, keep_weights
 from workings.statistics import mean_and_sd
 from workings.training import ShuffledBatches
 
@@ -516,7 +518,14 @@ Control(
     [Axis("β", tuple(f"{b:g}" for b in settings.betas), start=4)],
     [frame(beta) for beta in settings.betas],
     caption="One knob, three consequences. Networks of seed 0; the next figure has all seeds.",
+    live="early_visual_concepts",
 )
+
+# %% tags=["remove-cell"]
+# The book's page runs three of these networks in the browser. They are
+# stored, and the script is compared with what the kernels give:
+kept = keep_weights("early_visual_concepts", arrays(models, sprites))
+keep_cases("early_visual_concepts", cases(kept))
 
 # %% [markdown]
 # <details>
