@@ -231,3 +231,59 @@ def test_the_readme_names_every_paper():
     for chapter in load_all():
         first = chapter.paper.authors.split(",")[0].split()[-1]
         assert re.search(rf"{first} et al\. {chapter.paper.year}|erratum", text), (chapter.slug, first)
+
+
+def names_of(tree, context):
+    return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, context)}
+
+
+def bound_later(sources):
+    """Names that frames drawn on demand read, and that later cells of ``sources`` (the code of a page) give another value.
+
+    Such a frame is right when the page is made and wrong when a reader moves the slider at the end of a live notebook.
+    """
+    functions, wrong = {}, set()
+    trees = [ast.parse(source) for source in sources]
+    for tree in trees:
+        functions |= {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    for i, tree in enumerate(trees):
+        calls = [n for n in ast.walk(tree) if isinstance(n, ast.Call) and getattr(n.func, "id", "") == "partial"]
+        asked, seen = [call.args[0].id for call in calls if isinstance(call.args[0], ast.Name)], set()
+        while asked:
+            name = asked.pop()
+            if name in seen or name not in functions:
+                continue
+            seen.add(name)
+            own = functions[name]
+            inner = {arg.arg for arg in ast.walk(own.args) if isinstance(arg, ast.arg)} | names_of(own, ast.Store)
+            read = names_of(own, ast.Load) - inner
+            asked += read
+            for later in trees[i + 1 :]:
+                at_top = {n for node in later.body for n in _bound(node)}
+                wrong |= {(name, one) for one in read & at_top}
+    return wrong
+
+
+def _bound(node):
+    """Names that a statement of a cell binds in the page."""
+    if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+        return {node.name}
+    if isinstance(node, (ast.Import, ast.ImportFrom)):
+        return set()  # the same thing again
+    inside = {n for part in ast.walk(node) if isinstance(part, (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp, ast.Lambda)) for n in names_of(part, ast.Store)}  # fmt: skip
+    return names_of(node, ast.Store) - inside
+
+
+def test_a_frame_drawn_when_a_reader_asks_is_the_one_of_its_cell(notebook):
+    wrong = bound_later([cell.source for cell in code_cells(notebook)])
+    assert not wrong, (
+        "names that get another value further down the page: take them as arguments of the frame's function"
+    )
+
+
+def test_a_name_that_changes_below_is_found():
+    page = ["def help(): return c", "a, c = 1, 2\ndef frame(x): return a + x + help()\nControl([partial(frame, 1)])"]
+    assert bound_later(page) == set()
+    assert bound_later([*page, "b = [a for a in range(3)]\nx = 2"]) == set()
+    assert bound_later([*page, "for a in range(3): pass"]) == {("frame", "a")}
+    assert bound_later([*page, "c: int = 3"]) == {("help", "c")}

@@ -82,6 +82,7 @@ model_root = None
 import copy
 import dataclasses
 import itertools
+from functools import partial
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -390,7 +391,7 @@ stops = np.geomspace(1, 1e-3, 10)
 Control(
     "l3m-mu",
     [Axis("strength mu", tuple(f"{mu:.3g}" for mu in stops), 3)],
-    [frame(mu) for mu in stops],
+    [partial(frame, mu) for mu in stops],
     caption="How the law of lengths moves as the barrier hardens. The bound on the mean is 5.",
     live="l3m",
 )

@@ -84,6 +84,7 @@ import json
 import math
 from decimal import Decimal, localcontext
 from fractions import Fraction
+from functools import partial
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -391,7 +392,7 @@ Control(
         Axis("p0", tuple(f"{p:g}" for p in chance_values), start=1),
         Axis("hits k", tuple(map(str, hit_values)), start=3),
     ],
-    [frame(p, k) for p in chance_values for k in hit_values],
+    [partial(frame, p, k) for p in chance_values for k in hit_values],
     caption="The distribution of hits under the null hypothesis, on a log scale, if hits are independent. Red: k hits or more.",
     live="vtune",
 )

@@ -79,6 +79,7 @@ data_root = None
 # %% tags=["hide-input"]
 import itertools
 import math
+from functools import partial
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -508,7 +509,7 @@ sizes = (50, 100, 150, 250, 500, 1000, 2000)
 pool = np.abs(np.random.default_rng(7).standard_normal(sizes[-1]))
 
 
-def frame(count):
+def frame(count, alpha=alpha):
     """One picture: the three staircases from the first ``count`` scores."""
     cells = staircase(pool[:count], m, alpha, width_of, 0.0, 8.0, gamma)
     guess = cells.estimate()
@@ -546,7 +547,7 @@ Control(
             start=3,
         )
     ],
-    [frame(count) for count in sizes],
+    [partial(frame, count) for count in sizes],
     caption="Expected width of a 90% interval calibrated on 200 points, estimated "
     "from m scores. A full-height rectangle that ends at the vertical line has the true area.",
     live="conformal_set_size",

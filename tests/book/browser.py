@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -57,3 +58,15 @@ def until(page, condition: str, argument=None) -> None:
     function: a promise would count as true.
     """
     page.wait_for_function(condition, arg=argument, timeout=PATIENCE)
+
+
+def live_figures(path: Path) -> list[str]:
+    """The names of the figures of the page at ``path`` that compute in it."""
+    return re.findall(r'<figure class="wk-control" id="([\w-]+)" data-live=', path.read_text())
+
+
+def come_near(page, name: str):
+    """The live figure ``name`` of ``page``, once it is there."""
+    page.locator(f"#{name}").scroll_into_view_if_needed()
+    until(page, "name => window.workingsLive?.figures[name] !== undefined", name)
+    return page.locator(f"#{name}")

@@ -42,7 +42,8 @@ def _opened(chromium, path, viewport, scheme, **options):
     context = chromium.new_context(viewport=viewport, color_scheme=scheme, **options)
     context.set_default_timeout(browser.PATIENCE)
     page = context.new_page()
-    page.faults = []
+    page.faults, page.asked = [], []
+    page.on("request", lambda request: page.asked.append(request.url))
     page.on("console", lambda m: page.faults.append(m.text) if m.type == "error" else None)
     page.on("pageerror", lambda error: page.faults.append(str(error)))
     page.goto(path.as_uri(), wait_until="load")

@@ -1,4 +1,7 @@
-"""Live figures: they compute what the kernels compute, and are for the keyboard, the finger, the ear and the link as well."""
+"""Live figures: they compute what the kernels compute, and are for the keyboard, the finger, the ear and the link as well.
+
+What axe says of them is asked with their page (test_browser.py).
+"""
 
 import gzip
 import json
@@ -7,27 +10,22 @@ import re
 import pytest
 
 import book.browser as browser
-from book.browser import CHAPTERS, DESKTOP, HTML, PHONE
-from book.test_browser import axe_faults
+from book.browser import CHAPTERS, DESKTOP, HTML, PHONE, come_near
 from workings.runs import checkout
 
 pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("default")]
 SCRIPTS = HTML / "_static" / "live"
-NAMED = re.compile(r'<figure class="wk-control" id="([\w-]+)" data-live="(\w+)"')
-LIVE = [(page, *found) for page in CHAPTERS for found in NAMED.findall(page.read_text())]
+LIVE = [
+    (page, name, re.search(rf'id="{name}" data-live="(\w+)"', page.read_text())[1])
+    for page in CHAPTERS
+    for name in browser.live_figures(page)
+]
 figures = pytest.mark.parametrize("path, name, slug", LIVE, ids=[slug for _, _, slug in LIVE])
 # What the script gives for stored arguments, as flat lists of numbers.
 ASK = """([slug, functions]) => Object.entries(functions).map(([name, cases]) =>
     cases.map(([given]) => [workingsLive.modules[slug].pure[name](...given)].flat(9)))"""
 MOVED = """() => { window.moved = 0; new PerformanceObserver(list => { for (const e of list.getEntries())
     if (!e.hadRecentInput) window.moved += e.value; }).observe({type: 'layout-shift', buffered: true}); }"""
-
-
-def come_near(page, name):
-    """The live figure of ``page``, once it is there."""
-    page.locator(f"#{name}").scroll_into_view_if_needed()
-    browser.until(page, "name => window.workingsLive?.figures[name] !== undefined", name)
-    return page.locator(f"#{name}")
 
 
 def flat(value):
@@ -45,8 +43,8 @@ def test_every_script_has_its_page_and_every_page_its_script():
 
 
 @figures
-def test_the_script_gives_what_the_kernels_give(open_page, path, name, slug):
-    page = open_page(path)
+def test_the_script_gives_what_the_kernels_give(look, path, name, slug):
+    page = look(path)
     come_near(page, name)
     cases = stored(path, slug)
     assert sorted(cases) == sorted(page.evaluate("slug => Object.keys(workingsLive.modules[slug].pure)", slug))
@@ -65,13 +63,12 @@ def test_the_script_gives_what_the_kernels_give(open_page, path, name, slug):
 
 
 @figures
-def test_no_request_leaves_the_folder_and_scripts_are_small(open_page, path, name, slug):
-    page, asked = open_page(path), []
-    page.on("request", lambda request: asked.append(request.url))
+def test_no_request_leaves_the_folder_and_scripts_are_small(look, path, name, slug):
+    page = look(path)
     come_near(page, name)
     here = HTML.as_uri() + "/"
-    assert {f"{here}_static/live/{script}.js" for script in ("live", slug)} <= set(asked)
-    assert all(url.startswith((here, "data:")) for url in asked)
+    assert {f"{here}_static/live/{script}.js" for script in ("live", slug)} <= set(page.asked)
+    assert all(url.startswith((here, "data:")) for url in page.asked)
     written = checkout.root() / "book" / "assets" / "live"
     assert all(len(gzip.compress((written / f"{one}.js").read_bytes())) <= 8_000 for one in ("live", slug))
     assert len((written / f"{slug}.js").read_text().splitlines()) <= 150
@@ -140,12 +137,12 @@ def test_a_link_brings_another_reader_to_what_was_set(open_page, path, name, slu
 
 
 @figures
-def test_paper_and_readers_without_scripts_have_the_picture(open_page, path, name, slug):
-    page = open_page(path)
+def test_paper_and_readers_without_scripts_have_the_picture(look, path, name, slug):
+    page = look(path)
     box = come_near(page, name)
     page.emulate_media(media="print")
     assert box.locator(".wk-live").is_hidden() and box.locator(".wk-on-screen").is_hidden()
-    assert box.locator(".wk-bar").is_hidden() and box.locator(".wk-paper").is_visible()
+    assert box.locator(".wk-paper").is_visible()
     assert box.locator("img:visible").count() == 1
     assert box.locator("figcaption").inner_text().strip()
     page.emulate_media(media="screen")
@@ -179,15 +176,6 @@ def test_play_runs_to_the_end_and_is_not_offered_to_who_wants_no_motion(open_pag
     page = open_page(path, reduced_motion="reduce")
     box = come_near(page, name)
     assert box.locator(".wk-buttons button").all_inner_texts() == ["Start again"]
-
-
-@figures
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_in_a_live_figure(open_page, path, name, slug, scheme):
-    page = open_page(path, DESKTOP, scheme)
-    come_near(page, name)
-    page.add_style_tag(content="* { content-visibility: visible !important; }")
-    assert axe_faults(page, scheme) == []
 
 
 def test_scores_can_be_pasted_and_stay_out_of_the_address(open_page):

@@ -3,6 +3,7 @@
 import html
 import json
 import re
+from functools import partial
 
 import matplotlib.pyplot as plt
 import pytest
@@ -53,10 +54,56 @@ def test_text_that_could_be_markup_is_escaped():
 
 def test_the_live_widget_moves_to_the_frame_of_both_sliders():
     box = two_axes().to_widget()
-    first, second, stack = box.children[:3]
-    assert stack.selected_index == 5
+    first, second, picture = box.children[:3]
+    every = frames(6)
+    assert every[5].src in picture.value and every[5].alt in picture.value
     first.index, second.index = 0, 1
-    assert stack.selected_index == 1
+    assert every[1].src in picture.value and every[5].src not in picture.value
+
+
+def lazy(drawn, **options):
+    """A control of six frames that notes in ``drawn`` which were drawn."""
+
+    def draw(at):
+        drawn.append(at)
+        return frames(6)[at]
+
+    axes = [Axis("rule", ("mask", "identity"), 1), Axis("fraction", ("0.25", "0.5", "1"), 2)]
+    return Control("two", axes, [partial(draw, at) for at in range(6)], caption="Two things to move.", **options)
+
+
+def test_a_frame_that_is_a_function_is_drawn_when_it_is_asked_for_and_once(monkeypatch):
+    monkeypatch.delenv("WORKINGS_RECORD", raising=False)
+    drawn = []
+    control = lazy(drawn, live="one")
+    assert drawn == [] and repr(control) == "Control two: rule (2) x fraction (3), 6 frames"
+    page = control.to_html()
+    assert drawn == [5] and page.count("<img") == 1 and "Shown here: rule: identity; fraction: 1." in page
+    assert 'data-live="one"' in page and "<input" not in page and "<script" not in page
+    box = control.to_widget()
+    box.children[1].index = 0
+    box.children[1].index = 2
+    assert drawn == [5, 3]
+    assert control.frames == tuple(frames(6)) and sorted(drawn) == [0, 1, 2, 3, 4, 5]
+
+
+def test_without_a_live_figure_the_page_has_every_frame_whoever_draws_it():
+    assert lazy([]).to_html() == two_axes().to_html()
+
+
+def test_where_a_page_is_recorded_every_frame_is_drawn_and_weighed(monkeypatch):
+    monkeypatch.setenv("WORKINGS_RECORD", "1")
+    drawn = []
+    lazy(drawn, live="one").to_html()
+    assert sorted(drawn) == [0, 1, 2, 3, 4, 5]
+    with pytest.raises(ValueError, match="budget"):
+        lazy([], live="one", budget=100).to_html()
+
+
+def test_what_draws_no_frame_is_named():
+    control = Control("bad", [Axis("m", ("1", "2"))], [lambda: DOT, lambda: DOT], caption="", live="one")
+    with pytest.raises(ValueError, match="frame 0 of control 'bad' must be drawn as a Frame, got bytes"):
+        control.to_html()
 
 
 def test_the_text_form_never_changes():

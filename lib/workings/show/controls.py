@@ -1,9 +1,9 @@
 """Controls that work on paper: a slider over pictures, with or without a kernel.
 
-A control is a set of pre-rendered frames, one for each value (or pair of values) of what it moves.
-In a live kernel it is an ipywidgets slider; in the built book, which has no kernel, it is a plain
-HTML range input over the same frames, with twelve lines of script and no library. Without script,
-and in print, the starting frame is shown with its value written beneath it.
+A control is a set of frames, one for each value (or pair of values) of what it moves. In a live kernel it is an ipywidgets
+slider; in the built book, which has no kernel, it is a plain HTML range input over the same frames, with twelve lines of
+script and no library, or a live figure (see ``show.live``). Without script, and in print, the starting frame is shown with
+its value written beneath it. A frame may be a function that draws it, and is then drawn when it is first asked for.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from __future__ import annotations
 import base64
 import html
 import itertools
+import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,18 +77,19 @@ class Frame:
 class Control:
     """A picture with one or two sliders.
 
-    ``axes`` are the sliders, slowest first; ``frames`` maps the tuple of indices to a
-    :class:`Frame` (or is a flat sequence in that order). ``name`` becomes the element's id.
-    ``live`` names the script ``book/assets/live/<live>.js`` that computes the figure in the book's page, on the screen; paper,
-    readers without scripts and Jupyter keep the frames.
-    Raises ``ValueError`` when a frame is missing or the frames weigh more than ``budget`` bytes.
+    ``axes`` are the sliders, slowest first; ``frames`` maps the tuple of indices to a :class:`Frame`, or to a function without
+    arguments that draws one (or is a flat sequence in that order). ``name`` becomes the element's id.
+    ``live`` names the script ``book/assets/live/<live>.js`` that computes the figure in the book's page, on the screen: the HTML
+    then holds the starting frame only, for paper and for readers without scripts; Jupyter has them all.
+    Raises ``ValueError`` when a frame is missing. The HTML raises it when its frames weigh more than ``budget`` bytes, and,
+    where a page is recorded (``WORKINGS_RECORD``), draws every frame, so that none waits for a reader to fail.
     """
 
     def __init__(
         self,
         name: str,
         axes: Sequence[Axis],
-        frames: Mapping[tuple[int, ...], Frame] | Sequence[Frame],
+        frames: Mapping[tuple[int, ...], Frame | Callable[[], Frame]] | Sequence[Frame | Callable[[], Frame]],
         *,
         caption: str,
         budget: int = 600_000,
@@ -108,11 +110,37 @@ class Control:
                 f"{len(places)} frames are needed for these axes; missing {missing[:3]}, {extra} too many."
             )
         self.name, self.axes, self.caption, self.live = name, tuple(axes), caption, live
-        self.frames = tuple(flat[place] for place in places)
-        weight = sum(len(frame.src) for frame in self.frames)
-        if weight > budget:
-            raise ValueError(f"frames weigh {weight:,} bytes, over the budget of {budget:,}: fewer, or smaller ones.")
-        self.weight = weight
+        self._frames, self._budget = [flat[place] for place in places], budget
+        if all(isinstance(frame, Frame) for frame in self._frames):
+            self._weigh()
+
+    def frame(self, at: int) -> Frame:
+        """Frame number ``at``, drawn now if it was not drawn before."""
+        drawn = self._frames[at]
+        if not isinstance(drawn, Frame):
+            drawn = drawn()
+            if not isinstance(drawn, Frame):
+                raise ValueError(
+                    f"frame {at} of control {self.name!r} must be drawn as a Frame, got {type(drawn).__name__}."
+                )
+            self._frames[at] = drawn
+        return drawn
+
+    @property
+    def frames(self) -> tuple[Frame, ...]:
+        """All frames; those that were not drawn yet are drawn now."""
+        return tuple(self.frame(at) for at in range(len(self._frames)))
+
+    @property
+    def weight(self) -> int:
+        """Bytes of all frames as the HTML has them."""
+        return sum(len(frame.src) for frame in self.frames)
+
+    def _weigh(self) -> None:
+        if self.weight > self._budget:
+            raise ValueError(
+                f"frames weigh {self.weight:,} bytes, over the budget of {self._budget:,}: fewer, or smaller ones."
+            )
 
     @property
     def start(self) -> int:
@@ -124,7 +152,7 @@ class Control:
 
     def __repr__(self) -> str:
         sizes = " x ".join(f"{axis.label} ({len(axis.values)})" for axis in self.axes)
-        return f"Control {self.name}: {sizes}, {len(self.frames)} frames"
+        return f"Control {self.name}: {sizes}, {len(self._frames)} frames"
 
     def _sliders_html(self) -> str:
         import json
@@ -143,30 +171,30 @@ class Control:
 
     def to_html(self) -> str:
         """The control as one self-contained HTML element; the script only reveals what is there."""
+        if self.live is None or os.environ.get("WORKINGS_RECORD") == "1":
+            self._weigh()
+        kept = [self.start] if self.live else range(len(self._frames))
         pictures = "".join(
-            f'<img src="{frame.src}" alt="{html.escape(frame.alt, quote=True)}" '
-            f'style="display:{"block" if i == self.start else "none"}">'
-            for i, frame in enumerate(self.frames)
+            f'<img src="{self.frame(at).src}" alt="{html.escape(self.frame(at).alt, quote=True)}" '
+            f'style="display:{"block" if at == self.start else "none"}">'
+            for at in kept
         )
         shown = "; ".join(f"{axis.label}: {axis.values[axis.start]}" for axis in self.axes)
         computes = f' data-live="{self.live}"' if self.live else ""
+        bar = "" if self.live else f'<div class="wk-bar" hidden>{self._sliders_html()}</div>'
+        script = "" if self.live else f"<script>{_SCRIPT % self.name}</script>"
         return (
-            f'<figure class="wk-control" id="{self.name}"{computes}><div class="wk-bar" hidden>{self._sliders_html()}</div>'
+            f'<figure class="wk-control" id="{self.name}"{computes}>{bar}'
             f'<div class="wk-frames">{pictures}</div>'
             f'<p class="wk-paper">Shown here: {html.escape(shown)}.</p>'
-            f"<figcaption>{html.escape(self.caption)}</figcaption></figure>"
-            f"<script>{_SCRIPT % self.name}</script>"
+            f"<figcaption>{html.escape(self.caption)}</figcaption></figure>{script}"
         )
 
     def to_widget(self) -> Any:
         """The same control as ipywidgets, for a live kernel."""
         import ipywidgets as widgets
 
-        pictures = [
-            widgets.HTML(f'<img alt="{html.escape(f.alt, quote=True)}" style="max-width:100%" src="{f.src}">')
-            for f in self.frames
-        ]
-        stack = widgets.Stack(pictures, selected_index=self.start)
+        picture = widgets.HTML()
         sliders = [
             widgets.SelectionSlider(
                 options=[(text, i) for i, text in enumerate(axis.values)],
@@ -177,19 +205,19 @@ class Control:
             )
             for axis in self.axes
         ]
-        if len(sliders) == 1:
-            widgets.jslink((sliders[0], "index"), (stack, "selected_index"))
-        else:
 
-            def show(_: object) -> None:
-                at = 0
-                for axis, slider in zip(self.axes, sliders, strict=True):
-                    at = at * len(axis.values) + slider.index
-                stack.selected_index = at
+        def show(_: object = None) -> None:
+            at = 0
+            for axis, slider in zip(self.axes, sliders, strict=True):
+                at = at * len(axis.values) + slider.index
+            frame = self.frame(at)
+            alt = html.escape(frame.alt, quote=True)
+            picture.value = f'<img alt="{alt}" style="max-width:100%" src="{frame.src}">'
 
-            for slider in sliders:
-                slider.observe(show, "index")
-        return widgets.VBox([*sliders, stack, widgets.HTML(f"<p>{html.escape(self.caption)}</p>")])
+        for slider in sliders:
+            slider.observe(show, "index")
+        show()
+        return widgets.VBox([*sliders, picture, widgets.HTML(f"<p>{html.escape(self.caption)}</p>")])
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
         """HTML for the book and for front ends without widgets; the widget view for a live kernel."""
