@@ -78,6 +78,8 @@ dry_run = (
 data_root = None  # folder with the published dSprites file, if you have it
 
 # %% tags=["hide-input"]
+from functools import partial
+
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
@@ -575,7 +577,7 @@ for k, name in enumerate(FACTORS):
 #
 # ### Look at it
 #
-# Move the slider. Above are the nats; below, four pictures and what one noisy message at this capacity makes of each. Watch a haze become a place, the place get a size, and the size a shape.
+# Move the capacity. You see the nats, and four pictures with what one noisy message at this capacity makes of each. (On the book's page the bars are formula (2), the points are measured, and you can move the variances as well.) Watch a haze become a place, the place get a size, and the size a shape.
 
 # %% tags=["hide-input"]
 shown = [0, 1, 2, 5]
@@ -614,7 +616,10 @@ Control(
             start=3,
         )
     ],
-    [frame(m, c) for m, c in zip(kept, settings.factor_stops, strict=True)],
+    [
+        partial(frame, m, c)
+        for m, c in zip(kept, settings.factor_stops, strict=True)
+    ],
     caption="Known factors, a channel of rising capacity, first seed.",
     live="beta_vae_capacity",
 )

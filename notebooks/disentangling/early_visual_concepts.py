@@ -78,6 +78,7 @@ data_root = None  # folder with the published dSprites file, if you have it
 
 # %% tags=["hide-input"]
 import zlib
+from functools import partial
 from itertools import pairwise
 
 import matplotlib.pyplot as plt
@@ -436,6 +437,8 @@ plt.show()
 # Now the picture of the chapter. *Top:* how closely each latent follows each factor (absolute correlation; the number beside a row is its nats; latents that carry less than 0.1 nat are left blank). *Middle:* what the decoder draws when
 # one latent moves from -2 to 2 and the others stay. *Bottom:* eight sprites and their reconstructions. All from one network per price, always seed 0.
 #
+# On the book's page three of these networks run while you read. Move a square and see its code follow; move the code and see the picture follow. The beads show where each latent goes as x, y or size alone changes: one long string of beads for each factor, each in another latent, is what the paper promises.
+#
 # > **Predict.** Start at $\beta = 0.05$ and raise it. What do you expect of the blur? Which factor will be lost first?
 
 
@@ -491,7 +494,7 @@ def frame(beta, seed=0):
     """One picture of the control: heat-map, traversals and reconstructions of one network."""
     model, found = models[beta, seed], stats[beta, seed]
     fig, axes = plt.subplots(
-        3, 1, figsize=(4.6, 6.4), height_ratios=(2.4, 4, 2)
+        3, 1, figsize=(4.6, 4.7), height_ratios=(2.4, 4, 2)
     )
     heat(axes[0], found, f"β = {beta:g}: correlation with each factor")
     axes[0].set_ylabel("latent (nats)")
@@ -516,7 +519,7 @@ def frame(beta, seed=0):
 Control(
     "evc-beta",
     [Axis("β", tuple(f"{b:g}" for b in settings.betas), start=4)],
-    [frame(beta) for beta in settings.betas],
+    [partial(frame, beta) for beta in settings.betas],
     caption="One knob, three consequences. Networks of seed 0; the next figure has all seeds.",
     live="early_visual_concepts",
 )

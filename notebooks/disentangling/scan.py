@@ -75,6 +75,8 @@ dry_run = False  # with "full": a few steps on a few pictures
 data_root = None  # folder with 3dshapes.h5, if you have it
 
 # %% tags=["hide-input"]
+from functools import partial
+
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
@@ -898,7 +900,7 @@ Control(
             ),
         )
     ],
-    [said(*one) for one in examples],
+    [partial(said, *one) for one in examples],
     caption="Two concepts and what the operators' network makes of them, first seed.",
     live="scan",
 )

@@ -57,7 +57,7 @@ workingsLive.add("beta_vae_capacity", ({ range, fixed, weights }) => {
       start: { c: 3, ...begin },
       knobs: [
         { key: "c", label: "Capacity C", min: 0, max: 20, step: 0.2, text: (v) => `${v.toFixed(1)} nats` },
-        ...FACTORS.map((name, k) => ({ key: `v${k}`, label: `Variance: ${name}`, min: -4, max: HIGH, step: 0.05, text: (v) => String(Number((10 ** v).toPrecision(2))) })),
+        ...FACTORS.map((name, k) => ({ key: `v${k}`, label: `v of ${name}`, min: -4, max: HIGH, step: 0.05, text: (v) => String(Number((10 ** v).toPrecision(2))) })),
       ],
       play: { key: "c", label: "Add nats" },
       caption: "Formula (2), computed in this page. Drag a bar\u2019s top. Points, brackets: what the trained channel paid. Right: sprites and what it received, at the stop nearest to C.",
