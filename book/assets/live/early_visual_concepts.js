@@ -48,6 +48,7 @@ workingsLive.add("early_visual_concepts", ({ range, fixed, weights }) => {
   const drawing = (ink) => (/^[0-9a-g]{256}$/.test(ink) ? [...ink].map((one) => parseInt(one, 17) / 16) : Array(256).fill(0));
   const written = (pixels) => pixels.map((one) => Math.round(16 * one).toString(17)).join("");
   const pen = ({ size, x, y }) => square(size, x, y);
+  const known = {}, codeOf = (name, { size, x, y }) => known[[name, size, x, y]] ||= encode(name, square(size, x, y));
   const given = (state) => (state.kind === "own" ? drawing(state.ink) : pen(state));
   const moves = (state) => range(M).map((j) => (j < MOVED ? state[`m${j}`] : 0));
 
@@ -67,7 +68,7 @@ workingsLive.add("early_visual_concepts", ({ range, fixed, weights }) => {
     const coded = encode(name, picture), mu = coded.slice(0, M), logvar = coded.slice(M), z = mu.map((m, j) => m + moves(state)[j]);
     const logits = decode(name, z), cost = nats(mu, logvar), total = cost.reduce((sum, one) => sum + one, 0), loss = lost(logits, picture);
     // Where the means go as one factor of the square takes all its values and the others stay.
-    const sweeps = FACTORS.map(([factor, count]) => range(count).map((at) => encode(name, pen({ ...state, [factor]: at }))));
+    const sweeps = FACTORS.map(([factor, count]) => range(count).map((at) => codeOf(name, { ...state, [factor]: at })));
     const spans = sweeps.map((sweep) => range(M).map((j) => Math.max(...sweep.map((one) => one[j])) - Math.min(...sweep.map((one) => one[j]))));
     const [most, share] = [(span) => span.indexOf(Math.max(...span)) + 1, (span) => `${Math.round((100 * Math.max(...span)) / span.reduce((a, b) => a + b))}%`];
     const shade = state.kind === "own" ? pen(state).map((one, i) => [0.35 * one, 0.12 * one, 0].map((tint) => Math.max(0, 1 - picture[i] - tint * (1 - picture[i])))).flat() : picture.flatMap((one) => Array(3).fill(1 - one));
@@ -114,6 +115,8 @@ workingsLive.add("early_visual_concepts", ({ range, fixed, weights }) => {
     const old = drawing(state.kind === "own" ? state.ink : ""), ink = pen(state), there = ink.every((one, i) => one <= old[i]);
     Object.assign(state, { kind: "own", ink: written(ink.map((one, i) => (there && one ? 0 : Math.max(one, old[i])))) });
   };
+
+  BETAS.forEach((name, i) => setTimeout(() => network(name), 100 * i)); // ready before the reader asks
 
   const place = (v) => `${v + 1} of 16`;
   return {
