@@ -79,6 +79,7 @@ data_root = None
 
 # %% tags=["hide-input"]
 import math
+from functools import partial
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -87,6 +88,7 @@ from scipy import stats
 
 from workings import ledger
 from workings.chapters.episode_difficulty import demo, full
+from workings.chapters.episode_difficulty.live import cases
 from workings.chapters.episode_difficulty.settings import Settings
 from workings.few_shot.difficulty_diagnostics import (
     class_set_icc,
@@ -105,6 +107,7 @@ from workings.few_shot.meta_gradients import weighted_episode_gradient
 from workings.few_shot.prototypical import episode_nll, prototypical_logits
 from workings.show.controls import Axis, Control, Frame
 from workings.show.figures import COLOURS, png_bytes, use_style
+from workings.show.live import keep_cases, keep_weights
 from workings.statistics import mean_and_sd
 
 torch.set_num_threads(1)  # small batches: threads would wait for each other
@@ -571,10 +574,21 @@ Control(
             start=1,
         )
     ],
-    [frame(*stop) for stop in stops],
+    [partial(frame, *stop) for stop in stops],
     caption="A thousand difficulties, as they come (grey) and weighed (blue), and the target that the weights are for (dashed). A curriculum is a "
     "normal that moves from the easy to the hard end; half way its weights are all 1.",
+    live="episode_difficulty",
 )
+
+# %% tags=["remove-cell"]
+# The book's page computes this figure in the browser, from these difficulties.
+# Its script is compared with what the kernels give:
+standardised = {
+    head: DifficultyStats("offline").fit(x).standardise(x)
+    for head, x in found[0].difficulty.items()
+}
+keep_weights("episode_difficulty", standardised)
+keep_cases("episode_difficulty", cases())
 
 # %% [markdown]
 # The right half follows its target roughly. The left half cannot: a skewed distribution has hardly any episodes at $z = -2$ to weigh up, and what is not there

@@ -81,6 +81,7 @@ data_root = None
 import copy
 import math
 from dataclasses import replace
+from functools import partial
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -89,6 +90,7 @@ import torch.nn.functional as F
 
 from workings import ledger
 from workings.chapters.few_shot_baseline import demo, full
+from workings.chapters.few_shot_baseline.live import cases as live_cases
 from workings.chapters.few_shot_baseline.settings import Settings
 from workings.few_shot.episodes import EpisodeSampler
 from workings.few_shot.evaluation import (
@@ -109,6 +111,7 @@ from workings.few_shot.prototypes import cosine_logits, support_init
 from workings.seeding import torch_generator
 from workings.show.controls import Axis, Control, Frame
 from workings.show.figures import COLOURS, png_bytes, use_style
+from workings.show.live import keep_cases
 
 use_style()
 torch.set_num_threads(1)  # on small batches threads wait for each other
@@ -545,10 +548,16 @@ def toy_frame(step):
 Control(
     "fsb-steps",
     [Axis("Step of Adam", tuple(str(n) for n in range(0, 26, 2)), start=7)],
-    [toy_frame(step) for step in range(0, 26, 2)],
+    [partial(toy_frame, step) for step in range(0, 26, 2)],
     caption="Three classes on a circle. The rim shows which class a direction is "
     "given to; bars count the 60 points, of which each class has 20 (line).",
+    live="few_shot_baseline",
 )
+
+# %% tags=["remove-cell"]
+# The book's page computes this figure in the browser. Its script is compared
+# with what the kernels give:
+keep_cases("few_shot_baseline", live_cases())
 
 # %% [markdown]
 # <details>

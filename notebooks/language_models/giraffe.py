@@ -84,6 +84,7 @@ model_root = None
 
 # %% tags=["hide-input"]
 import math
+from functools import partial
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -95,6 +96,7 @@ from workings import ledger
 from workings.chapters.giraffe import demo as study
 from workings.chapters.giraffe import full
 from workings.chapters.giraffe.full_tables import grids, position_curves
+from workings.chapters.giraffe.live import cases, weights_to_keep
 from workings.chapters.giraffe.scratch import with_spans
 from workings.chapters.giraffe.settings import Settings
 from workings.chapters.giraffe.values import (
@@ -111,6 +113,7 @@ from workings.language_models.training import (
 from workings.seeding import numpy_generator, torch_generator
 from workings.show.controls import Axis, Control, Frame
 from workings.show.figures import COLOURS, png_bytes, use_style
+from workings.show.live import keep_cases, keep_weights
 
 use_style()
 torch.set_num_threads(1)  # on tiny matrices threads wait for each other
@@ -576,7 +579,7 @@ book.check("gir-1", value, spread=spread, seeds=seeds, at="demo", digits=0)
 # %% [markdown]
 # ## Play: the scale
 #
-# One number decides how far the model sees. Move it. On the left, the clocks; on the right, what the trained model retrieves with them. Look for two things: how far it
+# One number decides how far the model sees. Move it. See the clocks, and what the trained model retrieves with them. Look for two things: how far it
 # reaches, and what it costs at 64.
 
 
@@ -621,10 +624,17 @@ scales = (1, 2, 4, 6, 8, 16)
 Control(
     "gir-scale",
     [Axis("Scale s", tuple(str(scale) for scale in scales), start=2)],
-    [frame(scale) for scale in scales],
+    [partial(frame, scale) for scale in scales],
     caption="Left: wavelengths (dotted: unchanged). Right: accuracy without fine-tuning at 64 to 512 "
     "tokens, mean and standard deviation over three seeds; the dashed line marks sL, where it lies in view.",
+    live="giraffe",
 )
+
+# %% tags=["remove-cell"]
+# The book's page computes this figure in the browser, with the first model.
+# Its script is compared with what the kernels give:
+stored = keep_weights("giraffe", weights_to_keep(lines_models[0].model))
+keep_cases("giraffe", cases(stored))
 
 # %% [markdown]
 # ## A little fine-tuning

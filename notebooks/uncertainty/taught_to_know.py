@@ -100,10 +100,12 @@ from workings.chapters.taught_to_know import (
     full,
     graded_mathematics,
 )
+from workings.chapters.taught_to_know.live import cases, kept
 from workings.chapters.taught_to_know.settings import Settings
 from workings.seeding import numpy_generator, torch_generator
 from workings.show.controls import Axis, Control, Frame
 from workings.show.figures import COLOURS, png_bytes, use_style
+from workings.show.live import keep_cases, keep_weights
 from workings.uncertainty import noisy_votes as votes
 from workings.uncertainty.answer_confidence import sequence_confidence
 from workings.uncertainty.confidence_estimators import jensen_shannon
@@ -584,7 +586,8 @@ print("slope at the minimum: below 1e-8")
 # %% [markdown]
 # ### Play: the temperature
 #
-# Move $T$ on the log-odds of LoRA + Prompt. The reliability diagram and the ECE move. Which number does not?
+# Move $T$ on the log-odds of LoRA + Prompt. The reliability diagram and the ECE move. Which number does not? In the book's page you can also take other
+# confidences, other bins and fewer answers. Try this there: choose the untaught model and press "Fit T". What has it learnt?
 
 
 # %% tags=["hide-input"]
@@ -612,7 +615,15 @@ Control(
     [Axis("temperature T", tuple(f"{T:g}" for T in stops), 3)],
     [frame(T) for T in stops],
     caption="Dividing the log-odds by T: confidence moves towards one half as T grows, and the order stays.",
+    live="taught_to_know",
 )
+
+# %% tags=["remove-cell"]
+# The book's page computes this figure in the browser, from the log-odds of the
+# first seed. Its script is compared with what the kernels give:
+if not dry_run:
+    keep_weights("taught_to_know", kept(runs[0]))
+keep_cases("taught_to_know", cases())
 
 # %%
 c, z = grades[0], runs[0].odds[demo.PROMPT]
@@ -621,9 +632,9 @@ book.check("ttk-15", max(ranks) - min(ranks))
 
 # %% [markdown]
 # AUROC sees only the order. (In floating point keep to the log-odds: a confidence that has been rounded to exactly 1 has lost its place in the order.) So a table in which a method's AUROC changes with scaling compares two
-# different runs.
+# different runs. And a model that was only asked can be fitted too: its ECE becomes small, its AUROC stays that of a coin, and it has learnt how often it is right but not when.
 #
-# And the optimum may be at infinity. If the scores say nothing, the best temperature wipes them out; every confidence is one half. On a test set where half of the answers are right that has an ECE of about 0:
+# The optimum may be at infinity. If the scores say nothing, the best temperature wipes them out; every confidence is one half. On a test set where half of the answers are right that has an ECE of about 0:
 
 # %%
 rng = numpy_generator(0, "useless scores")

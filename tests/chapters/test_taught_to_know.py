@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from workings.chapters.taught_to_know import demo, full, graded_mathematics, public_tables, self_knowledge
+from workings.chapters.taught_to_know import demo, full, graded_mathematics, live, public_tables, self_knowledge
 from workings.chapters.taught_to_know.settings import ModelSettings, Settings
 from workings.language_models.decoder import TinyDecoder
 from workings.language_models.lora import LoRALinear
 from workings.seeding import torch_generator
+from workings.show.live import load_weights
 from workings.uncertainty import noisy_votes as votes
 
 TINY = Settings.full(dry_run=True)
@@ -157,6 +158,21 @@ def test_claim_values_compare_what_they_name():
     assert all(
         "500 were asked for" in v["too_small"] for v in full.claim_values({"sampling": [], "graded": [], "self": own})
     )
+
+
+def test_the_page_keeps_the_log_odds_and_grades_of_the_test_answers():
+    stored = load_weights("taught_to_know")
+    settings = Settings.demo()
+    run = demo.run_seed(0, TINY)
+    kept = live.kept(run)
+    assert list(stored) == list(kept) and {one.shape for one in stored.values()} == {(settings.test,)}
+    np.testing.assert_array_equal(kept["right"], run.answers.test.right)
+    np.testing.assert_array_equal(kept["asked"], run.odds[demo.ASKED])
+    np.testing.assert_allclose(demo.probability(kept["posterior"]), run.answers.test.posterior, atol=1e-9)
+    assert set(stored["right"]) == {0.0, 1.0}
+    grades = stored["right"][settings.test // 2 :]
+    for n in range(20, len(grades) + 1, 10):  # what the page's slider offers always has a right and a wrong answer
+        assert 0 < grades[:n].sum() < n
 
 
 def test_quality_has_intervals_and_says_nothing_of_one_class():

@@ -76,9 +76,10 @@ workingsLive.add("conformal_set_size", ({ lnFactorial, range, fixed }) => {
     return found.every((one) => Number.isFinite(one) && one >= 0) ? found : "Every score must be a number of 0 or more, such as 0.35 or 12.";
   };
 
+  const count = (v) => Number((10 ** v).toPrecision(2)), whole = (v) => v.toLocaleString("en"); // 250, not 251
   const draw = ({ law, n, m, alpha, gamma, sample, own, cap }) => {
-    const size = Math.round(10 ** n), mine = law === "own" ? read(own) : null, wrong = typeof mine === "string" ? mine : "";
-    const scores = Array.isArray(mine) ? mine : drawn(mine ? "normal" : law, Math.round(10 ** m), sample);
+    const size = count(n), mine = law === "own" ? read(own) : null, wrong = typeof mine === "string" ? mine : "";
+    const scores = Array.isArray(mine) ? mine : drawn(mine ? "normal" : law, count(m), sample);
     const rMax = Array.isArray(mine) ? cap * Math.max(...mine, 1e-9) : LAWS[mine ? "normal" : law][1];
     const steps = staircase(scores, size, alpha, rMax, gamma), [point, lower, upper] = ["point", "lower", "upper"].map((name) => area(steps.edges, steps[name]));
     const known = mine ? undefined : truth(law, size, alpha), needed = wall(alpha, gamma), k = rank(size, alpha);
@@ -95,15 +96,15 @@ workingsLive.add("conformal_set_size", ({ lnFactorial, range, fixed }) => {
     if (known <= far) marks.push({ kind: "rule", x: known, look: "wk-ink", name: "truth" });
     const show = (value) => (value === Infinity ? "infinite" : value.toPrecision(4));
     return {
-      x: { min: 0, max: far, label: "label space, 2r" }, y: { min: 0, max: 1, label: "P(threshold \u2265 r)" }, marks, wrong,
+      x: { min: 0, max: far, label: "width of label space, 2r" }, y: { min: 0, max: 1, label: "P(threshold \u2265 r)" }, marks, wrong,
       values: [["estimate", show(point)], ["interval", `${show(lower)} to ${show(upper)}`], ...(mine ? [] : [["truth", show(known)]]),
-        ["rank k", `${k} of ${size}`], ["radius of the band", fixed(radius(scores.length, gamma), 3)], ["wall", `${needed} scores`]],
-      says: `${scores.length} scores${wrong ? " from the half-normal law, in place of yours," : ""} say: intervals calibrated on ${size} points will be ${show(point)} wide on average; the interval for that goes from ${show(lower)} to ${show(upper)}.` +
-        (scores.length < needed ? ` Below the wall of ${needed} scores the upper end holds much of the bound ${show(rMax)} on a score.` : "") + (k > size ? " So few points give no finite threshold." : ""),
+        ["rank k", `${k} of ${size}`], ["band", `\u00b1 ${fixed(radius(scores.length, gamma), 3)}`], ["upper end needs", `${whole(needed)} scores`]],
+      says: `${whole(scores.length)} scores${wrong ? " from the half-normal law, in place of yours," : ""} say: intervals calibrated on ${whole(size)} points will be ${show(point)} wide on average; at this risk \u03b3 between ${show(lower)} and ${show(upper)}.` +
+        (scores.length < needed ? ` With fewer than ${whole(needed)} scores the upper end reports the largest possible score (${Number(show(rMax))}) more than data.` : "") + (k > size ? " So few points give no finite threshold." : ""),
     };
   };
 
-  const whole = (v) => Math.round(10 ** v).toLocaleString("en"), tenth = { min: 1, max: 3.3, step: 0.05, text: whole };
+  const tenth = { min: 1, max: 3.3, step: 0.05, text: (v) => whole(count(v)) };
   return {
     pure: { rank, exceedance, radius, wall, estimate, truth },
     figure: {
@@ -115,7 +116,7 @@ workingsLive.add("conformal_set_size", ({ lnFactorial, range, fixed }) => {
         { key: "n", label: "Calibration n", ...tenth },
         { key: "alpha", label: "Missed \u03b1", min: 0.01, max: 0.5, step: 0.01, text: (v) => v.toFixed(2) },
         { key: "gamma", label: "Band\u2019s risk \u03b3", min: 0.01, max: 0.5, step: 0.01, text: (v) => v.toFixed(2) },
-        { key: "sample", label: "Sample", min: 1, max: 20, step: 1, text: String, when: ({ law }) => law !== "own" },
+        { key: "sample", label: "Sample", min: 1, max: 20, step: 1, text: (v) => `${v} of 20`, when: ({ law }) => law !== "own" },
         { key: "own", label: "Your scores (they stay in your browser, and out of the address)", rows: 3, when: ({ law }) => law === "own" },
       ],
       play: { key: "m", label: "Add scores" },

@@ -32,9 +32,9 @@ workingsLive.add("l3m", ({ range, fixed, minus }) => {
         { kind: "rule", x: b, look: "wk-ink", name: "bound" },
         { kind: "rule", x: now.mean, look: "wk-b wk-dash", name: "mean" },
       ],
-      values: [["mean", fixed(now.mean, 3)], ["weight", fixed(now.multiplier, 3)], ["multiplier of the best law", fixed(best.multiplier, 3)],
-        ["excess (nats)", fixed(now.excess, 4)], ["above the best", above < 1e-4 ? minus(above.toExponential(1)) : fixed(above, 4)]],
-      says: `The mean length is ${fixed(now.mean, 2)} tokens, ${fixed(b - now.mean, 3)} below the bound of ${b.toFixed(1)}. This law costs ${fixed(now.excess, 3)} nats, at most mu above the least possible, ${fixed(best.excess, 3)}.`,
+      values: [["mean", fixed(now.mean, 3)], ["weight \u03bb", fixed(now.multiplier, 3)], ["multiplier of the best law", fixed(best.multiplier, 3)],
+        ["excess (nats)", fixed(now.excess, 4)], ["that above the best", above < 1e-4 ? minus(above.toExponential(1)) : fixed(above, 4)]],
+      says: `The mean length is ${fixed(now.mean, 2)} tokens, ${fixed(b - now.mean, 3)} below the bound of ${b.toFixed(1)}. It fits the data ${fixed(now.excess, 3)} nats worse than their own law does. Within the bound ${fixed(best.excess, 3)} is the least, and the wall adds at most mu.`,
     };
   };
 

@@ -1,5 +1,5 @@
 // How surprising are k hits in n queries? The exact binomial tail in log10, as lib/workings/language_models/binomial_tests.py has it.
-workingsLive.add("vtune", ({ lnFactorial, range, fixed, minus }) => {
+workingsLive.add("vtune", ({ lnFactorial, range, fixed }) => {
   const LINE = -6; // log10 of the level of the test
 
   // log10 P(Bin(n, p0) = j) for every j from 0 to n, 0 < p0 < 1.
@@ -14,20 +14,28 @@ workingsLive.add("vtune", ({ lnFactorial, range, fixed, minus }) => {
   // The fewest hits that reject at level alpha; n + 1 where not even n hits do.
   const critical = (n, p0, alpha) => range(n + 2).find((k) => k > n || tail(k, n, p0) <= Math.log10(alpha));
 
+  // 10 ** log as people write it: 0.0060, or 1.2 x 10 to a raised power.
+  const raised = (power) => `10${[...String(power)].map((one) => (one === "-" ? "\u207b" : "\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079"[one])).join("")}`;
+  const written = (log) => {
+    if (log > -4) return fixed(10 ** log, 4);
+    const power = Math.floor(log + Math.log10(10 / 9.95)), digits = (10 ** (log - power)).toFixed(1);
+    return digits === "1.0" ? raised(power) : `${digits} \u00d7 ${raised(power)}`;
+  };
+
   const draw = ({ k, n, lp }) => {
     const p0 = 10 ** lp, logs = pmf(n, p0), p = tail(k, n, p0), needed = critical(n, p0, 10 ** LINE), all = range(n + 1);
     const part = (from, to) => ({ kind: "bars", x: all.slice(from, to), y: logs.slice(from, to) });
     const reject = p <= LINE;
     const marks = [{ ...part(0, k), look: "wk-c", name: "fewer hits" }, { ...part(k), look: "wk-b", name: "k hits or more" }];
     if (needed <= n) marks.push({ kind: "rule", x: needed - 0.5, look: "wk-ink wk-dash", name: "from here on the test rejects" });
-    const words = p > -4 ? `${fixed(10 ** p, 4)}` : `10^${fixed(p, 1)}`;
+    const words = written(p), asked = `${n} independent quer${n === 1 ? "y" : "ies"}`;
     return {
       x: { min: -0.7, max: n + 0.7, label: "hits" },
       y: { min: Math.floor(Math.min(-1, logs[n], logs[0]) * 1.08), max: 0, label: "log10 probability" },
       marks,
-      values: [["p-value", words], ["log10 p", fixed(p, 2)], ["fewest hits that reject", needed > n ? "none" : String(needed)]],
-      says: `If the model never saw the signature, ${k} or more hits in ${n} independent queries have probability ${words}: at level 10^\u22126 the test ${reject ? "rejects" : "does not reject"}.` +
-        (needed > n ? ` With this p0 no number of hits in ${n} queries would be enough.` : ` It rejects from ${needed} hit${needed === 1 ? "" : "s"} on.`),
+      values: [["p-value", words], ["log10 p", fixed(p > -0.005 ? 0 : p, 2)], ["fewest hits that reject", needed > n ? "none" : String(needed)]],
+      says: `If the model never saw the signature, ${k} or more hits in ${asked} have probability ${words}: at level ${raised(LINE)} the test ${reject ? "rejects" : "does not reject"}.` +
+        (needed > n ? ` With this p0 no number of hits would be enough.` : ` It rejects from ${needed} hit${needed === 1 ? "" : "s"} on.`),
     };
   };
 
@@ -38,7 +46,7 @@ workingsLive.add("vtune", ({ lnFactorial, range, fixed, minus }) => {
       knobs: [
         { key: "n", label: "Queries n", min: 1, max: 60, step: 1, text: String },
         { key: "k", label: "Hits k", min: 0, max: ({ n }) => n, step: 1, text: String },
-        { key: "lp", label: "p0", min: -12, max: -0.1, step: 0.1, text: (v) => (v > -3 ? (10 ** v).toPrecision(2) : minus(`10^${v.toFixed(1)}`)) },
+        { key: "lp", label: "p0", min: -12, max: -0.1, step: 0.1, text: (v) => (v > -3 ? (10 ** v).toPrecision(2) : written(v)) },
       ],
       caption: "The distribution of hits under the null hypothesis, on a log scale, if hits are independent; computed in this page. Red: k hits or more, whose sum is the p-value.",
       draw,
