@@ -78,6 +78,8 @@ dry_run = (
 data_root = None  # folder with the published dSprites file, if you have it
 
 # %% tags=["hide-input"]
+from functools import partial
+
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
@@ -97,6 +99,7 @@ from workings.chapters.beta_vae_capacity.demo import (
     squares,
     tiled,
 )
+from workings.chapters.beta_vae_capacity.live import arrays, cases
 from workings.chapters.beta_vae_capacity.settings import FACTORS, Settings
 from workings.disentangling.dsprites_data import factor_values
 from workings.disentangling.factor_channel import FactorChannel
@@ -122,6 +125,7 @@ from workings.runs.progress import progress
 from workings.seeding import torch_generator
 from workings.show.controls import Axis, Control, Frame
 from workings.show.figures import COLOURS, png_bytes, use_style
+from workings.show.live import keep_cases, keep_weights
 from workings.training import ShuffledBatches
 
 use_style()
@@ -573,7 +577,7 @@ for k, name in enumerate(FACTORS):
 #
 # ### Look at it
 #
-# Move the slider. Above are the nats; below, four pictures and what one noisy message at this capacity makes of each. Watch a haze become a place, the place get a size, and the size a shape.
+# Move the capacity. You see the nats, and four pictures with what one noisy message at this capacity makes of each. (On the book's page the bars are formula (2), the points are measured, and you can move the variances as well.) Watch a haze become a place, the place get a size, and the size a shape.
 
 # %% tags=["hide-input"]
 shown = [0, 1, 2, 5]
@@ -612,8 +616,21 @@ Control(
             start=3,
         )
     ],
-    [frame(m, c) for m, c in zip(kept, settings.factor_stops, strict=True)],
+    [
+        partial(frame, m, c)
+        for m, c in zip(kept, settings.factor_stops, strict=True)
+    ],
     caption="Known factors, a channel of rising capacity, first seed.",
+    live="beta_vae_capacity",
+)
+
+# %% tags=["remove-cell"]
+# The book's page computes formula (2) in the browser, beside what was
+# measured here. The script is compared with what the kernels give:
+live_data = arrays(known["learned"], data, np.array(alone), shown)
+keep_cases(
+    "beta_vae_capacity",
+    cases(keep_weights("beta_vae_capacity", live_data)),
 )
 
 # %% [markdown]

@@ -78,6 +78,7 @@ data_root = None  # folder with the published dSprites file, if you have it
 
 # %% tags=["hide-input"]
 import zlib
+from functools import partial
 from itertools import pairwise
 
 import matplotlib.pyplot as plt
@@ -108,6 +109,7 @@ from workings.chapters.early_visual_concepts.demo import (
     traversals,
     unfamiliar_pictures,
 )
+from workings.chapters.early_visual_concepts.live import arrays, cases
 from workings.chapters.early_visual_concepts.settings import (
     HOLD_OUT_BETAS,
     SAMPLINGS,
@@ -130,6 +132,7 @@ from workings.disentangling.sprites16 import small_sprites
 from workings.seeding import torch_generator
 from workings.show.controls import Axis, Control, Frame
 from workings.show.figures import COLOURS, png_bytes, use_style
+from workings.show.live import keep_cases, keep_weights
 from workings.statistics import mean_and_sd
 from workings.training import ShuffledBatches
 
@@ -434,6 +437,8 @@ plt.show()
 # Now the picture of the chapter. *Top:* how closely each latent follows each factor (absolute correlation; the number beside a row is its nats; latents that carry less than 0.1 nat are left blank). *Middle:* what the decoder draws when
 # one latent moves from -2 to 2 and the others stay. *Bottom:* eight sprites and their reconstructions. All from one network per price, always seed 0.
 #
+# On the book's page three of these networks run while you read. Move a square and see its code follow; move the code and see the picture follow. The beads show where each latent goes as x, y or size alone changes: one long string of beads for each factor, each in another latent, is what the paper promises.
+#
 # > **Predict.** Start at $\beta = 0.05$ and raise it. What do you expect of the blur? Which factor will be lost first?
 
 
@@ -489,7 +494,7 @@ def frame(beta, seed=0):
     """One picture of the control: heat-map, traversals and reconstructions of one network."""
     model, found = models[beta, seed], stats[beta, seed]
     fig, axes = plt.subplots(
-        3, 1, figsize=(4.6, 6.4), height_ratios=(2.4, 4, 2)
+        3, 1, figsize=(4.6, 4.7), height_ratios=(2.4, 4, 2)
     )
     heat(axes[0], found, f"β = {beta:g}: correlation with each factor")
     axes[0].set_ylabel("latent (nats)")
@@ -514,9 +519,16 @@ def frame(beta, seed=0):
 Control(
     "evc-beta",
     [Axis("β", tuple(f"{b:g}" for b in settings.betas), start=4)],
-    [frame(beta) for beta in settings.betas],
+    [partial(frame, beta) for beta in settings.betas],
     caption="One knob, three consequences. Networks of seed 0; the next figure has all seeds.",
+    live="early_visual_concepts",
 )
+
+# %% tags=["remove-cell"]
+# The book's page runs three of these networks in the browser. They are
+# stored, and the script is compared with what the kernels give:
+kept = keep_weights("early_visual_concepts", arrays(models, sprites))
+keep_cases("early_visual_concepts", cases(kept))
 
 # %% [markdown]
 # <details>

@@ -26,6 +26,7 @@ from workings.chapters.early_visual_concepts.demo import (
     traversals,
     unfamiliar_pictures,
 )
+from workings.chapters.early_visual_concepts.live import packed, unpacked
 from workings.chapters.early_visual_concepts.settings import HOLD_OUT_BETAS, SAMPLINGS, Settings
 from workings.disentangling.dsprites_data import DSprites, factor_values, sub_grid
 from workings.disentangling.dsprites_renderer import render_dsprites
@@ -432,3 +433,23 @@ def test_a_dry_run_has_sprites_of_every_factor_and_a_corner_to_hide():
     part = full.some(sprites, ~held)
     assert 0 < held.sum() < 64 and len(part) == 128 - held.sum()
     assert torch.equal(part.images(torch.tensor([3])), sprites.images(torch.nonzero(~held)[3]))
+
+
+def test_packed_weights_are_within_half_a_step_and_latents_keep_their_functions():
+    model, order = he_vae(16, 8, (64, 64), torch_generator(3, "packed")), [5, 0, 7, 2, 1, 6, 4, 3]
+    stored = {f"m {part}": np.asarray(values).astype(np.float16) for part, values in packed(model, order).items()}
+    found = unpacked(stored, "m")
+    before = [*model.encoder.linears, *model.decoder.linears]
+    after = [*found.encoder.linears, *found.decoder.linears]
+    moved = [*order, *(8 + j for j in order)]
+    for k, (one, other) in enumerate(zip(before, after, strict=True)):
+        weight, bias = one.weight.detach().double(), one.bias.detach().double()
+        if k == 2:  # the head: means, then log-variances
+            weight, bias = weight[moved], bias[moved]
+        if k == 3:
+            weight = weight[:, order]
+        step = weight.abs().amax(dim=1, keepdim=True) / 31
+        assert bool(((other.weight - weight).abs() <= 0.52 * step).all())  # half a step, and the rounding of the scale
+        assert bool(((other.bias - bias).abs() <= 1e-3 * bias.abs() + 1e-7).all())
+    again = {f"m {part}": values for part, values in packed(found, range(8)).items()}
+    assert np.array_equal(again["m codes"], stored["m codes"].astype(float)), "packing what was packed changes nothing"
