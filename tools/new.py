@@ -17,6 +17,8 @@ PLACES = {
     "demo.py": "lib/workings/chapters/{slug}/demo.py",
     "full.py": "lib/workings/chapters/{slug}/full.py",
     "sweep.py": "lib/workings/chapters/{slug}/sweep.py",
+    "live.py": "lib/workings/chapters/{slug}/live.py",
+    "live.js": "book/assets/live/{slug}.js",
     "test_kernel.py": "tests/{part}/test_{slug}.py",
     "test_chapter.py": "tests/chapters/test_{slug}.py",
     "claims.yml": "claims/{part}/{slug}.yml",

@@ -78,6 +78,8 @@ tier = "demo"
 dry_run = False
 
 # %% tags=["hide-input"]
+from functools import partial
+
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
@@ -85,6 +87,7 @@ import torch
 from workings import ledger
 from workings.chapters.darla import demo
 from workings.chapters.darla import full as full_tier
+from workings.chapters.darla.live import arrays, cases
 from workings.chapters.darla.settings import Settings
 from workings.disentangling.denoising import FeatureMap, mask_rectangles
 from workings.disentangling.domains import assert_conjunction_heldout
@@ -102,6 +105,7 @@ from workings.disentangling.value_learning import double_q_target, q_target
 from workings.seeding import torch_generator
 from workings.show.controls import Axis, Control, Frame
 from workings.show.figures import COLOURS, png_bytes, use_style
+from workings.show.live import keep_cases, keep_weights
 
 torch.set_num_threads(1)  # many small networks, two groups at a time
 use_style()
@@ -578,7 +582,7 @@ print(f"penalised pixels are {ahead} the penalised code")
 
 # %% [markdown]
 # A penalty can switch off an input that holds paint and nothing else. Whether the learnt code has one can be seen in the control
-# below: paint the wall, and see how many bars move.
+# below: paint the wall, and see how many numbers of the code move.
 #
 # <a id="darla-1"></a><a id="darla-2"></a>
 
@@ -627,8 +631,8 @@ plt.show()
 # %% [markdown]
 # ## Play: paint the wall yourself
 #
-# One state, eight walls. The bars are the chosen encoder's latents, the words what three agents would do. A good object stands
-# to the right, so *right* is the answer. If the code were disentangled, one bar would move. The agents learnt with the first three hues only.
+# A good object stands to the right, so *right* is the answer. Paint the wall: what would the agents do? They learnt with the first three hues only. Then look at the code (bars in Jupyter; in
+# the book's page choose *the two codes*, and there floor and object can be changed too). If the chosen code were disentangled, one of its numbers would move.
 
 # %% tags=["hide-input"]
 moves = ("left", "wait", "right")
@@ -664,9 +668,34 @@ hues = tuple(str(hue + 1) for hue in range(small.hues))
 Control(
     "darla-wall-hue",
     [Axis("Hue of the wall", hues, start=6)],
-    [frame(hue) for hue in range(small.hues)],
+    [partial(frame, hue) for hue in range(small.hues)],
     caption="A white object to the right; floor of hue 2. Hues 1 to 3 were in the source.",
+    live="darla",
 )
+
+# %% tags=["remove-cell"]
+# The book's page runs these networks in the browser. Its script is compared
+# with what the kernels give:
+learners = {
+    "pixels": on_pixels,
+    "penalised": sparse["pixels"],
+    "entangled": returns[low],
+    "chosen": returns[chosen],
+}
+if not dry_run:  # whose networks have other shapes
+    twin = encoders[low][small.seeds.index(best.seed)]
+    keep_weights(
+        "darla",
+        arrays(
+            {"entangled": twin, "chosen": best},
+            {name: (one, seed_at) for name, one in learners.items()},
+            demo.vision_data(
+                world, domains["unsupervised"], small.pictures
+            ),
+            scenes.pictures,
+        ),
+    )
+    keep_cases("darla", cases())
 
 # %% [markdown]
 # ## Where it breaks

@@ -77,6 +77,7 @@ data_root = None  # folder with CIFAR-10, if you have it already
 
 # %% tags=["hide-input"]
 import math
+from functools import partial
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -103,6 +104,12 @@ from workings.chapters.sap.demo import (
     train_cnns,
     with_sap,
 )
+from workings.chapters.sap.live import cases
+from workings.chapters.sap.programs import (
+    PROGRAMS,
+    divisor,
+    prune_by_numbers,
+)
 from workings.chapters.sap.settings import Settings
 from workings.robustness.attacks import fgsm
 from workings.robustness.closed_forms import (
@@ -118,6 +125,7 @@ from workings.robustness.evaluation import (
 from workings.seeding import torch_generator
 from workings.show.controls import Axis, Control, Frame
 from workings.show.figures import COLOURS, png_bytes, use_style
+from workings.show.live import keep_cases
 
 use_style()
 torch.set_num_threads(1)  # maps this small gain nothing from more
@@ -330,6 +338,82 @@ plt.show()
 
 # %%
 ledger_.check("sap-1", off.abs().max(), seeds=[2], at="demo", digits=2)
+
+# %% [markdown]
+# ## Play: prune it yourself
+#
+# Prune the twelve neurons once, then again, and watch the mean settle. Then try three slips that are easily made in a program:
+#
+# - the draws are made **without replacement**, and the chances to survive are still taken from (1);
+# - the probabilities are normalised **channel by channel**: neurons 1 to 6 are one channel, 7 to 12 the other, and each gets half of the draws and its own $q$;
+# - survivors are **not divided** by $q$.
+#
+# > **Predict.** You test each program as above, by the means of many prunings. Which of the three does the test miss?
+
+# %% tags=["hide-input"]
+times, layer12 = (1, 10, 500), h[0]
+numbers = torch.rand(
+    500, 12, generator=torch_generator(7, "prune"), dtype=torch.float64
+)
+
+
+def pruned_frame(program, n):
+    """One picture: the layer before, after the n-th pruning, and the mean so far."""
+    outputs = prune_by_numbers(layer12, numbers[:n], program)
+    mean, last = outputs.mean(0), outputs[-1]
+    fig, ax = plt.subplots(figsize=(4.6, 2.9))
+    ax.bar(j, last, width=0.8, color=COLOURS["sky"], label="this pruning")
+    edges = np.arange(0.5, 13)
+    ax.stairs(layer12, edges, color=COLOURS["ink"], label="before")
+    dots = dict(color=COLOURS["red"], label=f"mean of {n}")
+    ax.plot(j, mean, "o", **dots)
+    ax.set(xlabel="neuron j", ylabel="activation", ylim=(0, 8.5))
+    ax.set(xticks=[1, 4, 8, 12], title=f"{PROGRAMS[program]}, pruning {n}")
+    ax.legend(fontsize=8)
+    alt = (
+        f"{PROGRAMS[program]}: pruning {n} keeps {int((last > 0).sum())} of ten live neurons; "
+        f"the mean so far is at most {float((mean - layer12).abs().max()):.1f} from the layer before."
+    )
+    return Frame(png_bytes(fig, colours=16), alt)
+
+
+# %% tags=["hide-input"]
+Control(
+    "sap-prune",
+    [
+        Axis("Program", tuple(PROGRAMS.values())),
+        Axis("Prunings", tuple(map(str, times)), start=2),
+    ],
+    [partial(pruned_frame, name, n) for name in PROGRAMS for n in times],
+    caption="Bars: the layer after the last pruning, 12 draws each. Outline: before. Dots: the mean of all prunings so far.",
+    live="sap",
+)
+
+# %% tags=["remove-cell"]
+# The book's page computes this figure in the browser. Its script is compared
+# with what the kernels give:
+keep_cases("sap", cases())
+
+# %%
+for program, name in PROGRAMS.items():
+    outputs = prune_by_numbers(layer12, numbers, program)[:, alive]
+    spread = (layer12**2 * (1 / divisor(layer12, 12, program) - 1))[alive]
+    far = (outputs.mean(0) - layer12[alive]) / (spread / 500).sqrt()
+    seventh = float((outputs[:, 6] > 0).double().mean())
+    print(
+        f"{name:25s} means off by up to {far.abs().max():4.1f} standard "
+        f"errors; neuron 7 survives in {seventh:.0%}"
+    )
+
+# %% [markdown]
+# <details>
+# <summary>Show the answer</summary>
+#
+# Channel by channel. It is unbiased too, since each channel divides by its own $q$, so no test of means can find it. What gives it away is who survives: the
+# faint neuron 7 lives twice as often as under (1), because its channel gets as many draws as the strong one. Without replacement all ten live neurons stay, and are scaled up all the same;
+# undivided, all of them are too small on average.
+#
+# </details>
 
 # %% [markdown]
 # ## How many survive?

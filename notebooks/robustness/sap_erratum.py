@@ -77,11 +77,13 @@ dry_run = False  # with "full": a few steps on generated data, as a test
 data_root = None  # folder with CIFAR-10, if you have it already
 
 # %% tags=["hide-input"]
+from functools import partial
 from itertools import product
 
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from torch.nn import functional as F
 
 from workings import ledger
 from workings.chapters.sap_erratum import full
@@ -98,6 +100,15 @@ from workings.chapters.sap_erratum.demo import (
     over_seeds,
     radius_sweep,
     train_networks,
+)
+from workings.chapters.sap_erratum.live import cases
+from workings.chapters.sap_erratum.plane import (
+    as_network,
+    disc_and_ring,
+    limit_gradient,
+    mean_output,
+    sampled_gradient,
+    train_plane,
 )
 from workings.chapters.sap_erratum.settings import ATTACKS, Settings
 from workings.robustness.attacks import (
@@ -124,6 +135,7 @@ from workings.runs.progress import progress
 from workings.seeding import torch_generator
 from workings.show.controls import Axis, Control, Frame
 from workings.show.figures import COLOURS, png_bytes, use_style
+from workings.show.live import keep_cases, keep_weights
 
 use_style()
 torch.set_num_threads(1)  # sums in the same order on every machine
@@ -513,6 +525,120 @@ plt.show()
 # %%
 gap = float(first - last)
 ledger_.check("err-5", gap, seeds=[settings.seed], at="demo", digits=1)
+
+# %% [markdown]
+# ## Play: a plane of gradients
+#
+# The reference above was itself a noisy estimate. In a network that is small enough nothing needs to be estimated. This one
+# has two inputs, two layers of eight ReLUs with SAP after each, and one output $z$. It tells a disc (positive) from the ring around it (negative). The first layer has at
+# most $2^8$ sets of kept neurons, and the chance of each set follows by inclusion and exclusion: $P(S) = \sum_{T \subseteq S} (-1)^{|S| - |T|} \big(\sum_{j \in T} p_j\big)^r$. The second SAP layer is
+# followed by a linear map, so on average it passes its input on. So the mean of $z$ is a finite sum, its gradient is exact, and so is what each rule gives on average over *endless* masks.
+#
+# > **Predict.** Averaged over endless masks, can the pathwise gradient point *away* from where the true gradient points?
+
+# %%
+arrays, right = train_plane(settings.seed)
+assert right > 0.95  # of 400 new points
+tiny = as_network(keep_weights("sap_erratum", arrays))  # as stored
+points, disc = disc_and_ring(80, torch_generator(0, "plane points"))
+for r in (2, 4, 16):
+    exact = limit_gradient(tiny, points, r, "true")
+    for rule in BACKWARD_RULES:
+        endless = limit_gradient(tiny, points, r, rule)
+        cosine = F.cosine_similarity(endless, exact)
+        both = (cosine[disc == c].mean() for c in (1, 0))
+        print(
+            f"r = {r:2d} {rule:9s} disc {{:5.2f}}, ring {{:5.2f}}".format(
+                *both
+            )
+        )
+
+# %% [markdown]
+# <details>
+# <summary>Show the answer</summary>
+#
+# Yes. With two draws, $f = 0.25$, it points at most points of the disc away from where it should (the mean cosine is about minus two thirds), though on the ring it is nearly right. Mask and identity are nearly
+# exact in both. Why? A neuron that is drawn once leaves the layer as about $\sum_k |h_k| / r$, whatever its own activation; what automatic differentiation sees is how that *sum* changes. What it does not see is who is drawn, and in the disc that is the larger part.
+# With four draws the direction is nearly right in this network. So here the bias turns the gradient round with very few draws only; in the digits network above, with four layers, the pathwise cosine was low at $f = 0.5$ already.
+#
+# </details>
+#
+# Move the input, the number of draws and the number of masks. The arrows are averages over the masks that were drawn, their dotted continuations what endless masks would give. Then let each rule climb.
+
+# %% tags=["hide-input"]
+start = torch.tensor([0.4, 0.25], dtype=torch.float64)
+side = torch.linspace(-1.4, 1.4, 29, dtype=torch.float64)
+plane_grid = torch.cartesian_prod(side, side)
+plane_dice = torch.rand(
+    32,
+    32,
+    dtype=torch.float64,
+    generator=torch_generator(settings.seed, "erratum", "arrows"),
+)
+plane_looks = {
+    rule: dict(color=looks[rule]["color"]) for rule in BACKWARD_RULES
+} | {"true": dict(color=COLOURS["ink"])}
+
+
+def plane_arrows(masks, draws):
+    """The true gradient and what each rule gives, at one input."""
+    dice = plane_dice[:masks, : 2 * draws]
+    found = {
+        rule: sampled_gradient(tiny, start, dice, rule)
+        for rule in BACKWARD_RULES
+    }
+    exact = limit_gradient(tiny, start[None], draws, "true")[0]
+    return found | {"true": exact}
+
+
+# %% tags=["hide-input"]
+def plane_frame(masks, draws):
+    """One picture: the mean output and the arrows."""
+    height = mean_output(tiny, plane_grid, draws).reshape(29, 29).T
+    arrows = plane_arrows(masks, draws)
+    fig, ax = plt.subplots(figsize=(4.6, 3.8))
+    shade = dict(cmap="RdYlBu", levels=np.arange(-12, 13, 3), extend="both")
+    ax.contourf(side, side, height, alpha=0.6, **shade)
+    ax.contour(side, side, height, levels=[0], colors="k", linewidths=1)
+    for rule, g in arrows.items():
+        step = (
+            -0.55 * g / arrows["true"].norm()
+        )  # the attacker wants z to fall
+        end = start + step * min(1, float(1 / step.norm()))
+        look = dict(arrowstyle="->", lw=2, **plane_looks[rule])
+        ax.annotate("", end.tolist(), start.tolist(), arrowprops=look)
+        ax.plot([], [], "-", label=rule, **plane_looks[rule])
+    ax.set(xlabel="input x1", ylabel="input x2", aspect="equal")
+    ax.set(title=f"{draws} draws, {masks} masks")
+    ax.set(xlim=(-1.4, 1.4), ylim=(-1.4, 1.4))
+    ax.grid(False)
+    ax.legend(fontsize=8, ncols=2, loc="lower center")
+    cosine = lambda g: float(F.cosine_similarity(g, arrows["true"], dim=0))
+    told = ", ".join(
+        f"{name} {cosine(arrows[name]):.2f}" for name in BACKWARD_RULES
+    )
+    alt = f"{draws} draws, gradients averaged over {masks} masks: cosines with the true one: {told}."
+    return Frame(png_bytes(fig, dpi=180, colours=64), alt)
+
+
+# %% tags=["hide-input"]
+draw_counts, mask_counts = (2, 4, 16), (1, 4, 32)
+Control(
+    "err-plane",
+    [
+        Axis("Draws r", tuple(map(str, draw_counts))),
+        Axis("Masks", tuple(map(str, mask_counts)), start=2),
+    ],
+    [partial(plane_frame, m, r) for r in draw_counts for m in mask_counts],
+    caption="The mean output of the small network: blue in the disc's class, red in the ring's, black line: the border. "
+    "Arrows: the true gradient, and what each rule gives with these masks; they point where the output falls.",
+    live="sap_erratum",
+)
+
+# %% tags=["remove-cell"]
+# The book's page computes this figure in the browser, with these weights.
+# Its script is compared with what the kernels give:
+keep_cases("sap_erratum", cases())
 
 # %% [markdown]
 # ## Same defence, other gradient

@@ -6,10 +6,12 @@ What axe says of them is asked with their page (test_browser.py).
 import gzip
 import json
 import re
+import statistics
 
 import pytest
 
 import book.browser as browser
+import new
 from book.browser import CHAPTERS, DESKTOP, HTML, PHONE, come_near
 from workings.runs import checkout
 
@@ -177,6 +179,24 @@ def test_play_runs_to_the_end_and_is_not_offered_to_who_wants_no_motion(open_pag
     box = come_near(page, name)
     own = page.evaluate("slug => (workingsLive.modules[slug].figure.buttons || []).map(one => one.label)", slug)
     assert box.locator(".wk-buttons button").all_inner_texts() == [*own, "Start again"]
+
+
+def test_the_template_of_a_live_figure_computes_and_moves(open_page, tmp_path):
+    script = new.fill((checkout.root() / "tools" / "template" / "live.js").read_text(), "few_shot", "trial")
+    page = open_page(HTML / "book" / "how-to.html", reduced_motion="reduce")
+    page.evaluate("""() => { const box = document.createElement('figure');
+        Object.assign(box, {id: 'trial', innerHTML: '<figcaption>Trial</figcaption>'}).dataset.live = 'trial';
+        document.querySelector('article').prepend(box); box.scrollIntoView(); }""")
+    for text in ((SCRIPTS / "live.js").read_text(), script):
+        page.add_script_tag(content=text)
+    sample = [0.5, 3.0, -1.0, 4.0]
+    wanted = [statistics.mean(sample), statistics.stdev(sample) / 2]
+    assert page.evaluate("x => workingsLive.modules.trial.pure.error(x)", sample) == pytest.approx(wanted, abs=1e-12)
+    box = page.locator("#trial")
+    assert "The mean of 5 values is 0.40" in box.locator("svg[role=img]").get_attribute("aria-label")
+    box.locator("input[type=range]").first.press("Home")
+    assert "The mean of 5 values is \u22122.00" in box.locator(".wk-says").inner_text()
+    assert page.faults == []
 
 
 def test_scores_can_be_pasted_and_stay_out_of_the_address(open_page):

@@ -5,11 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from workings.chapters.darla import demo
+from workings.chapters.darla import demo, live
 from workings.chapters.darla.full import run_protocol
 from workings.chapters.darla.settings import Settings
 from workings.disentangling.domains import assert_conjunction_heldout
 from workings.runs.store import Store
+from workings.show.live import keep_weights, load_weights
 
 DRY = Settings.full(dry_run=True)
 TINY = Settings.demo(dry_run=True)
@@ -70,3 +71,31 @@ def test_the_full_tier_is_stored_stage_by_stage_and_goes_on(tmp_path):
     other = replace(DRY, pictures=100)
     with pytest.raises(ValueError, match=r"runs\.jsonl"):
         Store(tmp_path / "runs.jsonl", other)
+
+
+def test_the_live_figures_networks_are_the_agents_of_the_page(monkeypatch, tmp_path):
+    """What the figure is compared with, at hues that the world has, is what the page's agents expect: up to half precision."""
+    world, domains, low, high = TINY.world(), TINY.domains(), *TINY.betas[:2]
+    scenes, encoders = demo.all_scenes(world), demo.see(TINY, (low, high))
+    tables = {"pixels": demo.pixel_table(scenes)} | {
+        name: demo.code_table(encoders[beta]) for name, beta in (("entangled", low), ("chosen", high))
+    }
+    returns = {name: demo.act(world, domains, table, TINY.seeds, TINY) for name, table in tables.items()}
+    at = TINY.agents  # the first agent of the second seed
+    arrays = live.arrays(
+        {"entangled": encoders[low][1], "chosen": encoders[high][1]},
+        {"penalised": (returns["pixels"], at)} | {name: (found, at) for name, found in returns.items()},
+        demo.vision_data(world, domains["unsupervised"], TINY.pictures),
+        scenes.pictures,
+    )
+    keep_weights("darla", arrays, record=True, results=tmp_path)
+    monkeypatch.setattr(live, "load_weights", lambda slug: load_weights(slug, results=tmp_path))
+    cases = live.cases()
+    for wall, floor, kind, place in ((1, 2, 1, 2), (7, 8, 0, -1)):
+        scene = world.index(np.array([[wall - 1, floor - 1]]), np.array([[kind, place]]))
+        picture = cases["picture"][0](wall, floor, kind, place)
+        assert np.array_equal(picture, scenes.pictures[scene].numpy().reshape(-1))
+        for name, found in returns.items():
+            expected = found.agents(found.table[:, scene])[at, 0].detach().numpy()
+            assert np.abs(cases["values"][0](name, wall, floor, kind, place).numpy() - expected).max() < 0.02
+    assert cases["reward"][0](1, 2).tolist() == [-1, 0, 1] and cases["reward"][0](0, 2).tolist() == [0.5, 0, -0.5]

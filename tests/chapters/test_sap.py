@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from workings.chapters.sap import demo, full
+from workings.chapters.sap import demo, full, programs
 from workings.chapters.sap.settings import LAMBDAS, Settings
+from workings.robustness.closed_forms import joint_survival, survival_probability
 from workings.robustness.data import Split, balanced_counts, class_counts, digits
 from workings.robustness.networks import digits_cnn
 from workings.runs import checkout
@@ -138,3 +139,64 @@ def test_the_papers_iterated_attack_takes_one_grey_level_per_step():
     assert list(sizes) == [1, 2, 4]
     grad = demo.gradient(net(), x, y, 1)
     assert torch.allclose(sizes[1], (x + grad.sign() / 255).clamp(0, 1))
+
+
+def doubles(values):
+    return torch.tensor(values, dtype=torch.float64)
+
+
+LAYER = doubles([6, 4, 3, 3, 2, 2, 1, 1, 1, 1, 0, 0])
+
+
+def dice(n, r=12):
+    return torch.rand(n, r, generator=torch_generator(3, "dice"), dtype=torch.float64)
+
+
+def test_draws_that_are_given_as_numbers_prune_by_hand():
+    # The first number 0.3 of 24 is 7.2: above the 6 of neuron 1, below the 10 of neurons 1 and 2. The second is 0.
+    out = programs.prune_by_numbers(LAYER, doubles([[0.3, 0.0]]))[0]
+    q = 1 - (1 - LAYER[:2] / 24) ** 2
+    assert out.tolist() == pytest.approx([*(LAYER[:2] / q).tolist(), *[0] * 10])
+    again = programs.prune_by_numbers(LAYER, doubles([[0.3, 0.31]]), "distinct")[0]  # then 6.2 of 20: neuron 3
+    assert torch.equal(again.nonzero().flatten(), torch.tensor([1, 2]))
+    parts = programs.prune_by_numbers(LAYER, doubles([[0.0, 0.99]]), "channels")[0]
+    assert torch.equal(parts.nonzero().flatten(), torch.tensor([0, 9]))  # one draw for each half
+    assert parts[0] == pytest.approx(20) and parts[9] == pytest.approx(4)  # the sum of its half
+    plain = programs.prune_by_numbers(LAYER, doubles([[0.3, 0.0]]), "undivided")[0]
+    assert plain.tolist() == [6, 4, *[0] * 10]
+
+
+def test_of_the_four_programs_one_is_sap_and_two_are_unbiased():
+    n, alive, q = 20_000, LAYER > 0, survival_probability(LAYER / 24, 12)
+    error = (q * (1 - q) / n).sqrt()[alive]
+    off = {}
+    for program in programs.PROGRAMS:
+        outputs = programs.prune_by_numbers(LAYER, dice(n), program)[:, alive]
+        own = programs.divisor(LAYER, 12, program)[alive]
+        spread = (LAYER[alive] ** 2 * (1 / own - 1) / n).sqrt()
+        off[program] = ((outputs.mean(0) - LAYER[alive]) / spread).abs().max()
+        kept = (outputs > 0).double()
+        if program == "sap":  # ten neurons and their 45 pairs within 5 standard errors: false alarm below 4e-5
+            assert ((kept.mean(0) - q[alive]).abs() <= 5 * error).all()
+            wanted = joint_survival(LAYER[None] / 24, 12)[0][:10, :10]
+            assert ((kept.T @ kept / n - wanted).abs() <= 5 * (wanted * (1 - wanted) / n).sqrt() + 1e-12).all()
+        if program == "channels":
+            assert ((kept.mean(0) - q[alive]).abs() > 5 * error).all()
+        if program == "distinct":
+            assert kept.all()  # twelve draws, ten live neurons
+    assert off["sap"] <= 5 and off["channels"] <= 5  # false alarm 1e-5
+    assert off["distinct"] > 50 and off["undivided"] > 50
+
+
+def test_a_silent_layer_stays_silent_and_bad_dice_are_refused():
+    for program in programs.PROGRAMS:
+        assert programs.prune_by_numbers(0 * LAYER, dice(3), program).tolist() == [[0.0] * 12] * 3
+    for bad, words in (
+        ((LAYER[:11], dice(2)), "share evenly"),
+        ((LAYER[None], dice(2)), "share evenly"),
+        ((LAYER, dice(2) + 1), "in \\[0, 1\\)"),
+        ((LAYER, dice(2)[:, :1]), "2 draws or more"),
+        ((LAYER, dice(2), "poisson"), "program"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            programs.prune_by_numbers(*bad)

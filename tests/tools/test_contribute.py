@@ -128,7 +128,7 @@ def test_a_new_chapter_passes_the_tests_it_comes_with(copy_with_new_chapter):
 
 def test_a_new_chapter_is_in_the_style_that_make_lint_asks_for(copy_with_new_chapter):
     made = [str(path) for path in copy_with_new_chapter.rglob("*.py") if "template_trial" in str(path)]
-    assert len(made) == 9
+    assert len(made) == 10
     for command in (["check"], ["format", "--check"]):
         done = subprocess.run([sys.executable, "-m", "ruff", *command, *made], capture_output=True, text=True)
         assert done.returncode == 0, done.stdout

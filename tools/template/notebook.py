@@ -64,14 +64,18 @@ tier = "demo"
 dry_run = False
 
 # %% tags=["hide-input"]
+from functools import partial
+
 import matplotlib.pyplot as plt
 import numpy as np
 
 from workings import ledger
 from workings.show.controls import Axis, Control, Frame
 from workings.show.figures import COLOURS, png_bytes, use_style
+from workings.show.live import keep_cases
 from workings.chapters.{{slug}}.demo import run_protocol
 from workings.chapters.{{slug}} import full
+from workings.chapters.{{slug}}.live import cases
 from workings.chapters.{{slug}}.settings import Settings
 from workings.{{part}}.{{slug}} import interval, mean_and_standard_error
 
@@ -156,7 +160,7 @@ plt.show()
 # ## Play
 #
 # How do the means of samples spread, when $n$ grows? By (1) the width falls with $\sqrt n$: four times as many values, half
-# the width.
+# the width. And what does one value far off do to the mean, and to its standard error?
 
 
 # %% tags=["hide-input"]
@@ -171,9 +175,13 @@ def frame(n):
 Control(
     "{{anchor}}-size",
     [Axis("Sample size n", ("2", "5", "20", "50"), start=1)],
-    [frame(n) for n in (2, 5, 20, 50)],
+    [partial(frame, n) for n in (2, 5, 20, 50)],
     caption="Means of n standard normal values.",
+    live="{{slug}}",
 )
+
+# %% tags=["remove-cell"]
+keep_cases("{{slug}}", cases())  # the live figure must give the same
 
 # %% [markdown]
 # ## Where it breaks
