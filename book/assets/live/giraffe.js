@@ -83,9 +83,11 @@ workingsLive.add("giraffe", ({ range, fixed, random, weights }) => {
     const area = document.querySelector('[data-live="giraffe"] .wk-chart'), [w, h] = [(area && area.clientWidth - 20) || 640, (area && area.clientHeight - 20) || 280];
     const across = [4, 6, 8].reduce((one, other) => (Math.min(w / other, h / Math.ceil(PAIRS / other)) > Math.min(w / one, h / Math.ceil(PAIRS / one)) ? other : one));
     const cell = [w / across, h / Math.ceil(PAIRS / across)], r = Math.min(cell[0], cell[1] - 18) / 2 - 2, marks = [], centres = range(PAIRS).map((i) => [((i % across) + 0.5) * cell[0], h - (Math.floor(i / across) + 0.5) * cell[1] + 8]);
-    const place = (i, angle, far) => [centres[i][0] + far * r * Math.sin(angle), centres[i][1] + far * r * Math.cos(angle)];
-    const column = (points, d) => points.map((one) => one[d]), mark = (kindOf, points, rest) => points.length && marks.push({ kind: kindOf, x: column(points, 0), y: column(points, 1), ...rest });
-    const sector = (i, from, to, look, name) => to > from && mark("line", [...range(41).map((k) => place(i, from + (k / 40) * (to - from), 0.97)), ...range(41).map((k) => place(i, to - (k / 40) * (to - from), 0.6))], { look, name });
+    const place = (i, angle, far) => [centres[i][0] + far * r * Math.sin(angle), centres[i][1] + far * r * Math.cos(angle)], mark = (kindOf, points, rest) => marks.push({ kind: kindOf, x: points.map(([x]) => x), y: points.map(([, y]) => y), ...rest });
+    const sector = (i, from, to, look, name) => {
+      const n = Math.ceil((28 * (to - from)) / TURN), along = range(n + 1).map((k) => from + (k / n) * (to - from));
+      if (to > from) mark("line", [...along.map((angle) => place(i, angle, 0.97)), ...along.reverse().map((angle) => place(i, angle, 0.6))], { look, name });
+    };
     const known = theta.map((one) => Math.min(length * one, TURN)), reached = now.map((one) => Math.min(at * one, TURN)), fresh = now.map((one, i) => reached[i] > known[i] + 1e-9 && known[i] < TURN);
     mark("points", centres, { look: "wk-c wk-face", size: r, name: "never seen" });
     range(PAIRS).forEach((i) => sector(i, 0, known[i], "wk-a wk-arc", i ? undefined : "seen in training"));
@@ -117,8 +119,7 @@ workingsLive.add("giraffe", ({ range, fixed, random, weights }) => {
     // attention that each line gets, both its tokens together, from the head that gives it more
     const looks = ({ attention }) => ({ kind: "line", x: lines.map((_, i) => back(i)), y: lines.map((_, i) => Math.max(...attention.map((head) => head[2 * i] + head[2 * i + 1]))) });
     const marks = [{ ...looks(plain[own_]), look: "wk-c wk-dash", name: "attention, unchanged" }, { ...looks(now[own_]), look: "wk-a", name: "attention" }];
-    if (far > TRAINED) marks.push({ kind: "rule", x: TRAINED, look: "wk-ink wk-dash", name: "trained length" });
-    marks.push({ ...dots(true), look: "wk-a", name: "right" }, { ...dots(false), look: "wk-b", name: "wrong" }, { kind: "arrow", x: [back(at), back(at)], y: [1.16, 1.04], look: "wk-ink", name: "asked" });
+    marks.push(...(far > TRAINED ? [{ kind: "rule", x: TRAINED, look: "wk-ink wk-dash", name: "trained length" }] : []), { ...dots(true), look: "wk-a", name: "right" }, { ...dots(false), look: "wk-b", name: "wrong" }, { kind: "arrow", x: [back(at), back(at)], y: [1.16, 1.04], look: "wk-ink", name: "asked" });
     return {
       x: { min: 0, max: far, label: "tokens back from the question" }, y: { min: 0, max: 1.18, label: "probability", ticks: [[0, "0.0"], [0.5, "0.5"], [1, "1.0"]] }, marks, wrong,
       values: [["right", `${right(now)} of ${some.length}`], ["unchanged", `${right(plain)} of ${some.length}`], [`${lines[at][0]}=?`, `${said} with ${fixed(chances[said], 2)}`]],
@@ -126,7 +127,7 @@ workingsLive.add("giraffe", ({ range, fixed, random, weights }) => {
     };
   };
   document.head.append(Object.assign(document.createElement("style"), { textContent: `.wk-chart .wk-arc { fill: var(--wk-fill); stroke: none; } .wk-chart .wk-hole { fill: var(--pst-color-background); } .wk-chart .wk-face { opacity: 0.25; }` }));
-  const clocks = ({ view }) => view === "clocks", drawing = ({ view }) => view === "drawn";
+  const [clocks, drawing, own] = ["clocks", "drawn", "own"].map((one) => ({ view }) => view === one);
   return {
     pure: { frequencies, scaled, asked }, figure: {
       start: { view: "clocks", kind: "linear", s: 1, b: 2, l: 6, t: 4, n: 56, line: 8, sample: "1", own: "17=3 205=9 40=7 96=12 8=0 40?" },
@@ -139,11 +140,10 @@ workingsLive.add("giraffe", ({ range, fixed, random, weights }) => {
         { key: "l", label: "Trained L", min: 4, max: 13, step: 1, text: (v) => (2 ** v).toLocaleString("en"), when: clocks },
         { key: "n", label: "Lines", min: 4, max: 128, step: 1, text: String, when: drawing },
         { key: "line", label: "Ask for line", min: 1, max: ({ n }) => n, step: 1, text: String, when: drawing },
-        { key: "own", label: "Lines key=value, then one question", rows: 2, when: ({ view }) => view === "own" },
+        { key: "own", label: "Lines key=value, then one question", rows: 2, when: own },
       ],
       kept: ["sample"], buttons: [{ label: "Other lines", press: (state) => { state.sample = String(((Number(state.sample) || 0) % 99) + 1); } }],
-      play: { key: "s", label: "Scale" },
-      caption: "Computed in this page. Below each clock: tokens for one turn. The model is the chapter\u2019s first, rounded to half precision; each line is asked alone, and its dot is the probability of its value.",
+      play: { key: "s", label: "Scale" }, caption: "Computed in this page. Below each clock: tokens for one turn. The model is the chapter\u2019s first, rounded to half precision; each line is asked alone, and its dot is the probability of its value.",
       draw: (state) => (clocks(state) ? clockFaces(state) : answers(state)),
     },
   };
