@@ -76,12 +76,14 @@ dry_run = False
 data_root = None
 
 # %% tags=["hide-input"]
+from functools import partial
 
 import matplotlib.pyplot as plt
 import numpy as np
 
 from workings import ledger
 from workings.chapters.livebench import demo, full, paper_tables
+from workings.chapters.livebench.live import cases
 from workings.chapters.livebench.settings import Settings
 from workings.language_models.benchmark_scores import (
     aggregate,
@@ -117,6 +119,7 @@ from workings.language_models.sandbox import run_python
 from workings.seeding import numpy_generator
 from workings.show.controls import Axis, Control, Frame
 from workings.show.figures import COLOURS, png_bytes, use_style
+from workings.show.live import keep_cases
 
 use_style()
 settings = Settings.for_tier(tier, dry_run=dry_run)
@@ -207,44 +210,12 @@ plt.show()
 #
 # </details>
 #
-# ## Play: how much has to be replaced?
-#
-# Move the share that is replaced each month. The leak stays at 0.15 a month and the skill at 0.5.
+# How much has to be replaced, then?
 
-
-# %% tags=["hide-input"]
-shares = (0.0, 0.05, 0.1, 1 / 6, 0.25, 0.35, 0.5)
-
-
-def frame(share):
-    """One picture: twelve releases with this share replaced each month."""
-    score = demo.measured_history(share, 0.15, 0.5)
-    fig, ax = plt.subplots(figsize=(4.6, 3.0))
-    ax.fill_between(
-        months, 0.5, score, color=COLOURS["sky"], alpha=0.5, label="memory"
-    )
-    ax.plot(months, score, color=COLOURS["blue"], label="measured")
-    ax.axhline(0.5, color=COLOURS["ink"], linewidth=1, label="true skill")
-    ax.set(ylim=(0.4, 1), xlabel="months", ylabel="expected score")
-    ax.set_title(f"{share:.0%} replaced each month")
-    ax.legend(loc="upper left")
-    alt = f"With {share:.0%} replaced each month the measured score after a year is {score[-1]:.2f}; the true skill is 0.50."
-    return Frame(png_bytes(fig), alt)
-
-
-# %% tags=["hide-input"]
-Control(
-    "lb-refresh",
-    [
-        Axis(
-            "Replaced each month",
-            tuple(f"{share:.0%}" for share in shares),
-            start=3,
-        )
-    ],
-    [frame(share) for share in shares],
-    caption="Score of a memoriser of skill 0.5 over twelve releases. The shaded part is memory.",
-)
+# %%
+for share in (0.0, 0.05, 1 / 6, 0.5):
+    after = demo.measured_history(share, 0.15, 0.5)[-1]
+    print(f"{share:4.0%} replaced each month: {after:.2f} after a year")
 
 # %% [markdown]
 # Even half of the questions a month leaves something: a question is public for a month before it can be replaced. That is why
@@ -393,6 +364,60 @@ ledger.Grid(
 # How well we copied the official rules we could check only by reading them: the official package is not on the package index, and the stored
 # public answers were not at hand (see *At full scale*).
 #
+# ### Play: memory and form
+#
+# So far two things have come between skill and score. Here is a memoriser of skill 0.5 again, and a leak of 0.15 a month. Move the share of the questions that is
+# replaced, and the share of its right answers that it writes with capitals in the tag. In the book's page you can type any answer, and both rules grade it at once. Try to find
+# one that is wrong and still earns the official point; the zebra rule of 2025 is a good place to look.
+
+
+# %% tags=["hide-input"]
+shares, slips = (0.0, 1 / 6, 0.5), (0.0, 0.3, 0.6, 1.0)
+capitals = forms["capitals in the tag"]
+
+
+def frame(share, slip):
+    """One picture: scores by both rules while questions are replaced."""
+    tidy = demo.measured_history(share, 0.15, 0.5)
+    fig, ax = plt.subplots(figsize=(4.6, 2.8))
+    memory = dict(color=COLOURS["sky"], alpha=0.5, label="memory")
+    ax.fill_between(months, 0.5, tidy, **memory)
+    ax.axhline(0.5, color=COLOURS["ink"], linestyle=":", label="true skill")
+    alt = (
+        f"{share:.0%} replaced each month, {slip:.0%} written in capitals:"
+    )
+    for name, colour, dash, strictly in (
+        ("strict", "blue", "-", True),
+        ("official", "red", "--", False),
+    ):
+        grade = score_web_of_lies(truth, capitals, strict=strictly, **rules)
+        score = tidy * (1 - slip + slip * grade.score)
+        ax.plot(months, score, dash, color=COLOURS[colour], label=name)
+        alt += f" {name} score {score[-1]:.2f} after a year;"
+    ax.set(ylim=(0, 1.25), xlabel="months", ylabel="expected score")
+    ax.set_title(f"{share:.0%} replaced, {slip:.0%} in capitals")
+    ax.legend(loc="upper left", ncols=2)
+    return Frame(png_bytes(fig), alt + " the true skill is 0.50.")
+
+
+# %% tags=["hide-input"]
+Control(
+    "lb-refresh",
+    [
+        Axis("Replaced each month", tuple(f"{v:.0%}" for v in shares), 1),
+        Axis("Written in capitals", tuple(f"{v:.0%}" for v in slips), 1),
+    ],
+    [partial(frame, share, slip) for share in shares for slip in slips],
+    caption="Score of a memoriser of skill 0.5 over twelve releases, by both rules, when a share of its right answers is written in a form that the official rule refuses.",
+    live="livebench",
+)
+
+# %% tags=["remove-cell"]
+# The book's page computes this figure in the browser. Its script is compared
+# with what the kernels give:
+keep_cases("livebench", cases())
+
+# %% [markdown]
 # ### Eleven findings, with an answer for each
 #
 # Reading the official scorers line by line turns up rules that accept what is wrong or refuse what is right. Each row below is the smallest answer

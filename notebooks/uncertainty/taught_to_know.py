@@ -79,6 +79,8 @@ data_root = None
 model_root = None
 
 # %% tags=["hide-input"]
+from functools import partial
+
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
@@ -613,7 +615,7 @@ stops = (0.2, 0.35, 0.6, 1.0, 1.7, 3.0, 5.0)
 Control(
     "ttk-temperature",
     [Axis("temperature T", tuple(f"{T:g}" for T in stops), 3)],
-    [frame(T) for T in stops],
+    [partial(frame, T) for T in stops],
     caption="Dividing the log-odds by T: confidence moves towards one half as T grows, and the order stays.",
     live="taught_to_know",
 )

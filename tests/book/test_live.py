@@ -57,10 +57,10 @@ def test_the_script_gives_what_the_kernels_give(look, path, name, slug):
     )  # single precision, or a formula
     for (function, rows), found in zip(cases.items(), given, strict=True):
         for (inputs, wanted), got in zip(rows, found, strict=True):
-            assert got == pytest.approx(flat(wanted), rel=0, abs=close), (
-                function,
-                inputs,
-            )
+            told = [[one for one in values if isinstance(one, str)] for values in (got, flat(wanted))]
+            numbers = [[one for one in values if not isinstance(one, str)] for values in (got, flat(wanted))]
+            assert told[0] == told[1], (function, inputs)
+            assert numbers[0] == pytest.approx(numbers[1], rel=0, abs=close), (function, inputs)
     assert page.faults == []
 
 
