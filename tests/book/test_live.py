@@ -237,9 +237,9 @@ EVERYTHING = """() => {
             knobs: [{key: 'a', label: 'a', min: 0, max: 9, step: 1, text: String}],
             buttons: [{label: 'Press', press: (state) => { state.presses = Number(state.presses) + 1; }}],
             point: (state, x, y, phase) => { state.at = [x.toPrecision(3), y.toPrecision(3), phase].join(' '); return true; },
-            draw: (state) => ({
+            draw: (state, size) => ({
                 x: {min: 1, max: 10000, log: true, label: 'x'}, y: {min: 0, max: 2, label: 'y', ticks: [[0, 'none'], [2, 'two']]},
-                values: [['at', state.at], ['presses', String(state.presses)]], says: 'All kinds of marks.',
+                values: [['at', state.at], ['presses', String(state.presses)]], says: `All kinds of marks in ${size.join(' by ')}.`,
                 marks: [{kind: 'points', x: [10, 100], y: [1, 2], look: 'wk-a', name: 'dots'},
                         {kind: 'arrow', x: [1, 100], y: [0, 1], look: 'wk-b', name: 'way'},
                         {kind: 'text', x: 100, y: 1, text: 'here'},
@@ -262,6 +262,8 @@ def test_every_kind_of_mark_a_button_and_a_finger_on_the_chart(open_page):
     assert box.locator("svg[role=img] image[href^='data:image/png']").count() == 1
     assert box.locator(".wk-legend li").all_inner_texts() == ["dots", "way"]
     box.get_by_role("button", name="Press").click()
+    size = [int(float(one)) for one in box.locator("svg[role=img]").get_attribute("viewBox").split()[2:]]
+    assert box.locator(".wk-says").inner_text() == f"All kinds of marks in {size[0]} by {size[1]}."
     values = box.locator(".wk-values")
     assert values.inner_text().split() == ["at", "presses", "1"]
     browser.until(page, "location.hash.includes('presses=1')")

@@ -53,17 +53,17 @@ workingsLive.add("early_visual_concepts", ({ range, fixed, weights }) => {
   const moves = (state) => range(M).map((j) => (j < MOVED ? state[`m${j}`] : 0));
 
   // Where things stand, in pixels of the chart: two pictures, beside or above one another, and a column for each latent.
+  let room = [660, 300]; // what the chart has, as it was last drawn
   const plan = () => {
-    const area = document.querySelector('[data-live="early_visual_concepts"] .wk-chart');
-    if (!area.firstChild) requestAnimationFrame(() => Object.values(workingsLive.figures).forEach((one) => one.draw())); // it has its size then
-    const width = Math.max(area.clientWidth, 200) - 20, height = Math.max(area.clientHeight, 160) - 20, beside = width > 520;
+    const [width, height] = [room[0] - 20, room[1] - 20], beside = width > 520;
     const side = beside ? Math.min((width * 0.5) / 2, height - 20) : Math.min(width * 0.3, (height - 44) / 2);
     const top = height - 18, pictures = beside ? [[0, top], [side + 12, top]] : [[0, top], [0, top - side - 22]];
     const left = (beside ? 2 * side + 12 : side) + 52, low = 40, step = (width - left) / M;
     return { width, height, side, pictures, left, low, top, step, across: (j) => left + (j + 0.5) * step, up: (v) => low + ((v + 3.4) / 6.8) * (top - low), back: (at) => ((at - low) / (top - low)) * 6.8 - 3.4 };
   };
 
-  const draw = (state) => {
+  const draw = (state, size) => {
+    room = size;
     const name = BETAS[state.beta], picture = given(state), { width, height, side, pictures, left, step, across, up } = plan();
     const coded = encode(name, picture), mu = coded.slice(0, M), logvar = coded.slice(M), z = mu.map((m, j) => m + moves(state)[j]);
     const logits = decode(name, z), cost = nats(mu, logvar), total = cost.reduce((sum, one) => sum + one, 0), loss = lost(logits, picture);

@@ -70,15 +70,14 @@ workingsLive.add("few_shot_baseline", ({ range, fixed, random }) => {
     return (made = { key, support, labels, query, truth, steps: history(support, labels, query, LAST, RATE, alpha, beta) });
   };
 
-  const draw = (state) => {
+  const draw = (state, size) => { // a circle must be round on every screen
     const { step } = state, way = ways(state), { support, labels, query, truth, steps } = episode(state), classes = range(way);
     const at = (number) => {
       const rows = logits(query, steps[number].weight, steps[number].bias), guess = rows.map((row) => row.indexOf(Math.max(...row)));
       return { rows, given: classes.map((k) => guess.filter((one) => one === k).length), right: guess.filter((one, i) => one === truth[i]).length / truth.length };
     };
     const [start, now] = [at(0), at(step)], { weight, bias } = steps[step], own = classes.map((k) => truth.filter((one) => one === k).length);
-    const area = document.querySelector('[data-live="few_shot_baseline"] .wk-chart'); // a circle must be round on every screen
-    const ratio = area && area.clientHeight ? (area.clientWidth - 20) / (area.clientHeight - 20) : 2, high = Math.max(1.88, 2.8 / ratio), wide = 2 * high * ratio;
+    const ratio = (size[0] - 20) / (size[1] - 20), high = Math.max(1.88, 2.8 / ratio), wide = 2 * high * ratio;
     const around = range(121).map((i) => turn(3 * i)), p = logits(around, weight, bias).map(softmax), room = (wide - high - 2.15) / way, marks = [];
     const pick = (points, of, k) => { const mine = points.filter((_, i) => of[i] === k); return { x: mine.map(([x]) => x), y: mine.map(([, y]) => y) }; };
     const top = (count) => -1.5 + (2.6 * count) / Math.max(45, ...now.given), text = (x, y, words) => marks.push({ kind: "text", x, y, text: words, look: "wk-ink", anchor: "middle" });

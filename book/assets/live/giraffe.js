@@ -78,9 +78,9 @@ workingsLive.add("giraffe", ({ range, fixed, random, weights }) => {
   };
   const METHODS = { default: "unchanged", linear: "linear", ntk: "NTK-aware", ntk_by_parts: "by-parts", yarn: "YaRN", power: "power 0.5", truncated: "truncated" };
   const scalable = ({ kind }) => !["default", "power", "truncated"].includes(kind), hide = true;
-  const clockFaces = ({ kind, s, b, l, t }) => {
+  const clockFaces = ({ kind, s, b, l, t }, room) => {
     const length = Math.round(2 ** l), at = Math.round(t * length), theta = frequencies(2 * PAIRS, 10 ** b), now = changed(theta, kind, scalable({ kind }) ? s : 1, length).theta;
-    const area = document.querySelector('[data-live="giraffe"] .wk-chart'), [w, h] = [(area && area.clientWidth - 20) || 640, (area && area.clientHeight - 20) || 280];
+    const [w, h] = [room[0] - 20, room[1] - 20];
     const across = [4, 6, 8].reduce((one, other) => (Math.min(w / other, h / Math.ceil(PAIRS / other)) > Math.min(w / one, h / Math.ceil(PAIRS / one)) ? other : one));
     const cell = [w / across, h / Math.ceil(PAIRS / across)], r = Math.min(cell[0], cell[1] - 18) / 2 - 2, marks = [], centres = range(PAIRS).map((i) => [((i % across) + 0.5) * cell[0], h - (Math.floor(i / across) + 0.5) * cell[1] + 8]);
     const place = (i, angle, far) => [centres[i][0] + far * r * Math.sin(angle), centres[i][1] + far * r * Math.cos(angle)], mark = (kindOf, points, rest) => marks.push({ kind: kindOf, x: points.map(([x]) => x), y: points.map(([, y]) => y), ...rest });
@@ -144,7 +144,7 @@ workingsLive.add("giraffe", ({ range, fixed, random, weights }) => {
       ],
       kept: ["sample"], buttons: [{ label: "Other lines", press: (state) => { state.sample = String(((Number(state.sample) || 0) % 99) + 1); } }],
       play: { key: "s", label: "Scale" }, caption: "Computed in this page. Below each clock: tokens for one turn. The model is the chapter\u2019s first, rounded to half precision; each line is asked alone, and its dot is the probability of its value.",
-      draw: (state) => (clocks(state) ? clockFaces(state) : answers(state)),
+      draw: (state, room) => (clocks(state) ? clockFaces(state, room) : answers(state)),
     },
   };
 });

@@ -204,17 +204,24 @@ html[data-theme="dark"] .wk-live { --wk-a: #7cc4f0; --wk-b: #ff9a85; --wk-c: #8b
     heard.setAttribute("role", "status");
     let settled, playing, room, shown; // room: how large the chart may be, as far as measured; shown: the chart that is drawn
 
+    const size = () => [Math.max(room[0], 200), Math.max(room[1], 160)];
     const draw = () => {
       for (const spec of figure.knobs) state[spec.key] = held(spec, state);
       for (const one of knobs) one.show(state);
-      const seen = shown = figure.draw(state);
+      if (!room) { // words first: the chart gets what they leave
+        words(figure.draw(state, [640, 300]));
+        room = [area.clientWidth, area.clientHeight];
+      }
+      shown = figure.draw(state, size());
+      words(shown);
+      fill(area, [chart(shown, ...size())]);
+    };
+    const words = (seen) => {
       const fault = seen.wrong || "";
       if (wrong.textContent !== fault) wrong.textContent = fault;
       fill(says, [document.createTextNode(seen.says)]);
       fill(legend, seen.marks.filter((mark) => mark.name).map(swatch));
       fill(values, seen.values.map(([name, value]) => html("div", {}, html("dt", {}, name), html("dd", {}, value))));
-      if (!room) room = [area.clientWidth, area.clientHeight];
-      fill(area, [chart(seen, Math.max(room[0], 200), Math.max(room[1], 160))]);
     };
     const settle = () => { // said aloud and written into the address once the reader has stopped moving
       heard.textContent = says.textContent;
@@ -259,7 +266,7 @@ html[data-theme="dark"] .wk-live { --wk-a: #7cc4f0; --wk-b: #ff9a85; --wk-c: #8b
     if (figure.point) { // a finger or a mouse on the chart itself
       area.classList.add("wk-touched");
       const touched = (event, phase) => {
-        const { left, top } = area.getBoundingClientRect(), { across, up } = scales(shown, Math.max(room[0], 200), Math.max(room[1], 160));
+        const { left, top } = area.getBoundingClientRect(), { across, up } = scales(shown, ...size());
         if (figure.point(state, across.back(event.clientX - left), up.back(event.clientY - top), phase)) { if (playing) still(); move(); }
       };
       area.addEventListener("pointerdown", (event) => { area.setPointerCapture(event.pointerId); touched(event, "down"); });

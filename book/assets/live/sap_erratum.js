@@ -91,10 +91,9 @@ workingsLive.add("sap_erratum", ({ range, fixed, weights }) => {
   const masks = (dice, step, count, r, uniform = generator(7919 * (1000 * dice + step))) => range(count).map(() => Float64Array.from({ length: 2 * r }, uniform));
   const END = 1.4, CELLS = 14, STEP = 0.1, RULES = [["identity", "wk-a"], ["mask", "wk-green"], ["pathwise", "wk-b"]];
   let wide = 0, ground = {}; // the plane's width over its height on the screen, and its picture
-  const watch = () => { // the chart's shape, and the page's light
-    const area = document.querySelector('[data-live="sap_erratum"] .wk-chart'), measure = () => { if (area.clientHeight) wide = (area.clientWidth - 72) / (area.clientHeight - 54); };
+  const watch = () => { // the page's light
     document.head.append(Object.assign(document.createElement("style"), { textContent: "[data-live=sap_erratum] .wk-cells { image-rendering: auto; } .wk-green { stroke: #00704d; --wk-fill: #00704d; } html[data-theme=dark] .wk-green { stroke: #6fd6ad; --wk-fill: #6fd6ad; }" }));
-    measure(), new ResizeObserver(measure).observe(area), new MutationObserver(() => Object.values(workingsLive.figures).forEach((one) => one.draw())).observe(document.documentElement, { attributeFilter: ["data-theme"] });
+    new MutationObserver(() => Object.values(workingsLive.figures).forEach((one) => one.draw())).observe(document.documentElement, { attributeFilter: ["data-theme"] });
   };
   const surface = (r) => { // the exact mean on a grid; the browser smooths it
     const dark = document.documentElement.dataset.theme === "dark", key = [r, wide, dark].join(), right = END * wide, width = Math.max(2, Math.round(CELLS * wide));
@@ -110,8 +109,9 @@ workingsLive.add("sap_erratum", ({ range, fixed, weights }) => {
       }
     }));
     return (ground = { key, border, cells: { kind: "cells", x: [-right, right], y: [-END, END], width, height: CELLS, data, rgb: true } });
-  };  const draw = (state) => {
-    if (!wide) watch();
+  };
+  const draw = (state, [across, up]) => {
+    if (!wide) watch(); wide = (across - 72) / (up - 54);
     state.dice = Math.min(Math.max(Math.floor(state.dice) || 1, 1), 20); // no knob: an address may hold anything
     const { x, y, r, k, t, dice } = state;
     const K = 2 ** k, here = mean(x, y, r), sign = here > 0 ? -1 : 1, exact = limit(x, y, r, "true"), long = Math.hypot(...exact) || 1, rows = masks(dice, 0, K, r);

@@ -42,10 +42,8 @@ workingsLive.add("scan", ({ range, fixed, random, weights }) => {
     return { width, height, data, rgb: true };
   };
 
-  const draw = (state) => {
-    const area = document.querySelector('[data-live="scan"] .wk-chart');
-    if (!area.firstChild) requestAnimationFrame(() => Object.values(workingsLive.figures).forEach((one) => one.draw())); // it has its size then
-    const width = Math.max(area.clientWidth, 200) - 20, height = Math.max(area.clientHeight, 160) - 20, beside = width > 520;
+  const draw = (state, size) => {
+    const [width, height] = [size[0] - 20, size[1] - 20], beside = width > 520;
     const [a, b] = ["a", "b"].map((who) => range(3).map((i) => state[who + i] - 1)), name = OPERATORS[state.op], result = combine(a, b, state.op);
     const clash = state.op === 0 && a.some((x, i) => x >= 0 && b[i] >= 0 && x !== b[i]), foreign = state.op === 2 && b.some((x, i) => x >= 0 && x !== a[i]);
     const q = [encode(a), encode(b)];
