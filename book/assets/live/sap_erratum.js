@@ -125,7 +125,7 @@ workingsLive.add("sap_erratum", ({ range, fixed, weights }) => {
     const list = (some) => some.map(({ rule }) => rule).join(", ").replace(/, (\w+)$/, " and $1"), over = found.filter((one) => one.over), stuck = found.filter((one) => !one.over);
     return {
       x: { min: -END * wide, max: END * wide, label: "input x1" }, y: { min: -END, max: END, label: "input x2" },
-      marks: [cells, { kind: "points", ...border, size: 1.2, look: "wk-ink" },
+      marks: [cells, { kind: "points", ...border, size: 1.2, look: "wk-ink" }, { kind: "text", x: 0, y: -0.7, text: "disc", anchor: "middle" }, { kind: "text", x: -1.25, y: 1.1, text: "ring" },
         ...(t ? found.flatMap(({ trail: [a, b], look }) => [{ kind: "points", x: a, y: b, size: 2.5, look }, { kind: "points", x: a.slice(-1), y: b.slice(-1), size: 5, look }]) : []),
         from("arrow", exact, "wk-ink", "true gradient"), ...found.map(({ now, look, rule }) => from("arrow", now, look, rule)),
         ...found.map(({ ever, look }) => from("line", ever, `${look} wk-dots`)), { kind: "line", x: [x, x], y: [y, y], look: "wk-ink wk-dots", name: "endless masks" },
@@ -144,7 +144,7 @@ workingsLive.add("sap_erratum", ({ range, fixed, weights }) => {
         { key: "x", label: "Input x1", ...place }, { key: "y", label: "Input x2", ...place }],
       kept: ["dice"], buttons: [{ label: "Other masks", press: (state) => { state.dice = (state.dice % 20) + 1; } }],
       play: { key: "t", label: "Climb" }, point: (state, x, y) => { Object.assign(state, { x, y }); return true; },
-      caption: "Two inputs, two layers of eight neurons under SAP, run in this page in half precision. Blue: the disc\u2019s class; orange: the ring\u2019s. Touch the plane to move the input.",
+      caption: "A network with two inputs, run in this page in half precision. Touch the plane to move the input.",
       draw,
     } };
 });
