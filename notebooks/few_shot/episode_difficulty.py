@@ -587,8 +587,9 @@ standardised = {
     head: DifficultyStats("offline").fit(x).standardise(x)
     for head, x in found[0].difficulty.items()
 }
-keep_weights("episode_difficulty", standardised)
-keep_cases("episode_difficulty", cases())
+if not dry_run:  # which has fewer episodes
+    keep_weights("episode_difficulty", standardised)
+    keep_cases("episode_difficulty", cases())
 
 # %% [markdown]
 # The right half follows its target roughly. The left half cannot: a skewed distribution has hardly any episodes at $z = -2$ to weigh up, and what is not there

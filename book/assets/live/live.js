@@ -208,6 +208,8 @@ html[data-theme="dark"] .wk-live { --wk-a: #7cc4f0; --wk-b: #ff9a85; --wk-c: #8b
     const draw = () => {
       for (const spec of figure.knobs) state[spec.key] = held(spec, state);
       for (const one of knobs) one.show(state);
+      const played = figure.knobs.find(({ key }) => figure.play && key === figure.play.key);
+      play.disabled = Boolean(played && played.when && !played.when(state)); // nothing to see where its slider is hidden
       if (!room) { // words first: the chart gets what they leave
         words(figure.draw(state, [640, 300]));
         room = [area.clientWidth, area.clientHeight];
