@@ -243,11 +243,23 @@ EVERYTHING = """() => {
                 marks: [{kind: 'points', x: [10, 100], y: [1, 2], look: 'wk-a', name: 'dots'},
                         {kind: 'arrow', x: [1, 100], y: [0, 1], look: 'wk-b', name: 'way'},
                         {kind: 'text', x: 100, y: 1, text: 'here'},
-                        {kind: 'cells', x: [1, 10], y: [0, 1], width: 2, height: 1, data: [0, 1]}],
+                        {kind: 'cells', x: [1, 10], y: [0, 1], width: 3, height: 2, rgb: true,
+                         data: [1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0.5, 0.5, 0.5, 1, 2, 1]}],
             }),
         },
     }));
     box.scrollIntoView();
+}"""
+
+
+# Width, height and colours of a picture, row by row from the top, as the browser decodes it.
+PIXELS = """async (address) => {
+    const image = Object.assign(new Image(), {src: address}), canvas = document.createElement('canvas');
+    await image.decode();
+    const {width, height} = Object.assign(canvas, {width: image.width, height: image.height}), at = canvas.getContext('2d');
+    at.drawImage(image, 0, 0);
+    const found = at.getImageData(0, 0, width, height).data;
+    return [width, height, ...Array.from({length: width * height}, (_, i) => [...found.slice(4 * i, 4 * i + 3)])];
 }"""
 
 
@@ -259,7 +271,8 @@ def test_every_kind_of_mark_a_button_and_a_finger_on_the_chart(open_page):
     box = page.locator("#everything")
     texts = box.locator("svg[role=img] text").all_text_contents()
     assert {"1", "10", "100", "1000", "10000", "none", "two", "here"} <= set(texts)
-    assert box.locator("svg[role=img] image[href^='data:image/png']").count() == 1
+    seen = page.evaluate(PIXELS, box.locator("svg[role=img] image").get_attribute("href"))
+    assert seen == [3, 2, [255, 0, 0], [0, 255, 0], [0, 0, 255], [0, 0, 0], [128, 128, 128], [255, 255, 255]]
     assert box.locator(".wk-legend li").all_inner_texts() == ["dots", "way"]
     box.get_by_role("button", name="Press").click()
     size = [int(float(one)) for one in box.locator("svg[role=img]").get_attribute("viewBox").split()[2:]]

@@ -91,15 +91,19 @@ html[data-theme="dark"] .wk-live { --wk-a: #7cc4f0; --wk-b: #ff9a85; --wk-c: #8b
       across: along(x, y.hide ? 10 : EDGES.left, width - EDGES.right), up: along(y, height - (x.hide ? 10 : EDGES.bottom), EDGES.top),
     };
   };
-  // A picture of numbers between 0 and 1, row by row from the top, as the address of an image.
+  // A picture of numbers between 0 and 1, row by row from the top, as the address of an image: a bitmap without compression,
+  // which is made many times faster than a canvas gives its own. Its rows go upwards, its colours from blue to red.
   const pictured = ({ width, height, data, rgb }) => {
-    const canvas = html("canvas", { width, height }), at = canvas.getContext("2d"), pixels = at.createImageData(width, height);
+    const row = (3 * width + 3) & ~3, bytes = new Uint8Array(54 + row * height), head = new DataView(bytes.buffer);
+    bytes.set([66, 77]);
+    for (const [at, number] of [[2, bytes.length], [10, 54], [14, 40], [18, width], [22, height], [26, 1 + (24 << 16)]]) head.setUint32(at, number, true);
     for (let i = 0; i < width * height; i++) {
-      for (let c = 0; c < 3; c++) pixels.data[4 * i + c] = 255 * data[rgb ? 3 * i + c : i];
-      pixels.data[4 * i + 3] = 255;
+      const at = 54 + row * (height - 1 - Math.floor(i / width)) + 3 * (i % width);
+      for (let c = 0; c < 3; c++) bytes[at + 2 - c] = Math.round(255 * Math.min(Math.max(data[rgb ? 3 * i + c : i], 0), 1));
     }
-    at.putImageData(pixels, 0, 0);
-    return canvas.toDataURL();
+    let text = "";
+    for (const byte of bytes) text += String.fromCharCode(byte);
+    return `data:image/bmp;base64,${btoa(text)}`;
   };
   const tickMarks = (axis, wanted) => {
     if (axis.hide) return [];
