@@ -57,6 +57,12 @@ workingsLive.add("conformal_set_size", ({ lnFactorial, range, fixed }) => {
     return 2 * h * sum;
   };
 
+  const kept = {}; // it does not depend on the sample, which is what most moves change
+  const keptTruth = (...given) => {
+    if (kept.name !== given.join()) Object.assign(kept, { name: given.join(), value: truth(...given) });
+    return kept.value;
+  };
+
   const LAWS = { normal: ["half-normal", 8], exponential: ["exponential", 30], uniform: ["uniform", 1], own: ["my own scores", 0] };
   const drawn = (law, m, seed) => { // the first m of an endless sample; the generator is mulberry32
     let state = seed * 7919;
@@ -82,7 +88,7 @@ workingsLive.add("conformal_set_size", ({ lnFactorial, range, fixed }) => {
     const scores = Array.isArray(mine) ? mine : drawn(mine ? "normal" : law, count(m), sample);
     const rMax = Array.isArray(mine) ? cap * Math.max(...mine, 1e-9) : LAWS[mine ? "normal" : law][1];
     const steps = staircase(scores, size, alpha, rMax, gamma), [point, lower, upper] = ["point", "lower", "upper"].map((name) => area(steps.edges, steps[name]));
-    const known = mine ? undefined : truth(law, size, alpha), needed = wall(alpha, gamma), k = rank(size, alpha);
+    const known = mine ? undefined : keptTruth(law, size, alpha), needed = wall(alpha, gamma), k = rank(size, alpha);
     const far = Math.min(2 * rMax, Math.max(4 * steps.edges[scores.length], 1.3 * Math.min(upper, 2 * rMax)));
     const outline = (heights) => {
       const x = [], y = [];
