@@ -5,8 +5,8 @@ window.wkNear = (() => {
   let keyed = false;
   const now = (element) => { watch.unobserve(element); waiting.get(element)?.(); waiting.delete(element); };
   const watch = new IntersectionObserver((seen) => {
-    // In the next frame: in this one, a section that was left out of the layout still has the sizes of its stand-in.
-    for (const { target, isIntersecting } of seen) if (isIntersecting) requestAnimationFrame(() => now(target));
+    // After this frame: in it, a section that was left out of the layout still has the sizes of its stand-in.
+    for (const { target, isIntersecting } of seen) if (isIntersecting) setTimeout(now, 0, target);
   }, { rootMargin: "1000px" });
   addEventListener("keydown", () => { keyed = true; [...waiting.keys()].forEach(now); }, { once: true });
   return (element, work) => { if (keyed) work(); else { waiting.set(element, work); watch.observe(element); } };

@@ -347,8 +347,6 @@ ledger_.check("sap-1", off.abs().max(), seeds=[2], at="demo", digits=2)
 # - the draws are made **without replacement**, and the chances to survive are still taken from (1);
 # - the probabilities are normalised **channel by channel**: neurons 1 to 6 are one channel, 7 to 12 the other, and each gets half of the draws and its own $q$;
 # - survivors are **not divided** by $q$.
-#
-# > **Predict.** You test each program as above, by the means of many prunings. Which of the three does the test miss?
 
 # %% tags=["hide-input"]
 times, layer12 = (1, 10, 500), h[0]
@@ -393,6 +391,9 @@ Control(
 # The book's page computes this figure in the browser. Its script is compared
 # with what the kernels give:
 keep_cases("sap", cases())
+
+# %% [markdown]
+# > **Predict.** You test each program as above, by the means of many prunings. Which of the three does the test miss?
 
 # %%
 for program, name in PROGRAMS.items():

@@ -57,7 +57,9 @@ def until(page, condition: str, argument=None) -> None:
     A test that waits for a condition cannot lose a race; one that waits for a while can. The condition is no async
     function: a promise would count as true.
     """
-    page.wait_for_function(condition, arg=argument, timeout=PATIENCE)
+    page.wait_for_function(
+        condition, arg=argument, timeout=PATIENCE, polling=50
+    )  # a page may be given no frames for long
 
 
 def live_figures(path: Path) -> list[str]:

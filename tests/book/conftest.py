@@ -89,6 +89,7 @@ def look(chromium, _kept_open):
             _kept_open[key] = _opened(chromium, path, browser.DESKTOP, scheme)
         page = _kept_open[key]
         page.styled = lambda css: added.append(page.add_style_tag(content=css))
+        page.bring_to_front()
         page.set_viewport_size(viewport)
         browser.until(page, "width => innerWidth === width && document.readyState === 'complete'", viewport["width"])
         return page

@@ -15,7 +15,7 @@ FOCUS = """() => {
   const ring = (s) => (s.outlineStyle !== 'none' && parseFloat(s.outlineWidth) > 0) || s.boxShadow !== 'none';
   let near = at;
   while (near && !ring(getComputedStyle(near))) near = near.parentElement?.matches('article.wk-card, label') ? near.parentElement : null;
-  return {tag: at.tagName, name: (at.getAttribute('aria-label') || at.innerText || at.title || at.placeholder || '').trim().slice(0, 40),
+  return {tag: at.tagName, name: (at.getAttribute('aria-label') || at.labels?.[0]?.innerText || at.innerText || at.title || at.placeholder || '').trim().slice(0, 40),
           seen: Boolean(near), on: box.bottom > 0 && box.top < innerHeight, html: at.outerHTML.slice(0, 120),
           id: at.dataset.walked = at.dataset.walked || String(Math.random())};
 }"""

@@ -100,7 +100,7 @@ workingsLive.add("sap", ({ range, fixed }) => {
         { key: "n", label: "Prunings", min: 1, max: MOST, step: 1, text: String },
         { key: "f", label: "Draws", min: 0.25, max: 3, step: 0.25, text: (v) => `${12 * v} (f = ${v})` },
         { key: "dice", label: "Dice", min: 1, max: 20, step: 1, text: (v) => `throw ${v}` },
-        { key: "program", label: "Program", options: [["sap", "SAP, equation (1)"], ["distinct", "no replacement"], ["channels", "channel by channel"], ["undivided", "not divided by q"]] },
+        { key: "program", label: "Program", options: [["sap", "SAP, as in (1)"], ["distinct", "no replacement"], ["channels", "channel by channel"], ["undivided", "not divided by q"]] },
         { key: "layer", label: "Layer", options: [["page", "the twelve above"], ["flat", "all equal"], ["peak", "one peak"]] },
       ],
       buttons: [{ label: "Prune once", press: more(1) }, { label: "50 more", press: more(50) }],

@@ -12,7 +12,7 @@ from workings.checks import one_of
 from workings.robustness.closed_forms import sap_probabilities, survival_probability
 
 PROGRAMS = {
-    "sap": "SAP, equation (1)",
+    "sap": "SAP",
     "distinct": "drawn without replacement",
     "channels": "channel by channel",
     "undivided": "not divided by q",
