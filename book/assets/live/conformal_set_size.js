@@ -1,5 +1,5 @@
 // The expected width of a conformal interval from one sample of scores: lib/workings/uncertainty/{conformal,set_size}.py.
-workingsLive.add("conformal_set_size", ({ lnFactorial, range, fixed }) => {
+workingsLive.add("conformal_set_size", ({ lnFactorial, range, fixed, quick }) => {
   // k = ceil((1 - alpha)(n + 1)), on the decimal value of alpha.
   const rank = (n, alpha) => Math.ceil(((1e9 - Math.round(alpha * 1e9)) * (n + 1)) / 1e9);
 
@@ -64,14 +64,8 @@ workingsLive.add("conformal_set_size", ({ lnFactorial, range, fixed }) => {
   };
 
   const LAWS = { normal: ["half-normal", 8], exponential: ["exponential", 30], uniform: ["uniform", 1], own: ["my own scores", 0] };
-  const drawn = (law, m, seed) => { // the first m of an endless sample; the generator is mulberry32
-    let state = seed * 7919;
-    const uniform = () => {
-      state = (state + 0x6d2b79f5) | 0;
-      let t = Math.imul(state ^ (state >>> 15), 1 | state);
-      t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-      return (((t ^ (t >>> 14)) >>> 0) + 0.5) / 4294967296;
-    };
+  const drawn = (law, m, seed) => { // the first m of an endless sample; never 0, never 1
+    const next = quick(7919 * seed), uniform = () => next() + 0.5 / 2 ** 32;
     const one = { uniform, exponential: () => -Math.log(uniform()), normal: () => Math.abs(Math.sqrt(-2 * Math.log(uniform())) * Math.cos(2 * Math.PI * uniform())) }[law];
     return range(m).map(one);
   };

@@ -1,5 +1,5 @@
 // Importance weights for episodes of a wanted difficulty: lib/workings/few_shot/difficulty_sampling.py.
-workingsLive.add("episode_difficulty", ({ range, fixed, random, weights }) => {
+workingsLive.add("episode_difficulty", ({ range, fixed, random, gauss, weights }) => {
   const A = 2.58, COUNT = 1000; // half-width of the interval in standard deviations; how many difficulties there are
   const sum = (list) => list.reduce((total, one) => total + one, 0), mean = (list) => sum(list) / list.length;
 
@@ -31,7 +31,7 @@ workingsLive.add("episode_difficulty", ({ range, fixed, random, weights }) => {
   const standardise = (x) => { const middle = mean(x), sd = Math.sqrt(sum(x.map((one) => (one - middle) ** 2)) / (x.length - 1)); return x.map((one) => (one - middle) / sd); };
 
   // A thousand difficulties: those of the chapter's first network, or a normal bent to the right (a log-normal law of this skewness).
-  const normals = (() => { const u = random(1); return range(COUNT).map(() => Math.sqrt(-2 * Math.log(1 - u())) * Math.cos(2 * Math.PI * u())); })();
+  const normals = (() => { const u = random(1); return range(COUNT).map(() => gauss(u)); })();
   const skewness = (s) => (Math.exp(s * s) + 2) * Math.sqrt(Math.expm1(s * s));
   const bent = (skew) => {
     let [low, high] = [0, 1];

@@ -1,5 +1,5 @@
 // A cosine classifier in the plane, tuned with unlabelled points: lib/workings/few_shot/{prototypes,entropies,finetuning}.py, without ReLU.
-workingsLive.add("few_shot_baseline", ({ range, fixed, random }) => {
+workingsLive.add("few_shot_baseline", ({ range, fixed, random, gauss }) => {
   const RATE = 0.05, LAST = 50, EACH = 20, RARE = 3, SPREAD = 15; // Adam's rate and steps; points of a class, and their spread in degrees
   const CENTRES = [60, 110, 240, 310, 175], NAMES = "ABCDE", LOOKS = ["wk-a", "wk-b", "wk-d", "wk-c", "wk-e"];
 
@@ -60,8 +60,7 @@ workingsLive.add("few_shot_baseline", ({ range, fixed, random }) => {
     if (made.key === key) return made;
     const support = [], labels = [], query = [], truth = [];
     for (const k of range(way)) {
-      const uniform = random(1000 * k + (Number(sample) % 100 || 1)), normal = () => Math.sqrt(-2 * Math.log(1 - uniform())) * Math.cos(2 * Math.PI * uniform());
-      const place = () => CENTRES[k] + SPREAD * normal();
+      const uniform = random(1000 * k + (Number(sample) % 100 || 1)), place = () => CENTRES[k] + SPREAD * gauss(uniform);
       const [others, more] = [range(EACH).map(() => turn(place(), 0.55 + 0.33 * uniform())), range(4).map(place)];
       const moved = [off, -5, 0, 0, 0][k]; // the first labelled point stands where the reader puts it, further ones come as they come
       for (const at of [CENTRES[k] + moved, ...more].slice(0, shot)) { support.push(turn(at)); labels.push(k); }

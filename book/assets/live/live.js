@@ -91,8 +91,8 @@ html[data-theme="dark"] .wk-live { --wk-a: #7cc4f0; --wk-b: #ff9a85; --wk-c: #8b
       across: along(x, y.hide ? 10 : EDGES.left, width - EDGES.right), up: along(y, height - (x.hide ? 10 : EDGES.bottom), EDGES.top),
     };
   };
-  // A picture of numbers between 0 and 1, row by row from the top, as the address of an image: a bitmap without compression,
-  // which is made many times faster than a canvas gives its own. Its rows go upwards, its colours from blue to red.
+  // A picture of numbers between 0 and 1, row by row from the top, as the address of an image: a plain bitmap (rows upwards,
+  // blue first), made many times faster than by a canvas.
   const pictured = ({ width, height, data, rgb }) => {
     const row = (3 * width + 3) & ~3, bytes = new Uint8Array(54 + row * height), head = new DataView(bytes.buffer);
     bytes.set([66, 77]);
@@ -200,7 +200,7 @@ html[data-theme="dark"] .wk-live { --wk-a: #7cc4f0; --wk-b: #ff9a85; --wk-c: #8b
   };
 
   const mount = (box, { figure }) => {
-    const state = { ...figure.start }, knobs = [], kept = [...figure.knobs.filter((spec) => !spec.rows).map(({ key }) => key), ...(figure.kept || [])];
+    const state = { ...figure.start }, knobs = [], played = figure.knobs.find(({ key }) => key === figure.play?.key), kept = [...figure.knobs.filter((spec) => !spec.rows).map(({ key }) => key), ...(figure.kept || [])];
     const area = html("div", { className: "wk-chart" }), legend = html("ul", { className: "wk-legend" });
     const values = html("dl", { className: "wk-values" }), says = html("p", { className: "wk-says" }), wrong = html("p", { className: "wk-wrong" });
     const heard = html("p", { className: "wk-heard" });
@@ -212,8 +212,7 @@ html[data-theme="dark"] .wk-live { --wk-a: #7cc4f0; --wk-b: #ff9a85; --wk-c: #8b
     const draw = () => {
       for (const spec of figure.knobs) state[spec.key] = held(spec, state);
       for (const one of knobs) one.show(state);
-      const played = figure.knobs.find(({ key }) => figure.play && key === figure.play.key);
-      play.disabled = Boolean(played && played.when && !played.when(state)); // nothing to see where its slider is hidden
+      play.disabled = Boolean(played?.when && !played.when(state)); // nothing to see where its slider is hidden
       if (!room) { // words first: the chart gets what they leave
         words(figure.draw(state, [640, 300]));
         room = [area.clientWidth, area.clientHeight];
@@ -251,11 +250,11 @@ html[data-theme="dark"] .wk-live { --wk-a: #7cc4f0; --wk-b: #ff9a85; --wk-c: #8b
     const play = html("button", { type: "button" });
     play.addEventListener("click", () => {
       if (playing) return still();
-      const spec = figure.knobs.find(({ key }) => key === figure.play.key), [low, high] = limits(spec, state);
-      const step = figure.play.back ? -spec.step : spec.step, [from, to] = step < 0 ? [high, low] : [low, high];
+      const [low, high] = limits(played, state), step = figure.play.back ? -played.step : played.step;
+      const { key } = played, [from, to] = step < 0 ? [high, low] : [low, high];
       play.textContent = "Stop";
-      move(spec.key, from);
-      playing = setInterval(() => (state[spec.key] === to ? still() : move(spec.key, state[spec.key] + step)), 150);
+      move(key, from);
+      playing = setInterval(() => (state[key] === to ? still() : move(key, state[key] + step)), 150);
     });
     const again = html("button", { type: "button" }, "Start again");
     again.addEventListener("click", () => { if (playing) still(); Object.assign(state, figure.start); move(figure.knobs[0].key, figure.start[figure.knobs[0].key]); });
@@ -269,7 +268,7 @@ html[data-theme="dark"] .wk-live { --wk-a: #7cc4f0; --wk-b: #ff9a85; --wk-c: #8b
 
     for (const spec of figure.knobs) knobs.push(knob(spec, box.id, (value) => { if (playing) still(); move(spec.key, value); }));
     const live = html("div", { className: "wk-live" }, html("div", { className: "wk-knobs" }, ...knobs.map(({ node }) => node)), wrong, legend, area, values, says, buttons, heard);
-    if (figure.point) { // a finger or a mouse on the chart itself
+    if (figure.point) { // a finger or a mouse on the chart
       area.classList.add("wk-touched");
       const touched = (event, phase) => {
         const { left, top } = area.getBoundingClientRect(), { across, up } = scales(shown, ...size());
@@ -294,7 +293,7 @@ html[data-theme="dark"] .wk-live { --wk-a: #7cc4f0; --wk-b: #ff9a85; --wk-c: #8b
   };
 
   document.head.append(html("style", {}, STYLE));
-  // Uniform numbers in [0, 1), the same for the same seed, so that a link shows the same draw: splitmix64.
+  // Uniform numbers in [0, 1), the same for a seed, so that a link shows the same draw: splitmix64.
   const random = (seed) => {
     let at = BigInt(Math.floor(seed));
     const mixed = (v, by, times) => BigInt.asUintN(64, (v ^ (v >> by)) * times);
@@ -305,7 +304,14 @@ html[data-theme="dark"] .wk-live { --wk-a: #7cc4f0; --wk-b: #ff9a85; --wk-c: #8b
     };
     return next;
   };
-  // Stored networks: half-precision numbers as text, which the book puts before a chapter's script (tools/live_weights.py).
+  // The same, faster, with 32 bits: mulberry32.
+  const quick = (state) => () => {
+    state = (state + 0x6d2b79f5) | 0;
+    const a = Math.imul(state ^ (state >>> 15), 1 | state), b = (a + Math.imul(a ^ (a >>> 7), 61 | a)) ^ a;
+    return ((b ^ (b >>> 14)) >>> 0) / 2 ** 32;
+  };
+  const gauss = (uniform) => Math.sqrt(-2 * Math.log(1 - uniform())) * Math.cos(2 * Math.PI * uniform());
+  // Stored networks: half-precision numbers as text, put before a chapter's script by tools/live_weights.py.
   const half = (bits) => {
     const sign = bits & 0x8000 ? -1 : 1, power = (bits >> 10) & 31, part = bits & 1023;
     return sign * (power ? 2 ** (power - 15) * (1 + part / 1024) : part * 2 ** -24);
@@ -316,7 +322,7 @@ html[data-theme="dark"] .wk-live { --wk-a: #7cc4f0; --wk-b: #ff9a85; --wk-c: #8b
     return [name, { shape, data: Float32Array.from(range(bytes.length / 2), (i) => half(pairs.getUint16(2 * i, true))) }];
   }));
 
-  const shared = { lnFactorial, range, fixed, minus, random, weights }, modules = {}, figures = {};
+  const shared = { lnFactorial, range, fixed, minus, random, quick, gauss, weights }, modules = {}, figures = {};
   return {
     modules, figures, networks,
     add: (slug, make) => {

@@ -1,5 +1,5 @@
 // One small layer, pruned again and again by SAP or by a program that looks like it: lib/workings/chapters/sap/programs.py.
-workingsLive.add("sap", ({ range, fixed }) => {
+workingsLive.add("sap", ({ range, fixed, quick }) => {
   const sum = (list) => list.reduce((total, one) => total + one, 0);
   const halves = (list) => [list.slice(0, list.length / 2), list.slice(list.length / 2)]; // the two channels
 
@@ -44,18 +44,9 @@ workingsLive.add("sap", ({ range, fixed }) => {
   const farthest = (list) => list.reduce((best, one, j) => (Math.abs(one) > Math.abs(list[best]) ? j : best), 0);
   const steps = (list, half) => ({ x: all.flatMap((j) => [j + 1 - half, j + 1 - half, j + 1 + half, j + 1 + half]), y: list.flatMap((one) => [0, one, one, 0]) });
 
-  const generator = (seed) => { // mulberry32: a frame may need 18,000 numbers
-    let state = seed * 7919;
-    return () => {
-      state = (state + 0x6d2b79f5) | 0;
-      let t = Math.imul(state ^ (state >>> 15), 1 | state);
-      t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-      return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
-    };
-  };
   let thrown = {}; // the numbers of one throw of the dice, as far as they were needed
   const numbers = (dice, n) => { // each pruning has 36 of its own, so that more draws go on where fewer stopped
-    if (thrown.dice !== dice) thrown = { dice, uniform: generator(dice), rows: [] };
+    if (thrown.dice !== dice) thrown = { dice, uniform: quick(7919 * dice), rows: [] };
     while (thrown.rows.length < n) thrown.rows.push(range(DRAWS).map(thrown.uniform));
     return thrown.rows;
   };

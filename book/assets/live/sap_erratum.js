@@ -1,5 +1,5 @@
 // A network with two inputs and SAP after both layers: exact gradient, and three backward rules: lib/workings/chapters/sap_erratum/plane.py.
-workingsLive.add("sap_erratum", ({ range, fixed, weights }) => {
+workingsLive.add("sap_erratum", ({ range, fixed, quick, weights }) => {
   const A = 8, { W1, b1, W2, b2, v, c } = Object.fromEntries(Object.entries(weights("sap_erratum")).map(([name, { data }]) => [name, data]));
   const sum = (list) => { let total = 0; for (const one of list) total += one; return total; }, fill = () => new Float64Array(A);
   const first = (x) => range(A).map((j) => Math.max(0, W1[2 * j] * x[0] + W1[2 * j + 1] * x[1] + b1[j]));
@@ -83,12 +83,7 @@ workingsLive.add("sap_erratum", ({ range, fixed, weights }) => {
     path.push(here.map((one, i) => one + (size ? (sign * length * g[i]) / size : 0)));
     return path;
   }, [[x1, x2]]).flat();
-  const generator = (state) => () => { // mulberry32: a frame may need some 40,000 numbers
-    state = (state + 0x6d2b79f5) | 0;
-    const a = Math.imul(state ^ (state >>> 15), 1 | state), b = (a + Math.imul(a ^ (a >>> 7), 61 | a)) ^ a;
-    return ((b ^ (b >>> 14)) >>> 0) / 4294967296;
-  };
-  const masks = (dice, step, count, r, uniform = generator(7919 * (1000 * dice + step))) => range(count).map(() => Float64Array.from({ length: 2 * r }, uniform));
+  const masks = (dice, step, count, r, uniform = quick(7919 * (1000 * dice + step))) => range(count).map(() => Float64Array.from({ length: 2 * r }, uniform));
   const END = 1.4, CELLS = 14, STEP = 0.1, RULES = [["identity", "wk-a"], ["mask", "wk-green"], ["pathwise", "wk-b"]];
   let wide = 0, ground = {}; // the plane's width over its height on the screen, and its picture
   const watch = () => { // the page's light

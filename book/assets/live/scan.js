@@ -1,5 +1,5 @@
 // Concepts as Gaussians, put together by a trained network and drawn by the vision model: lib/workings/disentangling/{scan,recombination,concepts}.py.
-workingsLive.add("scan", ({ range, fixed, random, weights }) => {
+workingsLive.add("scan", ({ range, fixed, random, gauss, weights }) => {
   const SIZES = [4, 4, 3], COLOURS = ["red", "yellow", "green", "cyan"], VALUES = [COLOURS, COLOURS, ["pillar", "box", "beam"]], OPERATORS = ["AND", "IN COMMON", "IGNORE"];
   const M = 6, SIDE = 10, SHOWN = 7, stored = weights("scan"), LOOKS = ["wk-a", "wk-b", "wk-ink"];
 
@@ -33,8 +33,8 @@ workingsLive.add("scan", ({ range, fixed, random, weights }) => {
   };
   // One row of pictures for each Gaussian. The noise is the same in every row, so that only what the words fix differs.
   const drawn = (gaussians, sample) => {
-    const uniform = random(sample), normal = () => Math.sqrt(-2 * Math.log(1 - uniform())) * Math.cos(2 * Math.PI * uniform());
-    const noise = range(SHOWN).map(() => range(M).map(normal)), step = SIDE + 1, width = SHOWN * step - 1, height = 3 * step - 1, data = Array(3 * width * height).fill(1);
+    const uniform = random(sample);
+    const noise = range(SHOWN).map(() => range(M).map(() => gauss(uniform))), step = SIDE + 1, width = SHOWN * step - 1, height = 3 * step - 1, data = Array(3 * width * height).fill(1);
     gaussians.forEach((q, row) => noise.forEach((eps, column) => decode(eps.map((one, j) => q[j] + Math.exp(q[j + M] / 2) * one)).forEach((logit, k) => {
       const colour = Math.floor(k / 100), y = row * step + Math.floor((k % 100) / SIDE), x = column * step + (k % SIDE);
       data[3 * (y * width + x) + colour] = 1 / (1 + Math.exp(-logit));
