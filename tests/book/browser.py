@@ -57,18 +57,24 @@ def until(page, condition: str, argument=None) -> None:
     A test that waits for a condition cannot lose a race; one that waits for a while can. The condition is no async
     function: a promise would count as true.
     """
-    page.wait_for_function(
-        condition, arg=argument, timeout=PATIENCE, polling=50
-    )  # a page may be given no frames for long
+    every = 50  # milliseconds, and not a frame: a page may be given no frames for long
+    page.wait_for_function(condition, arg=argument, timeout=PATIENCE, polling=every)
 
 
-def live_figures(path: Path) -> list[str]:
-    """The names of the figures of the page at ``path`` that compute in it."""
-    return re.findall(r'<figure class="wk-control" id="([\w-]+)" data-live=', path.read_text())
+def live_figures(path: Path) -> list[tuple[str, str]]:
+    """Name and script of each figure of the page at ``path`` that computes in it."""
+    return re.findall(r'<figure class="wk-control" id="([\w-]+)" data-live="(\w+)"', path.read_text())
+
+
+# Sections that are laid out for the first time can push a figure away again: a reader goes on scrolling, and so does this.
+NEAR = """name => {
+    const there = window.workingsLive?.figures[name] !== undefined;
+    if (!there) document.getElementById(name).scrollIntoView({ block: 'nearest' });
+    return there;
+}"""
 
 
 def come_near(page, name: str):
     """The live figure ``name`` of ``page``, once it is there."""
-    page.locator(f"#{name}").scroll_into_view_if_needed()
-    until(page, "name => window.workingsLive?.figures[name] !== undefined", name)
+    until(page, NEAR, name)
     return page.locator(f"#{name}")

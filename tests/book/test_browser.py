@@ -212,7 +212,7 @@ def axe_faults(page, scheme):
 @pytest.mark.parametrize("path", PAGES, ids=lambda p: p.stem)
 def test_axe_finds_nothing_of_ours(look, path, scheme):
     page = look(path, DESKTOP, scheme)
-    for name in browser.live_figures(path):
+    for name, _ in browser.live_figures(path):
         browser.come_near(page, name)
     page.styled("* { content-visibility: visible !important; }")  # look at all of it, not at the window
     assert axe_faults(page, scheme) == []

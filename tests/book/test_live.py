@@ -17,15 +17,18 @@ from workings.runs import checkout
 
 pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("default")]
 SCRIPTS = HTML / "_static" / "live"
-LIVE = [
-    (page, name, re.search(rf'id="{name}" data-live="(\w+)"', page.read_text())[1])
-    for page in CHAPTERS
-    for name in browser.live_figures(page)
-]
+LIVE = [(page, *figure) for page in CHAPTERS for figure in browser.live_figures(page)]
 figures = pytest.mark.parametrize("path, name, slug", LIVE, ids=[slug for _, _, slug in LIVE])
 # What the script gives for stored arguments, as flat lists of numbers.
 ASK = """([slug, functions]) => Object.entries(functions).map(([name, cases]) =>
     cases.map(([given]) => [workingsLive.modules[slug].pure[name](...given)].flat(9)))"""
+# Makes room at the top of a page for a figure that is none of the book's.
+PLACE = """slug => {
+    const box = Object.assign(document.createElement('figure'), {id: slug, innerHTML: '<figcaption>A trial</figcaption>'});
+    box.dataset.live = slug;
+    document.querySelector('article').prepend(box);
+    box.scrollIntoView();
+}"""
 MOVED = """() => { window.moved = 0; new PerformanceObserver(list => { for (const e of list.getEntries())
     if (!e.hadRecentInput) window.moved += e.value; }).observe({type: 'layout-shift', buffered: true}); }"""
 
@@ -52,9 +55,8 @@ def test_the_script_gives_what_the_kernels_give(look, path, name, slug):
     assert sorted(cases) == sorted(page.evaluate("slug => Object.keys(workingsLive.modules[slug].pure)", slug))
     given = page.evaluate(ASK, [slug, cases])
     assert sum(map(len, cases.values())) >= 20
-    close = (
-        1e-5 if page.evaluate("slug => slug in workingsLive.networks", slug) else 1e-10
-    )  # single precision, or a formula
+    stores_numbers = page.evaluate("slug => slug in workingsLive.networks", slug)
+    close = 1e-5 if stores_numbers else 1e-10
     for (function, rows), found in zip(cases.items(), given, strict=True):
         for (inputs, wanted), got in zip(rows, found, strict=True):
             told = [[one for one in values if isinstance(one, str)] for values in (got, flat(wanted))]
@@ -184,9 +186,7 @@ def test_play_runs_to_the_end_and_is_not_offered_to_who_wants_no_motion(open_pag
 def test_the_template_of_a_live_figure_computes_and_moves(open_page, tmp_path):
     script = new.fill((checkout.root() / "tools" / "template" / "live.js").read_text(), "few_shot", "trial")
     page = open_page(HTML / "book" / "how-to.html", reduced_motion="reduce")
-    page.evaluate("""() => { const box = document.createElement('figure');
-        Object.assign(box, {id: 'trial', innerHTML: '<figcaption>Trial</figcaption>'}).dataset.live = 'trial';
-        document.querySelector('article').prepend(box); box.scrollIntoView(); }""")
+    page.evaluate(PLACE, "trial")
     for text in ((SCRIPTS / "live.js").read_text(), script):
         page.add_script_tag(content=text)
     sample = [0.5, 3.0, -1.0, 4.0]
@@ -223,11 +223,6 @@ def test_scores_can_be_pasted_and_stay_out_of_the_address(open_page):
 
 # A figure with everything that a figure may have, in a box of its own on a page that has live figures.
 EVERYTHING = """() => {
-    const box = document.createElement('figure');
-    box.id = 'everything';
-    box.dataset.live = 'everything';
-    box.innerHTML = '<figcaption>All of it</figcaption>';
-    document.querySelector('article').prepend(box);
     workingsLive.networks.everything = {w: {shape: [4], half: btoa(String.fromCharCode(0, 0x3c, 0, 0xc0, 1, 0, 0xff, 0x7b))}};
     workingsLive.add('everything', (live) => ({
         pure: { uniform: (seed, n) => { const next = live.random(seed); return live.range(n).map(next); },
@@ -248,7 +243,6 @@ EVERYTHING = """() => {
             }),
         },
     }));
-    box.scrollIntoView();
 }"""
 
 
@@ -267,6 +261,7 @@ def test_every_kind_of_mark_a_button_and_a_finger_on_the_chart(open_page):
     path, name, _ = LIVE[0]
     page = open_page(path, reduced_motion="reduce")
     come_near(page, name)
+    page.evaluate(PLACE, "everything")
     page.evaluate(EVERYTHING)
     box = page.locator("#everything")
     texts = box.locator("svg[role=img] text").all_text_contents()
@@ -280,8 +275,9 @@ def test_every_kind_of_mark_a_button_and_a_finger_on_the_chart(open_page):
     values = box.locator(".wk-values")
     assert values.inner_text().split() == ["at", "presses", "1"]
     browser.until(page, "location.hash.includes('presses=1')")
-    chart = box.locator(".wk-chart").bounding_box()
-    page.mouse.click(chart["x"] + chart["width"] - 10, chart["y"] + 10)  # the upper right corner of the axes
+    chart = box.locator(".wk-chart")
+    corner = {"x": chart.bounding_box()["width"] - 10, "y": 10}  # the upper right one of the axes
+    chart.click(position=corner)  # once the page stands still
     assert re.fullmatch(r"at\s+1.00e\+4 2.00 down\s+presses\s+1", values.inner_text())
     pure = "workingsLive.modules.everything.pure"
     # The reference outputs of splitmix64 with seed 1234567, of which the upper 53 bits count.
