@@ -4,7 +4,8 @@
     python tools/run_tests.py --chapter SLUG [OPTIONS OF PYTEST]   what a change of one chapter needs
 
 Called by `make test` and `make check`. The exit status is the worst of all stages'. Options go to every stage; a stage
-in which they choose no test counts as passed, unless that is so in each.
+in which they choose no test counts as passed, unless that is so in each. The last lines name the tests that failed:
+whoever sees only the end of a long log sees what matters.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ import os
 import shlex
 import subprocess
 import sys
+import tempfile
 import time
+import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +24,8 @@ ROOT = Path(__file__).resolve().parent.parent
 NOTHING_CHOSEN = 5  # pytest's exit status
 # Cells are given far longer than the budget of a whole notebook (tools/budget.py): this only ends what hangs.
 NBVAL = ["--nbval", "--nbval-current-env", "--nbval-sanitize-with", "tests/nbval.cfg", "--nbval-cell-timeout", "1200"]
+
+NAMED, WIDTH = 12, 300  # failed tests that the summary names, and letters of what each said
 
 
 class Stage(NamedTuple):
@@ -34,6 +39,7 @@ class Done(NamedTuple):
     name: str
     status: int
     seconds: float
+    failures: tuple[str, ...] = ()
 
 
 def workers() -> int:
@@ -89,11 +95,28 @@ def run(stage: Stage) -> Done:
     print(f"\n=== {stage.name} ===", flush=True)
     began, status = time.monotonic(), 0
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    for command in stage.commands:
-        status = subprocess.call(command, cwd=ROOT, env=environment)
-        if status:
-            break
-    return Done(stage.name, status, time.monotonic() - began)
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.xml"
+        for command in stage.commands:
+            asked = [f"--junitxml={report}", "-o", "junit_logging=no"] if "pytest" in command else []
+            status = subprocess.call([*command, *asked], cwd=ROOT, env=environment)
+            if status:
+                break
+        return Done(stage.name, status, time.monotonic() - began, failures(report))
+
+
+def failures(report: Path) -> tuple[str, ...]:
+    """A line for each failed test in pytest's ``report`` (JUnit's XML); none where there is no whole report."""
+    try:
+        tests = ElementTree.parse(report).iter("testcase")
+    except (OSError, ElementTree.ParseError):
+        return ()
+    found = []
+    for test in tests:
+        for wrong in (part for part in test if part.tag in ("failure", "error")):
+            said = " ".join(f"{wrong.get('message') or ''} {wrong.text or ''}".split())
+            found.append(f"{test.get('classname')}::{test.get('name')}: {said}"[:WIDTH])
+    return tuple(found)
 
 
 def duration(seconds: float) -> str:
@@ -115,6 +138,10 @@ def summary(done: list[Done], options: list[str]) -> tuple[str, int]:
         worst = max(worst, 1 if status < 0 else status)  # a negative status is a signal's
         code = f" (exit status {stage.status})" if status else ""
         lines.append(f"{stage.name:<{width}}  {word}{code}, {duration(stage.seconds)}")
+    failed = [line for stage in done for line in stage.failures]
+    lines += [f"  {line}" for line in failed[:NAMED]]
+    if len(failed) > NAMED:
+        lines.append(f"  and {len(failed) - NAMED} more")
     if not chosen and options:
         lines.append(f"Nowhere is a test that {shlex.join(options)} chooses.")
     return "\n".join(lines), worst

@@ -51,6 +51,44 @@ def test_a_stage_ended_by_a_signal_is_a_failure():
     assert run_tests.summary([Done("kernels", -9, 1.0)], [])[1] == 1
 
 
+def test_the_summary_names_what_failed_and_what_it_said(tmp_path, monkeypatch, capfd):
+    (tmp_path / "test_sums.py").write_text(
+        "import pytest\n"
+        "def test_good():\n    assert 1 + 1 == 2\n"
+        "def test_wrong():\n    assert 1 + 1 == 3, 'it is two'\n"
+        "@pytest.fixture\ndef broken():\n    raise OSError('no such thing')\n"
+        "def test_never(broken):\n    pass\n"
+    )
+    pytest_here = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "--rootdir",
+        str(tmp_path),
+        str(tmp_path),
+    ]
+    planned = [Stage("sums", [pytest_here]), Stage("rest", [ends_with(0)])]
+    monkeypatch.setattr(run_tests, "stages", lambda chapter, given: planned)
+    assert run_tests.main([]) == 1
+    said = capfd.readouterr().out.split("=== summary ===\n")[1].splitlines()
+    assert said[0].startswith("sums  failed") and said[1].startswith("rest  passed")
+    assert len(said) == 4 and all(len(line) <= run_tests.WIDTH + 2 for line in said)
+    assert "test_sums::test_wrong: AssertionError: it is two" in said[2]
+    assert "test_sums::test_never: " in said[3] and "no such thing" in said[3]
+
+
+def test_the_summary_of_many_failures_stays_short(tmp_path):
+    lines = tuple(f"test_{i}: wrong" for i in range(run_tests.NAMED + 3))
+    said = run_tests.summary([Done("kernels", 1, 1.0, lines)], [])[0].splitlines()
+    assert said[-1] == "  and 3 more" and said[-2] == f"  {lines[run_tests.NAMED - 1]}"
+    assert run_tests.failures(tmp_path / "none.xml") == ()
+    (tmp_path / "half.xml").write_text("<testsuites><testsuite>")
+    assert run_tests.failures(tmp_path / "half.xml") == ()
+
+
 def test_durations_read_like_words():
     assert [run_tests.duration(seconds) for seconds in (0.2, 59.4, 59.6, 184)] == [
         "0 s",
