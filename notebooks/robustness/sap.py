@@ -539,7 +539,7 @@ plt.show()
 # <details>
 # <summary>Show the answer</summary>
 #
-# One pass costs about four points. Ten passes bring nearly all of it back. On this task the final loss is far smaller than the paper's 6.5 points.
+# One pass costs four to five points. Ten passes bring nearly all of it back. On this task the final loss is far smaller than the paper's 6.5 points.
 #
 # </details>
 #
