@@ -531,7 +531,7 @@ ledger_.check("err-5", gap, seeds=[settings.seed], at="demo", digits=1)
 #
 # The reference above was itself a noisy estimate. In a network that is small enough nothing needs to be estimated. This one
 # has two inputs, two layers of eight ReLUs with SAP after each, and one output $z$. It tells a disc (positive) from the ring around it (negative). The first layer has at
-# most $2^8$ sets of kept neurons, and the chance of each set follows by inclusion and exclusion: $P(S) = \sum_{T \subseteq S} (-1)^{|S| - |T|} \big(\sum_{j \in T} p_j\big)^r$. The second SAP layer is
+# most $2^8$ sets of kept neurons, and the chance of each set $K$ follows by inclusion and exclusion: $P(K) = \sum_{T \subseteq K} (-1)^{|K| - |T|} \big(\sum_{j \in T} p_j\big)^r$. The second SAP layer is
 # followed by a linear map, so on average it passes its input on. So the mean of $z$ is a finite sum, its gradient is exact, and so is what each rule gives on average over *endless* masks.
 #
 # > **Predict.** Averaged over endless masks, can the pathwise gradient point *away* from where the true gradient points?
@@ -1035,7 +1035,7 @@ if tier == "full":
 # ## The ledger
 #
 # What the two papers claim, what this notebook found a moment ago, and what the recorded full run found, if there is one. Verdicts are computed. The criteria
-# of every full tier were fixed before its first run. Those of the demo were not, or it cannot be shown (claims 1 to 3); for claims 4 to 7 they were set after a first trial run, and claims 5 to 7 are our own. (In the criteria *budget* is the number of draws per neuron, and *the flawed program* the 2018 program.)
+# of every full tier were fixed before its first run. For the demo's this cannot be shown of claims 1 to 3; those of claims 4 to 7 were set after a first trial run. Claims 5 to 7 are our own. (In the criteria *budget* is the number of draws per neuron, and *the flawed program* the 2018 program.)
 
 # %%
 ledger_.table()
