@@ -125,13 +125,13 @@ book = ledger.open("taught_to_know", tier=tier)
 # hidden class out of six. Each vote names that class with probability $\rho$ (the domain's reliability), and otherwise any of the six. The answer
 # is two tokens: a filler word ("it is", "probably", ...; four of them, all equally good), and the name of the class. Each domain orders the six names in its own way.
 #
-# What is the chance that class $c$ is the hidden one? With a flat prior and $n_c$ votes for $c$ among the eight, Bayes' rule gives the posterior
+# What is the chance that class $k$ is the hidden one? With a flat prior and $n_k$ votes for $k$ among the eight, Bayes' rule gives the posterior
 #
 # $$
-# p(c \mid \text{votes}) \;\propto\; \Big( \rho + \frac{1-\rho}{6} \Big)^{n_c} \Big( \frac{1-\rho}{6} \Big)^{8 - n_c}. \tag{1}
+# p(k \mid \text{votes}) \;\propto\; \Big( \rho + \frac{1-\rho}{6} \Big)^{n_k} \Big( \frac{1-\rho}{6} \Big)^{8 - n_k}. \tag{1}
 # $$
 #
-# **By hand:** $\rho = 0.4$: a vote for $c$ multiplies the odds of $c$ by $0.5 / 0.1 = 5$. With three votes for one class and two for another, the first is five times as likely as the second.
+# **By hand:** $\rho = 0.4$: a vote for $k$ multiplies the odds of $k$ by $0.5 / 0.1 = 5$. With three votes for one class and two for another, the first is five times as likely as the second.
 
 # %%
 asked = votes.vote_questions(4, [0, 4], torch_generator(0, "a look"))
@@ -552,7 +552,7 @@ book.check("ttk-9", change.mean(), **options, at="demo")
 
 # %%
 value, spread = quality(demo.WORDS)
-book.check("ttk-10", value, spread=spread, seeds=seeds, digits=0, at="demo")
+book.check("ttk-10", value, spread=spread, seeds=seeds, digits=1, at="demo")
 
 # %% [markdown]
 # On held-out domains the taught estimators stay above a coin and below what they reach at home; whether LoRA + Prompt stays above 0.60, three seeds do not decide. The other two come out against the paper. The strong model's estimator
@@ -670,7 +670,7 @@ gap = lambda run: abs(
     ]
 )
 value, spread = mean(gap)
-book.check("ttk-16", value, spread=spread, seeds=seeds, digits=0, at="demo")
+book.check("ttk-16", value, spread=spread, seeds=seeds, digits=1, at="demo")
 
 # %% [markdown]
 # We expected a clear difference for the asked model (claim 16) and had not thought of this: it never says no, so there is none. **The last bin.** The official code's bins are $[a, b)$, so a confidence of exactly 1, common in half precision, falls out of
