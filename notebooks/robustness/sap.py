@@ -1178,7 +1178,7 @@ for k, z in seen.items():
 #
 # Believe a gain in robustness only after three checks:
 # 1. **Transfer.** An attack computed on the undefended network must not leave less accuracy than the attack on the defended one, beyond the error.
-# 2. **Far out.** At a large radius an *iterated* attack with the claim's gradients must bring the accuracy to chance or below. If it does not, the attack is broken, and the claim rests on it. (Passing proves little. A single step may fail for another reason: it can be too long, as our record shows.)
+# 2. **Far out.** At a large radius an *iterated* attack with the claim's gradients must bring the accuracy to chance or below. If it does not, the attack is broken, and the claim rests on it. (Passing proves little. A single step may also be too long, as our record shows.)
 # 3. **Another backward rule.** Replace the derivative of each random or non-smooth layer by that of its mean. The accuracy left must not fall, beyond the error.
 #
 # ## Exercises

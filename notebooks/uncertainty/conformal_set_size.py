@@ -240,7 +240,7 @@ plt.show()
 #
 # The **expected set size** is the mean size over all calibration sets and all test points; the dashed line estimates it.
 # Resampling could do so because we had 300 scored patients and needed only 100. Usually you have one sample, and the
-# question is about a *different* one: what if I calibrate on 1,000? What if I ask for 95%? So we derive it.
+# question is about a *different* one: what if I calibrate on 1,000? What if I ask for 95%?
 #
 # ## The binomial argument
 #

@@ -152,10 +152,10 @@ print("posterior:", [round(p, 2) for p in by_class.tolist()])
 # %% [markdown]
 # A small transformer (two blocks, width 48) is trained from scratch on right answers to such questions, once for each of three seeds. One row in five goes on with a
 # question about the answer, `ASK`, and is told "yes" 19 times out of 20, *whatever the answer is*. That is our stand-in for a model that has read much more
-# agreement than doubt. We made it over-confident on purpose; keep that in mind when we find it so.
+# agreement than doubt. We made it over-confident on purpose.
 #
 # The next cell does everything that takes time: it trains the models, lets them answer (greedily: the likeliest token at each step), grades the answers, and fits
-# every estimator of this page. It takes a minute or so.
+# every estimator of this page.
 
 # %%
 runs = demo.run_seeds(settings)
@@ -393,7 +393,7 @@ value, spread = mean(ratio)
 book.check("ttk-4", value, spread=spread, seeds=seeds, digits=0, at="demo")
 
 # %% [markdown]
-# So the first half of the paper's title holds here: asked, the model says nothing of use; taught, it ranks its answers. Two things are different.
+# So the first half of the paper's title holds here: asked, the model says nothing of use; taught, it ranks its answers.
 #
 # **Probe does about as well as training the features**, as far as three seeds can tell. In the paper's open-ended questions it is worse by about 0.12 (three chat models); in its multiple-choice questions Probe too is enough to beat the baselines. Why is it enough
 # in the toy? The last state of a two-block model may still hold some of the votes that it has just counted. A deep model's last layer has long turned to
