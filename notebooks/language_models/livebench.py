@@ -723,7 +723,7 @@ for kind in ("random", "easiest"):
 # <summary>Show the answer</summary>
 #
 # Both keep the ranking, since five sixths of the questions are the same. Replacing the easiest lowers the mean, although no model has
-# changed and the new questions are like the old ones: who picks the easy questions and asks anew finds harder ones. A fall of the mean after a refresh is partly
+# changed and the new questions are like the old ones: who picks the easy questions and asks anew finds harder ones. A fall of the mean after a refresh can be partly
 # this *selection*.
 #
 # </details>
