@@ -20,7 +20,7 @@
 #
 # A leaderboard says that one language model scores 58 and another 61. Between the model and the number stand four things that
 # nobody looks at: whether the model has seen the questions before, a program that has to find the answer in a page of free text,
-# a rule for partial credit, and an average. Each of them can move a model further than three points. This chapter opens all four, with
+# a rule for partial credit, and an average. Each of them can move the number; the first two move it by ten points and more below. This chapter opens all four, with
 # [White et al. (2024)](https://arxiv.org/abs/2406.19314), whose benchmark takes each of them seriously.
 #
 # - **You need** probability, Python's strings, and a rough idea of what a language model is asked.
@@ -205,7 +205,7 @@ plt.show()
 # <details>
 # <summary>Show the answer</summary>
 #
-# It settles near 0.65: six months after the start the ages no longer change, and with them the leaked share. Fresh questions *limit*
+# It settles near 0.65: five months after the start the ages no longer change, and with them the leaked share. Fresh questions *limit*
 # contamination. They do not end it, and after the reviewers had objected, the title was changed to say so.
 #
 # </details>
@@ -218,7 +218,7 @@ for share in (0.0, 0.05, 1 / 6, 0.5):
     print(f"{share:4.0%} replaced each month: {after:.2f} after a year")
 
 # %% [markdown]
-# Even half of the questions a month leaves something: a question is public for a month before it can be replaced. That is why
+# Even half of the questions a month leaves something: a question is public for a month before it can be replaced.
 # LiveBench also keeps its newest questions private for a month.
 #
 # ## Make a question, and prove its answer
@@ -292,7 +292,7 @@ book.check("lb-11", wrong, seeds=[0], at="demo")
 # ## From free text to a score
 #
 # The model has answered, in a page of text. A program must now find the three words. The official one tries four places in turn:
-# the `<solution>` tag, bold words, a LaTeX box, and the last triple of words anywhere. The first two in ten lines:
+# the `<solution>` tag, bold words, a LaTeX box, and the last triple of words anywhere. The first two in a few lines:
 
 
 # %%
@@ -420,7 +420,7 @@ keep_cases("livebench", cases())
 # %% [markdown]
 # ### Eleven findings, with an answer for each
 #
-# Reading the official scorers line by line turns up rules that accept what is wrong or refuse what is right. Each row below is the smallest answer
+# Reading the official scorers line by line turns up rules that accept what is wrong or refuse what is right. Each row below is a short answer
 # that shows one, graded by our copy of the official rule and by our own. The rules are those of the code as it stood in August 2026 (or of the release named); how often they matter on real answers, we
 # cannot say without those.
 
@@ -586,7 +586,7 @@ for rule, total in totals.items():
     print(f"{rule:8} mean:", total.mean(0).round().astype(int), end=" ")
     print("spread at most", int(np.ceil(total.std(0, ddof=1).max())))
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Heat map of six models by eight tasks, mean official score over three seeds. Models A to F from top to bottom; scores fall from above 0.8 to below 0.5, most for derivatives and webs of lies. B, which knows what A knows, is paler in several tasks."}, "figure": {"caption": "Mean official score over three seeds. A and B have the same competence, and so have D and E: what differs between them is how the answer is written.", "name": "fig-lb-heat"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Heat map of six models by eight tasks, mean official score over three seeds. Models A to F from top to bottom; A has 0.8 or more everywhere, F between 0.1 and 0.7. B, which knows what A knows, is paler in several tasks."}, "figure": {"caption": "Mean official score over three seeds. A and B have the same competence, and so have D and E: what differs between them is how the answer is written.", "name": "fig-lb-heat"}}
 heat = np.mean(
     [run["official"].reshape(6, 8, -1).mean(2) for run in runs.values()],
     axis=0,
@@ -611,10 +611,10 @@ plt.show()
 # %% [markdown]
 # ### The average, and its interval
 #
-# LiveBench's overall score is a mean of means. With $s_q$ in $[0, 1]$ for question $q$, $Q_t$ the questions of task $t$, and $c$ a category's set of tasks,
+# LiveBench's overall score is a mean of means. With $s_q$ in $[0, 1]$ for question $q$, $Q_t$ the questions of task $t$, $c$ a category's set of tasks and $K$ the number of categories,
 #
 # $$
-# T_t = \frac{1}{|Q_t|}\sum_{q \in Q_t} s_q, \quad C_c = \frac{1}{|c|}\sum_{t \in c} T_t, \quad \text{overall} = \frac{1}{\#c}\sum_c C_c, \tag{4}
+# T_t = \frac{1}{|Q_t|}\sum_{q \in Q_t} s_q, \quad C_c = \frac{1}{|c|}\sum_{t \in c} T_t, \quad \text{overall} = \frac{1}{K}\sum_c C_c, \tag{4}
 # $$
 #
 # shown times 100. A task counts the same whether it has 36 questions or 100. That is a choice: it makes a question of a small task weigh more. The paper
@@ -661,7 +661,7 @@ ax.legend(loc="lower right")
 plt.show()
 
 # %% [markdown]
-# Two lessons, both from comparisons that could have gone the other way:
+# Two comparisons of equals:
 
 # %%
 lead = {rule: total[:, 0] - total[:, 1] for rule, total in totals.items()}
@@ -723,7 +723,7 @@ for kind in ("random", "easiest"):
 # <summary>Show the answer</summary>
 #
 # Both keep the ranking, since five sixths of the questions are the same. Replacing the easiest lowers the mean, although no model has
-# changed and the new questions are like the old ones: who picks the easy questions and asks anew finds harder ones. A fall of the mean after a refresh is partly
+# changed and the new questions are like the old ones: who picks the easy questions and asks anew finds harder ones. A fall of the mean after a refresh can be partly
 # this *selection*.
 #
 # </details>
@@ -827,7 +827,7 @@ ledger.Grid(
 
 # %% [markdown]
 # The paper's two updates keep the ranking, as it says: the rank correlation is above 0.997 in the first two rows (lb-3). It also says that mean and median fall by
-# about 1.2 points. The mean of the forty models in the June and August tables falls by about as much (lb-4); *their median does not*. Later updates shuffle more, and the
+# about 1.2%, which we read as points. The mean of the forty models in the June and August tables falls by about as much (lb-4); *their median does not*. Later updates shuffle more, and the
 # last row of successive releases has three models, which says nothing.
 #
 # ### What goes with what
@@ -859,7 +859,7 @@ for row in tables["task_ties"]:
 # The overall score *contains* the task, so every number in the first column is too high. The second column leaves the task's whole category out, and there `tablejoin` comes first. With differences of a
 # hundredth over 59 models, "highest" is not a finding. Why zebra puzzles go so much less with the rest here than in the paper, we do not know.
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Six by six matrix of correlations between categories. Coding with mathematics and data analysis with language are the highest, near 0.89; instruction following has the lowest ones, between 0.68 and 0.78."}, "figure": {"caption": "Correlations between categories over the models of the public table of August 2024.", "name": "fig-lb-ties"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Six by six matrix of correlations between categories. Coding with mathematics and data analysis with language are the highest, near 0.89; instruction following has the two lowest, 0.68 and 0.71, and none above 0.78."}, "figure": {"caption": "Correlations between categories over the models of the public table of August 2024.", "name": "fig-lb-ties"}}
 rows = tables["category_ties"]
 order = [row["category"] for row in rows]
 matrix = (
@@ -912,8 +912,8 @@ if late_gaps:
     print(f"overall off by {low:.1f} to {high:.1f} points")
 
 # %% [markdown]
-# For the four strongest models of v1 they do, to the decimal (lb-2). For the others they do not, by up to fifteen points in one category; answers or scorers must have changed after v1, which of them we cannot
-# tell. And the rows of the ICLR version are not those of the public table. Which is "the" score of a small model? A score needs a date, *and* the version of the scorer.
+# For the four strongest models of v1 they do, to the decimal (lb-2). For the others they do not, by up to fifteen points in one category; so lb-2 is not reproduced as we wrote it, though nothing here speaks against formula (4): answers or scorers may have changed after v1, we cannot
+# tell. And the rows of the ICLR version are not those of the public table of November 2024. Which is "the" score of a small model? A score needs a date, *and* the version of the scorer.
 #
 # ## Can a model be the judge?
 #
