@@ -489,7 +489,7 @@ assert np.isclose(by_5, effective_sample_size(w))  # agrees with the kernel
 print(f"weights 1 and 3 are worth {by_5:.1f} equal ones")
 
 # %% [markdown]
-# > **Predict.** Of 16 random episodes of a very large batch, how many does the uniform target leave? And *easy*, and the curriculum at its first step?
+# > **Predict.** Of every 16 episodes of a very large random batch, how many does the uniform target leave? And *easy*, and the curriculum at its first step?
 #
 # For a large batch from $q$, ESS$/B$ becomes $1 / \int p^2/q$, and that integral can be solved. For the uniform target it gives
 # $\frac{4a^2}{2\pi\,\operatorname{erf}(a/\sqrt2)\,\operatorname{erfi}(a/\sqrt2)}$. Here is the integral as a sum over fine cells, beside the closed forms:
@@ -895,7 +895,7 @@ book.check("usd-5", mean, spread=sd, **options)
 # - **The factor matters with plain gradient descent.** Adam divides by the size of recent gradients and forgets a constant factor; without it the three factors of the table above act much like three learning rates.
 # - **A curriculum counts episodes**, and at both its ends leaves 7% of a large batch.
 # - **Difficulty in nats, by its mean.** A sum, or another base of the logarithm, changes $\mu$ and $\sigma$ and no weight: $z$ stays. An accuracy in its place has ties and another shape.
-# - **Picking the best checkpoint by validation** adds noise of its own. It should be done alike for every way of sampling; we take the last step for all.
+# - **Picking the best checkpoint by validation** adds noise of its own. It should be done alike for every way of sampling; we take a step fixed beforehand.
 #
 # ## At full scale
 #
@@ -1048,7 +1048,7 @@ print(f"share of the weight beyond a: {w[z > a].sum() / w.sum():.1%}")
 # <summary>Show the solution</summary>
 #
 # Permuted weights for 10,000 steps, and regular training stopped at its best step on validation episodes; both on the same test episodes, with paired differences and more than one seed. A smaller batch, of the effective
-# sample size, is a third: it is as noisy and knows nothing of difficulty either.
+# sample size, is a third: it is about as noisy and knows nothing of difficulty either.
 #
 # </details>
 #

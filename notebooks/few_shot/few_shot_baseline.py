@@ -735,7 +735,7 @@ methods = list(demo.METHODS)
 differences = {name: demo.gains(tuned, name) for name in methods}
 print(f"{len(tuned)} episodes within alphabets, {len(nets)} networks")
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Four rows of dots, one dot per episode, of the change in accuracy against the untuned classifier, with a mean and a 95 percent interval for each of fine-tuning, transductive, batch-norm only and entropy only. Single episodes change by up to ten points or more either way; the intervals are a few points wide."}, "figure": {"caption": "Change in accuracy against the untuned classifier on the same 18 episodes, 5-way 1-shot within alphabets. Small dots: episodes. Large: the mean with its 95% interval.", "name": "fig-fsb-tuned"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Four rows of dots, one dot per episode, of the change in accuracy against the untuned classifier, with a mean and a 95 percent interval for each of fine-tuning, transductive, batch-norm only and entropy only. Single episodes change by up to about ten points either way; the intervals are a few points wide."}, "figure": {"caption": "Change in accuracy against the untuned classifier on the same 18 episodes, 5-way 1-shot within alphabets. Small dots: episodes. Large: the mean with its 95% interval.", "name": "fig-fsb-tuned"}}
 fig, ax = plt.subplots(figsize=(4.6, 3.0))
 shake = np.random.default_rng(0).uniform(-0.22, 0.22, len(tuned))
 for row, name in enumerate(methods):
@@ -947,8 +947,8 @@ answers = cosine_logits(your_features, weight, bias).argmax(1)
 print("first answers:", answers[:5].tolist())
 
 # %% [markdown]
-# Before you believe the number, check three things. The classes of your episodes played no part in training. The episodes resemble those to
-# come: as many ways and shots, classes as alike. And it is the spread, not the interval of the mean, that says what a single new task will bring.
+# Before you believe the number, check two things. The classes of your episodes played no part in training. The episodes resemble those to
+# come: as many ways and shots, classes as alike. And remember that it is the spread, not the interval of the mean, that says what a single new task will bring.
 #
 # ## Exercises
 #
@@ -976,7 +976,7 @@ print(f"worth {(apart / paired) ** 2:.1f} times the episodes")
 # <summary>Show the solution</summary>
 #
 # The logits are cosines of vectors without negative entries: they lie between 0 and 1. The most certain prediction has logits $1, 0, 0, 0, 0$,
-# so $p = (e, 1, 1, 1, 1)/(e + 4)$, at most 0.40, with an entropy of 1.50 of at most $\log 5 = 1.61$ nats. Longer rows $w_k$ make surer predictions: tuning the classifier alone stretches them several times over; at the rate of the whole loop they keep their length.
+# so $p = (e, 1, 1, 1, 1)/(e + 4)$, at most 0.40, with an entropy of 1.50 of at most $\log 5 = 1.61$ nats. Longer rows $w_k$ make surer predictions: tuning the classifier alone stretches them several times over; at the rate of the whole loop they nearly keep their length.
 #
 # </details>
 
