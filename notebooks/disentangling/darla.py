@@ -737,7 +737,7 @@ book.check("darla-8", worst, seeds=small.seeds, digits=0, at="demo")
 
 # %% [markdown]
 # **What this page does not show.** Our encoders are small and trained briefly; none disentangles well. The paper's agents
-# see three-dimensional rooms, in which no pixel belongs to the wall for good, and learn for millions of steps. Before this version of
+# see three-dimensional rooms, in which no pixel belongs to the wall for good. Before this version of
 # the page, trial runs chose the size of the pictures and the sizes of the networks by how well encoders explained and disentangled;
 # some also computed returns (12 x 12 pixels with hues to green only, and this world with shorter and longer training). In the first
 # the chosen code was behind the entangled one, in the others level with it. To save time the agents of a seed were then cut from three to two. So what is said above did not hang on one choice, and it is not evidence against the paper:

@@ -430,7 +430,7 @@ axes[-1].set_xlabel("latent, sorted")
 plt.show()
 
 # %% [markdown]
-# There are three factors, and at $\beta = 4$ most seeds use three of the eight latents that they could have used. Nobody named the factors; but the price sets the number of latents, as you will see: it runs from eight to one as $\beta$ rises.
+# There are three factors, and at $\beta = 4$ most seeds use three of the eight latents that they could have used. Nobody named the factors; but the price sets the number of latents, as you will see: it runs from eight to one or two as $\beta$ rises.
 #
 # ## Play: close the channel
 #
@@ -779,7 +779,7 @@ ledger_.check(
 )
 
 # %% [markdown]
-# The ledger's line counts the whole fall, from all pictures to every fifth position, in the same number of steps. Claims 7 and 8 put the two questions apart, at full scale.
+# The ledger's line counts the whole fall, from all pictures to every fifth position, in the same number of steps. Claim 7 asks for the spacing alone, at full scale.
 #
 # ## The corner nobody saw
 #
@@ -1078,7 +1078,7 @@ for degrees in (0, 15, 30, 40, 45):
 # <details>
 # <summary>Show the solution</summary>
 #
-# It was. The mean error of every kind shrinks, seen and hidden, and the beta-VAE is no longer ahead: its few latents were straight already. With raw pixels in the place of a code the line fits best where it was fitted, and loses most on the hidden block.
+# It was. The mean error of every kind shrinks, seen and hidden, and the beta-VAE, which gains least, is no longer ahead: its few latents were straighter already. With raw pixels in the place of a code the line fits best where it was fitted, and loses most on the hidden block.
 #
 # </details>
 

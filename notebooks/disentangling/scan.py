@@ -428,7 +428,7 @@ Control(
 )
 
 # %% [markdown]
-# In the forward order it hardly moves from the prior, since these pictures are spread nearly like it. In the reversed order it shrinks to the width of a single picture as $\lambda$ grows.
+# In the forward order it hardly moves from the prior, since these pictures are spread nearly like it. In the reversed order it shrinks to about the width of a single picture as $\lambda$ grows.
 #
 # ## Teach it words
 #
@@ -473,7 +473,7 @@ def label(concept):
     return VALUE_NAMES[a][int(concept[a])] + kinds[a]
 
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Two heat maps of standard deviations, forward on the left and reversed on the right: eleven one-attribute symbols by the three active latents of the first seed. Forward: in each group of rows one column is dark, around a half, and the other two are near 1. Reversed: every cell is dark, near 0.2."}, "figure": {"caption": "Standard deviation of each one-attribute symbol in each active latent, first seed. Forward: narrow in its own latent, wide elsewhere. Reversed: narrow everywhere.", "name": "fig-scan-widths"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Two heat maps of standard deviations, forward on the left and reversed on the right: eleven one-attribute symbols by the three active latents of the first seed. Forward: in each group of rows one column is dark, around a half, and the other two are near 1. Reversed: every cell is dark, 0.2 or 0.3."}, "figure": {"caption": "Standard deviation of each one-attribute symbol in each active latent, first seed. Forward: narrow in its own latent, wide elsewhere. Reversed: narrow everywhere.", "name": "fig-scan-widths"}}
 fig, axes = plt.subplots(1, 2, figsize=(4.6, 3.6), sharey=True)
 for ax, kind in zip(axes, ("forward", "reversed"), strict=True):
     width = deviations(symbols[kind][0], seen[0].pairs, sizes)[0]
@@ -697,7 +697,7 @@ book.check(
 )
 
 # %% [markdown]
-# Below the line of 0.85. The mistakes are between neighbouring colours: four hues have one name, a picture's code has a width of its own, and a hue next to the border of its name is often read as the next name. A vision model with a lower $\beta_x$ codes hues more exactly; we kept the one that we had frozen.
+# Below the line of 0.85. Wrong colours are nearly all neighbours of the right one: four hues have one name, a picture's code has a width of its own, and a hue next to the border of its name is often read as the next name. A vision model with a lower $\beta_x$ codes hues more exactly; we kept the one that we had frozen.
 #
 # ## How few pictures?
 #
