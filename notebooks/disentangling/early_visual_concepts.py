@@ -619,7 +619,7 @@ ledger_.check(
 #
 # ## A score that saturates
 #
-# The authors propose a score (we use the form of the successor paper, which libraries implement; the 2016 text words its own). Choose a factor. Draw 64 pairs of pictures that agree in that factor and in nothing else on purpose; encode both; average $|\mu^{(1)} - \mu^{(2)}|$ over
+# The authors propose a score (we use the form of the successor paper, which libraries implement; how the 2016 text words it we have not read). Choose a factor. Draw 64 pairs of pictures that agree in that factor and in nothing else on purpose; encode both; average $|\mu^{(1)} - \mu^{(2)}|$ over
 # the pairs. In a disentangled code one entry is zero. A linear classifier must say which factor was fixed; its accuracy on fresh points is the score. Before trusting a score, feed it codes whose quality you know:
 #
 # > **Predict.** Rotate the two position latents by 45 degrees: both now hold $(x+y)/\sqrt2$ or $(x-y)/\sqrt2$. What is the accuracy with three factors? And if the size latent is simply *missing*?

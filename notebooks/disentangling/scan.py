@@ -701,7 +701,7 @@ book.check(
 #
 # ## How few pictures?
 #
-# The abstract says that very few pairs of symbol and picture are enough. So far every room had its symbol. Now only 1, 5 or 20 pictures for each of the eleven attribute values, so 11, 55 or 220 rooms, with all that can be said of each.
+# The abstract says that very few pairs of symbol and picture are enough. So far every room had its symbol. Now only 1, 5 or 20 pictures for each of the eleven attribute values, so at most 11, 55 or 220 rooms, with all that can be said of each.
 
 # %%
 few = {n: scored(n) for n in settings.labelled}
@@ -975,7 +975,7 @@ book.check(
 )
 
 # %% [markdown]
-# No winner: JMVAE is better in some seeds and worse in another, and three are too few for such a spread. (As "higher" we count a paired difference of more than its standard error.) What SCAN has for certain is the order of learning: its eye needed no symbol, so a new vocabulary costs seconds, and 55 labelled rooms were enough to draw what is named.
+# No winner: JMVAE is better in some seeds and worse in another, and three are too few for such a spread. (As "higher" we count a paired difference of more than its standard error.) What SCAN has for certain is the order of learning: its eye needed no symbol, so a new vocabulary costs seconds, and some 55 labelled rooms were enough to draw what is named.
 #
 # ## Where it breaks
 #
