@@ -175,7 +175,7 @@ print(f"seeds that lose: {kept.sum()} of {len(kept)}")
 # <summary>Show the answer</summary>
 #
 # Not all. Every seed loses some, from a few per cent to about a third (the red dots of a figure further down). Every
-# agent is perfect in the source. A blue wall moves all the weighted sums of its first layer to places where they have never been.
+# agent is perfect in the source. A blue wall moves weighted sums of its first layer to places where they have not been.
 #
 # </details>
 #
@@ -270,10 +270,10 @@ for name, found in perfect.items():
 # <summary>Show the answer</summary>
 #
 # No difference that five seeds can show, and neither is perfect. A fully connected layer that begins with random weights
-# has no idea which directions are axes: whatever it does with a code, it does about as well with the rotated one. And
-# both fail in the same way. In the source the hue tells nothing about the reward, so nothing pulls the weights on it
-# to zero; they stay near their random start, small enough not to hurt there. In the target the hue takes larger
-# values and the leftovers speak up.
+# has no idea which directions are axes: whatever it does with a code, it does about as well with the rotated one. In the
+# source the hue tells nothing about the reward, so nothing pulls the weights on it
+# to zero; they stay near their random start, and what they add is made up for elsewhere. In the target the hue, standardised, has the other
+# sign, and the leftovers speak up (exercise 1).
 #
 # </details>
 #
@@ -284,7 +284,7 @@ for name, found in perfect.items():
 # \text{loss} = \text{mean}\,(Q(s,a) - \text{target})^2 + \lambda \sum_j \lVert w_j \rVert_2 . \tag{3}
 # $$
 #
-# The length, not its square, so that an input that tells nothing is switched off altogether. Rotated factors offer no
+# The length, not its square, so that an input that tells nothing is pushed all the way to zero. Rotated factors offer no
 # such input: every number holds the object too. With $\lambda = 0.01$:
 #
 # <a id="darla-9"></a>
@@ -341,10 +341,10 @@ print(f"the object's share of the pixels: {share:.0%}")
 # $x$. Then the loss of the vision stage is
 #
 # $$
-# \mathcal L = \lVert J(\hat x) - J(x) \rVert_2^2 + \beta\, D_{KL}\big(q(z \mid x)\,\Vert\, \mathcal N(0, I)\big). \tag{4}
+# \mathcal L = \mathbb E_{q(z \mid x)}\lVert J(\hat x) - J(x) \rVert_2^2 + \beta\, D_{KL}\big(q(z \mid x)\,\Vert\, \mathcal N(0, I)\big). \tag{4}
 # $$
 #
-# Gradients go *through* $J$ to the reconstruction $\hat x$, never into the weights of $J$; $J(x)$ is computed on the
+# Gradients go *through* $J$ to the reconstruction $\hat x$ of a draw of $z$, never into the weights of $J$; $J(x)$ is computed on the
 # clean picture, without noise. First the mask, and what the trained DAE makes of it:
 
 # %%
@@ -409,7 +409,7 @@ book.check("darla-7", float(max(off)), digits=0, at="demo")
 
 # %% [markdown]
 # Does it help? Two kinds of encoder see the room with the small object. They have the same $\beta$, and their losses are scaled
-# so that a model that knows only the mean picture pays the same in both. (Without that, one $\beta$ would mean two
+# so that what is compared, pixels or features, has the same variance. (Without that, one $\beta$ would mean two
 # things.) We ask a linear rule to tell from the code whether the object is good or bad. Chance is one half.
 #
 # > **Predict.** Which code knows the object's kind? And which encoder rebuilds the *pixels* better?
@@ -435,9 +435,9 @@ gap = demo.difference(accuracy["bottleneck"], accuracy["pixels"])
 # <details>
 # <summary>Show the answer</summary>
 #
-# The one that compares features knows the object more often (the figure below). And its pixels are worse than a
-# grey mean picture would be: nothing asks for the right pixels, only for pixels that look right to $J$, and many wrong pictures
-# do. For acting that does not matter; for looking at reconstructions it does.
+# The one that compares features knows the object more often (the figure below). And its pixels are worse than the
+# mean picture would be: nothing asks for the right pixels, only for pixels that look right to $J$, and many wrong pictures
+# do. An agent sees only the code; who looks at reconstructions is misled.
 #
 # </details>
 
@@ -471,7 +471,7 @@ plt.show()
 # \frac{(\max_b R_{ab})^2}{\sum_b R_{ab}} , \tag{5}
 # $$
 #
-# which is 1 when it follows exactly one latent of the other. Entangled codes are entangled in a different way each time.
+# which is 1 when it follows exactly one latent of the other. Entangled codes are mostly entangled in a different way each time.
 
 # %%
 encoders = demo.see(small)
@@ -495,7 +495,7 @@ for row in table:
     print(f"agreement {row.agreement:.1f}")
 print(f"chosen: beta {chosen:g}")
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Rows of small pictures, one row per latent; from left to right the latent is moved. Some rows change the hue of the wall or of the floor, some change the object, some change nothing."}, "figure": {"caption": "Traversals of one encoder at the chosen beta: every row moves one latent from low to high and leaves the others, for the latents with most nats. Look for rows that change one thing only, and for rows that do not.", "name": "fig-darla-traversals"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Rows of small pictures, one row per latent; from left to right the latent is moved. Some rows change the hue of the wall or of the floor, some change the object, some change nothing."}, "figure": {"caption": "Traversals of one encoder at the chosen beta, the one with the largest MIG (below; picked with the true factors, to be shown): every row moves one latent from low to high and leaves the others, for the latents with most nats. Look for rows that change one thing only, and for rows that do not.", "name": "fig-darla-traversals"}}
 best = max(encoders[chosen], key=lambda e: e.mig)
 order = best.kl.argsort(descending=True)[:4]
 with torch.no_grad():
@@ -514,7 +514,7 @@ plt.show()
 #
 # Now the encoders are frozen, and the agents learn from the posterior means (not from samples: noise is no help for
 # acting), standardised by the data of the vision stage. Entangled means the smallest $\beta$. All agents of one seed learn from
-# the same moves. Returns are reported beside those of the random and of the best policy, because alone they mean nothing.
+# the same moves. Returns are reported beside those of the random and of the best policy, because alone they mean little.
 #
 # > **Predict.** Order the agents by their return in the target: pixels, entangled, disentangled.
 
@@ -631,7 +631,7 @@ plt.show()
 # %% [markdown]
 # ## Play: paint the wall yourself
 #
-# A good object stands to the right, so *right* is the answer. Paint the wall: what would the agents do? They learnt with the first three hues only. Then look at the code (bars in Jupyter; in
+# A good object stands to the right, so *right* is the answer. Paint the wall: what would the agents do? They learnt with the first three hues only. Then look at the chosen code, of the encoder drawn above (bars in Jupyter; in
 # the book's page choose *the two codes*, and there floor and object can be changed too). If the chosen code were disentangled, one of its numbers would move.
 
 # %% tags=["hide-input"]
@@ -702,7 +702,7 @@ if not dry_run:  # whose networks have other shapes
 #
 # **Poor vision data.** The public level that the authors made from their task has rooms of two looks, A and B, and four objects: hat and can, cake and balloon. The source has
 # all four in room A and cake and balloon in room B; the target is hat and can in room B. Suppose that the vision stage sees
-# no more than the source, so that $\mathcal V_U = \mathcal V_S$.
+# no more than the source.
 #
 # > **Predict.** Pixels or codes: which agent knows what to do with a hat in room B?
 #
@@ -737,7 +737,7 @@ book.check("darla-8", worst, seeds=small.seeds, digits=0, at="demo")
 
 # %% [markdown]
 # **What this page does not show.** Our encoders are small and trained briefly; none disentangles well. The paper's agents
-# see three-dimensional rooms, in which no pixel belongs to the wall for good, and learn for millions of steps. Before this version of
+# see three-dimensional rooms, in which no pixel belongs to the wall for good. Before this version of
 # the page, trial runs chose the size of the pictures and the sizes of the networks by how well encoders explained and disentangled;
 # some also computed returns (12 x 12 pixels with hues to green only, and this world with shorter and longer training). In the first
 # the chosen code was behind the entangled one, in the others level with it. To save time the agents of a seed were then cut from three to two. So what is said above did not hang on one choice, and it is not evidence against the paper:
@@ -779,7 +779,7 @@ print(f"recorded: {done[0]} encoders, {done[1]} agents")
 # %% [markdown]
 # ## The ledger
 #
-# What the paper claims and what this notebook found a moment ago. Criteria were written before the experiments of this page;
+# What the paper claims and what this notebook found a moment ago. Criteria were written before the experiments of this page, some with a pilot's outcome known;
 # the verdicts are computed. The last two claims are our own.
 
 # %%
@@ -840,7 +840,7 @@ print(f"source {again.source.mean():.2f}, target {again.target.mean():.2f}")
 # <details>
 # <summary>Show the solution</summary>
 #
-# No (next cell): more of the same rooms says nothing about others. The seeds still lose.
+# Not enough (next cell): more of the same rooms says nothing about others. The seeds still lose.
 #
 # </details>
 
