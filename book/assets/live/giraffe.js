@@ -70,7 +70,7 @@ workingsLive.add("giraffe", ({ range, fixed, random, weights }) => {
     return range(n).map((i) => { const j = i + Math.floor(uniform() * (KEYS - i)); [keys[i], keys[j]] = [keys[j], keys[i]]; return [keys[i], Math.floor(uniform() * 16)]; });
   };
   const written = (text) => {
-    const words = text.trim().split(/[\s,;]+/), question = /^(\d+)\?$/.exec(words.pop()), lines = words.map((word) => /^(\d+)=(\d+)$/.exec(word)).map((found) => found && [Number(found[1]), Number(found[2])]);
+    const words = text.trim().replace(/\s*=\s*/g, "=").replace(/\s+\?/g, "?").split(/[\s,;]+/), question = /^(\d+)\?$/.exec(words.pop()), lines = words.map((word) => /^(\d+)=(\d+)$/.exec(word)).map((found) => found && [Number(found[1]), Number(found[2])]);
     if (!question) return "End with a question, such as 40?";
     if (lines.some((one) => !one || one[0] >= KEYS || one[1] > 15)) return "Write lines such as 40=7: a key from 0 to 287, = and a value from 0 to 15.";
     const at = new Set(lines.map(([key]) => key)).size < lines.length ? -1 : lines.findIndex(([key]) => key === Number(question[1]));
@@ -121,9 +121,9 @@ workingsLive.add("giraffe", ({ range, fixed, random, weights }) => {
     const marks = [{ ...looks(plain[own_]), look: "wk-c wk-dash", name: "attention, unchanged" }, { ...looks(now[own_]), look: "wk-a", name: "attention" }];
     marks.push(...(far > TRAINED ? [{ kind: "rule", x: TRAINED, look: "wk-ink wk-dash", name: "trained length" }] : []), { ...dots(true), look: "wk-a", name: "right" }, { ...dots(false), look: "wk-b", name: "wrong" }, { kind: "arrow", x: [back(at), back(at)], y: [1.16, 1.04], look: "wk-ink", name: "asked" });
     return {
-      x: { min: 0, max: far, label: "tokens back from the question" }, y: { min: 0, max: 1.18, label: "probability", ticks: [[0, "0.0"], [0.5, "0.5"], [1, "1.0"]] }, marks, wrong,
+      x: { min: 0, max: far, label: "tokens back from the question" }, y: { min: 0, max: 1.18, label: "probability or attention", ticks: [[0, "0.0"], [0.5, "0.5"], [1, "1.0"]] }, marks, wrong,
       values: [["right", `${right(now)} of ${some.length}`], ["unchanged", `${right(plain)} of ${some.length}`], [`${lines[at][0]}=?`, `${said} with ${fixed(chances[said], 2)}`]],
-      says: `${wrong ? "Drawn lines, in place of yours. " : ""}Line ${lines[at][0]}=${lines[at][1]}, ${back(at)} token${back(at) > 1 ? "s" : ""} back: the model says ${said}, with unchanged clocks ${before}. Of ${some.length} line${some.length > 1 ? "s" : ""} asked it finds ${right(now)}, unchanged ${right(plain)}.`,
+      says: `${wrong ? "Drawn lines, in place of yours. " : ""}Line ${lines[at][0]}=${lines[at][1]}, ${back(at)} token${back(at) > 1 ? "s" : ""} back: the model says ${said}, with unchanged clocks ${before}. Of ${some.length} line${some.length > 1 ? "s" : ""} asked it finds ${right(now)}, unchanged ${right(plain)}.${mine && !wrong && far <= TRAINED ? " From 33 lines on they reach beyond the trained 64 tokens." : ""}`,
     };
   };
   document.head.append(Object.assign(document.createElement("style"), { textContent: `.wk-chart .wk-arc { fill: var(--wk-fill); stroke: none; } .wk-chart .wk-hole { fill: var(--pst-color-background); } .wk-chart .wk-face { opacity: 0.25; }` }));
@@ -140,10 +140,10 @@ workingsLive.add("giraffe", ({ range, fixed, random, weights }) => {
         { key: "l", label: "Trained L", min: 4, max: 13, step: 1, text: (v) => (2 ** v).toLocaleString("en"), when: clocks },
         { key: "n", label: "Lines", min: 4, max: 128, step: 1, text: String, when: drawing },
         { key: "line", label: "Ask for line", min: 1, max: ({ n }) => n, step: 1, text: String, when: drawing },
-        { key: "own", label: "Lines key=value, then one question", rows: 2, when: own },
+        { key: "own", label: "Lines key=value, then key? (not in the link)", rows: 2, when: own },
       ],
-      kept: ["sample"], buttons: [{ label: "Other lines", press: (state) => { state.sample = String(((Number(state.sample) || 0) % 99) + 1); } }],
-      play: { key: "s", label: "Scale" }, caption: "Computed in this page. Below each clock: tokens for one turn. The model is the chapter\u2019s first, rounded to half precision; each line is asked alone, and its dot is the probability of its value.",
+      kept: ["sample"], buttons: [{ label: "Other lines", press: (state) => { Object.assign(state, { view: "drawn", sample: String(((Number(state.sample) || 0) % 99) + 1) }); } }],
+      play: { key: "s", label: "Scale" }, caption: "Below each clock: tokens for one turn. The chapter\u2019s first model answers, each line asked alone (of over 40, some). Dot: probability of its value. Curve: the question\u2019s attention, in the head that gives more.",
       draw: (state, room) => (clocks(state) ? clockFaces(state, room) : answers(state)),
     },
   };
