@@ -27,7 +27,7 @@ workingsLive.add("beta_vae_capacity", ({ range, fixed, weights }) => {
       put(of("pictures"), i * size, i * (SIDE + 1), 0);
       put(of("received"), (near * SHOWN + i) * size, i * (SIDE + 1), SIDE + 2);
     }
-    return { stop: stops[near], mark: { kind: "cells", x: [5.65, 7.3], y: [10 ** LOW, 10 ** HIGH], width, height, data, square: true } };
+    return { stop: stops[near], mark: { kind: "cells", x: [5.55, 6.85], y: [10 ** LOW, 10 ** HIGH], width, height, data, square: true } };
   };
 
   const begin = Object.fromEntries([...of("variances")].map((v, k) => [`v${k}`, Number((Math.round(Math.log10(v) * 20) / 20).toFixed(2))]));
@@ -38,11 +38,11 @@ workingsLive.add("beta_vae_capacity", ({ range, fixed, weights }) => {
     const marks = [
       { kind: "bars", x: at, y: variances, look: "wk-a", name: "nats paid" },
       { kind: "bars", x: at, y: variances.map((v) => Math.min(v, level)), look: "wk-c", name: "error left" },
-      { kind: "line", x: [0.4, 5.5], y: [level, level], look: "wk-b wk-dash", name: "water level" }, mark,
+      { kind: "line", x: [0.4, 5.45], y: [level, level], look: "wk-b wk-dash", name: "water level" }, mark,
     ];
     if (ours) marks.push({ kind: "points", x: at, y: found.map((r) => level * Math.exp(2 * r)), look: "wk-ink", size: 5, name: "measured" });
     return {
-      x: { min: 0.4, max: 7.35, label: `factor, and pictures at ${stop} nats`, ticks: FACTORS.map((name, k) => [k + 1, name]) },
+      x: { min: 0.4, max: 6.9, label: `factor, and pictures at ${stop} nats`, ticks: FACTORS.map((name, k) => [k + 1, name]) },
       y: { min: 10 ** LOW, max: 10 ** HIGH, log: true, label: "variance (log scale)", ticks: [[1e-5, "10\u207b\u2075"], [1e-3, "0.001"], [0.1, "0.1"], [10, "10"]] }, marks,
       values: FACTORS.map((name, k) => [name, fixed(rates[k], 1) + (ours ? ` (${fixed(found[k], 1)})` : "")]),
       says: served.length

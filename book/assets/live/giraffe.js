@@ -79,7 +79,7 @@ workingsLive.add("giraffe", ({ range, fixed, random, weights }) => {
   const METHODS = { default: "unchanged", linear: "linear", ntk: "NTK-aware", ntk_by_parts: "by-parts", yarn: "YaRN", power: "power 0.5", truncated: "truncated" };
   const scalable = ({ kind }) => !["default", "power", "truncated"].includes(kind), hide = true;
   const clockFaces = ({ kind, s, b, l, t }, room) => {
-    const length = Math.round(2 ** l), at = Math.round(t * length), theta = frequencies(2 * PAIRS, 10 ** b), now = changed(theta, kind, scalable({ kind }) ? s : 1, length).theta;
+    const length = Math.round(2 ** l), at = Math.round(t * length), theta = frequencies(2 * PAIRS, 10 ** b), { theta: now, factor } = changed(theta, kind, scalable({ kind }) ? s : 1, length);
     const [w, h] = [room[0] - 20, room[1] - 20];
     const across = [4, 6, 8].reduce((one, other) => (Math.min(w / other, h / Math.ceil(PAIRS / other)) > Math.min(w / one, h / Math.ceil(PAIRS / one)) ? other : one));
     const cell = [w / across, h / Math.ceil(PAIRS / across)], r = Math.min(cell[0], cell[1] - 18) / 2 - 2, marks = [], centres = range(PAIRS).map((i) => [((i % across) + 0.5) * cell[0], h - (Math.floor(i / across) + 0.5) * cell[1] + 8]);
@@ -93,11 +93,11 @@ workingsLive.add("giraffe", ({ range, fixed, random, weights }) => {
     range(PAIRS).forEach((i) => sector(i, 0, known[i], "wk-a wk-arc", i ? undefined : "seen in training"));
     range(PAIRS).forEach((i) => fresh[i] && sector(i, known[i], reached[i], "wk-b wk-arc", i === fresh.indexOf(true) ? "new" : undefined));
     mark("points", centres, { look: "wk-hole", size: 0.6 * r }); mark("points", centres.map((_, i) => place(i, at * now[i], 0.78)), { look: "wk-ink", size: Math.max(3, 0.13 * r), name: "now" });
-    now.forEach((one, i) => marks.push({ kind: "text", x: centres[i][0], y: centres[i][1] - r - 13, text: one ? (TURN / one < 99500 ? String(Math.round(TURN / one)) : (TURN / one).toExponential(0)) : "stopped", anchor: "middle", look: "wk-ink" }));
+    now.forEach((one, i) => marks.push({ kind: "text", x: centres[i][0], y: centres[i][1] - r - 13, text: one ? (TURN / one < 99500 ? String(Math.round(TURN / one)) : (TURN / one).toLocaleString("en", { notation: "compact" })) : "stopped", anchor: "middle", look: "wk-ink" }));
     const count = fresh.filter(Boolean).length, whole = known.filter((one) => one >= TURN).length;
     return {
       x: { min: 0, max: w, hide }, y: { min: 0, max: h, hide }, marks,
-      values: [["new", `${count} of ${PAIRS}`], ["full turn in training", `${whole} of ${PAIRS}`], ["fastest", `${fixed((360 * now[0]) / TURN, 1)}\u00b0 per token`], ["slowest", now[PAIRS - 1] ? `${Math.round(TURN / now[PAIRS - 1]).toLocaleString("en")} tokens a turn` : "stopped"]],
+      values: [["new", `${count} of ${PAIRS}`], ["full turn in training", `${whole} of ${PAIRS}`], ["fastest", `${fixed((360 * now[0]) / TURN, 1)}\u00b0 per token`], ...(factor > 1 ? [["q and k", `\u00d7 ${fixed(factor, 2)}`]] : []), ["slowest", now[PAIRS - 1] ? `${Math.round(TURN / now[PAIRS - 1]).toLocaleString("en")} tokens a turn` : "stopped"]],
       says: `By position ${at.toLocaleString("en")}, ${Number(t.toFixed(2))} times the trained length, ${count ? `${count} of ${PAIRS} clocks have` : "no clock has"} shown an angle that training never showed.`,
     };
   };
@@ -140,7 +140,7 @@ workingsLive.add("giraffe", ({ range, fixed, random, weights }) => {
         { key: "l", label: "Trained L", min: 4, max: 13, step: 1, text: (v) => (2 ** v).toLocaleString("en"), when: clocks },
         { key: "n", label: "Lines", min: 4, max: 128, step: 1, text: String, when: drawing },
         { key: "line", label: "Ask for line", min: 1, max: ({ n }) => n, step: 1, text: String, when: drawing },
-        { key: "own", label: "Lines key=value, then key? (not in the link)", rows: 2, when: own },
+        { key: "own", label: "Lines 40=7, then 40? (not in the link)", rows: 2, when: own },
       ],
       kept: ["sample"], buttons: [{ label: "Other lines", press: (state) => { Object.assign(state, { view: "drawn", sample: String(((Number(state.sample) || 0) % 99) + 1) }); } }],
       play: { key: "s", label: "Scale" }, caption: "Below each clock: tokens for one turn. The chapter\u2019s first model answers, each line asked alone (of over 40, some). Dot: probability of its value. Curve: the question\u2019s attention, in the head that gives more.",

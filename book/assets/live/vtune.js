@@ -23,7 +23,7 @@ workingsLive.add("vtune", ({ lnFactorial, range, fixed }) => {
     return digits === "1.0" ? raised(power) : `${digits} \u00d7 ${raised(power)}`;
   };
 
-  // Hits that the reader asked for. Fewer are shown while there are fewer queries; they come back with them. What an address holds is text.
+  // Hits that the reader asked for. Fewer are shown while there are fewer queries; they come back with them. An address (text) and the start ask anew.
   let asked, shown = {};
   const most = (state) => {
     const n = Math.min(Math.max(Number(state.n) || 1, 1), 60), k = Number(state.k);
