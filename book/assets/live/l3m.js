@@ -1,5 +1,5 @@
 // A law close to p whose mean obeys a bound, with a wall of strength mu: lib/workings/language_models/constrained_categorical.py.
-workingsLive.add("l3m", ({ range, fixed, minus }) => {
+workingsLive.add("l3m", ({ range, fixed }) => {
   // Minimise -sum p log(pi) - mu log(bound - mean); with mu = 0 the bound itself is kept. Halving of u = 1 - weight (centre - least).
   const solve = (p, values, bound, mu) => {
     const least = Math.min(...values), dot = (a, b) => a.reduce((sum, one, i) => sum + one * b[i], 0);
@@ -22,6 +22,7 @@ workingsLive.add("l3m", ({ range, fixed, minus }) => {
 
   const lengths = range(12).map((i) => i + 3), law = lengths.map(() => 1 / 12); // as in the chapter: 3 to 14 tokens, evenly
   const few = (nats) => (nats < 1e-6 ? "under 0.000001" : nats < 5e-4 ? String(Number(nats.toPrecision(1))) : fixed(nats, 3)), strength = (lm) => String(Number((10 ** lm).toPrecision(2)));
+  const four = (nats) => (nats < 5e-5 ? "under 0.0001" : fixed(nats, 4));
   const draw = ({ lm, b }) => {
     const mu = 10 ** lm, now = solve(law, lengths, b, mu), best = solve(law, lengths, b, 0), above = now.excess - best.excess;
     return {
@@ -34,7 +35,7 @@ workingsLive.add("l3m", ({ range, fixed, minus }) => {
         { kind: "rule", x: now.mean, look: "wk-b wk-dash", name: "mean with this wall" },
       ],
       values: [["mean", fixed(now.mean, 3)], ["weight \u03bb", fixed(now.multiplier, 3)], ["multiplier of the best law", fixed(best.multiplier, 3)],
-        ["excess (nats)", fixed(now.excess, 4)], ["of it the wall\u2019s", above < 5e-5 ? minus(above.toExponential(1)) : fixed(above, 4)]],
+        ["excess (nats)", four(now.excess)], ["of it the wall\u2019s", four(above)]],
       says: `The mean length is ${fixed(now.mean, 2)} tokens, ${Number((b - now.mean).toPrecision(2))} below the bound of ${b.toFixed(1)}. It fits the data ${few(now.excess)} nats worse than their own law does. ` +
         (best.excess > 1e-9 ? `Within the bound ${few(best.excess)} is the least; ` : "The bound alone asks for no loss, as their mean is 8.5; ") + `the wall adds ${few(above)}, never more than \u03bc = ${strength(lm)}.`,
     };

@@ -80,7 +80,7 @@ workingsLive.add("scan", ({ range, fixed, random, gauss, weights }) => {
         { key: "op", label: "Operator", options: OPERATORS.map((name, i) => [String(i), name]) }, { key: "sample", label: "Draw", min: 1, max: 40, step: 1, text: String },
       ],
       play: { key: "sample", label: "Keep drawing" },
-      caption: "Networks of seed 0 run in this page. Rows: rooms drawn for A, B and the result, each column with the same noise; some miss their words. Lines: mean \u00b1 deviation in each latent.",
+      caption: "Networks of seed 0 run in this page. Rows: rooms drawn for A, B and the result, each column with the same noise; some miss their words. Lines: mean \u00b1 deviation.",
       draw,
     },
   };
