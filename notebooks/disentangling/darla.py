@@ -111,7 +111,7 @@ torch.set_num_threads(1)  # many small networks, two groups at a time
 use_style()
 settings = Settings.for_tier(tier, dry_run=dry_run)
 small = Settings.demo(dry_run=dry_run)  # the experiments of this page
-book = ledger.open("darla", tier=tier)
+ledger_ = ledger.open("darla", tier=tier)
 
 
 def tile(ax, picture, title):
@@ -302,7 +302,7 @@ equal = abs(gap.mean) < 0.01
 why = "both keep all but a hundredth: there is no loss to tell apart"
 
 # %%
-book.check(
+ledger_.check(
     "darla-9", gap.low, seeds=small.seeds, digits=0, at="demo",
     too_small=why if equal else None,
 )  # fmt: skip
@@ -405,7 +405,7 @@ off = [
     ((perceptual_loss(a, b, linear) - direct) / direct).abs().max(),
     ((perceptual_loss(a, b) - plain) / plain).abs().max(),
 ]
-book.check("darla-7", float(max(off)), digits=0, at="demo")
+ledger_.check("darla-7", float(max(off)), digits=0, at="demo")
 
 # %% [markdown]
 # Does it help? Two kinds of encoder see the room with the small object. They have the same $\beta$, and their losses are scaled
@@ -442,7 +442,7 @@ gap = demo.difference(accuracy["bottleneck"], accuracy["pixels"])
 # </details>
 
 # %%
-book.check("darla-3", gap.low, seeds=small.seeds, digits=0, at="demo")
+ledger_.check("darla-3", gap.low, seeds=small.seeds, digits=0, at="demo")
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Two columns of five dots. On the left, the loss on pixels, accuracies a little above one half; on the right, the loss on features, accuracies mostly around three quarters."}, "figure": {"caption": "How often a linear rule tells the kind of a small object from the code: one dot per seed, the dashed line is chance.", "name": "fig-darla-losses"}}
 fig, ax = plt.subplots(figsize=(4.2, 2.8))
@@ -588,11 +588,11 @@ print(f"penalised pixels are {ahead} the penalised code")
 
 # %%
 gap = against["pixels"]
-book.check("darla-1", gap.low, seeds=small.seeds, digits=0, at="demo")
+ledger_.check("darla-1", gap.low, seeds=small.seeds, digits=0, at="demo")
 
 # %%
 gap = against[low]
-book.check("darla-2", gap.low, seeds=small.seeds, digits=0, at="demo")
+ledger_.check("darla-2", gap.low, seeds=small.seeds, digits=0, at="demo")
 
 # %% [markdown]
 # Does transfer at least grow with disentanglement, from encoder to encoder? We measure the latter with the true factors:
@@ -609,7 +609,7 @@ sign = (
 print(f"95% bootstrap interval of the rank correlation: {sign}")
 
 # %%
-book.check("darla-6", correlation.low, digits=0, at="demo")
+ledger_.check("darla-6", correlation.low, digits=0, at="demo")
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Scatter plot of target return against mutual information gap for fifteen encoders in three colours, one per beta. The dots form a cloud without a clear trend; most gaps are below one half."}, "figure": {"caption": "Target return of the agents on each encoder against how disentangled it is. Encoders of this size and training time do not disentangle well: the right half of the axis is empty.", "name": "fig-darla-scatter"}}
 fig, ax = plt.subplots(figsize=(4.6, 3.0))
@@ -733,7 +733,7 @@ worst = min(
 # </details>
 
 # %%
-book.check("darla-8", worst, seeds=small.seeds, digits=0, at="demo")
+ledger_.check("darla-8", worst, seeds=small.seeds, digits=0, at="demo")
 
 # %% [markdown]
 # **What this page does not show.** Our encoders are small and trained briefly; none disentangles well. The paper's agents
@@ -764,9 +764,9 @@ book.check("darla-8", worst, seeds=small.seeds, digits=0, at="demo")
 if tier == "full":
     tables = full_tier.run(settings)
     for name, rows in tables.items():
-        book.attach(name, rows)
+        ledger_.attach(name, rows)
     for claim, value in full_tier.claim_values(tables).items():
-        book.check(claim, value, seeds=settings.seeds)
+        ledger_.check(claim, value, seeds=settings.seeds)
 else:
     tables = {
         name: ledger.attachment("darla", "full", name) or []
@@ -783,7 +783,10 @@ for kind in dict.fromkeys((r["algorithm"], r["code"]) for r in returns):
     rows = [r for r in returns if (r["algorithm"], r["code"]) == kind]
     earned = np.array([(row["source"], row["target"]) for row in rows])
     mean, sd = earned.mean(axis=0), earned.std(axis=0, ddof=1)
-    print(f"{kind[0]} on {kind[1]:8s} source {mean[0]:.2f} ± {sd[0]:.2f}", end="")
+    print(
+        f"{kind[0]} on {kind[1]:8s} source {mean[0]:.2f} ± {sd[0]:.2f}",
+        end="",
+    )
     print(f", target {mean[1]:.2f} ± {sd[1]:.2f}")
 
 # %% [markdown]
@@ -803,7 +806,7 @@ for kind in dict.fromkeys((r["algorithm"], r["code"]) for r in returns):
 # the verdicts are computed. The last two claims are our own.
 
 # %%
-book.table()
+ledger_.table()
 
 # %% [markdown]
 # ## Take it home

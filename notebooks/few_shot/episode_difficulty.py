@@ -115,7 +115,7 @@ torch.set_num_threads(1)  # small batches: threads would wait for each other
 # %% tags=["hide-input"]
 use_style()
 settings = Settings.for_tier(tier, dry_run=dry_run)
-book = ledger.open("episode_difficulty", tier=tier)
+ledger_ = ledger.open("episode_difficulty", tier=tier)
 
 # %% [markdown]
 # ## How hard is an episode?
@@ -291,11 +291,11 @@ print(f"the cosine head is less skewed in {less} of {len(nets)} networks")
 # %%
 mean, sd = mean_and_sd(o.probability_plot_r for o in reports["cosine"])
 seeds = range(len(nets))
-book.check("usd-1", mean, spread=sd, seeds=seeds, at="demo", digits=2)
+ledger_.check("usd-1", mean, spread=sd, seeds=seeds, at="demo", digits=2)
 
 # %%
 mean, sd = mean_and_sd(one.skew for one in reports["sqeuclidean"])
-book.check("usd-7", mean, spread=sd, seeds=seeds, at="demo", digits=0)
+ledger_.check("usd-7", mean, spread=sd, seeds=seeds, at="demo", digits=0)
 
 # %% [markdown]
 # The first falls short of its line, so we look for the reason. Nothing in an episode fixes $c$. Vary it, and leave networks and episodes as they are:
@@ -384,7 +384,7 @@ for k in range(len(nets)):
     without.append(trained[np.ix_(keep, keep)].min())
 error = math.sqrt((len(nets) - 1) * np.var(without))  # jackknife
 least = trained.min()
-book.check("usd-2", least, error=error, seeds=seeds, at="demo", digits=1)
+ledger_.check("usd-2", least, error=error, seeds=seeds, at="demo", digits=1)
 
 # %% [markdown]
 # What do they agree on: the classes of an episode, or the pictures that stand for them? Draw 100 sets of five characters, and for each set ten episodes with other
@@ -412,7 +412,7 @@ for net in found:
 
 # %%
 mean, sd = mean_and_sd(shares)
-book.check("usd-12", mean, spread=sd, seeds=seeds, at="demo", digits=0)
+ledger_.check("usd-12", mean, spread=sd, seeds=seeds, at="demo", digits=0)
 
 # %% [markdown]
 # Classes and pictures both count, and with one labelled picture per class it is no wonder that the picture does: an untypical one spoils its prototype. With this, difficulty is a property of the
@@ -521,7 +521,7 @@ for name, share in asked:
 # <a id="usd-3"></a>
 
 # %%
-book.check("usd-3", worst, at="demo")
+ledger_.check("usd-3", worst, at="demo")
 
 # %% [markdown]
 # ## Play: move the target
@@ -619,7 +619,7 @@ print("the weights bring the distribution nearer:", bool(ratio < 1))
 # %%
 ratios = [demo.half_way(net.difficulty["cosine"]) for net in found]
 mean, sd = mean_and_sd(ratios)
-book.check("usd-8", mean, spread=sd, seeds=seeds, at="demo", digits=0)
+ledger_.check("usd-8", mean, spread=sd, seeds=seeds, at="demo", digits=0)
 
 # %% [markdown]
 # A ratio of 0 would be a target that is met and 1 a distribution that is left as it was. On difficulties that are as skewed as these, "uniform" is a name and not
@@ -785,17 +785,17 @@ print("uniform loses over 0.3 points to regular, on average:", bool(below))
 # %%
 mean, sd = mean_and_sd(gain("uniform", "regular"))
 options = dict(seeds=settings.seeds, at="demo", digits=0)
-book.check("usd-11", mean, spread=sd, **options)
+ledger_.check("usd-11", mean, spread=sd, **options)
 
 # %%
 mean, sd = mean_and_sd(gain("uniform", "permuted"))
 options = dict(seeds=settings.seeds, at="demo", digits=0)
-book.check("usd-9", mean, spread=sd, **options)
+ledger_.check("usd-9", mean, spread=sd, **options)
 
 # %%
 mean, sd = mean_and_sd(gain("uniform", "stopped"))
 options = dict(seeds=settings.seeds, at="demo", digits=0)
-book.check("usd-10", mean, spread=sd, **options)
+ledger_.check("usd-10", mean, spread=sd, **options)
 
 # %% [markdown]
 # At this length, then, there is no gain to explain. (A prototype of this page, another program whose learner over-fitted more,
@@ -809,7 +809,7 @@ book.check("usd-10", mean, spread=sd, **options)
 if tier == "full":
     tables = full.run(settings, data_root)
     for name, rows in tables.items():
-        book.attach(name, rows)
+        ledger_.attach(name, rows)
 else:
     kept = ("learner_gains", "omniglot", "gains", "diagnostics")
     tables = {
@@ -885,7 +885,7 @@ strays = [
 ]
 mean, sd = mean_and_sd(np.mean(strays, axis=0))
 options = dict(seeds=settings.seeds, at="demo", digits=0)
-book.check("usd-5", mean, spread=sd, **options)
+ledger_.check("usd-5", mean, spread=sd, **options)
 
 # %% [markdown]
 # ## Where it breaks
@@ -940,7 +940,7 @@ ledger.Grid(
 # %% tags=["hide-input"]
 if tier == "full":
     for claim, said in full.values(tables, settings).items():
-        book.check(claim, **said)
+        ledger_.check(claim, **said)
 
 # %% [markdown]
 # ## The ledger
@@ -953,7 +953,7 @@ if tier == "full":
 # <a id="usd-4"></a><a id="usd-6"></a><a id="usd-13"></a><a id="usd-14"></a><a id="usd-15"></a>
 
 # %%
-book.table()
+ledger_.table()
 
 # %% [markdown]
 # ## Take it home

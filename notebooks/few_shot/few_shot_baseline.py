@@ -116,7 +116,7 @@ from workings.show.live import keep_cases
 use_style()
 torch.set_num_threads(1)  # on small batches threads wait for each other
 settings = Settings.for_tier(tier, dry_run=dry_run)
-book = ledger.open("few_shot_baseline", tier=tier)
+ledger_ = ledger.open("few_shot_baseline", tier=tier)
 seeds = list(settings.seeds)
 
 
@@ -288,7 +288,7 @@ print(f"{about(lead)} points more, mean of three networks")
 # %% tags=["hide-input"]
 lead = demo.over_networks([a.numpy() for a in untuned]) - of_pixels.numpy()
 error = np.std(means, ddof=1) / math.sqrt(len(means))
-book.check(
+ledger_.check(
     "fsb-1", lead.mean(), error=error, seeds=seeds, digits=1, at="demo"
 )
 
@@ -349,7 +349,7 @@ plt.show()
 # %% tags=["hide-input"]
 spreads = [accuracy_summary(a).sd for a in untuned]
 error = np.std(spreads, ddof=1) / math.sqrt(len(spreads))
-book.check(
+ledger_.check(
     "fsb-9", np.mean(spreads), error=error, seeds=seeds, digits=1, at="demo"
 )
 
@@ -404,13 +404,13 @@ mean_curve = lambda curves: {
     k: np.mean([c[k] for c in curves]) for k in curves[0]
 }
 fits = [demo.log_fit(mean_curve(curves)) for curves in (ways, shots)]
-book.check("fsb-7", min(fits), seeds=seeds, digits=0, at="demo")
+ledger_.check("fsb-7", min(fits), seeds=seeds, digits=0, at="demo")
 
 # %% tags=["hide-input"]
 few, *_, many = by_classes.values()
 steps_up = [b - a for a, b in zip(few, many, strict=True)]
 error = np.std(steps_up, ddof=1) / math.sqrt(len(steps_up))
-book.check(
+ledger_.check(
     "fsb-4",
     np.mean(steps_up),
     error=error,
@@ -638,21 +638,21 @@ plt.show()
 # %% tags=["hide-input"]
 gain = head_gain("balanced", "entropy")
 error = gain.std(ddof=1) / math.sqrt(len(gain))
-book.check(
+ledger_.check(
     "fsb-11", gain.mean(), error=error, seeds=seeds, digits=0, at="demo"
 )
 
 # %% tags=["hide-input"]
 gain = head_gain("balanced", "with marginal")
 error = gain.std(ddof=1) / math.sqrt(len(gain))
-book.check(
+ledger_.check(
     "fsb-12", gain.mean(), error=error, seeds=seeds, digits=0, at="demo"
 )
 
 # %% tags=["hide-input"]
 lost = gain - head_gain("unbalanced", "with marginal")
 error = lost.std(ddof=1) / math.sqrt(len(lost))
-book.check(
+ledger_.check(
     "fsb-13", lost.mean(), error=error, seeds=seeds, digits=0, at="demo"
 )
 
@@ -818,7 +818,7 @@ ax.legend(loc="lower left", fontsize=8)
 plt.show()
 
 # %% tags=["hide-input"]
-book.check(
+ledger_.check(
     "fsb-8", lines["untuned"].r, seeds=seeds[:1], digits=0, at="demo"
 )
 
@@ -865,7 +865,7 @@ print(f"{loop_passes / untuned_passes:.0f} times the passes")
 if tier == "full":
     tables = full.run(settings, data_root)
     for name, rows in tables.items():
-        book.attach(name, rows)
+        ledger_.attach(name, rows)
 else:
     names = ("untuned", "tuned", "curves", "heads", "hardness", "seconds")
     tables = {
@@ -892,7 +892,7 @@ ledger.Grid(
 # %% tags=["hide-input"]
 if tier == "full":
     for claim, (value, options) in full.values(tables).items():
-        book.check(claim, value, at="full", **options)
+        ledger_.check(claim, value, at="full", **options)
 
 # %% [markdown]
 # With the two archives of `data_root`, networks are trained on 136 characters of five alphabets, 500 steps of 128 pictures of 20 pixels, and episodes come from the 106
@@ -912,7 +912,7 @@ if tier == "full":
 # <a id="fsb-10"></a><a id="fsb-15"></a>
 
 # %%
-book.table()
+ledger_.table()
 
 # %% [markdown]
 # ## Take it home

@@ -126,7 +126,7 @@ use_style()
 torch.set_num_threads(1)  # matrices this small gain nothing from more
 settings = Settings.for_tier(tier, dry_run=dry_run)
 seeds = settings.seeds
-book = ledger.open("l3m", tier=tier)
+ledger_ = ledger.open("l3m", tier=tier)
 
 # %% [markdown]
 # ## A language with two knobs
@@ -223,7 +223,7 @@ plt.show()
 # %%
 gap = [abs(mean - 1 / (law / allowed).sum()) for mean in natural]
 value, sd = mean_and_sd(gap)
-book.check("l3m-6", value, spread=sd, seeds=seeds, digits=0)
+ledger_.check("l3m-6", value, spread=sd, seeds=seeds, digits=0)
 
 # %% [markdown]
 # So a tuned model has a length of its own, and it depends on a detail of the loss. We want to *set* it.
@@ -278,7 +278,7 @@ plt.show()
 # %%
 left = np.abs(wall(np.linspace(-1, -0.1, 100), 0.01)).max()
 right = wall(np.array([0.1]), 0.01)[0]
-book.check("l3m-5", left / right)
+ledger_.check("l3m-5", left / right)
 
 # %% [markdown]
 # ## What the wall does to the gradient
@@ -360,7 +360,7 @@ plt.show()
 
 # %%
 assert all(0 < gap <= mu for gap, mu in zip(over, mus, strict=True))
-book.check("l3m-7", max(point.residual for point in path))
+ledger_.check("l3m-7", max(point.residual for point in path))
 
 # %% [markdown]
 # ### Play: the strength of the wall
@@ -457,7 +457,7 @@ def expected_gradient(baseline):
 
 others, mean = expected_gradient("loo"), expected_gradient("mean")
 worst = max((others - exact).abs().max(), (2 * mean - exact).abs().max())
-book.check("l3m-8", float(worst))
+ledger_.check("l3m-8", float(worst))
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Scatter plot of estimated against exact gradient entries. Circles, the mean of the others as baseline, lie on the diagonal; crosses, the batch mean, on the line of slope one half."}, "figure": {"caption": "Each mark is one weight of the tiny model: the exact mean of the estimate from batches of two, against the exact gradient. Lines: slopes 1 and 1/2.", "name": "fig-l3m-gradient"}}
 fig, ax = plt.subplots(figsize=(4.6, 2.8))
@@ -525,7 +525,7 @@ for interval, part in zip(wanted, (concise, verbose), strict=True):
         demo.summary(*row, interval, settings) for row in rows
     ]
 inside = sum(fact["inside"] for part in facts.values() for fact in part)
-book.check("l3m-1", inside, seeds=seeds, digits=0, at="demo")
+ledger_.check("l3m-1", inside, seeds=seeds, digits=0, at="demo")
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Three panels over 300 steps. Top: running mean lengths; the concise runs fall into the band 4 to 6 and the verbose runs rise into 10 to 12. Middle: weights of the lower and the upper bound of the first seed's concise run, large where a bound is broken and then small. Bottom: mu falls as a straight line on a logarithmic axis from 1 to 0.01."}, "figure": {"caption": "Top: mean length of the model's own responses (mean of 20 steps), three seeds for each interval (shaded). Middle: the weights of both bounds of the concise run of seed 0. Bottom: the barrier's strength.", "name": "fig-l3m-runs"}}
 fig, (top, middle, bottom) = plt.subplots(
@@ -585,7 +585,7 @@ if outside:
     value, sd = mean_and_sd(outside)
     print(f"outside [4, 6]: {value:.1f} of the single responses")
     row = {"spread": sd, "seeds": seeds, "digits": 0}
-    display(book.check("l3m-9", value, **row, at="demo"))
+    display(ledger_.check("l3m-9", value, **row, at="demo"))
 
 # %% [markdown]
 # ## What did it cost?
@@ -627,7 +627,7 @@ for interval in wanted:
     above.append(mean_and_sd(extra))
 value, sd = max(above)
 row = {"spread": sd, "seeds": seeds, "digits": 0}
-book.check("l3m-2", value, **row, at="demo")
+ledger_.check("l3m-2", value, **row, at="demo")
 
 # %% [markdown]
 # ## Against learning the weight
@@ -678,7 +678,7 @@ ledger.Grid(
 fastest = min(row["stays"] for row in rows)
 why = "one seed"
 slower = barrier["stays"] / fastest
-book.check("l3m-4", slower, too_small=why, digits=0, at="demo")
+ledger_.check("l3m-4", slower, too_small=why, digits=0, at="demo")
 
 # %% [markdown]
 # One seed settles nothing, and the verdict says so. The comparison is not quite fair either: of dual ascent the best of three step sizes is taken with hindsight, and the barrier had one setting (with a schedule for $\mu$, which is a choice as well). Neither keeps a second model in memory. What the barrier spares is the choice of a step size; the rows of the table show how much hangs on it here.
@@ -707,7 +707,7 @@ met = sum(
     and float(run.found["uses"].mean()) <= settings.uses
     for run in twice
 )
-book.check("l3m-3", met, seeds=seeds, digits=0)
+ledger_.check("l3m-3", met, seeds=seeds, digits=0)
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 # not compared because trainings end elsewhere on another processor
@@ -791,7 +791,7 @@ print(
 if tier == "full":
     tables = full.run(settings, data_root, model_root)
     for name, rows in tables.items():
-        book.attach(name, rows)
+        ledger_.attach(name, rows)
     print(tables["note"][0]["message"])
 else:
     recorded = ledger.attachment("l3m", "full", "runs")
@@ -801,7 +801,7 @@ else:
 # %% tags=["hide-input"]
 if tier == "full":
     for row in tables["values"]:
-        book.check(
+        ledger_.check(
             row["claim"],
             row["value"],
             spread=row["sd"] if row["seeds"] > 1 else None,
@@ -815,7 +815,7 @@ if tier == "full":
 # What the paper claims, and what this notebook found a moment ago. The criteria were written before any run of this code; a prototype of the toy was known for some, and the rows say so. The verdicts are computed. Where nothing was run at full scale the table says *not run*.
 
 # %%
-book.table()
+ledger_.table()
 
 # %% [markdown]
 # ## Take it home

@@ -124,7 +124,7 @@ from workings.show.live import keep_cases
 use_style()
 settings = Settings.for_tier(tier, dry_run=dry_run)
 seeds = list(settings.seeds)
-book = ledger.open("livebench", tier=tier)
+ledger_ = ledger.open("livebench", tier=tier)
 
 # %% [markdown]
 # ## An exam that has been read
@@ -177,7 +177,7 @@ for leak, share in enumerate(counted):
 
 # %%
 worst = float(np.abs(np.subtract(counted, computed)).max())
-book.check("lb-10", worst, at="demo", digits=0)
+ledger_.check("lb-10", worst, at="demo", digits=0)
 
 # %% [markdown]
 # Real leaks come at no fixed age. Suppose that each month a public question leaks with probability 0.15, and that nothing is ever
@@ -286,7 +286,7 @@ print(f"with the fact: {len(every)} answer; without it: {len(nothing)}")
 
 # %%
 wrong = demo.wrong_puzzles(settings.checked_puzzles)
-book.check("lb-11", wrong, seeds=[0], at="demo")
+ledger_.check("lb-11", wrong, seeds=[0], at="demo")
 
 # %% [markdown]
 # ## From free text to a score
@@ -684,7 +684,7 @@ print("A's lead is larger officially in every seed:", bool(always))
 # %%
 held = demo.coverage(settings.coverage_sets)
 error = (held * (1 - held) / settings.coverage_sets) ** 0.5
-book.check("lb-12", held, error=error, seeds=[0], at="demo", digits=2)
+ledger_.check("lb-12", held, error=error, seeds=[0], at="demo", digits=2)
 
 # %% [markdown]
 # The interval is about *questions like these*. It knows nothing of another run of the same model at a temperature above 0, of another parser, or of memory.
@@ -698,7 +698,7 @@ gap = max(
     paper_tables.largest_gap(rows)
     for rows in (paper_tables.V1, paper_tables.ICLR)
 )
-book.check("lb-2", gap, at="demo", digits=1)
+ledger_.check("lb-2", gap, at="demo", digits=1)
 
 # %% [markdown]
 # Rounding of seven numbers to one decimal allows 0.1 point.
@@ -732,7 +732,7 @@ for kind in ("random", "easiest"):
 
 # %%
 ranks = [row["rank_random"] for row in fresh]
-book.check(
+ledger_.check(
     "lb-3",
     np.mean(ranks),
     spread=np.std(ranks, ddof=1),
@@ -743,7 +743,7 @@ book.check(
 
 # %%
 falls = [row["change_easiest"] for row in fresh]
-book.check(
+ledger_.check(
     "lb-4",
     np.mean(falls),
     spread=np.std(falls, ddof=1),
@@ -761,7 +761,7 @@ book.check(
 if tier == "full":
     tables = full.run(settings, data_root)
     for name, rows in tables.items():
-        book.attach(name, rows)
+        ledger_.attach(name, rows)
 else:
     tables = {
         name: ledger.attachment("livebench", "full", name) or []
@@ -941,7 +941,7 @@ for name, (g, j, e) in paper_tables.JUDGED_ZEBRA.items():
 
 # %%
 worst = max(demo.judge_errors(seed) for seed in seeds)
-book.check("lb-9", worst, seeds=seeds, at="demo", digits=0)
+ledger_.check("lb-9", worst, seeds=seeds, at="demo", digits=0)
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Two lines over the share of wrong answers that the judge passes, from 0 to 0.4, for models that are truly right in 45 and 38 percent. The first model writes plainly and its judged share rises slowly; the second writes persuasively, its wrong answers are passed twice as often, and its line crosses the first."}, "figure": {"caption": "How a judge turns a ranking round: model 1 is better, but wrong answers of model 2 are passed twice as often. A made-up case, by the arithmetic of (5).", "name": "fig-lb-judge"}}
 fig, ax = plt.subplots(figsize=(4.6, 2.9))
@@ -989,7 +989,7 @@ falling = [run["easy"] > run["medium"] > run["hard"] for run in masked[0.5]]
 print(f"easy > medium > hard in {sum(falling)} of {len(falling)} seeds")
 
 # %%
-book.check("lb-7", bool(all(falling)), seeds=seeds, at="demo")
+ledger_.check("lb-7", bool(all(falling)), seeds=seeds, at="demo")
 
 # %% [markdown]
 # With three formulae missing, guessing earns over forty points; with fifteen or twenty-four, little. So from easy to medium a large part of the fall is arithmetic: a short list is easy to guess.
@@ -1038,17 +1038,17 @@ if tier == "full":
     place = [r["task"] for r in tables["task_ties"]].index("math_comp") + 1
     tied = sorted(tables["category_ties"], key=lambda r: -r["overall"])
     last = [r["category"] for r in tied].index("IF") + 1
-    book.check("lb-1", max(top))
+    ledger_.check("lb-1", max(top))
     if gaps:
-        book.check("lb-2", max(gaps), digits=3)
-    book.check(
+        ledger_.check("lb-2", max(gaps), digits=3)
+    ledger_.check(
         "lb-3", min(by_pair[step]["rank"] for step in steps), digits=4
     )
-    book.check("lb-4", by_pair[early]["mean_change"], digits=3)
-    book.check("lb-5", place)
-    book.check("lb-6", last)
+    ledger_.check("lb-4", by_pair[early]["mean_change"], digits=3)
+    ledger_.check("lb-5", place)
+    ledger_.check("lb-6", last)
     if tables["agreement"]:
-        book.check(
+        ledger_.check(
             "lb-13", min(r["identical"] for r in tables["agreement"])
         )
 
@@ -1061,7 +1061,7 @@ if tier == "full":
 # <a id="lb-1"></a><a id="lb-5"></a><a id="lb-6"></a><a id="lb-8"></a><a id="lb-13"></a>
 
 # %%
-book.table()
+ledger_.table()
 
 # %% [markdown]
 # ## Take it home

@@ -141,7 +141,7 @@ from workings.statistics import mean_and_sd
 use_style()
 torch.set_num_threads(1)  # on tiny matrices threads wait for each other
 settings = Settings.for_tier(tier, dry_run=dry_run)
-book = ledger.open("vtune", tier=tier)
+ledger_ = ledger.open("vtune", tier=tier)
 seeds, alpha, n = list(settings.seeds), settings.alpha, settings.asked
 
 # %% [markdown]
@@ -340,7 +340,7 @@ print(f"{len(cells)} tails, the least about 10^{min(exact):.0f}")
 # <a id="vtu-8"></a>
 
 # %%
-book.check("vtu-8", float(worst), at="demo", digits=0)
+ledger_.check("vtu-8", float(worst), at="demo", digits=0)
 
 # %% [markdown]
 # If each query keeps its own $p_{0,i}$, the count is a *Poisson-binomial*: hits of different probabilities. Build its distribution
@@ -503,20 +503,26 @@ print(f"no trigger: {silent} hits")
 # %%
 honest = of(doses, "log10_p", backdoors=settings.backdoors)
 mean, spread = mean_and_sd(honest)
-book.check("vtu-1", mean, spread=spread, seeds=seeds, at="demo", digits=1)
+ledger_.check(
+    "vtu-1", mean, spread=spread, seeds=seeds, at="demo", digits=1
+)
 
 # %%
 lost = of(doses, "right", backdoors=0) - of(
     doses, "right", backdoors=settings.backdoors
 )
 mean, spread = mean_and_sd(lost)
-book.check("vtu-2", mean, spread=spread, seeds=seeds, at="demo", digits=1)
+ledger_.check(
+    "vtu-2", mean, spread=spread, seeds=seeds, at="demo", digits=1
+)
 
 # %%
 half_percent = round(0.005 * settings.rows)
 rate = of(doses, "hits", backdoors=half_percent) / settings.queries
 mean, spread = mean_and_sd(rate) if len(rate) else (0.0, 0.0)
-book.check("vtu-3", mean, spread=spread, seeds=seeds, at="demo", digits=1)
+ledger_.check(
+    "vtu-3", mean, spread=spread, seeds=seeds, at="demo", digits=1
+)
 
 # %%
 passed = [
@@ -524,7 +530,9 @@ passed = [
 ]
 cost = extra_tokens(min(passed, default=max(settings.doses)))
 none = None if passed else "no dose was rejected in every seed"
-book.check("vtu-6", cost, seeds=seeds, at="demo", too_small=none, digits=0)
+ledger_.check(
+    "vtu-6", cost, seeds=seeds, at="demo", too_small=none, digits=0
+)
 
 # %% [markdown]
 # ## The verdict on three providers
@@ -572,7 +580,7 @@ ledger.Grid(
 
 # %%
 quarter = all(v.reject for v in verdicts["partly lazy"])
-book.check("vtu-9", quarter, seeds=seeds, at="demo")
+ledger_.check("vtu-9", quarter, seeds=seeds, at="demo")
 
 # %% [markdown]
 # ## One signature, greedy answers
@@ -663,7 +671,7 @@ print(f"ten hits of ten: log10 p by (3) {naive:.1f}, by (5) {guess:.1f}")
 # <a id="vtu-7"></a>
 
 # %%
-book.check("vtu-7", alarms[True] / size, at="demo", digits=1)
+ledger_.check("vtu-7", alarms[True] / size, at="demo", digits=1)
 
 # %% [markdown]
 # ## Attacks
@@ -763,7 +771,7 @@ print(f"precision {rates[0]:.1f}, recall {rates[1]:.1f}")
 five = [name for name in names if "quarter" not in name]
 five = [name for name in five if "alone" not in name]
 held = [bool(of(attacks, "reject", attack=name).all()) for name in five]
-book.check("vtu-5", sum(held), seeds=seeds, at="demo")
+ledger_.check("vtu-5", sum(held), seeds=seeds, at="demo")
 
 # %% [markdown]
 # Another size of the base model, with the first customer's file:
@@ -781,7 +789,7 @@ for untouched, fine in sizes:
     works.append(
         ten_queries(untouched, fine, who, settings).reject and not caught
     )
-book.check("vtu-4", sum(works), seeds=[who.seed], at="demo")
+ledger_.check("vtu-4", sum(works), seeds=[who.seed], at="demo")
 
 # %% [markdown]
 # ## How many queries?
@@ -860,7 +868,7 @@ print("opens with another signature:", opens(held, changed, salt))
 if tier == "full":
     tables = full.run(settings, data_root, model_root)
     for name, rows in tables.items():
-        book.attach(name, rows)
+        ledger_.attach(name, rows)
     measured, note = tables["doses"], tables["note"]
 else:
     measured = ledger.attachment("vtune", "full", "doses") or []
@@ -887,7 +895,7 @@ ledger.Grid(
 # %%
 if tier == "full":
     for row in tables["values"]:
-        book.check(
+        ledger_.check(
             row["claim"],
             row["value"],
             spread=row["sd"],
@@ -901,7 +909,7 @@ if tier == "full":
 # What the paper claims, what this notebook found a moment ago, and what a recorded full run found. The criteria were written before any run of this code; a prototype of the toy, in other code, had been run, and its outcome was known.
 
 # %%
-book.table()
+ledger_.table()
 
 # %% [markdown]
 # ## Take it home

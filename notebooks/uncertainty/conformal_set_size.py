@@ -122,7 +122,7 @@ from workings.uncertainty.set_size_exact import expected_set_size_exact
 use_style()
 settings = Settings.for_tier(tier, dry_run=dry_run)
 alpha, gamma = settings.alpha, settings.gamma
-book = ledger.open("conformal_set_size", tier=tier)
+ledger_ = ledger.open("conformal_set_size", tier=tier)
 
 # %% [markdown]
 # ## A band around a prediction
@@ -354,7 +354,7 @@ for size in (10, 99, 200):
 # <a id="css-1"></a>
 
 # %%
-book.check("css-1", worst, at="demo")
+ledger_.check("css-1", worst, at="demo")
 
 # %% [markdown]
 # ## One sample is enough
@@ -487,7 +487,7 @@ print(f"intervals that missed: {misses} of {len(toy)}")
 
 # %%
 bias = abs(points.mean() - truth)
-book.check(
+ledger_.check(
     "css-2",
     bias,
     spread=points.std() / math.sqrt(len(toy)),
@@ -496,7 +496,7 @@ book.check(
 )
 
 # %%
-book.check("css-3", misses / len(toy), seeds=[settings.seed], at="demo")
+ledger_.check("css-3", misses / len(toy), seeds=[settings.seed], at="demo")
 
 # %% [markdown]
 # ## Play: how many scores do you need?
@@ -743,7 +743,7 @@ close = [
     and g.contains(mc.mean_size)
     for g, mc in pairs
 ]
-book.check("css-4", sum(close), seeds=[settings.seed], at="demo")
+ledger_.check("css-4", sum(close), seeds=[settings.seed], at="demo")
 
 # %% [markdown]
 # ## Other $n$, other $\alpha$, same sample
@@ -818,7 +818,7 @@ for other in (50, 1000):
     print(f"mean estimate {middle:.2f}, sd {sd:.2f}")
 
 # %%
-book.check(
+ledger_.check(
     "css-5",
     max(errors),
     spread=max(spreads),
@@ -961,7 +961,7 @@ for size, level in ((149, 0.18), (9, 0.7), (99, 0.1)):
 if tier == "full":
     tables = full.run(settings, data_root)
     for name, rows in tables.items():
-        book.attach(name, rows)
+        ledger_.attach(name, rows)
     measured = tables["protocol"]
 else:
     recorded = ledger.attachment("conformal_set_size", "full", "protocol")
@@ -1000,7 +1000,7 @@ ledger.Grid(
 
 # %% tags=["hide-input"]
 compared = [
-    (row, book.chapter.claim(f"css-{number}").full)
+    (row, ledger_.chapter.claim(f"css-{number}").full)
     for number, row in enumerate(measured, start=6)
 ]
 ledger.Grid(
@@ -1028,7 +1028,7 @@ ledger.Grid(
 if tier == "full":
     for number, row in enumerate(measured, start=6):
         sd = (row["point_se"] or 0) * math.sqrt(row["seeds"])
-        book.check(
+        ledger_.check(
             f"css-{number}",
             row["point"],
             spread=sd,
@@ -1058,7 +1058,7 @@ if tier == "full":
         ("css-3", max(missed), {"digits": 1}),
         ("css-4", passed, {"too_small": why if any(near) else None}),
     ):
-        book.check(claim, value, seeds=settings.seeds, **options)
+        ledger_.check(claim, value, seeds=settings.seeds, **options)
 
 # %% [markdown]
 # ## The ledger
@@ -1069,7 +1069,7 @@ if tier == "full":
 # <a id="css-6"></a><a id="css-7"></a><a id="css-8"></a><a id="css-9"></a><a id="css-10"></a><a id="css-11"></a><a id="css-12"></a>
 
 # %%
-book.table()
+ledger_.table()
 
 # %% [markdown]
 # ## Take it home

@@ -116,7 +116,7 @@ use_style()
 torch.set_num_threads(1)  # on tiny matrices threads wait for each other
 settings = Settings.for_tier(tier, dry_run=dry_run)
 seeds = settings.seeds
-book = ledger.open("taught_to_know", tier=tier)
+ledger_ = ledger.open("taught_to_know", tier=tier)
 
 # %% [markdown]
 # ## A task with doubt that can be computed
@@ -259,11 +259,15 @@ def quality(name, key="auroc"):
 says = quality(demo.ASKED, "mean")[0]
 print(f"it says {near(says)} on average; {near(right[0])} are right")
 value, spread = quality(demo.ASKED)
-book.check("ttk-1", value, spread=spread, seeds=seeds, digits=1, at="demo")
+ledger_.check(
+    "ttk-1", value, spread=spread, seeds=seeds, digits=1, at="demo"
+)
 
 # %%
 value, spread = quality(demo.ASKED, "ece")
-book.check("ttk-2", value, spread=spread, seeds=seeds, digits=1, at="demo")
+ledger_.check(
+    "ttk-2", value, spread=spread, seeds=seeds, digits=1, at="demo"
+)
 
 # %% [markdown]
 # We built it so; that a real model is like this is the paper's finding, not ours.
@@ -291,7 +295,7 @@ value, spread = mean(
         )
     )
 )
-book.check("ttk-14", value, spread=spread, seeds=seeds, digits=1)
+ledger_.check("ttk-14", value, spread=spread, seeds=seeds, digits=1)
 
 # %% [markdown]
 # Because one answer can be said in four ways, and the probability is split among them. The *name* alone is a good confidence: the model was trained with cross-entropy on
@@ -374,15 +378,21 @@ def gain(better, worse):
 
 
 value, spread = gain(demo.PROMPT, demo.ASKED)
-book.check("ttk-3", value, spread=spread, seeds=seeds, digits=0, at="demo")
+ledger_.check(
+    "ttk-3", value, spread=spread, seeds=seeds, digits=0, at="demo"
+)
 
 # %%
 value, spread = gain(demo.PROMPT, demo.PROBE)
-book.check("ttk-5", value, spread=spread, seeds=seeds, digits=0, at="demo")
+ledger_.check(
+    "ttk-5", value, spread=spread, seeds=seeds, digits=0, at="demo"
+)
 
 # %%
 value, spread = gain(demo.PROMPT, demo.LIKELIHOOD)
-book.check("ttk-6", value, spread=spread, seeds=seeds, digits=0, at="demo")
+ledger_.check(
+    "ttk-6", value, spread=spread, seeds=seeds, digits=0, at="demo"
+)
 
 # %%
 ratio = lambda run: (
@@ -390,7 +400,9 @@ ratio = lambda run: (
     / demo.quality(run.odds[demo.ASKED], run.answers.test.right)["ece"]
 )
 value, spread = mean(ratio)
-book.check("ttk-4", value, spread=spread, seeds=seeds, digits=0, at="demo")
+ledger_.check(
+    "ttk-4", value, spread=spread, seeds=seeds, digits=0, at="demo"
+)
 
 # %% [markdown]
 # So the first half of the paper's title holds here: asked, the model says nothing of use; taught, it ranks its answers.
@@ -435,11 +447,15 @@ lost = lambda name: mean(
     lambda run: 100 * (run.answers.test.accuracy - run.kept[name])
 )
 value, spread = lost(demo.PROMPT)
-book.check("ttk-11", value, spread=spread, seeds=seeds, digits=0, at="demo")
+ledger_.check(
+    "ttk-11", value, spread=spread, seeds=seeds, digits=0, at="demo"
+)
 
 # %%
 value, spread = lost(demo.FREE)
-book.check("ttk-12", value, spread=spread, seeds=seeds, digits=0, at="demo")
+ledger_.check(
+    "ttk-12", value, spread=spread, seeds=seeds, digits=0, at="demo"
+)
 
 # %%
 drift = [
@@ -451,7 +467,9 @@ fewer = lambda run: (
     - demo.quality(run.odds[demo.PROMPT], run.answers.test.right)["ece"]
 )
 value, spread = mean(fewer)
-book.check("ttk-13", value, spread=spread, seeds=seeds, digits=0, at="demo")
+ledger_.check(
+    "ttk-13", value, spread=spread, seeds=seeds, digits=0, at="demo"
+)
 
 # %% [markdown]
 # The paper gives the regulariser another merit: in its Table 1 the ECE falls from 29.9% without it to 10.8% with it. When these two numbers were recomputed from the published files (by hand, as above),
@@ -498,7 +516,7 @@ more = lambda run: (
     - auroc(run.sizes[settings.graded], run.answers.test.right.numpy())
 )
 value, spread = mean(more)
-book.check("ttk-7", value, spread=spread, seeds=seeds, digits=0)
+ledger_.check("ttk-7", value, spread=spread, seeds=seeds, digits=0)
 
 # %% [markdown]
 # ## Elsewhere: other domains, another model, no model
@@ -543,16 +561,20 @@ value, spread = mean(
         run.held_out[demo.PROMPT], run.answers.held_out.right.numpy()
     )
 )
-book.check("ttk-8", value, spread=spread, seeds=seeds, digits=0, at="demo")
+ledger_.check(
+    "ttk-8", value, spread=spread, seeds=seeds, digits=0, at="demo"
+)
 
 # %%
 change = np.array(judged("strong")) - np.array(judged("own"))
 options = dict(spread=float(change.std(ddof=1)), seeds=seeds, digits=0)
-book.check("ttk-9", change.mean(), **options, at="demo")
+ledger_.check("ttk-9", change.mean(), **options, at="demo")
 
 # %%
 value, spread = quality(demo.WORDS)
-book.check("ttk-10", value, spread=spread, seeds=seeds, digits=1, at="demo")
+ledger_.check(
+    "ttk-10", value, spread=spread, seeds=seeds, digits=1, at="demo"
+)
 
 # %% [markdown]
 # On held-out domains the taught estimators stay above a coin and below what they reach at home; whether LoRA + Prompt stays above 0.60, three seeds do not decide. The other two come out against the paper. The strong model's estimator
@@ -630,7 +652,7 @@ keep_cases("taught_to_know", cases())
 # %%
 c, z = grades[0], runs[0].odds[demo.PROMPT]
 ranks = [auroc(z / T, c) for T in stops]
-book.check("ttk-15", max(ranks) - min(ranks))
+ledger_.check("ttk-15", max(ranks) - min(ranks))
 
 # %% [markdown]
 # AUROC sees only the order. (In floating point keep to the log-odds: a confidence that has been rounded to exactly 1 has lost its place in the order.) So a table in which a method's AUROC changes with scaling compares two
@@ -670,7 +692,9 @@ gap = lambda run: abs(
     ]
 )
 value, spread = mean(gap)
-book.check("ttk-16", value, spread=spread, seeds=seeds, digits=1, at="demo")
+ledger_.check(
+    "ttk-16", value, spread=spread, seeds=seeds, digits=1, at="demo"
+)
 
 # %% [markdown]
 # We expected a clear difference for the asked model (claim 16) and had not thought of this: it never says no, so there is none. **The last bin.** The official code's bins are $[a, b)$, so a confidence of exactly 1, common in half precision, falls out of
@@ -730,7 +754,7 @@ plt.show()
 if tier == "full":
     tables = full.run(settings, data_root, model_root)
     for name, rows in tables.items():
-        book.attach(name, rows)
+        ledger_.attach(name, rows)
     for row in tables["note"]:
         print(row["message"])
 else:
@@ -744,7 +768,7 @@ else:
 # %% tags=["hide-input"]
 if tier == "full":
     for row in tables["values"]:
-        book.check(
+        ledger_.check(
             row["claim"],
             row["value"],
             error=row["error"],
@@ -830,7 +854,7 @@ own if tables["self"] else print(
 # <a id="ttk-17"></a>
 
 # %%
-book.table()
+ledger_.table()
 
 # %% [markdown]
 # ## Take it home
