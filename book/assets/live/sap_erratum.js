@@ -126,7 +126,7 @@ workingsLive.add("sap_erratum", ({ range, fixed, quick, weights }) => {
         ...found.map(({ ever, look }) => from("line", ever, `${look} wk-dots`)), { kind: "line", x: [x, x], y: [y, y], look: "wk-ink wk-dots", name: "endless masks" },
         { kind: "points", x: [x], y: [y], size: 5, look: "wk-ink" }],
       values: found.map(({ rule, now, ever }) => [`cos ${rule}`, `${cosine(now)} (endless ${cosine(ever)})`]),
-      says: `Over ${K} mask${K > 1 ? "s" : ""}, pathwise has cosine ${cosine(found[2].now)} with the true gradient (endless: ${cosine(found[2].ever)})${turned(found[2].ever) < 0 ? ": more masks do not turn it round" : ""}.` +
+      says: `Over ${K} mask${K > 1 ? "s" : ""}, pathwise has cosine ${cosine(found[2].now)} with the true gradient (endless: ${cosine(found[2].ever)})${Math.max(turned(found[2].now), turned(found[2].ever)) < 0 ? ": more masks do not turn it round" : ""}.` +
         (t ? ` After ${t} step${t > 1 ? "s" : ""} ${over.length ? `${list(over)} ${over.length > 1 ? "are" : "is"}` : "none is"} across the border${over.length && stuck.length ? `, ${list(stuck)} ${stuck.length > 1 ? "are" : "is"} not` : ""}.` : ""),
     };
   };
