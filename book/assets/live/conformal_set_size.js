@@ -104,7 +104,7 @@ workingsLive.add("conformal_set_size", ({ lnFactorial, range, fixed, quick }) =>
       values: [["estimate", show(point)], ["interval", `${show(lower)} to ${show(upper)}`], ...(mine ? [] : [["truth", show(known)]]),
         ["rank k", `${k} of ${size}`], ["band", `\u00b1 ${fixed(radius(scores.length, gamma), 3)}`], ["upper end needs", `${whole(needed)} scores`]],
       says: `${whole(scores.length)} scores${wrong ? " from the half-normal law, in place of yours," : ""} say: intervals calibrated on ${whole(size)} points will be ${show(point)} wide on average; at this risk \u03b3 between ${show(lower)} and ${show(upper)}.` +
-        (scores.length < needed ? ` With fewer than ${whole(needed)} scores the upper end says more of the largest possible width (${show(2 * rMax)}) than of the data.` : "") + (k > size ? " So few points give no finite threshold." : ""),
+        (scores.length < needed ? ` Below ${whole(needed)} the upper end says more of the largest possible width (${show(2 * rMax)}) than of the data.` : "") + (k > size ? " So few points give no finite threshold." : ""),
     };
   };
 
@@ -124,7 +124,7 @@ workingsLive.add("conformal_set_size", ({ lnFactorial, range, fixed, quick }) =>
         { key: "own", label: "Your scores (they stay in your browser, and out of the address)", rows: 3, when: ({ law }) => law === "own" },
       ],
       play: { key: "m", label: "Add scores" },
-      caption: "Computed in this page. The shaded area is the estimate; a full-height rectangle that ends at the vertical line has the true area. A shelf goes on to the largest possible width.",
+      caption: "Computed in this page. The shaded area is the estimate; a full-height rectangle that ends at the vertical line has the true area.",
       draw,
     },
   };
