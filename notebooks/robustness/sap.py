@@ -342,7 +342,8 @@ ledger_.check("sap-1", off.abs().max(), seeds=[2], at="demo", digits=2)
 # %% [markdown]
 # ## Play: prune it yourself
 #
-# Prune the twelve neurons once, then again, and watch the mean settle. Then try three slips that are easily made in a program:
+# Prune the twelve neurons once, then again, and watch the mean settle. Then try three slips that are easily made in a program. Before you choose one, say
+# which of the three the mean of many prunings will not show:
 #
 # - the draws are made **without replacement**, and the chances to survive are still taken from (1);
 # - the probabilities are normalised **channel by channel**: neurons 1 to 6 are one channel, 7 to 12 the other, and each gets half of the draws and its own $q$;
@@ -393,7 +394,7 @@ Control(
 keep_cases("sap", cases())
 
 # %% [markdown]
-# > **Predict.** You test each program as above, by the means of many prunings. Which of the three does the test miss?
+# > **Predict**, if the figure has not told you yet. You test each program as above, by the means of many prunings. Which of the three does the test miss?
 
 # %%
 for program, name in PROGRAMS.items():
