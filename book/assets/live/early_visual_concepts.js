@@ -77,7 +77,8 @@ workingsLive.add("early_visual_concepts", ({ range, fixed, weights }) => {
       const width = Math.sqrt(sweep.reduce((sum, one) => sum + Math.exp(one[M + j]), 0) / sweep.length);
       return span > width ? [j + 1, `${Math.round((100 * span) / spans.reduce((a, b) => a + b))}%`] : [];
     });
-    const told = found.map(([j, share], f) => `${FACTORS[f][0]} moves ${j ? `latent ${j} most (${share} of all movement)` : "none by more than its noise"}`);
+    const told = found.map(([j, share], f) => (f ? `as ${FACTORS[f][0]} does ${j ? `latent ${j} (${share})` : "none by more than its noise"}`
+      : `As x changes ${j ? `latent ${j} moves most (${share} of all movement)` : "no latent moves by more than its noise"}`));
     const shade = state.kind === "own" ? pen(state).map((one, i) => [0.35 * one, 0.12 * one, 0].map((tint) => Math.max(0, 1 - picture[i] - tint * (1 - picture[i])))).flat() : picture.flatMap((one) => Array(3).fill(1 - one));
     const cells = (data, [x, y]) => ({ kind: "cells", x: [x, x + side], y: [y - side, y], width: SIDE, height: SIDE, data, rgb: true });
     const frame = ([x, y]) => ({ kind: "line", x: [x, x + side, x + side, x, x], y: [y, y, y - side, y - side, y], look: "wk-c" });
@@ -95,7 +96,7 @@ workingsLive.add("early_visual_concepts", ({ range, fixed, weights }) => {
     return {
       x: { min: 0, max: width, hide: true }, y: { min: 0, max: height, hide: true }, marks,
       values: FACTORS.map(([factor], f) => [f ? factor : `${factor} moves latent`, found[f][0] ? `${found[f][0]} (${found[f][1]})` : "none"]),
-      says: `At \u03b2 = ${BETAS[state.beta]}, seed ${state.seed}, this code costs ${total.toFixed(1)} nats; what is redrawn loses ${fixed(loss, 1)}. As it changes, ${told.join("; ")}.`,
+      says: `At \u03b2 = ${BETAS[state.beta]}, seed ${state.seed}, this code costs ${total.toFixed(1)} nats, and what is redrawn loses ${fixed(loss, 1)}. ${told.join(", ")}.`,
     };
   };
 
@@ -134,14 +135,14 @@ workingsLive.add("early_visual_concepts", ({ range, fixed, weights }) => {
       kept: ["kind", "ink"],
       knobs: [
         { key: "beta", label: "Price \u03b2", min: 0, max: 2, step: 1, text: (v) => BETAS[v] }, { key: "seed", label: "Seed", min: 0, max: SEEDS - 1, step: 1, text: String },
+        { key: "j", label: "Which latent", min: 1, max: M, step: 1, text: String },
+        ...range(M).map((j) => ({ key: `m${j}`, label: "Move it by", when: (state) => state.j === j + 1, min: -4, max: 4, step: 0.1, text: (v) => (v > 0 ? "+" : "") + fixed(v, 1) })),
         { key: "x", label: "x", min: 0, max: 15, step: 1, text: place }, { key: "y", label: "y", min: 0, max: 15, step: 1, text: place },
         { key: "size", label: "Size", min: 0, max: 5, step: 1, text: (v) => `${v + 1} of 6` },
-        { key: "j", label: "Which latent", min: 1, max: M, step: 1, text: String },
-        ...range(M).map((j) => ({ key: `m${j}`, label: `Move latent ${j + 1}`, when: (state) => state.j === j + 1, min: -4, max: 4, step: 0.1, text: (v) => (v > 0 ? "+" : "") + fixed(v, 1) })),
       ],
       play: { key: "x", label: "Move x" },
       buttons: [{ label: "Stamp", press: stamp }],
-      caption: "Nine of the notebook\u2019s networks (three prices, seeds 0 to 2; weights rounded to 9 steps) run in this page. Beads: where a latent goes as x, y or size alone changes. Drag the square or a dot; \u201cStamp\u201d begins a drawing.",
+      caption: "Nine of the notebook\u2019s networks (three prices, seeds 0 to 2; weights rounded to 9 steps) run in this page, latents by falling nats. Beads: where a latent goes as x, y or size alone changes. Drag the square or a dot; \u201cStamp\u201d begins a drawing.",
       draw, point,
     },
   };

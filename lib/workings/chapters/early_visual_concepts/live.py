@@ -2,7 +2,9 @@
 
 Nine whole networks are too much for a page at half precision. So each row of a weight matrix is rounded to nine steps, from
 -4 to 4 times a scale of its own, and two steps share one stored number: 9 times the first plus the second. Rounded one by
-one, the weights would blur the pictures; :func:`rounded` lets the weights that come later make up for those before.
+one, the weights would blur the pictures; :func:`rounded` lets the weights that come later make up for those before. Pictures
+redrawn from the means of all squares then differ from those of the exact networks by 0.0033 a pixel on average (0.0036 in the
+network where it is most), and the nats of a code by 0.05 to 0.06 of 3 at beta 4, 0.1 of 7 at beta 1, 0.25 of 21 at beta 0.05.
 """
 
 from __future__ import annotations
