@@ -537,7 +537,7 @@ keep_cases("early_visual_concepts", cases(kept))
 # The blur grows all the way, and size goes first. At low prices the code is spread over more latents than factors, most of them mixtures (one for y stands out). At 2 the number is right but the axes are turned: a latent moves the square
 # diagonally, or moves and scales it. At 4 they fall into place in this network, one latent per factor. At 8 the channel is nearly shut: size is no longer worth its price, and the little that is left of the position is tangled again.
 #
-# On the book's page, at 4: seed 1 finds the three axes of seed 0 again, each with its ends exchanged. In seed 2 size moves no latent by more than that latent's noise.
+# On the book's page, at 4: seed 1 finds the three axes of seed 0 again, each with its ends exchanged. In seed 2 size has no latent of its own: which one it moves, if any by more than its noise, depends on where the square stands.
 #
 # </details>
 #

@@ -36,6 +36,7 @@ from workings.disentangling.networks import VAE, he_vae, mlp_vae
 from workings.disentangling.objectives import bernoulli_nll, gaussian_kl, pixel_entropy
 from workings.disentangling.sprites16 import small_sprites
 from workings.seeding import torch_generator
+from workings.show.live import load_weights
 from workings.statistics import mean_and_sd
 from workings.training import ShuffledBatches
 
@@ -477,3 +478,26 @@ def test_a_packed_network_keeps_its_functions_with_its_latents_in_another_order(
         codes = model.encode(images)[0]
         wanted = model.decode(codes)
         assert (found.decode(codes[:, order]) - wanted).abs().mean() < 0.15 * wanted.std()
+
+
+def test_the_stored_networks_show_what_the_page_says_of_their_seeds(sprites):
+    stored = load_weights("early_visual_concepts")
+    models = {seed: unpacked(stored, f"4 {seed}") for seed in (0, 1, 2)}
+    corr = {seed: latent_statistics(model.float(), sprites).corr for seed, model in models.items()}
+    followed = {seed: np.abs(one).argmax(axis=0) for seed, one in corr.items()}
+    assert followed[0].tolist() == followed[1].tolist() and len(set(followed[0])) == 3
+    best = {seed: one[followed[seed], range(3)] for seed, one in corr.items()}
+    assert (best[0] * best[1] < -0.8).all(), "the same axes with their ends exchanged"
+    assert (np.abs(best[2][1:]) > 0.8).all() and best[2][0] < 0.1
+    # As the figure says it: which latent goes furthest over the six sizes, at each of the 256 positions, and whether by more
+    # than its noise (the root of its mean variance).
+    for seed, model in models.items():
+        with torch.no_grad():
+            mu, logvar = (part.view(6, 256, 8) for part in model.encode(sprites.images))
+        far, most = (mu.amax(dim=0) - mu.amin(dim=0)).max(dim=1)
+        heard = far > logvar.exp().mean(dim=0).sqrt().gather(1, most[:, None])[:, 0]
+        places = torch.bincount(most[heard], minlength=8) / 256
+        if seed < 2:
+            assert places.argmax() == 2 and places[2] > 0.95
+        else:
+            assert places.max() < 0.25 and 0.25 < 1 - places.sum() < 0.75
