@@ -437,7 +437,7 @@ plt.show()
 # Now the picture of the chapter. *Top:* how closely each latent follows each factor (absolute correlation; the number beside a row is its nats; latents that carry less than 0.1 nat are left blank). *Middle:* what the decoder draws when
 # one latent moves from -2 to 2 and the others stay. *Bottom:* eight sprites and their reconstructions. All from one network per price, always seed 0.
 #
-# On the book's page three of these networks run while you read. Move a square and see its code follow; move the code and see the picture follow. The beads show where each latent goes as x, y or size alone changes: one long string of beads for each factor, each in another latent, is what the paper promises.
+# On the book's page nine of these networks run while you read, three seeds at each of three prices. Move a square and see its code follow; move the code and see the picture follow. The beads show where each latent goes as x, y or size alone changes: one long string of beads for each factor, each in another latent, is what the paper promises. Then change the seed: nothing but the first weights, the order of the pictures and the noise is drawn anew.
 #
 # > **Predict.** Start at $\beta = 0.05$ and raise it. What do you expect of the blur? Which factor will be lost first?
 
@@ -525,7 +525,7 @@ Control(
 )
 
 # %% tags=["remove-cell"]
-# The book's page runs three of these networks in the browser. They are
+# The book's page runs nine of these networks in the browser. They are
 # stored, and the script is compared with what the kernels give:
 kept = keep_weights("early_visual_concepts", arrays(models, sprites))
 keep_cases("early_visual_concepts", cases(kept))
@@ -536,6 +536,8 @@ keep_cases("early_visual_concepts", cases(kept))
 #
 # The blur grows all the way, and size goes first. At low prices the code is spread over more latents than factors, most of them mixtures (one for y stands out). At 2 the number is right but the axes are turned: a latent moves the square
 # diagonally, or moves and scales it. At 4 they fall into place in this network, one latent per factor. At 8 the channel is nearly shut: size is no longer worth its price, and the little that is left of the position is tangled again.
+#
+# On the book's page, at 4: seed 1 finds the three axes of seed 0 again, each with its ends exchanged. In seed 2 size has no latent of its own: which one it moves, if any by more than its noise, depends on where the square stands.
 #
 # </details>
 #
