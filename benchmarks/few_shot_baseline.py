@@ -1,6 +1,6 @@
-"""Episodes and class means of few-shot learning beside easyfsl.
+"""Episodes and class means of few-shot learning beside easyfsl and learn2learn.
 
-(a) What an episode is: both samplers give distinct classes, distinct items, and the numbers asked for.
+(a) What an episode is: every sampler gives distinct classes, distinct items, and the numbers asked for.
 (b) Prototypes of the same features: largest difference.
 (c) Seconds for 10,000 episodes (5 ways, 1 shot, 15 queries, 300 classes of 20 items), and for prototypes of 20 ways.
 
@@ -23,7 +23,11 @@ from workings.few_shot.prototypes import class_prototypes
 from workings.seeding import torch_generator
 
 WAY, SHOT, QUERY, EPISODES = 5, 1, 15, 10_000
-PEERS = ("easyfsl", "learn2learn", "torchmeta")
+MISSING = {
+    "easyfsl": "not installed",
+    "learn2learn": "not installed",
+    "torchmeta": "not installed: it needs torch below 1.10; its loss is derived anew under the chapter on difficulty",
+}
 
 
 def _version(name: str) -> str | None:
@@ -82,24 +86,54 @@ def rows(repeats: int = 5) -> list[dict[str, Any]]:
         torch.set_num_threads(threads)
 
 
+def _learn2learn_tasks(labels: torch.Tensor) -> Any:
+    """The fastest of learn2learn's ways to an episode: a function that gives a list of items with their ``index``."""
+    from learn2learn.data import MetaDataset
+    from learn2learn.data.transforms import FusedNWaysKShots
+
+    class Numbered(torch.utils.data.Dataset):
+        def __len__(self) -> int:
+            return len(labels)
+
+        def __getitem__(self, place: int) -> tuple[int, int]:
+            return place, int(labels[place])
+
+    return FusedNWaysKShots(MetaDataset(Numbered()), n=WAY, k=SHOT + QUERY)
+
+
+def _check_episode(items: torch.Tensor, labels: torch.Tensor) -> None:
+    """``RuntimeError`` unless ``items`` are those of one episode, class by class."""
+    of = labels[items].view(WAY, SHOT + QUERY)
+    if (of != of[:, :1]).any() or len(of[:, 0].unique()) != WAY or len(items.unique()) != len(items):
+        raise RuntimeError("an episode is not what was asked for; compare the samplers before timing them.")
+
+
 def _rows(repeats: int) -> list[dict[str, Any]]:
     what = f"{EPISODES:,} episodes of {WAY} ways, {SHOT} + {QUERY} items, 300 classes of 20"
-    found = [_row(f"episodes-{name}", name, what, "not installed") for name in PEERS if _version(name) is None]
+    found = [_row(f"episodes-{name}", name, what, note) for name, note in MISSING.items() if _version(name) is None]
+    labels = torch.arange(300).repeat_interleave(20)
+    ours = EpisodeSampler(labels, WAY, SHOT, QUERY, torch_generator(0, "benchmark"))
+    one = ours.sample(1)
+    _check_episode(torch.cat([one.support, one.query], dim=2).flatten(), labels)
+    samplers = {"ours": lambda: ours.sample(EPISODES)}
+    notes = {"easyfsl": "distinct classes and items in both", "learn2learn": "FusedNWaysKShots: which items, without loading them; distinct classes and items in both"}  # fmt: skip
+    if _version("easyfsl") is not None:
+        theirs = _task_sampler(labels)
+        _check_episode(torch.tensor(next(iter(theirs))), labels)
+        samplers["easyfsl"] = lambda: list(theirs)
+    if _version("learn2learn") is not None:
+        task = _learn2learn_tasks(labels)
+        _check_episode(torch.tensor([item.index for item in task(None)]), labels)
+        samplers["learn2learn"] = lambda: [task(None) for _ in range(EPISODES)]
+    seconds = interleaved(samplers, repeats, warmup=1)
+    for name in [name for name in samplers if name != "ours"]:
+        both = {"ours": seconds["ours"], "theirs": seconds[name]}
+        found.append(_row(f"episodes-{name}", f"{name} {_version(name)}", what, notes[name], both))
     if _version("easyfsl") is None:
         return found
     from easyfsl.methods.utils import compute_prototypes
 
-    labels = torch.arange(300).repeat_interleave(20)
-    theirs = _task_sampler(labels)
-    ours = EpisodeSampler(labels, WAY, SHOT, QUERY, torch_generator(0, "benchmark"))
-    drawn = [labels[torch.tensor(next(iter(theirs)))].view(WAY, SHOT + QUERY)]
-    one = ours.sample(1)
-    drawn.append(labels[torch.cat([one.support, one.query], dim=2)[0]])
-    if not all((part == part[:, :1]).all() and len(part[:, 0].unique()) == WAY for part in drawn):
-        raise RuntimeError("an episode is not what was asked for; compare the samplers before timing them.")
     peer = f"easyfsl {_version('easyfsl')}"
-    seconds = interleaved({"ours": lambda: ours.sample(EPISODES), "theirs": lambda: list(theirs)}, repeats, warmup=1)
-    found.append(_row("episodes-easyfsl", peer, what, "both give distinct classes and items", seconds))
     x, y = torch.randn(400, 640, generator=torch_generator(0, "features")), torch.arange(20).repeat(20)
     gap = float((class_prototypes(x, y, 20) - compute_prototypes(x, y)).abs().max())
     seconds = interleaved(

@@ -1,8 +1,8 @@
-"""Binomial tails beside SciPy, both against 60-digit arithmetic.
+"""Binomial tails beside SciPy, both against 60-digit arithmetic (mpmath's, checked with Python's decimal numbers).
 
 (a) The largest error of log10 p on a grid of hits, queries (up to 1,000) and probabilities (down to 1e-12), where SciPy's is
     finite, and how many of its values are infinite or zero.
-(b) Seconds for one whole tail curve.
+(b) Seconds for one whole tail curve, mpmath's with one running sum among them.
 
 Run with the peers' environment (``requirements/peers.in``):
     PYTHONPATH=lib:benchmarks python benchmarks/vtune.py [rows.json]
@@ -16,6 +16,7 @@ import sys
 from decimal import Decimal, localcontext
 from typing import Any
 
+import mpmath
 import numpy as np
 from scipy import __version__ as scipy_version
 from scipy import stats
@@ -25,6 +26,16 @@ from workings.language_models.binomial_tests import binomial_tail_log10
 
 QUERIES = (1, 10, 100, 1000)
 CHANCES = (1e-12, 1e-8, 1e-5, 1e-2, 0.3)
+
+
+def mpmath_log10(n: int, p0: float) -> list[mpmath.mpf]:
+    """log10 of the tails of 0..n hits, by one running sum from the rarest, with 60 digits."""
+    with mpmath.workdps(60):
+        p, q, tail, out = mpmath.mpf(p0), 1 - mpmath.mpf(p0), mpmath.mpf(0), []
+        for j in range(n, -1, -1):
+            tail += mpmath.binomial(n, j) * p**j * q ** (n - j)
+            out.append(mpmath.log10(tail))
+    return out[::-1]
 
 
 def exact_log10(k: int, n: int, p0: float) -> float:
@@ -52,7 +63,9 @@ def _row(row_id: str, what: str, peer: str, **values: Any) -> dict[str, Any]:
 def accuracy_rows() -> list[dict[str, Any]]:
     """Largest errors, of SciPy where it is finite."""
     grid = cells()
-    exact = np.array([exact_log10(*cell) for cell in grid])
+    curves = {(n, p): mpmath_log10(n, p) for n in QUERIES for p in CHANCES}
+    exact = np.array([float(curves[n, p][k]) for k, n, p in grid])
+    again = float(np.abs(exact - [exact_log10(*cell) for cell in grid]).max())
     ours = np.array([float(binomial_tail_log10(*cell)) for cell in grid])
     with np.errstate(all="ignore"):
         logsf = np.array([stats.binom.logsf(k - 1, n, p) / math.log(10) for k, n, p in grid])
@@ -72,32 +85,28 @@ def accuracy_rows() -> list[dict[str, Any]]:
                 note=f"theirs where it is finite: {int((~finite).sum())} of {len(grid)} values are not",
             )
         )
-    return rows
+    peer, what = f"mpmath {mpmath.__version__}, 60 digits", f"log10 p of the same {len(grid)} tails: largest difference"
+    note = "ours: Python's decimal numbers, the same 60 digits; what the errors above are measured by"
+    return [*rows, _row("tail-oracle", what, peer, ours=again, theirs=0.0, unit="log10", repeats=1, note=note)]
 
 
 def time_rows(repeats: int = 40) -> list[dict[str, Any]]:
     """Seconds for the tails of all numbers of hits in 1,000 queries."""
     k = np.arange(1001)
+    ways = {
+        "ours": lambda: binomial_tail_log10(k, 1000, 1e-2),
+        f"scipy {scipy_version} binom.logsf": lambda: stats.binom.logsf(k - 1, 1000, 1e-2),
+        f"mpmath {mpmath.__version__}, 60 digits": lambda: mpmath_log10(1000, 1e-2),
+    }
     with np.errstate(all="ignore"):
-        seconds = interleaved(
-            {"ours": lambda: binomial_tail_log10(k, 1000, 1e-2), "scipy": lambda: stats.binom.logsf(k - 1, 1000, 1e-2)},
-            repeats,
-        )
-    middle, low, high = ratio(seconds["ours"], seconds["scipy"])
-    return [
-        _row(
-            "tail-time",
-            "tails of 0 to 1,000 hits in 1,000 queries",
-            f"scipy {scipy_version} binom.logsf",
-            ours=float(np.median(seconds["ours"])),
-            theirs=float(np.median(seconds["scipy"])),
-            unit="s",
-            ratio=middle,
-            ratio_low=low,
-            ratio_high=high,
-            repeats=repeats,
-        )
-    ]
+        seconds = interleaved(ways, repeats)
+    rows = []
+    for row_id, peer in zip(("tail-time", "tail-time-mpmath"), list(ways)[1:], strict=True):
+        middle, low, high = ratio(seconds["ours"], seconds[peer])
+        times = {"ours": float(np.median(seconds["ours"])), "theirs": float(np.median(seconds[peer])), "unit": "s"}
+        span = {"ratio": middle, "ratio_low": low, "ratio_high": high, "repeats": repeats}
+        rows.append(_row(row_id, "tails of 0 to 1,000 hits in 1,000 queries", peer, **times, **span))
+    return rows
 
 
 def rows() -> list[dict[str, Any]]:

@@ -74,6 +74,21 @@ def test_confidences_of_exactly_one_and_zero_are_never_dropped():
         assert reliability_curve([0.0, 1.0], [0, 1], closed=closed).count.sum() == 2
 
 
+@pytest.mark.parametrize("closed", ["left", "right"])
+@pytest.mark.parametrize("n_bins", [1, 7, 10, 15, 1000])
+def test_bins_next_to_an_edge_are_those_of_a_search(n_bins, closed):
+    """A confidence one rounding off an edge, beside many that are not: more than one block of them."""
+    edges = np.arange(n_bins + 1) / n_bins
+    near = np.concatenate([edges, np.nextafter(edges, -1), np.nextafter(edges, 2)]).clip(0, 1)
+    conf = np.concatenate([np.random.default_rng(0).random(40_000), near])
+    curve = reliability_curve(conf, np.zeros(len(conf)), n_bins, closed=closed)
+    side = "right" if closed == "left" else "left"
+    place = np.clip(np.searchsorted(edges, conf, side=side) - 1, 0, n_bins - 1)
+    count = np.bincount(place, minlength=n_bins)
+    assert (curve.count == count[count > 0]).all()
+    assert (curve.confidence == (np.bincount(place, conf, minlength=n_bins)[count > 0] / count[count > 0])).all()
+
+
 def test_the_closed_side_decides_where_an_edge_belongs():
     left = reliability_curve([0.5, 0.6], [1, 0], 2, closed="left")
     right = reliability_curve([0.5, 0.6], [1, 0], 2, closed="right")

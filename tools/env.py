@@ -16,6 +16,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -179,6 +180,17 @@ def set_up(name, this_python=False):
             make(name, folder)
 
 
+def built_from_source(pip):
+    """Install each line of ``peers-source.txt`` by itself; the requirements that could not be built."""
+    lines = (ROOT / "requirements" / "peers-source.txt").read_text(encoding="utf-8").splitlines()
+    failed = []
+    for words in (shlex.split(line, comments=True) for line in lines):
+        command = [str(part) for part in [*pip, *words]]
+        if words and subprocess.run(command, capture_output=True, env=clean_environment()).returncode:
+            failed.append(words[0])
+    return failed
+
+
 def make(name, folder):
     stamp, log, wanted = folder / "workings-stamp", folder / "install.log", lock_stamp(name)
     began = time.time()
@@ -195,10 +207,9 @@ def make(name, folder):
     if name != "book":
         run([*pip, "--no-deps", "--no-build-isolation", "-e", ROOT], log)
     if name == "peers":
-        source = ROOT / "requirements" / "peers-source.txt"
-        words = [str(part) for part in [*pip, "--no-build-isolation", "-r", source]]
-        if subprocess.run(words, capture_output=True, env=clean_environment()).returncode:
-            print("Some peers could not be built from source here; their benchmark rows keep what was measured before.")
+        failed = built_from_source([*pip, "--no-build-isolation"])
+        if failed:
+            print(f"Not built from source here: {', '.join(failed)}; their benchmark rows keep what was measured before.")
     lacking = missing(folder, lock)
     if lacking:
         stop(f"pip reports success, but {FOLDERS[name]} lacks {', '.join(lacking[:5])}. Run the same command again.")

@@ -91,6 +91,25 @@ def test_a_picture_is_wall_floor_and_square():
     )
 
 
+@pytest.mark.parametrize(
+    "sizes", [{}, {"size": 13, "object_size": 3, "stride": 2}, {"size": 16, "rule": "reach"}], ids=str
+)
+def test_one_copy_is_drawn_and_moved_as_many_are(sizes):
+    """``frame`` and ``step_one`` against ``render`` and ``step`` in every scene, the random numbers they take included."""
+    world, many, one = SeekAvoidWorld.hues(n=3, **sizes), rng(3), rng(3)
+    domain = DomainSpec.product(wall=range(3), floor=range(3), kind=(0, 1))
+    looks, state = world.scenes()
+    pictures = np.round(255 * world.render(looks, state)).astype(np.uint8).transpose(0, 2, 3, 1)
+    for look, here, picture in zip(looks, state, pictures, strict=True):
+        frame = world.frame(look, here)
+        assert frame.dtype == np.uint8 and (frame == picture).all()
+        for action in range(3):
+            after, reward = world.step(domain, look[None], here[None], np.array([action]), many)
+            alone, paid = world.step_one(domain, look, here, action, one)
+            assert (alone == after[0]).all() and alone.dtype == after.dtype and paid == reward[0]
+    assert many.bit_generator.state == one.bit_generator.state
+
+
 def test_moving_changes_the_offset_and_pays_by_the_rule():
     world = SeekAvoidWorld.hues()
     looks, state = np.zeros((4, 2), int), np.array([[1, 2], [1, 2], [0, -1], [0, -2]])
@@ -243,6 +262,10 @@ def test_the_arm_reaches_where_its_angles_point():
     assert (after == state).all() and reward.tolist() == [1.0]
     turned, reward = world.step(TABLES, np.zeros((1, 2), int), state, np.array([2]), rng())
     assert turned[0, 0] == 15 and reward.tolist() == [0.0]
+    alone, paid = world.step_one(TABLES, np.zeros(2, int), state[0], 2, rng())
+    assert (alone == turned[0]).all() and paid == 0.0
+    frame = world.frame(np.array([0, 3]), state[0])
+    assert (frame == np.round(255 * world.render(np.array([[0, 3]]), state)[0].transpose(1, 2, 0))).all()
     picture = world.render(np.array([[0, 3]]), state)[0]
     assert (picture == np.float32(0.95)).all(axis=0)[world.size // 2, world.size // 2 :].sum() > world.size // 4
     with pytest.raises(ValueError, match="radius"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Hashable, Iterable
 
@@ -52,13 +53,17 @@ class DomainSpec:
 
     def indices(self) -> np.ndarray:
         """The conjunctions as an array (rows, K) of integers; ``TypeError`` where the values are no integers."""
+        return self._indices.copy()
+
+    @functools.cached_property
+    def _indices(self) -> np.ndarray:
         return np.array([[as_int(value, "a factor value") for value in row] for row in self.rows])
 
     def draw(self, n: int, generator: np.random.Generator) -> np.ndarray:
         """``n`` conjunctions (n, K), drawn uniformly with replacement."""
         n = as_int(n, "n", minimum=0)
         chosen = as_numpy_generator(generator).integers(0, len(self.rows), n)
-        return self.indices()[chosen]
+        return self._indices[chosen]
 
 
 def _plain(value: Hashable) -> Hashable:

@@ -40,8 +40,8 @@ class WorldEnv:
             self._streams = (numpy_generator(seed, "looks"), numpy_generator(seed, "states"))
         if self._streams is None:
             raise ValueError("the first reset needs a seed, an integer of at least 0: reset(seed=0).")
-        self._look = self.world.draw_looks(self.domain, 1, self._streams[0])
-        self._state = self.world.start(self.domain, self._look, self._streams[1])
+        looks = self.world.draw_looks(self.domain, 1, self._streams[0])
+        self._look, self._state = looks[0], self.world.start(self.domain, looks, self._streams[1])[0]
         self._left = self.world.horizon
         return self._observation(), self._info()
 
@@ -53,11 +53,9 @@ class WorldEnv:
         action = as_int(action, "action", minimum=0, maximum=self.n_actions - 1)
         if self._left == 0:
             raise ValueError("no episode is running: call reset() before the first step and after a truncated one.")
-        self._state, reward = self.world.step(
-            self.domain, self._look, self._state, np.array([action]), self._streams[1]
-        )
+        self._state, reward = self.world.step_one(self.domain, self._look, self._state, action, self._streams[1])
         self._left -= 1
-        return self._observation(), float(reward[0]), False, self._left == 0, self._info()
+        return self._observation(), reward, False, self._left == 0, self._info()
 
     def render(self) -> np.ndarray:
         """The present picture (size, size, 3) uint8; ``ValueError`` before the first ``reset``."""
@@ -69,11 +67,10 @@ class WorldEnv:
         """Nothing to close."""
 
     def _observation(self) -> np.ndarray:
-        picture = self.world.render(self._look, self._state)[0]
-        return np.round(255 * picture.transpose(1, 2, 0)).astype(np.uint8)
+        return self.world.frame(self._look, self._state)
 
     def _info(self) -> dict[str, Any]:
-        return {"look": self._look[0].copy(), "state": self._state[0].copy()}
+        return {"look": self._look.copy(), "state": self._state.copy()}
 
 
 class SeekAvoidEnv(WorldEnv):

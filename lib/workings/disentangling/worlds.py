@@ -112,6 +112,10 @@ class SeekAvoidWorld:
         return tuple(np.array(table, dtype=np.float32) for table in (self.walls, self.floors, kinds))
 
     @functools.cached_property
+    def _bytes(self) -> tuple[np.ndarray, ...]:
+        return tuple(_as_bytes(table) for table in self._colours)
+
+    @functools.cached_property
     def _worth(self) -> np.ndarray:
         return np.array([kind.value for kind in self.kinds], dtype=float)
 
@@ -135,13 +139,20 @@ class SeekAvoidWorld:
 
     def start(self, domain: DomainSpec, looks: np.ndarray, generator: np.random.Generator) -> np.ndarray:
         """States (N, 2) at the beginning of an episode, for ``looks`` (N, 2)."""
-        allowed = self._allowed(domain)[tuple(np.asarray(looks).T)]  # (N, kinds)
-        if not allowed.any(axis=1).all():
+        return self._fresh(domain, looks, as_numpy_generator(generator).random((2, len(looks))))
+
+    def _fresh(self, domain: DomainSpec, looks: np.ndarray, u: np.ndarray) -> np.ndarray:
+        """States (N, 2) of new objects for ``looks`` (N, 2), by numbers ``u`` (2, N) from [0, 1)."""
+        kinds, counts = _listed_kinds(self, domain)
+        wall, floor = np.asarray(looks).T
+        count = counts[wall, floor]
+        if not count.all():
             raise ValueError("looks hold a wall and a floor that the domain does not have together.")
-        u = as_numpy_generator(generator).random((2, len(allowed)))
-        which = np.minimum((u[0] * allowed.sum(axis=1)).astype(int), allowed.sum(axis=1) - 1)
-        kind = (np.cumsum(allowed, axis=1) > which[:, None]).argmax(axis=1)
-        return np.stack([kind, self.offsets[(u[1] * len(self.offsets)).astype(int)]], axis=1)
+        which = np.minimum((u[0] * count).astype(int), count - 1)
+        state = np.empty((len(count), 2), dtype=int)
+        state[:, 0] = kinds[wall, floor, which]
+        state[:, 1] = self.offsets[(u[1] * len(self.offsets)).astype(int)]
+        return state
 
     def step(
         self, domain: DomainSpec, looks: np.ndarray, state: np.ndarray, actions: np.ndarray, generator: np.random.Generator
@@ -149,8 +160,23 @@ class SeekAvoidWorld:
         """States (N, 2) and rewards (N,) after ``actions`` (N,) of 0, 1, 2 in ``state`` (N, 2)."""
         actions = _check_actions(actions, len(self.actions), len(state))
         after, reward, renewed = self._move(state[:, 0], state[:, 1], actions)
-        others = self.start(domain, looks, generator)
-        return np.where(renewed[:, None], others, np.stack([state[:, 0], after], axis=1)), reward
+        new = self.start(domain, looks, generator)
+        stays = ~renewed
+        np.copyto(new[:, 0], state[:, 0], where=stays)
+        np.copyto(new[:, 1], after, where=stays)
+        return new, reward
+
+    def step_one(
+        self, domain: DomainSpec, look: np.ndarray, state: np.ndarray, action: int, generator: np.random.Generator
+    ) -> tuple[np.ndarray, float]:
+        """:meth:`step` of one copy, ``look`` (2,) and ``state`` (2,): the same numbers, without the arrays.
+
+        ``look`` must be of the domain and ``action`` one that there is: neither is checked.
+        """
+        after, reward, renewed = self._move(state[0], state[1], action)
+        u = generator.random((2, 1))
+        new = self._fresh(domain, look[None], u)[0] if renewed else np.array([state[0], after])
+        return new, float(reward)
 
     def render(self, looks: np.ndarray, state: np.ndarray) -> np.ndarray:
         """Pictures (N, 3, size, size), float32 in [0, 1]."""
@@ -167,6 +193,18 @@ class SeekAvoidWorld:
         band = pictures[:, :, edge - k // 2 : edge - k // 2 + k]
         np.copyto(band, kinds[kind][:, :, None, None], where=inside[:, None, None, :])
         return pictures
+
+    def frame(self, look: np.ndarray, state: np.ndarray) -> np.ndarray:
+        """The picture of one copy, ``look`` (2,) and ``state`` (2,), as bytes (size, size, 3): :meth:`render`, rounded."""
+        walls, floors, kinds = self._bytes
+        edge, k = self.edge, self.object_size
+        picture = np.empty((self.size, self.size, 3), dtype=np.uint8)
+        picture[:edge] = walls[look[0]]
+        picture[edge:] = floors[look[1]]
+        left = (self.size - k) // 2 + self.stride * int(state[1])
+        top = edge - k // 2
+        picture[top : top + k, max(left, 0) : max(left + k, 0)] = kinds[state[0]]
+        return picture
 
     # --- every scene at once, for exact values -------------------------------------------------------------------
 
@@ -302,6 +340,13 @@ class ReachWorld:
         _, tip, target = self._places(state)
         return state, (np.linalg.norm(tip - target, axis=1) <= self.radius).astype(float)
 
+    def step_one(
+        self, domain: DomainSpec, look: np.ndarray, state: np.ndarray, action: int, generator: np.random.Generator
+    ) -> tuple[np.ndarray, float]:
+        """:meth:`step` of one copy, ``look`` (2,) and ``state`` (4,)."""
+        state, reward = self.step(domain, look[None], state[None], np.array([action]), generator)
+        return state[0], float(reward[0])
+
     def render(self, looks: np.ndarray, state: np.ndarray) -> np.ndarray:
         """Pictures (N, 3, size, size), float32 in [0, 1]."""
         palette = np.array(hue_palette(8), dtype=np.float32)
@@ -317,6 +362,10 @@ class ReachWorld:
         np.copyto(flat, colour[:, :, None], where=disk[:, None])
         np.copyto(flat, np.float32(0.95), where=arm[:, None])
         return flat.reshape(len(flat), 3, self.size, self.size)
+
+    def frame(self, look: np.ndarray, state: np.ndarray) -> np.ndarray:
+        """The picture of one copy, ``look`` (2,) and ``state`` (4,), as bytes (size, size, 3): :meth:`render`, rounded."""
+        return _as_bytes(self.render(look[None], state[None])[0].transpose(1, 2, 0))
 
     def _places(self, state: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Elbow, tip and target (N, 2) each, the table being the square from -1 to 1."""
@@ -335,6 +384,18 @@ def _allowed_kinds(world: SeekAvoidWorld, domain: DomainSpec) -> np.ndarray:
     allowed[tuple(world.check(domain).indices().T)] = True
     allowed.flags.writeable = False
     return allowed
+
+
+@functools.lru_cache(maxsize=64)
+def _listed_kinds(world: SeekAvoidWorld, domain: DomainSpec) -> tuple[np.ndarray, np.ndarray]:
+    """Beside each wall and floor the kinds that ``domain`` holds, first and in order, and their number: (walls, floors[, kinds])."""
+    allowed = _allowed_kinds(world, domain)
+    return np.argsort(~allowed, axis=2, kind="stable"), allowed.sum(axis=2)
+
+
+def _as_bytes(colours: np.ndarray) -> np.ndarray:
+    """Numbers in [0, 1] as whole numbers from 0 to 255."""
+    return np.round(255 * colours).astype(np.uint8)
 
 
 def _segment_distance(pixel: np.ndarray, start: np.ndarray, end: np.ndarray) -> np.ndarray:
