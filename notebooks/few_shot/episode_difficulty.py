@@ -527,7 +527,7 @@ ledger_.check("usd-3", worst, at="demo")
 # ## Play: move the target
 #
 # The grey histogram is the standardised difficulty of our thousand episodes (first network, cosine head); the coloured one is the same after weighing. It should follow the line, the target. Watch what
-# happens at the left end, and read the effective sample size.
+# happens at the left end of the histogram, and read the effective sample size.
 
 # %% tags=["hide-input"]
 stats_0 = DifficultyStats("offline").fit(found[0].difficulty["cosine"])
