@@ -77,8 +77,7 @@ workingsLive.add("early_visual_concepts", ({ range, fixed, weights }) => {
       const width = Math.sqrt(sweep.reduce((sum, one) => sum + Math.exp(one[M + j]), 0) / sweep.length);
       return span > width ? [j + 1, `${Math.round((100 * span) / spans.reduce((a, b) => a + b))}%`] : [];
     });
-    const told = found.map(([j, share], f) => (f ? `as ${FACTORS[f][0]} does ${j ? `latent ${j} (${share})` : "none by more than its noise"}`
-      : `As x changes ${j ? `latent ${j} moves most (${share} of all movement)` : "no latent moves by more than its noise"}`));
+    const [held, share] = found[2], told = held ? `${share} of all movement is in latent ${held}` : "no latent moves by more than its noise";
     const shade = state.kind === "own" ? pen(state).map((one, i) => [0.35 * one, 0.12 * one, 0].map((tint) => Math.max(0, 1 - picture[i] - tint * (1 - picture[i])))).flat() : picture.flatMap((one) => Array(3).fill(1 - one));
     const cells = (data, [x, y]) => ({ kind: "cells", x: [x, x + side], y: [y - side, y], width: SIDE, height: SIDE, data, rgb: true });
     const frame = ([x, y]) => ({ kind: "line", x: [x, x + side, x + side, x, x], y: [y, y, y - side, y - side, y], look: "wk-c" });
@@ -95,8 +94,8 @@ workingsLive.add("early_visual_concepts", ({ range, fixed, weights }) => {
     ];
     return {
       x: { min: 0, max: width, hide: true }, y: { min: 0, max: height, hide: true }, marks,
-      values: FACTORS.map(([factor], f) => [f ? factor : `${factor} moves latent`, found[f][0] ? `${found[f][0]} (${found[f][1]})` : "none"]),
-      says: `At \u03b2 = ${BETAS[state.beta]}, seed ${state.seed}, this code costs ${total.toFixed(1)} nats, and what is redrawn loses ${fixed(loss, 1)}. ${told.join(", ")}.`,
+      values: FACTORS.map(([factor], f) => [f ? factor : `${factor} moves`, found[f][0] ? `${found[f][0]} (${found[f][1]})` : "none"]),
+      says: `At \u03b2 = ${BETAS[state.beta]}, seed ${state.seed}, the code costs ${total.toFixed(1)} nats and the picture loses ${fixed(loss, 1)}. As size changes, ${told}.`,
     };
   };
 
@@ -142,7 +141,7 @@ workingsLive.add("early_visual_concepts", ({ range, fixed, weights }) => {
       ],
       play: { key: "x", label: "Move x" },
       buttons: [{ label: "Stamp", press: stamp }],
-      caption: "Nine of the notebook\u2019s networks (three prices, seeds 0 to 2; weights rounded to 9 steps) run in this page, latents by falling nats. Beads: where a latent goes as x, y or size alone changes. Drag the square or a dot; \u201cStamp\u201d begins a drawing.",
+      caption: "Nine of the notebook\u2019s networks (weights rounded to 9 steps) run here, latents by falling nats. Beads: where a latent goes as x, y or size alone changes. Drag the square or a dot; \u201cStamp\u201d begins a drawing.",
       draw, point,
     },
   };
