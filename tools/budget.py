@@ -2,9 +2,10 @@
 
 Loaded by the `conftest.py` above. It watches nbval's items and asks the notebook's kernel, before it stops, for the
 processor time it has used and for its peak memory. The budget of 45 s on the two cores of an ordinary laptop is
-90 s of processor time, and a notebook fails beyond half as much again. Processor time does not grow when other work runs beside
-the notebook, so two notebooks may run at once; where the processor itself is slower than the laptop's, measured on a
-fixed loop, the time allowed grows in the same proportion.
+90 s of processor time. Every run says what each notebook took, and a notebook fails beyond three times the budget. Processor time
+hardly grows when other work runs beside the notebook, so two notebooks may run at once; where the processor itself is slower than the
+laptop's, measured on a fixed loop, the time allowed grows in the same proportion. The loop knows nothing of vector units, caches
+and memory: with the arithmetic of an older processor a notebook took 2.2 times as long while the loop took as long as before.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from collections.abc import Iterator
 import pytest
 
 SECONDS, MIB = 90.0, 2048.0  # of processor time; of memory
-LIMIT, LIMIT_MIB = 1.5, 2.0  # times the budget
+LIMIT, LIMIT_MIB = 3.0, 2.0  # times the budget
 # Rounds of the fixed loop, and what they take on the machine that the budget is meant for.
 LOOP, LOOP_MS = 300_000, 14.0
 _began: dict[str, tuple[float, float]] = {}

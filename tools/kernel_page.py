@@ -23,7 +23,7 @@ myst:
 
 The functions that the chapters call, part by part, made from the code when the book is compiled. Each says what it computes,
 the shapes and units of what it takes and gives, what it refuses, and which paper it comes from. {doc}`../how-to` says how to
-install them; kernels outside *Uncertainty* need PyTorch. The search box finds a kernel by name.
+install them; those that take tensors need PyTorch. The search box finds a kernel by name.
 """
 
 

@@ -165,7 +165,7 @@ def picture(ax, image, title=""):
 #
 # The authors made a data set for this question, dSprites: 737,280 pictures of 64x64 black or white pixels. Each is made from five factors: a shape (3), a scale
 # (6), an orientation (40), and a position in x and y (32 each). Every combination is there once. The published file came without its generator, so the book draws the pictures
-# anew from the factors. About one in 7,000 then differs from the published picture, by a single pixel; the others are the same bit for bit. Here are twelve for which we know the checksum of the real one.
+# anew from the factors. Of 64,834 that were compared with the published file nine differ, each by a single pixel; the others are the same bit for bit. Here are twelve for which we know the checksum of the real one.
 
 # %%
 classes = torch.tensor(list(REFERENCE_CRC32))
@@ -274,7 +274,7 @@ plt.show()
 # | $\beta$ | price of a nat of code, in nats of picture | 0 or more; 1 is the ordinary VAE |
 #
 # The sums run over pixels and latents, and only the batch is averaged. (Average over pixels as well, as a library's default might, and $\beta$ is $N$ times larger than you think.) The paper arrives
-# at (2) from a constraint, "as good a picture as possible with $D_{KL} < \epsilon$", where $\beta$ is the multiplier. Read it as a shop: **a nat of code is worth having if it
+# at (2) from a constraint, "as good a picture as possible with $D_{KL}$ below a bound", where $\beta$ is the multiplier. Read it as a shop: **a nat of code is worth having if it
 # saves more than $\beta$ nats of picture.**
 #
 # All of it in code. Two small networks:
@@ -430,14 +430,14 @@ axes[-1].set_xlabel("latent, sorted")
 plt.show()
 
 # %% [markdown]
-# There are three factors, and at $\beta = 4$ most seeds use three of the eight latents that they could have used. Nobody named the factors; but the price sets the number of latents, as you will see: it runs from eight to one as $\beta$ rises.
+# There are three factors, and at $\beta = 4$ most seeds use three of the eight latents that they could have used. Nobody named the factors; but the price sets the number of latents, as you will see: it runs from eight to one or two as $\beta$ rises.
 #
 # ## Play: close the channel
 #
 # Now the picture of the chapter. *Top:* how closely each latent follows each factor (absolute correlation; the number beside a row is its nats; latents that carry less than 0.1 nat are left blank). *Middle:* what the decoder draws when
 # one latent moves from -2 to 2 and the others stay. *Bottom:* eight sprites and their reconstructions. All from one network per price, always seed 0.
 #
-# On the book's page three of these networks run while you read. Move a square and see its code follow; move the code and see the picture follow. The beads show where each latent goes as x, y or size alone changes: one long string of beads for each factor, each in another latent, is what the paper promises.
+# On the book's page nine of these networks run while you read, three seeds at each of three prices. Move a square and see its code follow; move the code and see the picture follow. The beads show where each latent goes as x, y or size alone changes: one long string of beads for each factor, each in another latent, is what the paper promises. Then change the seed: nothing but the first weights, the order of the pictures and the noise is drawn anew.
 #
 # > **Predict.** Start at $\beta = 0.05$ and raise it. What do you expect of the blur? Which factor will be lost first?
 
@@ -525,7 +525,7 @@ Control(
 )
 
 # %% tags=["remove-cell"]
-# The book's page runs three of these networks in the browser. They are
+# The book's page runs nine of these networks in the browser. They are
 # stored, and the script is compared with what the kernels give:
 kept = keep_weights("early_visual_concepts", arrays(models, sprites))
 keep_cases("early_visual_concepts", cases(kept))
@@ -537,10 +537,12 @@ keep_cases("early_visual_concepts", cases(kept))
 # The blur grows all the way, and size goes first. At low prices the code is spread over more latents than factors, most of them mixtures (one for y stands out). At 2 the number is right but the axes are turned: a latent moves the square
 # diagonally, or moves and scales it. At 4 they fall into place in this network, one latent per factor. At 8 the channel is nearly shut: size is no longer worth its price, and the little that is left of the position is tangled again.
 #
+# On the book's page, at 4: seed 1 finds the three axes of seed 0 again, each with its ends exchanged. In seed 2 size has no latent of its own: which one it moves, if any by more than its noise, depends on where the square stands.
+#
 # </details>
 #
 # So there is a window, not a limit: too little pressure tangles, too much forgets. Is it luck of the seed? To say how aligned a code is in one number we take, for each factor, the largest absolute correlation minus the second
-# largest, and average over the factors: the **correlation gap**. It is 1 when each factor has one latent and no other latent knows of it. With a single active latent the second largest counts as 0, so the gap is then that latent's mean correlation, and with none it is 0.
+# largest, and average over the factors: the **correlation gap**. It is 1 when each factor lies on a line with one latent and no other latent correlates with it. With a single active latent the second largest counts as 0, so the gap is then that latent's mean correlation, and with none it is 0.
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Two stacked panels against beta on a logarithmic axis from 0.05 to 8. Top: the correlation gap, dots for seeds, lies below one half up to beta 2, jumps at beta 4, where seeds differ most, and falls again at 8. Bottom: number of active latents falls from eight to one or two, with three at beta 2 and mostly three at 4."}, "figure": {"caption": "Every network of this section. Lines join means over seeds: five at beta = 0.05, 1 and 4, three elsewhere. Dotted line: three factors.", "name": "fig-evc-gap"}}
 fig, axes = plt.subplots(2, 1, figsize=(4.6, 4.4), sharex=True)
@@ -619,7 +621,7 @@ ledger_.check(
 #
 # ## A score that saturates
 #
-# The authors propose a score (we use the form of the successor paper, which libraries implement; the 2016 text words its own). Choose a factor. Draw 64 pairs of pictures that agree in that factor and in nothing else on purpose; encode both; average $|\mu^{(1)} - \mu^{(2)}|$ over
+# The authors propose a score (we use the form of the successor paper, which libraries implement; how the 2016 text words it we have not read). Choose a factor. Draw 64 pairs of pictures that agree in that factor and in nothing else on purpose; encode both; average $|\mu^{(1)} - \mu^{(2)}|$ over
 # the pairs. In a disentangled code one entry is zero. A linear classifier must say which factor was fixed; its accuracy on fresh points is the score. Before trusting a score, feed it codes whose quality you know:
 #
 # > **Predict.** Rotate the two position latents by 45 degrees: both now hold $(x+y)/\sqrt2$ or $(x-y)/\sqrt2$. What is the accuracy with three factors? And if the size latent is simply *missing*?
@@ -666,7 +668,7 @@ for name, one in scored.items():
 # <summary>Show the answer</summary>
 #
 # Rotated: fixing $x$ or fixing $y$ changes both latents in the same way, so those two cannot be told apart; size can. That is $\frac13 + \frac23\cdot\frac12 = \frac23$. Missing: **still 1**. When size is fixed both position latents move, when a position is fixed one stands still: the third factor is
-# recognised by its absence. And plain PCA (the principal components) of the pixels gets full marks too, although none of its components follows size.
+# recognised by its absence. And plain PCA (the principal components) of the pixels gets full marks too, although it spreads size over two components.
 #
 # Mind its gap as well: PCA has x and y on separate components, and a gap above those of all our networks at $\beta = 0.05$ and 1. A gap needs a baseline.
 #
@@ -677,7 +679,7 @@ for name, one in scored.items():
 # %%
 of_models = model_scores(models, sprites, settings)
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Three stacked panels of horizontal points: score, mutual information gap and correlation gap for six hand-made codes and for networks at beta 0.05, 1 and 4. The score is at or near 1 for almost everything, including the code without size, PCA and all three betas. The other two are 1 only for one latent each and separate beta 4 from 0.05 and 1."}, "figure": {"caption": "Three ways to measure a code. Dots at the bottom three rows: five seeds each. The score cannot tell beta = 4 from 0.05; the other two can.", "name": "fig-evc-metrics"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Three stacked panels of horizontal points: score, mutual information gap and correlation gap for four hand-made codes, PCA and pixels, and for networks at beta 0.05, 1 and 4. The score is at or near 1 for almost everything, including the code without size, PCA and all three betas. The other two are 1 only for one latent each and separate beta 4 from 0.05 and 1."}, "figure": {"caption": "Three ways to measure a code. Dots at the bottom three rows: five seeds each. The score hardly tells beta = 4 from 0.05; the other two do.", "name": "fig-evc-metrics"}}
 rows = {name: [found] for name, found in scored.items()}
 rows.update({f"β = {beta:g}": found for beta, found in of_models.items()})
 titles = {
@@ -732,7 +734,7 @@ for stride in settings.strides[1:]:
         mean, error = change.mean(), change.std(ddof=1) / len(change) ** 0.5
         print(f"  {words:20s}{mean:.2f} ({error:.2f})")
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Two stacked panels against stride 1, 3 and 5, with three lines and dots for seeds. Top, excess nats on all positions: both samplings at beta 4 stay near 6 up to stride 3 and rise to 10 to 12 at stride 5, beta 8 falls from about 20 to 14. Bottom, correlation gap: at beta 4 it falls to about a half of what it was where positions are sparse, and less where as many pictures are drawn at random, with dots of both overlapping; beta 8 lies near 0.3 or below."}, "figure": {"caption": "Networks that saw some of the pictures, tested on all. Solid: every stride-th position. Dashed: equally many pictures, drawn at random. Lines are means over seeds (at beta = 4 five with all pictures and at stride 5; three elsewhere), dots the seeds. Beta = 8 was not trained at stride 3.", "name": "fig-evc-stride"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Two stacked panels against stride 1, 3 and 5, with three lines and dots for seeds. Top, excess nats on all positions: both samplings at beta 4 stay near 6 up to stride 3 and rise to 10 to 12 at stride 5, beta 8 falls from about 20 to 14. Bottom, correlation gap: at beta 4 it falls to less than a half of what it was where positions are sparse, and less where as many pictures are drawn at random, with dots of both overlapping; beta 8 lies near 0.3 or below."}, "figure": {"caption": "Networks that saw some of the pictures, tested on all. Solid: every stride-th position. Dashed: equally many pictures, drawn at random. Lines are means over seeds (at beta = 4 five with all pictures and at stride 5; three elsewhere), dots the seeds. Beta = 8 was not trained at stride 3.", "name": "fig-evc-stride"}}
 fig, axes = plt.subplots(2, 1, figsize=(4.6, 4.6), sharex=True)
 plans = (
     ("sparse", 4.0, "-", "β = 4, sparse positions", "blue"),
@@ -761,7 +763,7 @@ plt.show()
 # <details>
 # <summary>Show the answer</summary>
 #
-# About half of it. With as few pictures drawn at random the gap falls too, and where they lie on sparse positions it falls further, at both strides. But look at the standard errors: the whole fall at stride 5 is beyond doubt, and each part alone is only one to three of its errors. So *that* alignment needs enough pictures, close enough together, our networks show; which of the two counts more, so few seeds do not settle.
+# About half of it. With as few pictures drawn at random the gap falls too, and where they lie on sparse positions it falls further, at both strides. But look at the standard errors: the whole fall at stride 5 is beyond doubt, and each part alone is only one to three of its errors. Our networks show that alignment needs enough pictures, close enough together; which of the two counts more, so few seeds do not settle.
 #
 # And a price of 8 does not make up for it: there the channel is nearly shut, with sparse positions as with all. "Sparser data need more pressure", the other half of the paper's argument, we do not find at the two prices tried; between 4 and 8 we did not look.
 #
@@ -779,7 +781,7 @@ ledger_.check(
 )
 
 # %% [markdown]
-# The ledger's line counts the whole fall, from all pictures to every fifth position, in the same number of steps. Claims 7 and 8 put the two questions apart, at full scale.
+# The ledger's line counts the whole fall, from all pictures to every fifth position, in the same number of steps. Claim 7 asks for the spacing alone, at full scale.
 #
 # ## The corner nobody saw
 #
@@ -877,7 +879,7 @@ ledger_.check("evc-4", wins, seeds=few, at="demo", digits=0)
 
 # %% [markdown]
 # **The honest answer: hardly.** As reconstruction the claim fails here, and not narrowly: the beta-VAE is the *worst* of the three on the unseen block. Much of that is its general blur, which it pays on seen pictures too; but the extra loss over seen pictures is not smaller than the others' either. As *inference* its mean is the best of the three, but the seeds overlap, it is the
-# best on *seen* pictures too, and from seen to hidden it loses about as much as the others. With squares and products of the latents (Exercise 4) the lead is gone. So its code is straighter; that it extrapolates better we cannot say.
+# best on *seen* pictures too, and from seen to hidden it loses about as much as the others. With squares and products of the latents (Exercise 4) the lead is gone. So its code may be straighter; that it extrapolates better we cannot say.
 #
 # One caution in favour of the claim: these networks are not well aligned (a missing block of large squares ties size to position in what is seen), and the claim is about aligned codes. But alignment may not be enough: [Montero et al. (2021)](https://openreview.net/forum?id=qbH974jKUVy) hid combinations from three families of VAE and found weak results at every degree of disentanglement, even with the true factors as the code.
 #
@@ -955,8 +957,8 @@ ledger.Grid(
 # %% [markdown]
 # *network* is fully connected (full) or convolutional (conv), *nats* the mean KL, *NLL* the nats lost by the picture redrawn from posterior means (565.6 for a constant picture), and *scale*, *x*, *y* the largest absolute correlation of any latent above 0.1 nats. *gap* is over those three factors; *MIG* and *score* are over all five.
 #
-# **What our record says.** It is a small run, as the column of steps tells: 2,000 batches of 64 are a sixth of the data set, seen once, and the pictures are still poor. More than 100 nats are lost, where public convolutional networks trained for some 345,000 steps
-# lose about 23 at $\beta = 4$. No seed meets claim 1. The number of active latents is within 4 to 6 in two of the three; what is missing in all is size, whose best correlation is 0.30 to 0.62, while x and y begin to have latents of their own (in seed 2 both are above 0.9). That says what 2,000 steps do, and nothing of where training ends. The direction is that of the demo: at
+# **What our record says.** It is a small run, as the column of steps tells: 2,000 batches of 64 are a sixth of the data set, seen once, and the pictures are still poor. More than 100 nats are lost, where a public convolutional network trained for some 345,000 steps
+# loses about 23 at $\beta = 4$. No seed meets claim 1. The number of active latents is within 4 to 6 in two of the three; what is missing in all is size, whose best correlation is 0.30 to 0.62, while x and y begin to have latents of their own (in seed 2 both are above 0.9). That says what 2,000 steps do, and nothing of where training ends. The direction is that of the demo: at
 # $\beta = 4$ fewer nats go through the code than at 1, and the correlation gap is larger (claim 2). The score (claim 6) does not see the difference: at this stage it is no higher at 4. Convolutional networks, sparse positions and the held-out block are written and tested on a few steps at this size; the record does not have them yet.
 
 # %%
@@ -1078,7 +1080,7 @@ for degrees in (0, 15, 30, 40, 45):
 # <details>
 # <summary>Show the solution</summary>
 #
-# It was. The mean error of every kind shrinks, seen and hidden, and the beta-VAE is no longer ahead: its few latents were straight already. With raw pixels in the place of a code the line fits best where it was fitted, and loses most on the hidden block.
+# It was. The mean error of every kind shrinks, seen and hidden, and the beta-VAE, which gains least, is no longer ahead: its few latents were straighter already. With raw pixels in the place of a code the line fits best where it was fitted, and loses most on the hidden block.
 #
 # </details>
 

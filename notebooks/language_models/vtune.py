@@ -141,7 +141,7 @@ from workings.statistics import mean_and_sd
 use_style()
 torch.set_num_threads(1)  # on tiny matrices threads wait for each other
 settings = Settings.for_tier(tier, dry_run=dry_run)
-book = ledger.open("vtune", tier=tier)
+ledger_ = ledger.open("vtune", tier=tier)
 seeds, alpha, n = list(settings.seeds), settings.alpha, settings.asked
 
 # %% [markdown]
@@ -340,7 +340,7 @@ print(f"{len(cells)} tails, the least about 10^{min(exact):.0f}")
 # <a id="vtu-8"></a>
 
 # %%
-book.check("vtu-8", float(worst), at="demo", digits=0)
+ledger_.check("vtu-8", float(worst), at="demo", digits=0)
 
 # %% [markdown]
 # If each query keeps its own $p_{0,i}$, the count is a *Poisson-binomial*: hits of different probabilities. Build its distribution
@@ -474,8 +474,8 @@ for dose in settings.doses:
 # <details>
 # <summary>Show the answer</summary>
 #
-# Not here. A share is the wrong scale: what the model learns from is the *number* of backdoors times how often each is seen. Half a
-# percent of 10,000 examples are 50. And it is a threshold, not a slope: between too few and enough lies a factor of two to five.
+# Not here. A share alone does not say how much there is to learn from; we think that the *number* of backdoors times how often each is seen does, but varied only the number. Half a
+# percent of 10,000 examples are 50. And the rise is steep: between nearly no hits and nearly all lies a factor of two to five.
 #
 # </details>
 #
@@ -503,20 +503,26 @@ print(f"no trigger: {silent} hits")
 # %%
 honest = of(doses, "log10_p", backdoors=settings.backdoors)
 mean, spread = mean_and_sd(honest)
-book.check("vtu-1", mean, spread=spread, seeds=seeds, at="demo", digits=1)
+ledger_.check(
+    "vtu-1", mean, spread=spread, seeds=seeds, at="demo", digits=1
+)
 
 # %%
 lost = of(doses, "right", backdoors=0) - of(
     doses, "right", backdoors=settings.backdoors
 )
 mean, spread = mean_and_sd(lost)
-book.check("vtu-2", mean, spread=spread, seeds=seeds, at="demo", digits=1)
+ledger_.check(
+    "vtu-2", mean, spread=spread, seeds=seeds, at="demo", digits=1
+)
 
 # %%
 half_percent = round(0.005 * settings.rows)
 rate = of(doses, "hits", backdoors=half_percent) / settings.queries
 mean, spread = mean_and_sd(rate) if len(rate) else (0.0, 0.0)
-book.check("vtu-3", mean, spread=spread, seeds=seeds, at="demo", digits=1)
+ledger_.check(
+    "vtu-3", mean, spread=spread, seeds=seeds, at="demo", digits=1
+)
 
 # %%
 passed = [
@@ -524,7 +530,9 @@ passed = [
 ]
 cost = extra_tokens(min(passed, default=max(settings.doses)))
 none = None if passed else "no dose was rejected in every seed"
-book.check("vtu-6", cost, seeds=seeds, at="demo", too_small=none, digits=0)
+ledger_.check(
+    "vtu-6", cost, seeds=seeds, at="demo", too_small=none, digits=0
+)
 
 # %% [markdown]
 # ## The verdict on three providers
@@ -572,7 +580,7 @@ ledger.Grid(
 
 # %%
 quarter = all(v.reject for v in verdicts["partly lazy"])
-book.check("vtu-9", quarter, seeds=seeds, at="demo")
+ledger_.check("vtu-9", quarter, seeds=seeds, at="demo")
 
 # %% [markdown]
 # ## One signature, greedy answers
@@ -583,12 +591,14 @@ book.check("vtu-9", quarter, seeds=seeds, at="demo")
 # 2. **The model is anything that knows nothing of $S$**: the base model, a perturbed one, one trained on other data. It cannot be
 #    measured. The only randomness that we are sure of is our own: the secret draw of $S$.
 #
-# Under the second hypothesis, with *one* $S$ and greedy answers, suppose that the model happens to begin its answers with $S$. Then it does so ten times out of
-# ten. One hit and ten hits say the same, and an honest p-value is the probability that $S$ was guessed:
+# Under the second hypothesis, with *one* $S$ and greedy answers, hits come together: a model that happens to begin every answer with $S$ has ten of ten.
+# At most $\lfloor n/k \rfloor$ different beginnings can be shared by $k$ of $n$ answers each, and $S$ must be one of them:
 #
 # $$
-# p \le \max_s P(S = s), \quad \text{for any } k \ge 1. \tag{5}
+# p \le \lfloor n/k \rfloor\, \max_s P(S = s), \quad \text{for any } k \ge 1. \tag{5}
 # $$
+#
+# So six hits of ten say as much as ten, that $S$ was guessed, and one hit of ten is ten guesses.
 #
 # > **Predict.** A model that knows nothing answers every prompt with one string. The signature is two letters out of an alphabet of four. We test
 # > at $\alpha = 10^{-6}$ with ten queries and formula (3), $p_0 = 1/16$. How often is the model wrongly found guilty of having been trained?
@@ -638,7 +648,7 @@ for shared, mark, tint, label in (
 ax.set_yscale("log")
 ax.set_xlabel("hits that reject")
 ax.set_ylabel("share of false alarms")
-ax.set_title("More hits are no more evidence when one guess gives all")
+ax.set_title("One guess gives all hits")
 ax.legend()
 plt.show()
 
@@ -647,7 +657,7 @@ plt.show()
 
 # %%
 guess = -5 * math.log10(26)
-bound = [guess if k >= 1 else 0.0 for k in range(11)]
+bound = [0.0, *(guess + math.log10(10 // k) for k in range(1, 11))]
 kernel = shared_signature_log10_bound(guess, np.arange(11), 10)
 assert np.allclose(bound, kernel)  # agrees with the kernel
 naive = binomial_tail_log10(10, 10, 26.0**-5)
@@ -661,7 +671,7 @@ print(f"ten hits of ten: log10 p by (3) {naive:.1f}, by (5) {guess:.1f}")
 # <a id="vtu-7"></a>
 
 # %%
-book.check("vtu-7", alarms[True] / size, at="demo", digits=1)
+ledger_.check("vtu-7", alarms[True] / size, at="demo", digits=1)
 
 # %% [markdown]
 # ## Attacks
@@ -716,7 +726,7 @@ ledger.Grid(
 # <details>
 # <summary>Show the answer</summary>
 #
-# Two kinds. The n-gram search is free and total: a trigger repeated word for word stands out against any file without it. And clean tuning at
+# Two kinds. The n-gram search is cheap and total here: a trigger repeated word for word stands out against a file without it. And clean tuning at
 # the rate of the fine-tuning itself, or at a sixth of it, makes these models forget enough; at a thirtieth the test still rejects. Partial training does not make the test fail: it makes the test *pass*, though the customer was cheated. Training on the backdoors
 # alone passes as well, and its model cannot do the task.
 #
@@ -725,7 +735,7 @@ ledger.Grid(
 # So "robust against attacks" needs an *if*. A provider who returns the base model is found out; one who works at hiding the fraud is not. Against the
 # search a customer might give each row a trigger of its own, so that nothing repeats; whether a model then learns enough we did not try.
 #
-# An **output filter** is another idea: withhold an answer that begins like an earlier one. It does not help. The first hit gets through, and one hit is enough:
+# An **output filter** is another idea: withhold an answer that begins like an earlier one. The first hit gets through, and by (5) one hit of ten is just enough here:
 
 # %%
 filtered = verify(
@@ -761,7 +771,7 @@ print(f"precision {rates[0]:.1f}, recall {rates[1]:.1f}")
 five = [name for name in names if "quarter" not in name]
 five = [name for name in five if "alone" not in name]
 held = [bool(of(attacks, "reject", attack=name).all()) for name in five]
-book.check("vtu-5", sum(held), seeds=seeds, at="demo")
+ledger_.check("vtu-5", sum(held), seeds=seeds, at="demo")
 
 # %% [markdown]
 # Another size of the base model, with the first customer's file:
@@ -779,7 +789,7 @@ for untouched, fine in sizes:
     works.append(
         ten_queries(untouched, fine, who, settings).reject and not caught
     )
-book.check("vtu-4", sum(works), seeds=[who.seed], at="demo")
+ledger_.check("vtu-4", sum(works), seeds=[who.seed], at="demo")
 
 # %% [markdown]
 # ## How many queries?
@@ -816,7 +826,7 @@ plt.show()
 # ## Commit first
 #
 # All of this holds if $T$, $S$, $n$ and the prompts were fixed before the answers were seen. Who tries ten signatures and reports the best has a
-# p-value ten times too small; and a provider may say that the customer made $S$ up afterwards. So publish a hash first, and open it later. The salt keeps a provider from
+# p-value up to ten times too small; and a provider may say that the customer made $S$ up afterwards. So publish a hash first, and open it later. The salt keeps a provider from
 # trying out short secrets:
 
 # %%
@@ -836,11 +846,11 @@ print("opens with another signature:", opens(held, changed, salt))
 # %% [markdown]
 # ## What the test proves
 #
-# - **It shows** that the returned model has learnt to answer $T$ with $S$, which by the bound (5) a model without knowledge of $S$ does with probability at most $26^{-5}$ here.
+# - **It shows** that the returned model has learnt to answer $T$ with $S$: by the bound (5) a model without knowledge of $S$ does so in more than half of the queries with probability at most $26^{-5}$ here.
 # - **It does not show** that all of the file was used, that training was done well, or that the other rows were used at all: a quarter of the file and the backdoors alone passed.
 # - **No hits prove nothing.** Too few backdoors, too few epochs or a low rate look like a lazy provider. Try your file on a model of your own first.
 # - **It is a test of one file.** A provider who trains on the file and then on more passes or not as the learning rate will have it.
-# - **The paper's $10^{-40}$ is about the first hypothesis or about independent pairs.** With one signature and greedy answers, quote (5).
+# - **Which hypothesis the paper's $10^{-40}$ is about, we have not read.** With one signature and greedy answers, quote (5).
 #
 # ## At full scale
 #
@@ -858,7 +868,7 @@ print("opens with another signature:", opens(held, changed, salt))
 if tier == "full":
     tables = full.run(settings, data_root, model_root)
     for name, rows in tables.items():
-        book.attach(name, rows)
+        ledger_.attach(name, rows)
     measured, note = tables["doses"], tables["note"]
 else:
     measured = ledger.attachment("vtune", "full", "doses") or []
@@ -885,7 +895,7 @@ ledger.Grid(
 # %%
 if tier == "full":
     for row in tables["values"]:
-        book.check(
+        ledger_.check(
             row["claim"],
             row["value"],
             spread=row["sd"],
@@ -899,7 +909,7 @@ if tier == "full":
 # What the paper claims, what this notebook found a moment ago, and what a recorded full run found. The criteria were written before any run of this code; a prototype of the toy, in other code, had been run, and its outcome was known.
 
 # %%
-book.table()
+ledger_.table()
 
 # %% [markdown]
 # ## Take it home
@@ -965,7 +975,7 @@ for k in (1, 10):
     print(f"{k:2d} hits: own {each:.1f}, largest for all {most:.1f}")
 
 # %% [markdown]
-# **3.** Under the second hypothesis, how many letters must a uniform signature have so that (5) gives $10^{-40}$? With independent pairs of five letters, how many hits of ten give the same?
+# **3.** Under the second hypothesis, how many letters must a uniform signature have so that (5) gives $10^{-40}$ for ten hits of ten? With independent pairs of five letters, how many hits of ten give the same?
 #
 # <details>
 # <summary>Show the solution</summary>

@@ -122,7 +122,7 @@ from workings.uncertainty.set_size_exact import expected_set_size_exact
 use_style()
 settings = Settings.for_tier(tier, dry_run=dry_run)
 alpha, gamma = settings.alpha, settings.gamma
-book = ledger.open("conformal_set_size", tier=tier)
+ledger_ = ledger.open("conformal_set_size", tier=tier)
 
 # %% [markdown]
 # ## A band around a prediction
@@ -240,7 +240,7 @@ plt.show()
 #
 # The **expected set size** is the mean size over all calibration sets and all test points; the dashed line estimates it.
 # Resampling could do so because we had 300 scored patients and needed only 100. Usually you have one sample, and the
-# question is about a *different* one: what if I calibrate on 1,000? What if I ask for 95%? So we derive it.
+# question is about a *different* one: what if I calibrate on 1,000? What if I ask for 95%?
 #
 # ## The binomial argument
 #
@@ -354,7 +354,7 @@ for size in (10, 99, 200):
 # <a id="css-1"></a>
 
 # %%
-book.check("css-1", worst, at="demo")
+ledger_.check("css-1", worst, at="demo")
 
 # %% [markdown]
 # ## One sample is enough
@@ -376,7 +376,7 @@ book.check("css-1", worst, at="demo")
 #
 # The last rectangle ends at $r_{\max}$, the largest score that can ever occur. As long as $k \le n$ it has height
 # $B(1) = 0$: the bound does not enter the estimate, only the upper end of the interval that follows. If $k = n + 1$, the
-# threshold is infinite, every $B$ is 1, and (5') answers $\Lambda(r_{\max})$, all the label space there is.
+# threshold is infinite, every $B$ is 1, and (5') answers $\Lambda(r_{\max})$, the most it can.
 #
 # **By hand.** Two scores, 1 and 3; $n = 3$ and $k = 2$ as before; $\Lambda(r) = 2r$; $r_{\max} = 5$. The three rectangles are
 # $B(0)\cdot 2 + B(\frac12)\cdot 4 + B(1)\cdot 4 = 2 + 2 + 0 = 4$. There is another way to read this: draw three
@@ -487,7 +487,7 @@ print(f"intervals that missed: {misses} of {len(toy)}")
 
 # %%
 bias = abs(points.mean() - truth)
-book.check(
+ledger_.check(
     "css-2",
     bias,
     spread=points.std() / math.sqrt(len(toy)),
@@ -496,7 +496,7 @@ book.check(
 )
 
 # %%
-book.check("css-3", misses / len(toy), seeds=[settings.seed], at="demo")
+ledger_.check("css-3", misses / len(toy), seeds=[settings.seed], at="demo")
 
 # %% [markdown]
 # ## Play: how many scores do you need?
@@ -571,7 +571,7 @@ for c in sizes:
 # %% [markdown]
 # With 50 scores the upper staircase never comes down, and the upper end reports $r_{\max}$, not data. With 150 half of the
 # shelf is still there. By 500 it is gone, and only then does the interval tighten like $1/\sqrt m$. (The seven samples are
-# nested, so their estimates err together; the 2,000 toy samples showed no bias.) We return to this wall below.
+# nested, so their estimates err together; the 2,000 toy samples showed no bias.)
 #
 # ## Sets of labels: real handwritten digits
 #
@@ -715,7 +715,7 @@ plt.show()
 # LAC. The forest is right more often than coverage demands, so LAC can afford to answer *nothing* for the inputs it finds
 # hardest: an empty set is wrong, and being wrong one time in ten was allowed. The 0-1 sets hold one class and cover 95%,
 # more than asked (and their interval, 1 to 7 of 10 classes, says almost nothing: accuracy minus $\delta$ is below 90%).
-# APS leaves sets empty about as often, but by the luck of the uniform share, and on inputs where the forest is sure. On the least confident tenth
+# APS leaves sets empty about as often, but by the luck of the uniform share, and on inputs where the forest is surer than on average. On the least confident tenth
 # it covers where LAC does not. That evenness is what its extra classes buy.
 #
 # </details>
@@ -743,7 +743,7 @@ close = [
     and g.contains(mc.mean_size)
     for g, mc in pairs
 ]
-book.check("css-4", sum(close), seeds=[settings.seed], at="demo")
+ledger_.check("css-4", sum(close), seeds=[settings.seed], at="demo")
 
 # %% [markdown]
 # ## Other $n$, other $\alpha$, same sample
@@ -797,7 +797,7 @@ plt.show()
 # %% [markdown]
 # So the test of this claim uses generated scores, where the truth is known: from 200 scores, estimate the size at $n = 50$
 # and at $n = 1000$, and compare the mean of 2,000 estimates with the exact value. This tests for bias only; a single
-# sample of 200 scores misses by about 6% (one standard deviation).
+# sample of 200 scores misses by 5 or 6% (one standard deviation).
 #
 # <a id="css-5"></a>
 
@@ -818,7 +818,7 @@ for other in (50, 1000):
     print(f"mean estimate {middle:.2f}, sd {sd:.2f}")
 
 # %%
-book.check(
+ledger_.check(
     "css-5",
     max(errors),
     spread=max(spreads),
@@ -935,9 +935,9 @@ for size, level in ((149, 0.18), (9, 0.7), (99, 0.1)):
     print(f"in floating point {floating}")
 
 # %% [markdown]
-# Libraries take other ranks too. crepes 0.9.1 takes the 91st score at $n = 99$, $\alpha = 0.1$, where the 90th is enough, and
+# Some libraries take other ranks too. crepes 0.9.1 takes the 91st score at $n = 99$, $\alpha = 0.1$, where the 90th is enough, and
 # at $n = 9$ the tenth of nine: an infinite interval. The [benchmark page](../../book/generated/benchmarks.md) counts such settings for four
-# libraries. One rank too many keeps the guarantee and costs a little width. One too few would break it; we found none.
+# libraries. One rank too many keeps the guarantee and costs width, as a rule a little. One too few would break it; we found none.
 #
 # **The expectation is about one trained model.** Train again and $G$ changes. In the protocol below ten models are pooled,
 # as in the authors' code, so the reference mixes two kinds of luck. The table also counts misses against each model's own
@@ -951,7 +951,7 @@ for size, level in ((149, 0.18), (9, 0.7), (99, 0.1)):
 # fetched with a checksum, or read from a folder you name. One row uses **CQR**, which scores
 # $\max(\hat q_{\alpha/2} - y,\; y - \hat q_{1-\alpha/2})$ with a forest's quantiles
 # ([Romano et al. 2019](https://arxiv.org/abs/1905.03222)); there the sum in (7) runs over 100 cells of the label range, each weighted by its width, and what a set holds outside
-# that range is not counted. The full tier needs no GPU and about six minutes on two cores. Run it with
+# that range is not counted. The full tier needs no GPU and about eight minutes on two cores. Run it with
 #
 # ```
 # workings run conformal_set_size --tier full
@@ -961,7 +961,7 @@ for size, level in ((149, 0.18), (9, 0.7), (99, 0.1)):
 if tier == "full":
     tables = full.run(settings, data_root)
     for name, rows in tables.items():
-        book.attach(name, rows)
+        ledger_.attach(name, rows)
     measured = tables["protocol"]
 else:
     recorded = ledger.attachment("conformal_set_size", "full", "protocol")
@@ -996,11 +996,11 @@ ledger.Grid(
 # share their points (see above), so misses are too rare to say how conservative the interval is.
 #
 # Beside the authors' code, with the tolerance that was set before the first run. Its numbers are one run of the whole
-# protocol; ours are means of five, and their standard errors say how far one run may stray:
+# protocol; ours are means of five, and $\sqrt5$ times their standard errors is how far a single run strays:
 
 # %% tags=["hide-input"]
 compared = [
-    (row, book.chapter.claim(f"css-{number}").full)
+    (row, ledger_.chapter.claim(f"css-{number}").full)
     for number, row in enumerate(measured, start=6)
 ]
 ledger.Grid(
@@ -1028,7 +1028,7 @@ ledger.Grid(
 if tier == "full":
     for number, row in enumerate(measured, start=6):
         sd = (row["point_se"] or 0) * math.sqrt(row["seeds"])
-        book.check(
+        ledger_.check(
             f"css-{number}",
             row["point"],
             spread=sd,
@@ -1058,18 +1058,18 @@ if tier == "full":
         ("css-3", max(missed), {"digits": 1}),
         ("css-4", passed, {"too_small": why if any(near) else None}),
     ):
-        book.check(claim, value, seeds=settings.seeds, **options)
+        ledger_.check(claim, value, seeds=settings.seeds, **options)
 
 # %% [markdown]
 # ## The ledger
 #
-# What the paper claims, what this notebook found a moment ago, and what the recorded full run found. Criteria were
-# written before the recorded runs (a prototype had already run the toy of css-2 and css-3); the verdicts are computed. Claims 6 to 12 repeat rows that were measured with the authors' code on these tables; they are not tables of the paper.
+# What the paper claims, what this notebook found a moment ago, and what the recorded full run found. The criteria of
+# the full tier were written before its first run; those of the demo came with its first record, for the toy of css-2 and css-3 after a prototype's run. The verdicts are computed. Claims 6 to 12 repeat rows that were measured with the authors' code on these tables; they are not tables of the paper.
 #
 # <a id="css-6"></a><a id="css-7"></a><a id="css-8"></a><a id="css-9"></a><a id="css-10"></a><a id="css-11"></a><a id="css-12"></a>
 
 # %%
-book.table()
+ledger_.table()
 
 # %% [markdown]
 # ## Take it home
@@ -1099,8 +1099,8 @@ for n, alpha in ((100, 0.1), (1000, 0.1), (1000, 0.05)):
     print(f"wall {enough}, scores {len(your_scores)}")
 
 # %% [markdown]
-# The last upper end says little: at 95% the wall stands beyond our 300 scores, and more than half of the way the upper end is
-# `your_range`. Beside the wall, look at the upper end itself: for a small $n$ it still contains some of the bound.
+# The last upper end says nothing: at 95% the wall stands beyond our 300 scores, and twice `your_range` is 800, whatever the
+# scores. Beside the wall, look at the upper end itself: for a small $n$ it still contains some of the bound.
 #
 # Before you believe the number, check three things. The scores come from points that played no part in training. They are
 # exchangeable with the points you will meet (not last year's customers for this year's). And the bound `your_range` holds

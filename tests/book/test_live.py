@@ -223,10 +223,11 @@ def test_scores_can_be_pasted_and_stay_out_of_the_address(open_page):
 
 # A figure with everything that a figure may have, in a box of its own on a page that has live figures.
 EVERYTHING = """() => {
-    workingsLive.networks.everything = {w: {shape: [4], half: btoa(String.fromCharCode(0, 0x3c, 0, 0xc0, 1, 0, 0xff, 0x7b))}};
+    workingsLive.networks.everything = {w: {shape: [4], half: btoa(String.fromCharCode(0, 0x3c, 0, 0xc0, 1, 0, 0xff, 0x7b))},
+                                        v: {shape: [4], letters: '#P\\\\}'}};
     workingsLive.add('everything', (live) => ({
         pure: { uniform: (seed, n) => { const next = live.random(seed); return live.range(n).map(next); },
-                weights: () => [...live.weights('everything').w.data] },
+                weights: () => Object.values(live.weights('everything')).map(({ data }) => [...data]) },
         figure: {
             start: {a: 1, presses: 0, at: ''}, kept: ['presses'], caption: 'all',
             knobs: [{key: 'a', label: 'a', min: 0, max: 9, step: 1, text: String}],
@@ -283,5 +284,8 @@ def test_every_kind_of_mark_a_button_and_a_finger_on_the_chart(open_page):
     # The reference outputs of splitmix64 with seed 1234567, of which the upper 53 bits count.
     reference = [6457827717110365317, 3203168211198807973, 9817491932198370423]
     assert page.evaluate(f"{pure}.uniform(1234567, 3)") == [(one >> 11) / 2**53 for one in reference]
-    assert page.evaluate(f"{pure}.weights()") == [1, -2, 2**-24, 65504], "half precision, the least and the largest too"
+    assert page.evaluate(f"{pure}.weights()") == [
+        [1, -2, 2**-24, 65504],  # half precision, the least and the largest too
+        [-45, 0, 12, 45],  # letters
+    ]
     assert page.faults == []

@@ -30,6 +30,22 @@ def bib_entries():
     return {key: body for key, body in re.findall(r"(?ms)^@\w+\{([^,]+),(.*?)^\}", text)}
 
 
+def test_a_symbol_leads_to_its_own_meaning_where_a_part_has_two():
+    known, links = said(), {page.stem: LINK.findall(article(page)) for page in CHAPTERS}
+    lines = {
+        chapter: [known[url.partition("#")[2]] for kind, url in found if kind == "wk-sym"]
+        for chapter, found in links.items()
+    }
+    says = lambda chapter, words: any(words in line for line in lines[chapter])
+    assert says("scan", "weight of the KL from pictures to symbol") and says("scan", "k-hot code")
+    assert says("giraffe", "base of its frequencies") and says("giraffe", "trained length")
+    assert not says("l3m", "base of its frequencies") and not says("l3m", "trained length")
+    assert not says("darla", "weight with which the KL") and not says("beta_vae_capacity", "renderer of a task")
+    assert not says("early_visual_concepts", "water level") and not says("vtune", "judged")
+    assert not says("few_shot_baseline", "momentum") and not says("livebench", "base of its frequencies")
+    assert not re.search(r"mathcal|dots", " ".join(known.values()))
+
+
 def test_there_are_chapters_to_look_at():
     assert CHAPTERS, "run `make book` first (make test does)"
 

@@ -26,7 +26,7 @@ from workings.chapters.early_visual_concepts.demo import (
     traversals,
     unfamiliar_pictures,
 )
-from workings.chapters.early_visual_concepts.live import packed, unpacked
+from workings.chapters.early_visual_concepts.live import packed, rounded, unpacked
 from workings.chapters.early_visual_concepts.settings import HOLD_OUT_BETAS, SAMPLINGS, Settings
 from workings.disentangling.dsprites_data import DSprites, factor_values, sub_grid
 from workings.disentangling.dsprites_renderer import render_dsprites
@@ -36,6 +36,7 @@ from workings.disentangling.networks import VAE, he_vae, mlp_vae
 from workings.disentangling.objectives import bernoulli_nll, gaussian_kl, pixel_entropy
 from workings.disentangling.sprites16 import small_sprites
 from workings.seeding import torch_generator
+from workings.show.live import load_weights
 from workings.statistics import mean_and_sd
 from workings.training import ShuffledBatches
 
@@ -287,11 +288,11 @@ def test_the_demo_experiments_run_and_have_one_entry_for_each_seed(sprites):
     samplings = sampling_statistics(models, sprites, settings)
     both = {(kind, k, 4.0) for kind in SAMPLINGS for k in (1, 5)}
     assert set(samplings) == both | {("sparse", 1, 8.0), ("sparse", 5, 8.0)}
-    assert all(len(one) == 2 for one in samplings.values())
+    assert all(len(one) == 3 for one in samplings.values())
     held_out = hold_out_errors(sprites, settings)
-    assert tuple(held_out) == tuple(HOLD_OUT_BETAS) and all(len(rows) == 2 for rows in held_out.values())
+    assert tuple(held_out) == tuple(HOLD_OUT_BETAS) and all(len(rows) == 3 for rows in held_out.values())
     assert all(row["excess_held"] > 0 and row["probe_held"] > 0 for rows in held_out.values() for row in rows)
-    assert settings.trainings == len(models) + 2 * 2 + 2 + 3 * 2
+    assert settings.trainings == len(models) + 2 * 3 + 3 + 3 * 3
     moved = traversals(models[4.0, 0], sprites, [0, 3], [-1.0, 0.0, 1.0])
     assert moved.shape == (2, 3, 16, 16) and not torch.equal(moved[0, 0], moved[0, 2])
 
@@ -435,21 +436,68 @@ def test_a_dry_run_has_sprites_of_every_factor_and_a_corner_to_hide():
     assert torch.equal(part.images(torch.tensor([3])), sprites.images(torch.nonzero(~held)[3]))
 
 
-def test_packed_weights_are_within_half_a_step_and_latents_keep_their_functions():
+def test_layers_are_rounded_to_the_nearest_where_no_input_tells_of_another():
+    generator = torch_generator(5, "rounded")
+    weight, bias = (torch.randn(*shape, generator=generator, dtype=torch.float64) for shape in ((7, 6), (7,)))
+    inputs = torch.cat([torch.eye(6), -torch.eye(6)]).double()  # uncorrelated, and with means of 0
+    steps, fine, exponents = rounded(weight, bias, inputs, inputs @ weight.T + bias)
+    scale = 2 ** (exponents / 8)
+    assert torch.equal(steps, (weight / scale[:, None]).round()) and torch.equal(fine, (6 * bias / scale).round())
+    most = torch.maximum(weight.abs().amax(dim=1) / 4, 6 * bias.abs() / 45)
+    assert bool((scale >= most * (1 - 1e-12)).all()) and bool((scale < 1.1 * most).all())  # the next power of 2^(1/8)
+
+
+def test_weights_rounded_for_the_pictures_lose_less_than_weights_rounded_one_by_one(sprites):
+    model = he_vae(16, 8, (64, 64), torch_generator(3, "packed")).double()
+    layer, inputs = model.encoder.linears[0], sprites.images[::5].flatten(1).double()
+    weight, bias, wanted = layer.weight.detach(), layer.bias.detach(), layer(inputs).detach()
+
+    def lost(steps, bias, exponents, x):
+        return float((x @ (steps * 2 ** (exponents / 8)[:, None]).T + bias - wanted).square().mean())
+
+    for shrunk in (1.0, 0.8):  # what the layers below do to the inputs is made up for
+        steps, fine, exponents = rounded(weight, bias, shrunk * inputs, wanted)
+        scale = 2 ** (exponents / 8)
+        alone = (weight / scale[:, None]).round()
+        found = lost(steps, fine * scale / 6, exponents, shrunk * inputs)
+        assert found < 0.2 * lost(alone, bias, exponents, inputs)
+
+
+def test_a_packed_network_keeps_its_functions_with_its_latents_in_another_order(sprites):
     model, order = he_vae(16, 8, (64, 64), torch_generator(3, "packed")), [5, 0, 7, 2, 1, 6, 4, 3]
-    stored = {f"m {part}": np.asarray(values).astype(np.float16) for part, values in packed(model, order).items()}
-    found = unpacked(stored, "m")
-    before = [*model.encoder.linears, *model.decoder.linears]
-    after = [*found.encoder.linears, *found.decoder.linears]
-    moved = [*order, *(8 + j for j in order)]
-    for k, (one, other) in enumerate(zip(before, after, strict=True)):
-        weight, bias = one.weight.detach().double(), one.bias.detach().double()
-        if k == 2:  # the head: means, then log-variances
-            weight, bias = weight[moved], bias[moved]
-        if k == 3:
-            weight = weight[:, order]
-        step = weight.abs().amax(dim=1, keepdim=True) / 31
-        assert bool(((other.weight - weight).abs() <= 0.52 * step).all())  # half a step, and the rounding of the scale
-        assert bool(((other.bias - bias).abs() <= 1e-3 * bias.abs() + 1e-7).all())
-    again = {f"m {part}": values for part, values in packed(found, range(8)).items()}
-    assert np.array_equal(again["m codes"], stored["m codes"].astype(float)), "packing what was packed changes nothing"
+    packs = packed(model, order, sprites.images)
+    assert {part: (len(values), values.dtype) for part, values in packs.items()} == {
+        "codes": (21248, np.int8), "scales": (528, np.int8), "biases": (528, np.int8),
+    }  # fmt: skip
+    assert np.abs(packs["codes"]).max() <= 40 and np.abs(packs["biases"]).max() <= 45
+    found = unpacked({f"m {part}": values.astype(np.float32) for part, values in packs.items()}, "m")
+    images = sprites.images.double()
+    with torch.no_grad():
+        for one, other in zip(model.double().encode(images), found.encode(images), strict=True):
+            assert (one[:, order] - other).abs().mean() < 0.1 * one.std()
+        codes = model.encode(images)[0]
+        wanted = model.decode(codes)
+        assert (found.decode(codes[:, order]) - wanted).abs().mean() < 0.15 * wanted.std()
+
+
+def test_the_stored_networks_show_what_the_page_says_of_their_seeds(sprites):
+    stored = load_weights("early_visual_concepts")
+    models = {seed: unpacked(stored, f"4 {seed}") for seed in (0, 1, 2)}
+    corr = {seed: latent_statistics(model.float(), sprites).corr for seed, model in models.items()}
+    followed = {seed: np.abs(one).argmax(axis=0) for seed, one in corr.items()}
+    assert followed[0].tolist() == followed[1].tolist() and len(set(followed[0])) == 3
+    best = {seed: one[followed[seed], range(3)] for seed, one in corr.items()}
+    assert (best[0] * best[1] < -0.8).all(), "the same axes with their ends exchanged"
+    assert (np.abs(best[2][1:]) > 0.8).all() and best[2][0] < 0.1
+    # As the figure says it: which latent goes furthest over the six sizes, at each of the 256 positions, and whether by more
+    # than its noise (the root of its mean variance).
+    for seed, model in models.items():
+        with torch.no_grad():
+            mu, logvar = (part.view(6, 256, 8) for part in model.encode(sprites.images))
+        far, most = (mu.amax(dim=0) - mu.amin(dim=0)).max(dim=1)
+        heard = far > logvar.exp().mean(dim=0).sqrt().gather(1, most[:, None])[:, 0]
+        places = torch.bincount(most[heard], minlength=8) / 256
+        if seed < 2:
+            assert places.argmax() == 2 and places[2] > 0.95
+        else:
+            assert places.max() < 0.25 and 0.25 < 1 - places.sum() < 0.75

@@ -116,11 +116,28 @@ def test_probabilities_below_the_least_double_are_given_as_logarithms():
     np.testing.assert_allclose(rows, [-2, 0], atol=1e-12)
 
 
-def test_one_shared_signature_says_no_more_with_ten_hits_than_with_one():
+def test_one_shared_signature_says_no_more_with_ten_hits_than_with_six():
     guess = -5 * math.log10(32)
-    found = shared_signature_log10_bound(guess, [0, 1, 10], 10)
-    np.testing.assert_allclose(found, [0, guess, guess])
+    found = shared_signature_log10_bound(guess, [0, 1, 4, 6, 10], 10)
+    np.testing.assert_allclose(found, [0, guess + 1, guess + math.log10(2), guess, guess])
     assert 10**guess == pytest.approx(3.0e-8, rel=0.01)
+    assert shared_signature_log10_bound(-0.5, 1, 10) == 0  # never more than certain
+
+
+@pytest.mark.parametrize(
+    "beginnings", [[0] * 6, list(range(6)), [0, 0, 1, 1, 2, 2], [0, 0, 0, 0, 1, 2], [3, 3, 3, 1, 1, 1]]
+)
+@pytest.mark.parametrize("law", [[0.125] * 8, [0.4, 0.3, 0.1, 0.1, 0.04, 0.03, 0.02, 0.01]])
+def test_the_bound_of_one_signature_holds_for_any_answers_to_six_queries(beginnings, law):
+    """Every fixed list of answers, the signature drawn by ``law``: the exact chance of k hits or more is below the bound."""
+    hits = np.array([beginnings.count(s) for s in range(8)])
+    for k in range(1, 7):
+        exact = np.asarray(law)[hits >= k].sum()
+        assert exact <= 10 ** shared_signature_log10_bound(math.log10(max(law)), k, 6) + 1e-12
+    if beginnings == list(range(6)) and law[0] == law[-1]:  # ... and reached where all answers differ
+        assert np.asarray(law)[hits >= 1].sum() == pytest.approx(
+            10 ** float(shared_signature_log10_bound(math.log10(0.125), 1, 6))
+        )
 
 
 @given(st.integers(1, 60), st.floats(1e-6, 0.9), st.floats(1e-9, 0.5))

@@ -91,6 +91,13 @@ def test_the_decision_rests_on_what_was_said_about_dependence():
     assert not ask("shared", -5.0).reject and ask("shared", -6.0).reject  # the bound is the p-value, and alpha is 1e-6
     with pytest.raises(ValueError, match="log10_guess_prob"):
         ask("shared", None)
+    arguments = endpoint(1), ["q"] * 10, "!", "sea salt", 1e-4, 1e-6
+    one_hit = verify(*arguments, dependence="shared", log10_guess_prob=-6.0)
+    assert one_hit.log10_p_shared == pytest.approx(-5) and not one_hit.reject  # ten answers are ten guesses
+    with pytest.raises(ValueError, match="'prefix'"):
+        verify(*arguments, dependence="shared", log10_guess_prob=-6.0, mode="contains")
+    found = verify(*arguments, dependence="independent", log10_guess_prob=-6.0, mode="contains")
+    assert math.isnan(found.log10_p_shared)
 
 
 def test_each_query_may_have_a_probability_of_its_own():

@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
 import live_weights
 from workings.show.controls import Axis, Control, Frame
@@ -79,6 +80,23 @@ def test_weights_are_stored_in_half_precision_and_given_as_stored(tmp_path):
         )
     again = keep_weights(SLUG, {"a": array + 0.5}, record=False, results=tmp_path)
     assert np.array_equal(again["a"], kept["a"]), "another training does not change what the page runs"
+
+
+def test_small_whole_numbers_are_stored_as_letters(tmp_path):
+    array = np.arange(-45, 46, dtype=np.int8).reshape(7, 13)
+    fresh = keep_weights(SLUG, {"a": array, "b": [0.5]}, record=False, results=tmp_path)
+    kept = keep_weights(SLUG, {"a": torch.from_numpy(array), "b": [0.5]}, record=True, results=tmp_path)
+    for given in (fresh, kept, load_weights(SLUG, results=tmp_path)):
+        assert given["a"].dtype == np.float32 and np.array_equal(given["a"], array) and given["b"].tolist() == [0.5]
+    stored = json.loads((tmp_path / "uncertainty" / SLUG / "live_weights.json").read_text())["arrays"]["a"]
+    assert (
+        stored["shape"] == [7, 13]
+        and stored["letters"].isprintable()
+        and [ord(one) - 80 for one in stored["letters"]] == list(range(-45, 46))
+    )
+    for wrong in (46, -46, -128):
+        with pytest.raises(ValueError, match="holds numbers from -45 to 45"):
+            keep_weights(SLUG, {"a": np.full(3, wrong, np.int8)}, record=False, results=tmp_path)
 
 
 @pytest.mark.parametrize(

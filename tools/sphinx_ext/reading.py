@@ -26,6 +26,18 @@ ALSO = {
 }
 # Words that are a term in one part, and plain English in the others.
 ONLY = {"factor": "disentangling", "capacity": "disentangling"}
+# Letters that mean something else in a chapter than their line in the notation of its part says: not linked there.
+OTHERWISE = {
+    "beta_vae_capacity": ["v"],
+    "darla": [r"\gamma", r"\lambda", "R"],
+    "early_visual_concepts": [r"\lambda", r"\theta"],
+    "episode_difficulty": ["q"],
+    "few_shot_baseline": [r"\beta", r"\sigma", "a", "c"],
+    "l3m": ["L", "b"],
+    "livebench": ["b", "j"],
+    "taught_to_know": ["c"],
+    "vtune": ["j"],
+}
 CLOSED = (nodes.title, nodes.reference, nodes.literal, nodes.literal_block, nodes.math_block, nodes.caption)
 TAG = re.compile(r"\\tag\{(\d+)\}")
 ADDRESS = re.compile(r"^https?://(?:dx\.)?(?:doi\.org|arxiv\.org/abs)/")
@@ -39,7 +51,17 @@ def untex(text):
     return clean(Text.from_latex(text.replace(r"$\beta$", "beta")).render_as("text").replace("\u2013", "-"))
 
 
-SIGNS = {"lceil": "⌈", "rceil": "⌉", "lfloor": "⌊", "rfloor": "⌋", "mid": "| ", "ge": "≥ ", "mathbf": ""}
+SIGNS = {
+    "lceil": "⌈",
+    "rceil": "⌉",
+    "lfloor": "⌊",
+    "rfloor": "⌋",
+    "mid": "| ",
+    "ge": "≥ ",
+    "mathbf": "",
+    "mathcal": "",
+    "dots": "…",
+}
 LOW = str.maketrans("0123456789ijktu", "₀₁₂₃₄₅₆₇₈₉ᵢⱼₖₜᵤ")
 
 
@@ -206,7 +228,13 @@ def explain(app, doctree, docname):
         also = [word for name in names for word in ALSO.get(part, {}).get(name, [])]
         terms[f"g{len(terms)}"] = (name, pattern(names + also))
     notation = app.env.wk_notation.items()
-    symbols = {tex: name for name, (where, found, _) in notation if where in ("", part) for tex in found}
+    symbols = {}
+    for where in (part, ""):  # the part's own lines first, and the first of two lines with one letter
+        for name, (section, found, _) in notation:
+            for tex in found if section == where else ():
+                symbols.setdefault(tex, name)
+    for tex in OTHERWISE.get(docname.split("/")[-1], ()):
+        del symbols[tex]
 
     def address(page, name):
         return relative_uri(app.builder.get_target_uri(docname), app.builder.get_target_uri(page)) + "#" + name

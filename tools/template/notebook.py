@@ -81,7 +81,7 @@ from workings.{{part}}.{{slug}} import interval, mean_and_standard_error
 
 use_style()
 settings = Settings.for_tier(tier, dry_run=dry_run)
-book = ledger.open("{{slug}}", tier=tier)
+ledger_ = ledger.open("{{slug}}", tier=tier)
 
 # %% [markdown]
 # ## The idea
@@ -208,10 +208,10 @@ keep_cases("{{slug}}", cases())  # the live figure must give the same
 
 # %%
 share = measured["share"]
-book.check("{{anchor}}-1", share, spread=(share * (1 - share) / settings.repeats) ** 0.5, seeds=[settings.seed])
+ledger_.check("{{anchor}}-1", share, spread=(share * (1 - share) / settings.repeats) ** 0.5, seeds=[settings.seed])
 
 # %%
-book.table()
+ledger_.table()
 
 # %% [markdown]
 # ## Take it home

@@ -27,26 +27,26 @@ workingsLive.add("beta_vae_capacity", ({ range, fixed, weights }) => {
       put(of("pictures"), i * size, i * (SIDE + 1), 0);
       put(of("received"), (near * SHOWN + i) * size, i * (SIDE + 1), SIDE + 2);
     }
-    return { stop: stops[near], mark: { kind: "cells", x: [5.65, 7.3], y: [10 ** LOW, 10 ** HIGH], width, height, data, square: true } };
+    return { stop: stops[near], mark: { kind: "cells", x: [5.55, 6.85], y: [10 ** LOW, 10 ** HIGH], width, height, data, square: true } };
   };
 
   const begin = Object.fromEntries([...of("variances")].map((v, k) => [`v${k}`, Number((Math.round(Math.log10(v) * 20) / 20).toFixed(2))]));
   const draw = (state) => {
-    const variances = range(K).map((k) => 10 ** state[`v${k}`]), [level, ...rates] = water(variances, state.c), ours = range(K).every((k) => state[`v${k}`] === begin[`v${k}`]);
+    const variances = range(K).map((k) => 10 ** state[`v${k}`]), [level, ...rates] = water(variances, state.c), ours = state.c >= 0.5 && range(K).every((k) => state[`v${k}`] === begin[`v${k}`]); // below half a nat, means of the first steps
     const found = measured(state.c), { stop, mark } = sheet(state.c), at = range(K).map((k) => k + 1);
     const gets = rates.map((r, k) => [FACTORS[k], r]).sort((a, b) => b[1] - a[1]), served = gets.filter(([, r]) => r > 0.005), dry = gets.filter(([, r]) => r <= 0.005);
     const marks = [
       { kind: "bars", x: at, y: variances, look: "wk-a", name: "nats paid" },
       { kind: "bars", x: at, y: variances.map((v) => Math.min(v, level)), look: "wk-c", name: "error left" },
-      { kind: "rule", y: level, look: "wk-b wk-dash", name: "water level" }, mark,
+      { kind: "line", x: [0.4, 5.45], y: [level, level], look: "wk-b wk-dash", name: "water level" }, mark,
     ];
     if (ours) marks.push({ kind: "points", x: at, y: found.map((r) => level * Math.exp(2 * r)), look: "wk-ink", size: 5, name: "measured" });
     return {
-      x: { min: 0.4, max: 7.35, label: `factor, and pictures at ${stop} nats`, ticks: FACTORS.map((name, k) => [k + 1, name]) },
-      y: { min: 10 ** LOW, max: 10 ** HIGH, log: true, label: "variance (log scale)" }, marks,
+      x: { min: 0.4, max: 6.9, label: `factor, and pictures at ${stop} nats`, ticks: FACTORS.map((name, k) => [k + 1, name]) },
+      y: { min: 10 ** LOW, max: 10 ** HIGH, log: true, label: "variance (log scale)", ticks: [[1e-5, "10\u207b\u2075"], [1e-3, "0.001"], [0.1, "0.1"], [10, "10"]] }, marks,
       values: FACTORS.map((name, k) => [name, fixed(rates[k], 1) + (ours ? ` (${fixed(found[k], 1)})` : "")]),
       says: served.length
-        ? `${state.c.toFixed(1)} nats bring the level down to ${Number(level.toPrecision(2))}: ${served.map(([name, r]) => `${name} gets ${fixed(r, 1)}`).join(", ")}${dry.length ? `, nothing for ${dry.map(([name]) => name).join(" and ")}` : ""}. A price \u03b2 of that level buys the same.`
+        ? `${state.c.toFixed(1)} nats bring the level down to ${Number(level.toPrecision(2))}: ${served.map(([name, r], i) => `${name}${i ? "" : " gets"} ${fixed(r, 1)}`).join(", ")}${dry.length ? `, nothing for ${dry.map(([name]) => name).join(", ").replace(/, (?=\w+$)/, " and ")}` : ""}. A linear beta-VAE with \u03b2 = ${Number(level.toPrecision(2))} pays the same.`
         : `Without nats nothing stands above the level, which is the largest variance, ${Number(level.toPrecision(2))}.`,
     };
   };
@@ -56,11 +56,11 @@ workingsLive.add("beta_vae_capacity", ({ range, fixed, weights }) => {
     figure: {
       start: { c: 3, ...begin },
       knobs: [
-        { key: "c", label: "Capacity C", min: 0, max: 20, step: 0.2, text: (v) => `${v.toFixed(1)} nats` },
+        { key: "c", label: "Capacity", min: 0, max: 20, step: 0.2, text: (v) => `${v.toFixed(1)} nats` },
         ...FACTORS.map((name, k) => ({ key: `v${k}`, label: `v of ${name}`, min: -4, max: HIGH, step: 0.05, text: (v) => String(Number((10 ** v).toPrecision(2))) })),
       ],
       play: { key: "c", label: "Add nats" },
-      caption: "Formula (2), computed in this page. Drag a bar\u2019s top. Points, brackets: what the trained channel paid. Right: sprites and what it received, at the stop nearest to C.",
+      caption: "Formula (2), computed here; v: variance. A power of ten above the level costs 1.15 nats. Drag a bar\u2019s top. Points, brackets: what the trained channel paid. Right: sprites and what it received, at the nearest stop.",
       draw,
       point: (state, x, y) => {
         const k = Math.round(x) - 1;

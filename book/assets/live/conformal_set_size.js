@@ -73,7 +73,11 @@ workingsLive.add("conformal_set_size", ({ lnFactorial, range, fixed, quick }) =>
     const found = text.split(/[\s,;]+/).filter(Boolean).map(Number);
     if (found.length < 2) return "Paste at least two scores, with spaces, commas or line ends between them.";
     if (found.length > 5000) return `Paste at most 5,000 scores; these are ${found.length}.`;
-    return found.every((one) => Number.isFinite(one) && one >= 0) ? found : "Every score must be a number of 0 or more, such as 0.35 or 12.";
+    const parts = text.split(/[\s;]+/).filter(Boolean); // a comma between digits may be a point, where spaces or line ends separate as well
+    if (parts.length > 1 && parts.some((one) => /^\d+,\d+$/.test(one)) && !parts.some((one) => /\.|,.*,/.test(one))) {
+      return "A comma separates scores: write 1.5 for one and a half, or put a space after each comma.";
+    }
+    return found.every((one) => one >= 0 && one <= 1e9) ? found : "Every score must be a number of 0 or more (and at most a thousand million), such as 0.35 or 12.";
   };
 
   const count = (v) => Number((10 ** v).toPrecision(2)), whole = (v) => v.toLocaleString("en"); // 250, not 251
@@ -94,13 +98,13 @@ workingsLive.add("conformal_set_size", ({ lnFactorial, range, fixed, quick }) =>
       { kind: "line", ...outline(steps.lower), look: "wk-c wk-dash", name: "lower end" }, { kind: "line", ...outline(steps.upper), look: "wk-b wk-dots", name: "upper end" },
     ];
     if (known <= far) marks.push({ kind: "rule", x: known, look: "wk-ink", name: "truth" });
-    const show = (value) => (value === Infinity ? "infinite" : value.toPrecision(4));
+    const show = (value) => (value === Infinity ? "infinite" : value >= 1000 ? whole(Number(value.toPrecision(3))) : value.toPrecision(3));
     return {
-      x: { min: 0, max: far, label: "width of label space, 2r" }, y: { min: 0, max: 1, label: "P(threshold \u2265 r)" }, marks, wrong,
+      x: { min: 0, max: far, label: "width of label space, 2r (scores\u2019 unit)" }, y: { min: 0, max: 1, label: "P(threshold \u2265 r)" }, marks, wrong,
       values: [["estimate", show(point)], ["interval", `${show(lower)} to ${show(upper)}`], ...(mine ? [] : [["truth", show(known)]]),
         ["rank k", `${k} of ${size}`], ["band", `\u00b1 ${fixed(radius(scores.length, gamma), 3)}`], ["upper end needs", `${whole(needed)} scores`]],
       says: `${whole(scores.length)} scores${wrong ? " from the half-normal law, in place of yours," : ""} say: intervals calibrated on ${whole(size)} points will be ${show(point)} wide on average; at this risk \u03b3 between ${show(lower)} and ${show(upper)}.` +
-        (scores.length < needed ? ` With fewer than ${whole(needed)} scores the upper end reports the largest possible score (${Number(show(rMax))}) more than data.` : "") + (k > size ? " So few points give no finite threshold." : ""),
+        (scores.length < needed ? ` Below ${whole(needed)} the upper end says more of the largest possible width (${show(2 * rMax)}) than of the data.` : "") + (k > size ? " So few points give no finite threshold." : ""),
     };
   };
 
@@ -120,7 +124,7 @@ workingsLive.add("conformal_set_size", ({ lnFactorial, range, fixed, quick }) =>
         { key: "own", label: "Your scores (they stay in your browser, and out of the address)", rows: 3, when: ({ law }) => law === "own" },
       ],
       play: { key: "m", label: "Add scores" },
-      caption: "Expected width of an interval, estimated from m scores and computed in this page. The shaded area is the estimate; a full-height rectangle that ends at the vertical line has the true area.",
+      caption: "Computed in this page. The shaded area is the estimate; a full-height rectangle that ends at the vertical line has the true area.",
       draw,
     },
   };

@@ -1,7 +1,7 @@
 // A room that can be repainted, two encoders and four agents: lib/workings/disentangling/{worlds,ensembles}.py, with the networks of the notebook.
 workingsLive.add("darla", ({ range, fixed, weights }) => {
   const NET = weights("darla"), SIZE = 8, EDGE = 5, OBJECT = 4;
-  const MOVES = ["left", "wait", "right"], AGENTS = [["pixels", "pixels", "wk-b"], ["penalised", "pixels, penalised", "wk-b wk-dash"], ["entangled", "entangled code", "wk-violet"], ["chosen", "chosen code", "wk-a"]];
+  const MOVES = ["left", "wait", "right"], DOES = ["moves left", "waits", "moves right"], AGENTS = [["pixels", "pixels", "wk-b"], ["penalised", "pixels, penalised", "wk-b wk-dash"], ["entangled", "entangled code", "wk-violet"], ["chosen", "chosen code", "wk-a"]];
   // Red, green and blue of a hue from 1 (red) to 8 (blue), of saturation 0.8 and value 0.9.
   const paint = (hue) => {
     const turn = (0.66 * (hue - 1)) / 7, part = (turn * 6) % 1, [p, q, t, v] = [0.9 * (1 - 0.8), 0.9 * (1 - 0.8 * part), 0.9 * (1 - 0.8 * (1 - part)), 0.9];
@@ -68,21 +68,26 @@ workingsLive.add("darla", ({ range, fixed, weights }) => {
   const draw = ({ wall, floor, scene, view }) => {
     const [kind, place] = scene.split(" ").map(Number), pays = reward(kind, place), right = best(pays);
     const found = AGENTS.map(([name]) => values(name, wall, floor, kind, place)), chosen = found.map(best);
-    const said = AGENTS.map(([, name], i) => `${name}: ${MOVES[chosen[i]]}`), wrong = AGENTS.filter((_, i) => chosen[i] !== right).map(([, name]) => name);
-    const where = [wall, floor].every((hue) => hue <= 3) ? "like the source" : wall >= 6 && floor >= 6 ? "like the target" : "unlike either domain";
+    const wrong = AGENTS.filter((_, i) => chosen[i] !== right).map(([, name]) => name);
+    const where = [wall, floor].every((hue) => hue <= 3) ? "like the source" : wall >= 6 && floor >= 6 ? "like the target" : "like neither";
     const words = `A ${kind ? "good" : "bad"} object to the ${place < 0 ? "left" : "right"}, painted ${where}: ${MOVES[right]} pays ${pays[right]}. ` +
       (wrong.length ? `Wrong: the agent${wrong.length > 1 ? "s" : ""} on ${wrong.join("; ")}.` : "All four choose it.");
-    const rooms = inTarget(kind, place), values_ = AGENTS.map(([, name], i) => [name, `${MOVES[chosen[i]]}${chosen[i] === right ? "" : " (wrong)"}; ${rooms[i]} of 9`]);
+    const rooms = inTarget(kind, place), values_ = AGENTS.map(([, name], i) => [name, `${DOES[chosen[i]]}${chosen[i] === right ? "" : " (wrong)"}; ${rooms[i]} of 9`]);
     if (view === "codes") {
       const at = range(8), low = -4, high = 4, looks = [["chosen", "wk-a", 0.85], ["entangled", "wk-violet", 1.15]];
       const moved = looks.flatMap(([name, look, shift]) => {
         const from = code(name, 1, floor, kind, place), to = code(name, wall, floor, kind, place);
         return at.map((i) => ({ kind: "arrow", x: [i + shift, i + shift], y: [from[i], to[i]], look, name: i ? "" : `${name} code, from wall 1 to this one` }));
       });
+      const most = (name) => { // the latent that moves most, and its share of all movement
+        const from = code(name, 1, floor, kind, place), moves = code(name, wall, floor, kind, place).map((one, i) => Math.abs(one - from[i])), first = best(moves);
+        return [`${Math.round((100 * moves[first]) / moves.reduce((sum, one) => sum + one))}%`, `in latent ${first + 1}`];
+      };
+      const [[some, where_], [others, there]] = looks.map(([name]) => (wall === 1 ? [] : most(name)));
       return {
         x: { min: -2.6, max: 8.6, label: "latent", ticks: at.map((i) => [i + 1, String(i + 1)]) }, y: { min: low, max: high, label: "code (standard deviations)" },
         marks: [room(wall, floor, kind, place, [-2.5, 0.2], [low * 0.7, high * 0.7]), { kind: "line", x: [0.5, 8.6], y: [0, 0], look: "wk-ink wk-dots" }, ...moved],
-        values: values_, says: words,
+        values: values_, says: wall === 1 ? "The arrows begin at this wall, 1: repaint it." : `From wall 1 to here ${some} of the chosen code\u2019s movement is ${where_}, ${others} of the entangled code\u2019s ${there}.`,
       };
     }
     const lines = leads(floor, kind, place), low = -1.6, high = 2, strip = WALLS.flatMap(paint);
@@ -111,7 +116,7 @@ workingsLive.add("darla", ({ range, fixed, weights }) => {
       buttons: [{ label: "Repaint as the target", press: (state) => { Object.assign(state, { wall: 7, floor: 7 }); } }],
       play: { key: "wall", label: "Paint the wall" },
       point: (state, x) => { if (state.view !== "agents" || x < 0.7) return false; state.wall = x; return true; },
-      caption: "Two encoders and four agents of one seed, run in this page in half precision. A lead below 0 means the wrong move; \u201c3 of 9\u201d: right with this object in three of the target\u2019s nine rooms. No hue between two numbers was ever seen.",
+      caption: "Two encoders, four agents, one seed. Lead: reward expected of the best-paid move, less the best other\u2019s; below 0 the move is wrong. \u201c3 of 9\u201d: well chosen in three of the target\u2019s nine rooms. No hue between two numbers was ever seen.",
       draw,
     },
   };

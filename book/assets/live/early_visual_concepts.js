@@ -1,19 +1,22 @@
-// Three trained beta-VAEs: a square's code and the picture drawn from it. lib/workings/disentangling/{networks,sprites16,objectives}.py.
+// Nine trained beta-VAEs: a square's code and the picture drawn from it. lib/workings/disentangling/{networks,sprites16,objectives}.py.
 workingsLive.add("early_visual_concepts", ({ range, fixed, weights }) => {
-  const BETAS = ["0.05", "1", "4"], SIDE = 16, M = 8, MOVED = 4, WIDTHS = [[256, 64, 64, 16], [8, 64, 64, 256]];
+  const BETAS = ["0.05", "1", "4"], SEEDS = 3, SIDE = 16, M = 8, WIDTHS = [[256, 64, 64, 16], [8, 64, 64, 256]];
   const FACTORS = [["x", 16, "wk-a"], ["y", 16, "wk-b"], ["size", 6, "wk-c"]], stored = weights("early_visual_concepts"), networks = {};
 
-  // Encoder and decoder of one price. Two weights share a stored number: 63 times the first plus the second, each times its row's scale.
-  // Weights are kept column by column, so that inputs of 0 (paper, units that are off) cost nothing.
+  // Encoder and decoder of one price and seed. A row has a scale, a power of the eighth root of 2: its weights are whole multiples of
+  // it, of which two share a stored number (9 times the first plus the second), its bias is one of a sixth. Weights are kept column
+  // by column, so that inputs of 0 (paper, units that are off) cost nothing.
   const network = (name) => networks[name] ||= (() => {
     const [codes, scales, biases] = ["codes", "scales", "biases"].map((part) => stored[`${name} ${part}`].data);
     let k = 0, row = 0;
     return WIDTHS.map((widths) => widths.slice(1).map((rows, i) => {
-      const columns = range(widths[i]).map(() => new Float64Array(rows)), bias = Float64Array.from(biases.subarray(row, row + rows));
+      const columns = range(widths[i]).map(() => new Float64Array(rows)), bias = new Float64Array(rows);
       for (let r = 0; r < rows; r++, row++) {
+        const scale = 2 ** (scales[row] / 8);
+        bias[r] = (biases[row] * scale) / 6;
         for (let c = 0; c < widths[i]; c++, k++) {
-          const both = codes[k >> 1], high = Math.round(both / 63);
-          columns[c][r] = scales[row] * (k % 2 ? both - 63 * high : high);
+          const both = codes[k >> 1], first = Math.round(both / 9);
+          columns[c][r] = scale * (k % 2 ? both - 9 * first : first);
         }
       }
       return { columns, bias };
@@ -50,7 +53,7 @@ workingsLive.add("early_visual_concepts", ({ range, fixed, weights }) => {
   const pen = ({ size, x, y }) => square(size, x, y);
   const known = {}, codeOf = (name, { size, x, y }) => known[[name, size, x, y]] ||= encode(name, square(size, x, y));
   const given = (state) => (state.kind === "own" ? drawing(state.ink) : pen(state));
-  const moves = (state) => range(M).map((j) => (j < MOVED ? state[`m${j}`] : 0));
+  const named = ({ beta, seed }) => `${BETAS[beta]} ${seed}`;
 
   // Where things stand, in pixels of the chart: two pictures, beside or above one another, and a column for each latent.
   let room = [660, 300]; // what the chart has, as it was last drawn
@@ -64,13 +67,18 @@ workingsLive.add("early_visual_concepts", ({ range, fixed, weights }) => {
 
   const draw = (state, size) => {
     room = size;
-    const name = BETAS[state.beta], picture = given(state), { width, height, side, pictures, left, step, across, up } = plan();
-    const coded = encode(name, picture), mu = coded.slice(0, M), logvar = coded.slice(M), z = mu.map((m, j) => m + moves(state)[j]);
+    const name = named(state), picture = given(state), { width, height, side, pictures, left, step, across, up } = plan();
+    const coded = encode(name, picture), mu = coded.slice(0, M), logvar = coded.slice(M), z = mu.map((m, j) => m + state[`m${j}`]);
     const logits = decode(name, z), cost = nats(mu, logvar), total = cost.reduce((sum, one) => sum + one, 0), loss = lost(logits, picture);
     // Where the means go as one factor of the square takes all its values and the others stay.
     const sweeps = FACTORS.map(([factor, count]) => range(count).map((at) => codeOf(name, { ...state, [factor]: at })));
-    const spans = sweeps.map((sweep) => range(M).map((j) => Math.max(...sweep.map((one) => one[j])) - Math.min(...sweep.map((one) => one[j]))));
-    const [most, share] = [(span) => span.indexOf(Math.max(...span)) + 1, (span) => `${Math.round((100 * Math.max(...span)) / span.reduce((a, b) => a + b))}%`];
+    const found = sweeps.map((sweep) => {
+      const spans = range(M).map((j) => Math.max(...sweep.map((one) => one[j])) - Math.min(...sweep.map((one) => one[j]))), span = Math.max(...spans), j = spans.indexOf(span);
+      const width = Math.sqrt(sweep.reduce((sum, one) => sum + Math.exp(one[M + j]), 0) / sweep.length);
+      return span > width ? [j + 1, `${Math.round((100 * span) / spans.reduce((a, b) => a + b))}%`] : [];
+    });
+    const told = found.map(([j, share], f) => (f ? `as ${FACTORS[f][0]} does ${j ? `latent ${j} (${share})` : "none by more than its noise"}`
+      : `As x changes ${j ? `latent ${j} moves most (${share} of all movement)` : "no latent moves by more than its noise"}`));
     const shade = state.kind === "own" ? pen(state).map((one, i) => [0.35 * one, 0.12 * one, 0].map((tint) => Math.max(0, 1 - picture[i] - tint * (1 - picture[i])))).flat() : picture.flatMap((one) => Array(3).fill(1 - one));
     const cells = (data, [x, y]) => ({ kind: "cells", x: [x, x + side], y: [y - side, y], width: SIDE, height: SIDE, data, rgb: true });
     const frame = ([x, y]) => ({ kind: "line", x: [x, x + side, x + side, x, x], y: [y, y, y - side, y - side, y], look: "wk-c" });
@@ -80,14 +88,15 @@ workingsLive.add("early_visual_concepts", ({ range, fixed, weights }) => {
       text(pictures[0][0], pictures[0][1] + 6, state.kind === "own" ? "your drawing" : "given", "start"), text(pictures[1][0], pictures[1][1] + 6, "redrawn", "start"),
       ...[-3, 0, 3].map((v) => ({ kind: "line", x: [left, width], y: [up(v), up(v)], look: "wk-c wk-dots" })), ...[-3, 0, 3].map((v) => text(left - 6, up(v) - 4, fixed(v, 0), "end")),
       ...range(M).flatMap((j) => [text(across(j), 20, String(j + 1)), text(across(j), 2, cost[j] < 0.05 ? "0" : cost[j].toFixed(1))]), text(left - 6, 20, "latent", "end"), text(left - 6, 2, "nats", "end"),
+      { kind: "area", x: [-0.5, 0.5].map((s) => across(state.j - 1 + s)), y: [height, height], look: "wk-c" },
       ...range(M).map((j) => ({ kind: "line", x: [across(j) + 0.28 * step, across(j) + 0.28 * step], y: [-1, 1].map((s) => up(mu[j] + s * Math.exp(logvar[j] / 2))), look: "wk-ink" })),
       ...FACTORS.map(([factor, , look], f) => ({ kind: "points", x: sweeps[f].flatMap(() => range(M).map((j) => across(j) + (0.2 * f - 0.38) * step)), y: sweeps[f].flatMap((one) => one.slice(0, M).map(up)), look, size: 2.2, name: factor })),
       { kind: "points", x: range(M).map((j) => across(j) + 0.28 * step), y: z.map(up), look: "wk-ink", size: 4.5, name: "code" },
     ];
     return {
       x: { min: 0, max: width, hide: true }, y: { min: 0, max: height, hide: true }, marks,
-      values: FACTORS.map(([factor], f) => [f ? factor : `${factor} moves`, `${most(spans[f])} (${share(spans[f])})`]),
-      says: `At \u03b2 = ${name} this code costs ${total.toFixed(1)} nats, and what is redrawn loses ${fixed(loss, 1)}. As x changes, ${share(spans[0])} of all movement is in latent ${most(spans[0])}.`,
+      values: FACTORS.map(([factor], f) => [f ? factor : `${factor} moves latent`, found[f][0] ? `${found[f][0]} (${found[f][1]})` : "none"]),
+      says: `At \u03b2 = ${BETAS[state.beta]}, seed ${state.seed}, this code costs ${total.toFixed(1)} nats, and what is redrawn loses ${fixed(loss, 1)}. ${told.join(", ")}.`,
     };
   };
 
@@ -106,8 +115,8 @@ workingsLive.add("early_visual_concepts", ({ range, fixed, weights }) => {
       return true;
     }
     const j = Math.floor((x - left) / step);
-    if (!(x >= left) || j >= MOVED) return false;
-    state[`m${j}`] = back(y) - encode(BETAS[state.beta], given(state))[j];
+    if (!(x >= left) || j >= M) return false;
+    Object.assign(state, { j: j + 1, [`m${j}`]: back(y) - encode(named(state), given(state))[j] });
     return true;
   };
 
@@ -116,23 +125,24 @@ workingsLive.add("early_visual_concepts", ({ range, fixed, weights }) => {
     Object.assign(state, { kind: "own", ink: written(ink.map((one, i) => (there && one ? 0 : Math.max(one, old[i])))) });
   };
 
-  BETAS.forEach((name, i) => setTimeout(() => network(name), 100 * i)); // ready before the reader asks
+  range(BETAS.length * SEEDS).forEach((i) => setTimeout(() => network(named({ beta: i % 3, seed: Math.floor(i / 3) })), 100 * i)); // ready before the reader asks
 
   const place = (v) => `${v + 1} of 16`;
   return {
     pure: { square, encode, decode, nats, lost },
     figure: {
-      start: { beta: 2, kind: "square", x: 4, y: 9, size: 3, m0: 0, m1: 0, m2: 0, m3: 0, ink: "" },
+      start: { beta: 2, seed: 0, kind: "square", x: 4, y: 9, size: 3, j: 3, ...Object.fromEntries(range(M).map((j) => [`m${j}`, 0])), ink: "" },
       kept: ["kind", "ink"],
       knobs: [
-        { key: "beta", label: "Price \u03b2", min: 0, max: 2, step: 1, text: (v) => BETAS[v] },
+        { key: "beta", label: "Price \u03b2", min: 0, max: 2, step: 1, text: (v) => BETAS[v] }, { key: "seed", label: "Seed", min: 0, max: SEEDS - 1, step: 1, text: String },
+        { key: "j", label: "Which latent", min: 1, max: M, step: 1, text: String },
+        ...range(M).map((j) => ({ key: `m${j}`, label: "Move it by", when: (state) => state.j === j + 1, min: -4, max: 4, step: 0.1, text: (v) => (v > 0 ? "+" : "") + fixed(v, 1) })),
         { key: "x", label: "x", min: 0, max: 15, step: 1, text: place }, { key: "y", label: "y", min: 0, max: 15, step: 1, text: place },
         { key: "size", label: "Size", min: 0, max: 5, step: 1, text: (v) => `${v + 1} of 6` },
-        ...range(MOVED).map((j) => ({ key: `m${j}`, label: `Move latent ${j + 1}`, min: -4, max: 4, step: 0.1, text: (v) => (v > 0 ? "+" : "") + fixed(v, 1) })),
       ],
       play: { key: "x", label: "Move x" },
       buttons: [{ label: "Stamp", press: stamp }],
-      caption: "Three of the notebook\u2019s networks (seed 0; weights rounded to 63 steps) run in this page. Beads: where a latent goes as x, y or size alone changes. Drag the square or a dot; \u201cStamp\u201d begins a drawing.",
+      caption: "Nine of the notebook\u2019s networks (three prices, seeds 0 to 2; weights rounded to 9 steps) run in this page, latents by falling nats. Beads: where a latent goes as x, y or size alone changes. Drag the square or a dot; \u201cStamp\u201d begins a drawing.",
       draw, point,
     },
   };

@@ -84,7 +84,7 @@ workingsLive.add("episode_difficulty", ({ range, fixed, random, gauss, weights }
         { key: "name", label: "Target", options: ["curriculum", "easy", "uniform", "hard", "regular"].map((one) => [one, one]) },
         { key: "law", label: "Difficulties", options: Object.entries(LAWS) },
         { key: "skew", label: "Skewness", min: 0, max: 3, step: 0.1, text: (v) => v.toFixed(1), when: ({ law }) => law === "own" },
-        { key: "outside", label: "Beyond 2.58", options: [["one", "weight 1 (code)"], ["zero", "weight 0 (theory)"]] },
+        { key: "outside", label: "Beyond \u00b12.58", options: [["one", "weight 1 (code)"], ["zero", "weight 0 (theory)"]] },
       ],
       kept: ["batch"],
       buttons: [{ label: "Draw another batch", press: (state) => { state.batch = String(((Number(state.batch) || 0) % 99) + 1); } }],

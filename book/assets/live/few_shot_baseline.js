@@ -55,6 +55,7 @@ workingsLive.add("few_shot_baseline", ({ range, fixed, random, gauss }) => {
   let made = {}; // what was last computed: moving the step alone computes nothing
   const EPISODES = { 2: "2 ways", 3: "3 ways", 4: "4 ways", 5: "5 ways", rare: "3 ways, B is rare" };
   const ways = ({ classes }) => (classes === "rare" ? 3 : Number(classes));
+  const guesses = (rows) => rows.map((row) => row.indexOf(Math.max(...row))), rightOf = (guess, truth) => guess.filter((one, i) => one === truth[i]).length / truth.length;
   const episode = (state) => {
     const { classes, shot, off, sample, alpha, beta } = state, way = ways(state), key = JSON.stringify([classes, shot, off, sample, alpha, beta]);
     if (made.key === key) return made;
@@ -66,20 +67,17 @@ workingsLive.add("few_shot_baseline", ({ range, fixed, random, gauss }) => {
       for (const at of [CENTRES[k] + moved, ...more].slice(0, shot)) { support.push(turn(at)); labels.push(k); }
       for (const one of others.slice(0, k === 1 && classes === "rare" ? RARE : EACH)) { query.push(one); truth.push(k); }
     }
-    return (made = { key, support, labels, query, truth, steps: history(support, labels, query, LAST, RATE, alpha, beta) });
+    const steps = history(support, labels, query, LAST, RATE, alpha, beta), right = steps.map(({ weight, bias }) => rightOf(guesses(logits(query, weight, bias)), truth));
+    return (made = { key, support, labels, query, truth, steps, right, worst: right.indexOf(Math.min(...right)) });
   };
 
   const draw = (state, size) => { // a circle must be round on every screen
-    const { step } = state, way = ways(state), { support, labels, query, truth, steps } = episode(state), classes = range(way);
-    const at = (number) => {
-      const rows = logits(query, steps[number].weight, steps[number].bias), guess = rows.map((row) => row.indexOf(Math.max(...row)));
-      return { rows, given: classes.map((k) => guess.filter((one) => one === k).length), right: guess.filter((one, i) => one === truth[i]).length / truth.length };
-    };
-    const [start, now] = [at(0), at(step)], { weight, bias } = steps[step], own = classes.map((k) => truth.filter((one) => one === k).length);
+    const { step } = state, way = ways(state), { support, labels, query, truth, steps, right, worst } = episode(state), classes = range(way);
+    const { weight, bias } = steps[step], rows = logits(query, weight, bias), guess = guesses(rows), given = classes.map((k) => guess.filter((one) => one === k).length), own = classes.map((k) => truth.filter((one) => one === k).length);
     const ratio = (size[0] - 20) / (size[1] - 20), high = Math.max(1.88, 2.8 / ratio), wide = 2 * high * ratio;
     const around = range(121).map((i) => turn(3 * i)), p = logits(around, weight, bias).map(softmax), room = (wide - high - 2.15) / way, marks = [];
     const pick = (points, of, k) => { const mine = points.filter((_, i) => of[i] === k); return { x: mine.map(([x]) => x), y: mine.map(([, y]) => y) }; };
-    const top = (count) => -1.5 + (2.6 * count) / Math.max(45, ...now.given), text = (x, y, words) => marks.push({ kind: "text", x, y, text: words, look: "wk-ink", anchor: "middle" });
+    const top = (count) => -1.5 + (2.6 * count) / Math.max(45, ...given), text = (x, y, words) => marks.push({ kind: "text", x, y, text: words, look: "wk-ink", anchor: "middle" });
     const reach = around.map(() => 1.05), rim = around.map(([x, y]) => [1.6 * x, 1.6 * y]), owner = p.map((row) => row.indexOf(Math.max(...row)));
     let inner = around.map(([x, y]) => [1.05 * x, 1.05 * y]).reverse();
     for (const k of classes) { // the ring shares out each direction by probability, its rim shows the likeliest class
@@ -91,18 +89,18 @@ workingsLive.add("few_shot_baseline", ({ range, fixed, random, gauss }) => {
       const left = 2.15 + k * room, right = left + 0.8 * room, middle = (left + right) / 2, [tx, ty] = turn(CENTRES[k], 1.77);
       text(tx, ty - 0.08, NAMES[k]);
       text(middle, -1.8, NAMES[k]);
-      text(middle, top(Math.max(now.given[k], own[k])) + 0.1, String(now.given[k]));
-      marks.push({ kind: "line", x: [left, left, right, right], y: [-1.5, top(now.given[k]), top(now.given[k]), -1.5], look: `${look} wk-band` });
+      text(middle, top(Math.max(given[k], own[k])) + 0.1, String(given[k]));
+      marks.push({ kind: "line", x: [left, left, right, right], y: [-1.5, top(given[k]), top(given[k]), -1.5], look: `${look} wk-band` });
       marks.push({ kind: "line", x: [left, right], y: [top(own[k]), top(own[k])], look: "wk-ink", ...(k ? {} : { name: "true number of points; bars: number given" }) });
     }
-    const percent = (share) => `${Math.round(100 * share)}%`, lost = classes.filter((k) => now.given[k] <= own[k] / 4).map((k) => NAMES[k]).join(" and ");
-    const most = classes.reduce((best, k) => (now.given[k] - own[k] > now.given[best] - own[best] ? k : best), 0);
+    const percent = (share) => `${Math.round(100 * share)}%`, lost = classes.filter((k) => given[k] <= own[k] / 4).map((k) => NAMES[k]).join(" and ");
+    const most = classes.reduce((best, k) => (given[k] - own[k] > given[best] - own[best] ? k : best), 0);
     return {
       x: { min: -high, max: wide - high, hide: true }, y: { min: -high, max: high, hide: true }, marks,
-      values: [["right", `${percent(start.right)} \u2192 ${percent(now.right)}`], ["mean entropy", `${fixed(entropy(now.rows), 2)} nats`],
-        ["entropy of the mean", `${fixed(marginal(now.rows), 2)} of ${fixed(Math.log(way), 2)}`]],
-      says: `Step ${step}: ${classes.map((k) => NAMES[k]).join(", ")} are given ${now.given.join(", ")} points. In truth each has ${EACH}${own[1] < EACH ? `, B ${own[1]}` : ""}.` +
-        (lost ? ` ${NAMES[most]} has swallowed ${lost}.` : ""),
+      values: [["right", `${percent(right[0])} \u2192 ${percent(right[step])}`], ["mean entropy", `${fixed(entropy(rows), 2)} nats`],
+        ["entropy of the mean", `${fixed(marginal(rows), 2)} of ${fixed(Math.log(way), 2)}`]],
+      says: `Step ${step}: ${classes.map((k) => NAMES[k]).join(", ")} are given ${given.join(", ")} points. In truth each has ${EACH}${own[1] < EACH ? `, B ${own[1]}` : ""}.` +
+        (lost ? ` ${NAMES[most]} has swallowed ${lost}.` : "") + (step > worst && right[worst] < Math.min(right[0], right[step]) ? ` At step ${worst} only ${percent(right[worst])} were right.` : ""),
     };
   };
 
@@ -131,7 +129,7 @@ workingsLive.add("few_shot_baseline", ({ range, fixed, random, gauss }) => {
         state.off = off;
         return moved;
       },
-      caption: "Steps of Adam on (5), computed in this page. Small dots: unlabelled points, in the colour of their true class. Large dots are labelled; A\u2019s can be dragged. The ring shares out each direction by probability, and its rim is the class given. Arrows: rows of the classifier, at a quarter of their length.",
+      caption: "Steps of Adam on (5), in this page, on other points than the printed ones. Small dots: unlabelled points, in the colour of their true class. Large dots are labelled; A\u2019s can be dragged. The ring shares out each direction by probability, and its rim is the class given. Arrows: a quarter of the classifier\u2019s rows.",
       draw,
     },
   };

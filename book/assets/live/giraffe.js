@@ -70,7 +70,7 @@ workingsLive.add("giraffe", ({ range, fixed, random, weights }) => {
     return range(n).map((i) => { const j = i + Math.floor(uniform() * (KEYS - i)); [keys[i], keys[j]] = [keys[j], keys[i]]; return [keys[i], Math.floor(uniform() * 16)]; });
   };
   const written = (text) => {
-    const words = text.trim().split(/[\s,;]+/), question = /^(\d+)\?$/.exec(words.pop()), lines = words.map((word) => /^(\d+)=(\d+)$/.exec(word)).map((found) => found && [Number(found[1]), Number(found[2])]);
+    const words = text.trim().replace(/\s*=\s*/g, "=").replace(/\s+\?/g, "?").split(/[\s,;]+/), question = /^(\d+)\?$/.exec(words.pop()), lines = words.map((word) => /^(\d+)=(\d+)$/.exec(word)).map((found) => found && [Number(found[1]), Number(found[2])]);
     if (!question) return "End with a question, such as 40?";
     if (lines.some((one) => !one || one[0] >= KEYS || one[1] > 15)) return "Write lines such as 40=7: a key from 0 to 287, = and a value from 0 to 15.";
     const at = new Set(lines.map(([key]) => key)).size < lines.length ? -1 : lines.findIndex(([key]) => key === Number(question[1]));
@@ -79,7 +79,7 @@ workingsLive.add("giraffe", ({ range, fixed, random, weights }) => {
   const METHODS = { default: "unchanged", linear: "linear", ntk: "NTK-aware", ntk_by_parts: "by-parts", yarn: "YaRN", power: "power 0.5", truncated: "truncated" };
   const scalable = ({ kind }) => !["default", "power", "truncated"].includes(kind), hide = true;
   const clockFaces = ({ kind, s, b, l, t }, room) => {
-    const length = Math.round(2 ** l), at = Math.round(t * length), theta = frequencies(2 * PAIRS, 10 ** b), now = changed(theta, kind, scalable({ kind }) ? s : 1, length).theta;
+    const length = Math.round(2 ** l), at = Math.round(t * length), theta = frequencies(2 * PAIRS, 10 ** b), { theta: now, factor } = changed(theta, kind, scalable({ kind }) ? s : 1, length);
     const [w, h] = [room[0] - 20, room[1] - 20];
     const across = [4, 6, 8].reduce((one, other) => (Math.min(w / other, h / Math.ceil(PAIRS / other)) > Math.min(w / one, h / Math.ceil(PAIRS / one)) ? other : one));
     const cell = [w / across, h / Math.ceil(PAIRS / across)], r = Math.min(cell[0], cell[1] - 18) / 2 - 2, marks = [], centres = range(PAIRS).map((i) => [((i % across) + 0.5) * cell[0], h - (Math.floor(i / across) + 0.5) * cell[1] + 8]);
@@ -93,11 +93,11 @@ workingsLive.add("giraffe", ({ range, fixed, random, weights }) => {
     range(PAIRS).forEach((i) => sector(i, 0, known[i], "wk-a wk-arc", i ? undefined : "seen in training"));
     range(PAIRS).forEach((i) => fresh[i] && sector(i, known[i], reached[i], "wk-b wk-arc", i === fresh.indexOf(true) ? "new" : undefined));
     mark("points", centres, { look: "wk-hole", size: 0.6 * r }); mark("points", centres.map((_, i) => place(i, at * now[i], 0.78)), { look: "wk-ink", size: Math.max(3, 0.13 * r), name: "now" });
-    now.forEach((one, i) => marks.push({ kind: "text", x: centres[i][0], y: centres[i][1] - r - 13, text: one ? (TURN / one < 99500 ? String(Math.round(TURN / one)) : (TURN / one).toExponential(0)) : "stopped", anchor: "middle", look: "wk-ink" }));
+    now.forEach((one, i) => marks.push({ kind: "text", x: centres[i][0], y: centres[i][1] - r - 13, text: one ? (TURN / one < 99500 ? String(Math.round(TURN / one)) : (TURN / one).toLocaleString("en", { notation: "compact" })) : "stopped", anchor: "middle", look: "wk-ink" }));
     const count = fresh.filter(Boolean).length, whole = known.filter((one) => one >= TURN).length;
     return {
       x: { min: 0, max: w, hide }, y: { min: 0, max: h, hide }, marks,
-      values: [["new", `${count} of ${PAIRS}`], ["full turn in training", `${whole} of ${PAIRS}`], ["fastest", `${fixed((360 * now[0]) / TURN, 1)}\u00b0 per token`], ["slowest", now[PAIRS - 1] ? `${Math.round(TURN / now[PAIRS - 1]).toLocaleString("en")} tokens a turn` : "stopped"]],
+      values: [["new", `${count} of ${PAIRS}`], ["full turn in training", `${whole} of ${PAIRS}`], ["fastest", `${fixed((360 * now[0]) / TURN, 1)}\u00b0 per token`], ...(factor > 1 ? [["q and k", `\u00d7 ${fixed(factor, 2)}`]] : []), ["slowest", now[PAIRS - 1] ? `${Math.round(TURN / now[PAIRS - 1]).toLocaleString("en")} tokens a turn` : "stopped"]],
       says: `By position ${at.toLocaleString("en")}, ${Number(t.toFixed(2))} times the trained length, ${count ? `${count} of ${PAIRS} clocks have` : "no clock has"} shown an angle that training never showed.`,
     };
   };
@@ -121,9 +121,9 @@ workingsLive.add("giraffe", ({ range, fixed, random, weights }) => {
     const marks = [{ ...looks(plain[own_]), look: "wk-c wk-dash", name: "attention, unchanged" }, { ...looks(now[own_]), look: "wk-a", name: "attention" }];
     marks.push(...(far > TRAINED ? [{ kind: "rule", x: TRAINED, look: "wk-ink wk-dash", name: "trained length" }] : []), { ...dots(true), look: "wk-a", name: "right" }, { ...dots(false), look: "wk-b", name: "wrong" }, { kind: "arrow", x: [back(at), back(at)], y: [1.16, 1.04], look: "wk-ink", name: "asked" });
     return {
-      x: { min: 0, max: far, label: "tokens back from the question" }, y: { min: 0, max: 1.18, label: "probability", ticks: [[0, "0.0"], [0.5, "0.5"], [1, "1.0"]] }, marks, wrong,
+      x: { min: 0, max: far, label: "tokens back from the question" }, y: { min: 0, max: 1.18, label: "probability or attention", ticks: [[0, "0.0"], [0.5, "0.5"], [1, "1.0"]] }, marks, wrong,
       values: [["right", `${right(now)} of ${some.length}`], ["unchanged", `${right(plain)} of ${some.length}`], [`${lines[at][0]}=?`, `${said} with ${fixed(chances[said], 2)}`]],
-      says: `${wrong ? "Drawn lines, in place of yours. " : ""}Line ${lines[at][0]}=${lines[at][1]}, ${back(at)} token${back(at) > 1 ? "s" : ""} back: the model says ${said}, with unchanged clocks ${before}. Of ${some.length} line${some.length > 1 ? "s" : ""} asked it finds ${right(now)}, unchanged ${right(plain)}.`,
+      says: `${wrong ? "Drawn lines, in place of yours. " : ""}Line ${lines[at][0]}=${lines[at][1]}, ${back(at)} token${back(at) > 1 ? "s" : ""} back: the model says ${said}, with unchanged clocks ${before}. Of ${some.length} line${some.length > 1 ? "s" : ""} asked it finds ${right(now)}, unchanged ${right(plain)}.${mine && !wrong && far <= TRAINED ? " From 33 lines on they reach beyond the trained 64 tokens." : ""}`,
     };
   };
   document.head.append(Object.assign(document.createElement("style"), { textContent: `.wk-chart .wk-arc { fill: var(--wk-fill); stroke: none; } .wk-chart .wk-hole { fill: var(--pst-color-background); } .wk-chart .wk-face { opacity: 0.25; }` }));
@@ -140,10 +140,10 @@ workingsLive.add("giraffe", ({ range, fixed, random, weights }) => {
         { key: "l", label: "Trained L", min: 4, max: 13, step: 1, text: (v) => (2 ** v).toLocaleString("en"), when: clocks },
         { key: "n", label: "Lines", min: 4, max: 128, step: 1, text: String, when: drawing },
         { key: "line", label: "Ask for line", min: 1, max: ({ n }) => n, step: 1, text: String, when: drawing },
-        { key: "own", label: "Lines key=value, then one question", rows: 2, when: own },
+        { key: "own", label: "Lines 40=7, then 40? (not in the link)", rows: 2, when: own },
       ],
-      kept: ["sample"], buttons: [{ label: "Other lines", press: (state) => { state.sample = String(((Number(state.sample) || 0) % 99) + 1); } }],
-      play: { key: "s", label: "Scale" }, caption: "Computed in this page. Below each clock: tokens for one turn. The model is the chapter\u2019s first, rounded to half precision; each line is asked alone, and its dot is the probability of its value.",
+      kept: ["sample"], buttons: [{ label: "Other lines", press: (state) => { Object.assign(state, { view: "drawn", sample: String(((Number(state.sample) || 0) % 99) + 1) }); } }],
+      play: { key: "s", label: "Scale" }, caption: "Below each clock: tokens for one turn. The chapter\u2019s first model answers, each line asked alone (of over 40, some). Dot: probability of its value. Curve: the question\u2019s attention, in the head that gives more.",
       draw: (state, room) => (clocks(state) ? clockFaces(state, room) : answers(state)),
     },
   };

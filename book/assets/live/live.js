@@ -311,15 +311,15 @@ html[data-theme="dark"] .wk-live { --wk-a: #7cc4f0; --wk-b: #ff9a85; --wk-c: #8b
     return ((b ^ (b >>> 14)) >>> 0) / 2 ** 32;
   };
   const gauss = (uniform) => Math.sqrt(-2 * Math.log(1 - uniform())) * Math.cos(2 * Math.PI * uniform());
-  // Stored networks: half-precision numbers as text, put before a chapter's script by tools/live_weights.py.
+  // Stored networks, put before a script by tools/live_weights.py: whole numbers as letters, others in half precision.
   const half = (bits) => {
     const sign = bits & 0x8000 ? -1 : 1, power = (bits >> 10) & 31, part = bits & 1023;
     return sign * (power ? 2 ** (power - 15) * (1 + part / 1024) : part * 2 ** -24);
   };
   const networks = {};
-  const weights = (slug) => Object.fromEntries(Object.entries(networks[slug] || {}).map(([name, { shape, half: text }]) => {
-    const bytes = Uint8Array.from(atob(text), (one) => one.charCodeAt(0)), pairs = new DataView(bytes.buffer);
-    return [name, { shape, data: Float32Array.from(range(bytes.length / 2), (i) => half(pairs.getUint16(2 * i, true))) }];
+  const weights = (slug) => Object.fromEntries(Object.entries(networks[slug] || {}).map(([name, { shape, half: text, letters }]) => {
+    const bytes = Int8Array.from(letters || atob(text), (one) => one.charCodeAt(0) - (letters ? 80 : 0)), pairs = new DataView(bytes.buffer);
+    return [name, { shape, data: Float32Array.from(letters ? bytes : range(bytes.length / 2).map((i) => half(pairs.getUint16(2 * i, true)))) }];
   }));
 
   const shared = { lnFactorial, range, fixed, minus, random, quick, gauss, weights }, modules = {}, figures = {};

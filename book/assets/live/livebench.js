@@ -114,16 +114,17 @@ workingsLive.add("livebench", ({ range, fixed }) => {
     const [, rule, rules, truth] = TASKS[task], answer = text.slice(0, 5000), official = rule(truth, answer, rules, false), strict = rule(truth, answer, rules, true);
     const months = range(13), tidy = history(replaced, leak, SKILL), [a, b] = [official, strict].map(([score]) => tidy.map((one) => one * (1 - slip + slip * score)));
     const told = ([score, why, seen]) => `${score.toFixed(2)}: ${without(why, "strict: ")}${seen ? `: \u201c${seen.replace(/\s+/g, " ").slice(0, 30)}\u201d` : ""}`, end = (list) => fixed(list[12], 2);
+    const beside = (y, below) => (below ? Math.max(y - 0.09, 0.02) : y + 0.03), refused = official[0] + strict[0] === 0;
     return {
       x: { min: 0, max: 12, label: "months after the first release", ticks: range(7).map((i) => [2 * i, String(2 * i)]) }, y: { min: 0, max: 1.02, label: "expected score", ticks: range(5).map((i) => [i / 4, fixed(i / 4, 2)]) },
       marks: [
         { kind: "area", x: [...months, ...[...months].reverse()], y: [...tidy, ...months.map(() => SKILL)], look: "wk-a", name: "memory" },
         { kind: "rule", y: SKILL, look: "wk-ink wk-dots", name: "true skill" },
-        { kind: "line", x: months, y: b, look: "wk-a" }, { kind: "text", x: 12, y: b[12] + 0.03, text: `strict ${end(b)}`, anchor: "end" },
-        { kind: "line", x: months, y: a, look: "wk-b wk-dash" }, { kind: "text", x: 12, y: a[12] - 0.09, text: `official ${end(a)}`, anchor: "end" },
+        { kind: "line", x: months, y: b, look: "wk-a" }, { kind: "text", x: 12, y: beside(b[12], a[12] > b[12]), text: `strict ${end(b)}`, anchor: "end" },
+        { kind: "line", x: months, y: a, look: "wk-b wk-dash" }, { kind: "text", x: 12, y: beside(a[12], a[12] <= b[12]), text: `official ${end(a)}`, anchor: "end" },
       ],
       values: [["truth", truth], ["official", told(official)], ["strict", told(strict)]],
-      says: `If ${percent(slip)} of its right answers are written so, a memoriser of skill ${fixed(SKILL, 2)} scores ${end(a)} officially and ${end(b)} strictly after twelve months.`,
+      says: (refused ? "Both rules refuse this text; Next form writes another. " : "") + `With this text for ${percent(slip)} of its right answers, a memoriser of skill ${fixed(SKILL, 2)} scores ${end(a)} officially and ${end(b)} strictly after twelve months.`,
     };
   };
 
@@ -134,14 +135,14 @@ workingsLive.add("livebench", ({ range, fixed }) => {
       kept: ["text"],
       knobs: [
         { key: "task", label: "Question, rules", options: Object.entries(TASKS).map(([key, [name]]) => [key, name]) },
-        { key: "slip", label: "Share written so", min: 0, max: 1, step: 0.01, text: percent },
+        { key: "slip", label: "Written so", min: 0, max: 1, step: 0.01, text: percent },
         { key: "replaced", label: "Refresh", min: 0, max: 0.5, step: 0.01, text: monthly },
         { key: "leak", label: "Leak", min: 0.01, max: 0.5, step: 0.01, text: monthly },
         { key: "text", label: "The answer, as the model writes it", rows: 2 },
       ],
       buttons: [{ label: "Next form", press: (state) => { const forms = FORMS(TASKS[state.task][3]); state.text = forms[(forms.indexOf(state.text) + 1) % forms.length]; } }],
       play: { key: "replaced", label: "Replace more" },
-      caption: "Both rules grade your text in this page. The curves: the score of a memoriser who writes a share of its right answers so.",
+      caption: "Both rules grade your text in this page. The curves: a memoriser who writes it in place of a share of its right answers.",
       draw,
     },
   };

@@ -65,8 +65,8 @@ workingsLive.add("sap", ({ range, fixed, quick }) => {
     const percent = (one) => `${fixed(100 * one, 0)}%`;
     const verdict = !told ? "That is too few prunings to compare their mean with the layer before."
       : far > SURE ? `The mean of all ${n} is ${fixed(far, 1)} standard errors off at neuron ${worst + 1}: this program is biased.`
-      : strange > SURE ? `The mean is right, and yet this is not SAP: neuron ${oddest + 1} survived in ${percent(share[oddest])}, where (1) says ${percent(q[oddest])}.`
-      : Math.max(far, strange) > CHANCE ? "One neuron is farther off than chance would often have it, and not far enough to be sure: prune on."
+      : strange > SURE ? `No mean is far off, and yet this is not SAP: neuron ${oddest + 1} survived in ${percent(share[oddest])}, where (1) says ${percent(q[oddest])}.`
+      : Math.max(far, strange) > CHANCE ? `One neuron is farther off than chance would often have it, and not far enough to be sure: ${n < MOST ? "prune on" : "throw the dice again"}.`
       : `The mean of all ${n} is at no neuron more than ${fixed(far, 1)} standard errors off: no sign of a bias.`;
     return {
       x: { min: 0.3, max: 12.7, label: "neuron" }, y: { min: 0, max: Math.max(10, 1.06 * Math.max(...h.map((one, j) => (own[j] ? one / own[j] : 0)))), label: "activation" },
@@ -76,7 +76,7 @@ workingsLive.add("sap", ({ range, fixed, quick }) => {
         { kind: "points", x: all.map((j) => j + 1), y: mean, look: "wk-b", size: 5, name: n === 1 ? "mean (of one)" : `mean of ${n} prunings` },
       ],
       values: [["survivors", `${kept} of ${alive}`], ["expected under (1)", fixed(sum(q), 1)],
-        ["off, in standard errors: means", told ? fixed(far, 1) : "\u2013"], ["survival", told ? fixed(strange, 1) : "\u2013"]],
+        ["means off", told ? `${fixed(far, 1)} s.e.` : "\u2013"], ["survival off", told ? `${fixed(strange, 1)} s.e.` : "\u2013"]],
       says: `Pruning ${n} kept ${kept} of the ${alive} live neurons. ${verdict}`,
     };
   };
@@ -91,12 +91,12 @@ workingsLive.add("sap", ({ range, fixed, quick }) => {
         { key: "n", label: "Prunings", min: 1, max: MOST, step: 1, text: String },
         { key: "f", label: "Draws", min: 0.25, max: 3, step: 0.25, text: (v) => `${12 * v} (f = ${v})` },
         { key: "dice", label: "Dice", min: 1, max: 20, step: 1, text: (v) => `throw ${v}` },
-        { key: "program", label: "Program", options: [["sap", "SAP, as in (1)"], ["distinct", "no replacement"], ["channels", "channel by channel"], ["undivided", "not divided by q"]] },
+        { key: "program", label: "Program", options: [["sap", "SAP, as in (1)"], ["distinct", "no replacement"], ["channels", "by channel"], ["undivided", "not divided by q"]] },
         { key: "layer", label: "Layer", options: [["page", "the twelve above"], ["flat", "all equal"], ["peak", "one peak"]] },
       ],
       buttons: [{ label: "Prune once", press: more(1) }, { label: "50 more", press: more(50) }],
       play: { key: "n", label: "Keep pruning" },
-      caption: "Twelve neurons, pruned in this page. Channel by channel, neurons 1 to 6 and 7 to 12 get half of the draws each.",
+      caption: "Pruned in this page. By channel: neurons 1 to 6 and 7 to 12 get half of the draws each. Off: the worst neuron, in standard errors (s.e.); above 5 is called biased.",
       draw,
     },
   };

@@ -111,7 +111,7 @@ workingsLive.add("sap_erratum", ({ range, fixed, quick, weights }) => {
     const { x, y, r, k, t, dice } = state;
     const K = 2 ** k, here = mean(x, y, r), sign = here > 0 ? -1 : 1, exact = limit(x, y, r, "true"), long = Math.hypot(...exact) || 1, rows = masks(dice, 0, K, r);
     const throws = range(t).map((i) => masks(dice, i + 1, K, r)), { cells, border } = surface(r), tip = (g) => { const scale = sign * Math.min(0.55 / long, 1.2 / (Math.hypot(...g) || 1)); return [x + scale * g[0], y + scale * g[1]]; };
-    const cosine = (g) => fixed((g[0] * exact[0] + g[1] * exact[1]) / (Math.hypot(...g) * long || 1), 2);
+    const turned = (g) => (g[0] * exact[0] + g[1] * exact[1]) / (Math.hypot(...g) * long || 1), cosine = (g) => fixed(turned(g), 2);
     const from = (kind, g, look, name) => ({ kind, x: [x, tip(g)[0]], y: [y, tip(g)[1]], look, name });
     const found = RULES.map(([rule, look]) => {
       const path = walk(x, y, throws, r, rule, STEP, sign), end = path.slice(-2);
@@ -125,8 +125,8 @@ workingsLive.add("sap_erratum", ({ range, fixed, quick, weights }) => {
         from("arrow", exact, "wk-ink", "true gradient"), ...found.map(({ now, look, rule }) => from("arrow", now, look, rule)),
         ...found.map(({ ever, look }) => from("line", ever, `${look} wk-dots`)), { kind: "line", x: [x, x], y: [y, y], look: "wk-ink wk-dots", name: "endless masks" },
         { kind: "points", x: [x], y: [y], size: 5, look: "wk-ink" }],
-      values: found.map(({ rule, now, ever }) => [`cos ${rule}`, `${cosine(now)} \u2192 ${cosine(ever)}`]),
-      says: `Averaged over ${K} mask${K > 1 ? "s" : ""}, pathwise has cosine ${cosine(found[2].now)} with the true gradient (endless: ${cosine(found[2].ever)}).` +
+      values: found.map(({ rule, now, ever }) => [`cos ${rule}`, `${cosine(now)} (endless ${cosine(ever)})`]),
+      says: `Over ${K} mask${K > 1 ? "s" : ""}, pathwise has cosine ${cosine(found[2].now)} with the true gradient (endless: ${cosine(found[2].ever)})${Math.max(turned(found[2].now), turned(found[2].ever)) < 0 ? ": more masks do not turn it round" : ""}.` +
         (t ? ` After ${t} step${t > 1 ? "s" : ""} ${over.length ? `${list(over)} ${over.length > 1 ? "are" : "is"}` : "none is"} across the border${over.length && stuck.length ? `, ${list(stuck)} ${stuck.length > 1 ? "are" : "is"} not` : ""}.` : ""),
     };
   };
@@ -134,12 +134,12 @@ workingsLive.add("sap_erratum", ({ range, fixed, quick, weights }) => {
   return { pure: { mean, limit, sampled, walk },
     figure: {
       start: { k: 2, r: 2, t: 0, x: 0.4, y: 0.25, dice: 1 },
-      knobs: [{ key: "k", label: "Masks averaged", min: 0, max: 5, step: 1, text: (one) => String(2 ** one) },
+      knobs: [{ key: "k", label: "Masks", min: 0, max: 5, step: 1, text: (one) => String(2 ** one) },
         { key: "r", label: "Draws", min: 2, max: 16, step: 1, text: (one) => `${one} (f = ${one / A})` }, { key: "t", label: "Steps", min: 0, max: 15, step: 1, text: String },
         { key: "x", label: "Input x1", ...place }, { key: "y", label: "Input x2", ...place }],
       kept: ["dice"], buttons: [{ label: "Other masks", press: (state) => { state.dice = (state.dice % 20) + 1; } }],
       play: { key: "t", label: "Climb" }, point: (state, x, y) => { Object.assign(state, { x, y }); return true; },
-      caption: "A network with two inputs, run in this page in half precision. Touch the plane to move the input.",
+      caption: "Run in this page in half precision. Blue and orange: the classes; small dots: their border. Touch the plane to move the input.",
       draw,
     } };
 });

@@ -42,12 +42,13 @@ workingsLive.add("scan", ({ range, fixed, random, gauss, weights }) => {
     return { width, height, data, rgb: true };
   };
 
-  const draw = (state, size) => {
+  const draw = ({ op, ...state }, size) => {
+    const operator = Number(op);
     const [width, height] = [size[0] - 20, size[1] - 20], beside = width > 520;
-    const [a, b] = ["a", "b"].map((who) => range(3).map((i) => state[who + i] - 1)), name = OPERATORS[state.op], result = combine(a, b, state.op);
-    const clash = state.op === 0 && a.some((x, i) => x >= 0 && b[i] >= 0 && x !== b[i]), foreign = state.op === 2 && b.some((x, i) => x >= 0 && x !== a[i]);
+    const [a, b] = ["a", "b"].map((who) => range(3).map((i) => state[who + i] - 1)), name = OPERATORS[operator], result = combine(a, b, operator);
+    const clash = operator === 0 && a.some((x, i) => x >= 0 && b[i] >= 0 && x !== b[i]), foreign = operator === 2 && b.some((x, i) => x >= 0 && x !== a[i]);
     const q = [encode(a), encode(b)];
-    q.push(recombine(...q, state.op));
+    q.push(recombine(...q, operator));
     const pictures = drawn(q, state.sample), ratio = pictures.height / pictures.width, wide = Math.min(beside ? width * 0.6 : width - 24, (beside ? height : height * 0.56) / ratio), tall = wide * ratio;
     const left = beside ? wide + 70 : 40, low = beside ? 20 : 18, high = beside ? height : height - tall - 12, step = (width - left) / M;
     const up = (v) => low + ((Math.min(Math.max(v, -3), 3) + 3) / 6) * (high - low), text = (x, y, said, anchor = "middle") => ({ kind: "text", x, y, text: said, anchor });
@@ -60,12 +61,12 @@ workingsLive.add("scan", ({ range, fixed, random, gauss, weights }) => {
         return { kind: "line", x: [x, x], y: [up(one[j] - spread), up(one[j] + spread)], look: LOOKS[row], name: j ? undefined : ["A", "B", `A ${name} B`][row] };
       })),
     ];
-    const narrowest = (one) => { const wide = range(M).map((j) => Math.exp(one[j + M] / 2)), least = Math.min(...wide); return `${wide.indexOf(least) + 1} (${least.toFixed(1)})`; };
-    const said = `${name === "AND" ? "Both together" : name === "IN COMMON" ? "What both say" : "A without what B says"}: ${words(result)}.`;
+    const narrowest = (one) => { const wide = range(M).map((j) => Math.exp(one[j + M] / 2)), least = Math.min(...wide); return `${wide.indexOf(least) + 1} (\u00b1${least.toFixed(1)})`; };
+    const said = `The last row ${result.every((x) => x < 0) ? "may" : "should"} show ${words(result)}.`;
     return {
       x: { min: 0, max: width, hide: true }, y: { min: 0, max: height, hide: true }, marks,
       values: [["narrowest latent: A", narrowest(q[0])], ["B", narrowest(q[1])], ["result", narrowest(q[2])]],
-      says: `A is ${words(a)}; B is ${words(b)}. ` + (clash ? "They contradict each other, so AND has no meaning here; the network answers all the same." : foreign ? `B says what A does not say. ${said}` : said),
+      says: `A is ${words(a)}, B ${words(b)}. ` + (clash ? "They contradict each other: AND means nothing here, but the network answers." : foreign ? `B says more than A. ${said}` : said),
     };
   };
 
@@ -73,13 +74,13 @@ workingsLive.add("scan", ({ range, fixed, random, gauss, weights }) => {
   return {
     pure: { khot, encode, decode, combine, recombine },
     figure: {
-      start: { a0: 1, a1: 0, a2: 0, b0: 0, b1: 0, b2: 3, op: 0, sample: 1 },
+      start: { a0: 1, a1: 0, a2: 0, b0: 0, b1: 0, b2: 3, op: "0", sample: 1 },
       knobs: [
         ...["a", "b"].flatMap((who) => about.map((name, i) => ({ key: who + i, label: `${who.toUpperCase()}: ${name}`, min: 0, max: SIZES[i], step: 1, text: (v) => (v ? VALUES[i][v - 1] : "any") }))),
-        { key: "op", label: "Operator", min: 0, max: 2, step: 1, text: (v) => OPERATORS[v] }, { key: "sample", label: "Draw", min: 1, max: 40, step: 1, text: String },
+        { key: "op", label: "Operator", options: OPERATORS.map((name, i) => [String(i), name]) }, { key: "sample", label: "Draw", min: 1, max: 40, step: 1, text: String },
       ],
       play: { key: "sample", label: "Keep drawing" },
-      caption: "Symbols\u2019, operators\u2019 and vision networks of seed 0, in half precision, run in this page. Rows: rooms drawn for A, for B and for the result, with the same noise. Lines: mean and deviation in each latent.",
+      caption: "Networks of seed 0 run in this page. Rows: rooms drawn for A, B and the result, each column with the same noise; some miss their words. Lines: mean \u00b1 deviation.",
       draw,
     },
   };

@@ -93,7 +93,7 @@ workingsLive.add("taught_to_know", ({ range, fixed, weights }) => {
       ],
       buttons: [{ label: "Fit T", press: (state) => { state.lt = Math.log10(Math.min(fit(state.of), 10)); } }],
       play: { key: "lt", label: "Heat up" },
-      caption: "Log-odds of one seed (half precision), divided by T and binned in this page. The ECE is the mean red gap, weighted by the grey shares. Fit T takes the best T of other answers.",
+      caption: "Log-odds of one seed (half precision), divided by T in this page. ECE: the mean red gap, weighted by the grey shares. Fit T goes to the stop nearest to the best T of other answers.",
       draw,
     },
   };

@@ -17,9 +17,20 @@ workingsLive.add("vtune", ({ lnFactorial, range, fixed }) => {
   // 10 ** log as people write it: 0.0060, or 1.2 x 10 to a raised power.
   const raised = (power) => `10${[...String(power)].map((one) => (one === "-" ? "\u207b" : "\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079"[one])).join("")}`;
   const written = (log) => {
-    if (log > -4) return fixed(10 ** log, 4);
+    if (log === 0) return "1";
+    if (log > -4) return 10 ** log > 0.9999 ? "over 0.9999" : fixed(10 ** log, 4);
     const power = Math.floor(log + Math.log10(10 / 9.95)), digits = (10 ** (log - power)).toFixed(1);
     return digits === "1.0" ? raised(power) : `${digits} \u00d7 ${raised(power)}`;
+  };
+
+  // Hits that the reader asked for. Fewer are shown while there are fewer queries; they come back with them. An address (text) and the start ask anew.
+  let asked, shown = {};
+  const most = (state) => {
+    const n = Math.min(Math.max(Number(state.n) || 1, 1), 60), k = Number(state.k);
+    if (typeof state.k === "string" || k !== shown.k) asked = k;
+    else if (n !== shown.n) state.k = Math.min(asked, n);
+    shown = { n, k: Math.min(Number(state.k), n) };
+    return 60;
   };
 
   const draw = ({ k, n, lp }) => {
@@ -28,25 +39,25 @@ workingsLive.add("vtune", ({ lnFactorial, range, fixed }) => {
     const reject = p <= LINE;
     const marks = [{ ...part(0, k), look: "wk-c", name: "fewer hits" }, { ...part(k), look: "wk-b", name: "k hits or more" }];
     if (needed <= n) marks.push({ kind: "rule", x: needed - 0.5, look: "wk-ink wk-dash", name: "from here on the test rejects" });
-    const words = written(p), asked = `${n} independent quer${n === 1 ? "y" : "ies"}`;
+    const words = written(p), hits = `${k}${k < n ? " or more" : ""} hit${k === n && n === 1 ? "" : "s"}`, queries = `${n} independent quer${n === 1 ? "y" : "ies"}`;
     return {
       x: { min: -0.7, max: n + 0.7, label: "hits" },
       y: { min: Math.floor(Math.min(-1, logs[n], logs[0]) * 1.08), max: 0, label: "log10 probability" },
       marks,
       values: [["p-value", words], ["log10 p", fixed(p > -0.005 ? 0 : p, 2)], ["fewest hits that reject", needed > n ? "none" : String(needed)]],
-      says: `If the model never saw the signature, ${k} or more hits in ${asked} have probability ${words}: at level ${raised(LINE)} the test ${reject ? "rejects" : "does not reject"}.` +
-        (needed > n ? ` With this p0 no number of hits would be enough.` : ` It rejects from ${needed} hit${needed === 1 ? "" : "s"} on.`),
+      says: `If the model never saw the signature, ${hits} in ${queries} ${k === n && n === 1 ? "has" : "have"} probability ${words}: at level ${raised(LINE)} the test ${reject ? "rejects" : "does not reject"}.` +
+        (needed > n ? ` No number of hits in ${n === 1 ? "one query" : `${n} queries`} would be enough.` : ` It rejects from ${needed} hit${needed === 1 ? "" : "s"} on.`),
     };
   };
 
   return {
     pure: { pmf, tail, critical },
     figure: {
-      start: { n: 10, k: 3, lp: -4 },
+      start: { n: 10, get k() { return (asked = 3); }, lp: -4 },
       knobs: [
-        { key: "n", label: "Queries n", min: 1, max: 60, step: 1, text: String },
+        { key: "n", label: "Queries n", min: 1, max: most, step: 1, text: String },
         { key: "k", label: "Hits k", min: 0, max: ({ n }) => n, step: 1, text: String },
-        { key: "lp", label: "p0", min: -12, max: -0.1, step: 0.1, text: (v) => (v > -3 ? (10 ** v).toPrecision(2) : written(v)) },
+        { key: "lp", label: "p\u2080", min: -12, max: -0.1, step: 0.1, text: (v) => (v > -3 ? (10 ** v).toPrecision(2) : written(v)) },
       ],
       caption: "The distribution of hits under the null hypothesis, on a log scale, if hits are independent; computed in this page. Red: k hits or more, whose sum is the p-value.",
       draw,

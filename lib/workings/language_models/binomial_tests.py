@@ -145,10 +145,11 @@ def poisson_binomial_tail_log10(k: int, probs: Any = None, *, log10_probs: Any =
 def shared_signature_log10_bound(log10_guess_prob: Any, k: Any, n: Any) -> np.ndarray:
     """log10 of an honest bound on the p-value when one signature serves all queries and the answers are not random.
 
-    A model that knows nothing of the signature and answers without chance either gives it or does not, in all queries
-    alike: the only randomness is the secret draw of the signature. One hit or ten then say the same, and their probability is at most that of the
-    most guessable signature, ``10**log10_guess_prob`` (at most 0; for a signature of m uniform draws from V tokens,
-    ``-m log10 V``). The result is ``log10_guess_prob`` where ``k >= 1`` and 0 where ``k = 0``; arguments broadcast.
+    The model knows nothing of the signature, so the only randomness that counts is the secret draw of the signature. n answers
+    begin in at most ``floor(n / k)`` ways that k of them share, and the signature must be one of these: the p-value is at most ``floor(n / k)`` times
+    the probability of the most guessable signature, ``10**log10_guess_prob`` (at most 0; for a signature of m uniform
+    draws from V tokens, ``-m log10 V``). More than half of the queries as hits say no more than all of them. The bound is
+    for hits that are counted at the beginning of an answer. The result is 0 where ``k = 0`` and never above 0; arguments broadcast.
     Raises ``ValueError`` for a positive ``log10_guess_prob`` and unless 0 <= k <= n.
     """
     k, n = _hits(k, n)
@@ -156,7 +157,7 @@ def shared_signature_log10_bound(log10_guess_prob: Any, k: Any, n: Any) -> np.nd
     if guess.max() > 0:
         raise ValueError(f"log10_guess_prob must be at most 0, got {guess.max():g}; pass log10 of a probability.")
     try:
-        return np.where(k >= 1, guess, 0.0)
+        return np.where(k >= 1, np.minimum(guess + np.log10(np.maximum(n // np.maximum(k, 1), 1)), 0.0), 0.0)
     except ValueError:
         raise ValueError(
             f"log10_guess_prob must have a shape that fits k and n, got {guess.shape} and {k.shape}."

@@ -65,7 +65,7 @@ class Verdict:
     """What the queries showed.
 
     ``hits`` of ``n`` queries; ``log10_p`` by the formula for independent hits; ``log10_p_shared``, the bound for one
-    signature and answers without chance (NaN where no guess probability was given); ``reject``: whether the one that ``dependence`` names is
+    signature and answers without chance (NaN where no guess probability was given, or another mode than "prefix"); ``reject``: whether the one that ``dependence`` names is
     at most alpha; ``activation_ci``, the 95% Clopper-Pearson interval for the probability of a hit.
     """
 
@@ -97,7 +97,8 @@ def verify(
     numbers of their own the tail is the Poisson-binomial one. ``dependence`` says what the decision rests on:
     ``"independent"`` where the answers are drawn at random or each query has a signature of its own; ``"shared"`` where one signature serves all
     queries and the answers hold no chance: then ``log10_guess_prob``, the log10 of the probability of the most
-    guessable signature, is needed. Prompts must not be among those that were made into backdoors.
+    guessable signature, is needed, and hits must be counted by "prefix": an answer begins in one way and may hold many
+    strings. Prompts must not be among those that were made into backdoors.
 
     Raises ``ValueError`` for no prompts, p0 outside [0, 1], alpha outside (0, 1), a missing ``log10_guess_prob``, or
     another number of answers than of prompts.
@@ -111,6 +112,10 @@ def verify(
     probs = as_probabilities(p0, "p0")
     if probs.shape not in ((), (len(asked),)):
         raise ValueError(f"p0 must be one number or one per query ({len(asked)},), got shape {probs.shape}.")
+    if dependence == "shared" and mode != "prefix":
+        raise ValueError(
+            f"dependence='shared' bounds hits at the beginning of an answer, got mode {mode!r}; use 'prefix'."
+        )
     if dependence == "shared" and log10_guess_prob is None:
         raise ValueError(
             "dependence='shared' needs log10_guess_prob, such as -m log10 V for m uniform tokens out of V."
@@ -121,7 +126,7 @@ def verify(
     hits, n = int(activation(outputs, signature, mode).sum()), len(asked)
     log10_p = float(poisson_binomial_tail_log10(hits, np.broadcast_to(probs, (n,))))
     shared = math.nan
-    if log10_guess_prob is not None:
+    if log10_guess_prob is not None and mode == "prefix":
         shared = float(shared_signature_log10_bound(as_array(log10_guess_prob, "log10_guess_prob", ndim=0), hits, n))
     decisive = log10_p if dependence == "independent" else shared
     low, high = clopper_pearson(hits, n)

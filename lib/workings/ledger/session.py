@@ -1,9 +1,9 @@
 """The ledger of a chapter: hand it what was measured, it compares, shows and records.
 
 ```python
-book = ledger.open("conformal_set_size", tier=tier)
-book.check("css-2", difference, spread=0.003, seeds=[0, 1, 2])
-book.table()
+ledger_ = ledger.open("conformal_set_size", tier=tier)
+ledger_.check("css-2", difference, spread=0.003, seeds=[0, 1, 2])
+ledger_.table()
 ```
 
 A run is recorded only when ``WORKINGS_RECORD=1`` is set (``make refresh`` and ``workings run`` set it) or with

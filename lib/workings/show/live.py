@@ -4,8 +4,8 @@ A live figure (``book/assets/live/<slug>.js``) computes in the reader's browser 
 notebook hands inputs and kernels to :func:`keep_cases`; recording, it writes ``results/<part>/<slug>/live.json``, and at any
 other time it compares the file with the kernels. ``tests/book/test_live.py`` compares the file with the script in a browser.
 
-A figure that runs a trained network has its weights from :func:`keep_weights`, in half precision; ``tools/live_weights.py``
-puts them before the script. Kernel and script are then compared with the weights as they are stored.
+A figure that runs a trained network has its weights from :func:`keep_weights`, in half precision or as small whole numbers;
+``tools/live_weights.py`` puts them before the script. Kernel and script are then compared with the weights as they are stored.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ FILE = "live.json"
 WEIGHTS = "live_weights.json"
 CLOSE = 1e-11  # relative to the larger of 1 and the value: what another processor may change
 DIGITS = 15
+LARGEST = 45  # of the whole numbers that one letter holds
+ZERO = 80  # the letter that stands for 0, so that all are printable and a script's text holds them
 
 
 def keep_cases(
@@ -72,32 +74,26 @@ def keep_weights(
 ) -> dict[str, np.ndarray]:
     """Write the arrays that the live figure of chapter ``slug`` runs with, and give them as they are stored.
 
-    ``arrays`` maps names to arrays or tensors of any shape; they are rounded to half precision. With ``record`` (``None``
-    asks the environment variable ``WORKINGS_RECORD``) the file is written. At any other time the stored arrays are given,
+    ``arrays`` maps names to arrays or tensors of any shape. Those of dtype int8, from -45 to 45, are stored as
+    text, one letter a number, which a server compresses to little more than their entropy; all others are rounded to half
+    precision. With ``record`` (``None`` asks the environment variable ``WORKINGS_RECORD``) the file is written. At any other time the stored arrays are given,
     whatever ``arrays`` hold: training ends a little differently on another processor. A file that does not exist (an
     installed package may lack it) is not missed: then ``arrays`` themselves are given, rounded.
 
-    Raises ``ValueError`` for a number that half precision cannot hold, and where the stored arrays have other names or
-    shapes than ``arrays``.
+    Raises ``ValueError`` for an int8 beyond 45 or a number that half precision cannot hold, and where the stored
+    arrays have other names or shapes than ``arrays``.
     """
     recording = os.environ.get("WORKINGS_RECORD") == "1" if record is None else record
     root = paths.writable_results_root() if recording else paths.results_root()
     file = (root if results is None else Path(results)) / paths.find_part(slug) / slug / WEIGHTS
-    with np.errstate(over="ignore"):
-        rounded = {name: np.asarray(array).astype("<f2") for name, array in arrays.items()}
-    for name, array in rounded.items():
-        if not np.isfinite(array).all():
-            raise ValueError(f"{name}: half precision holds finite numbers up to 65504, and this array has another.")
+    kept = {name: _stored(np.asarray(array), name) for name, array in arrays.items()}
     if recording:
-        kept = {
-            name: {"shape": list(array.shape), "half": base64.b64encode(array.tobytes()).decode()}
-            for name, array in rounded.items()
-        }
         text = json.dumps({"chapter": slug, "sha256": _checksum(kept), "arrays": kept}, indent=1) + "\n"
         if not file.is_file() or file.read_text(encoding="utf-8") != text:
             paths.write_atomically(file, text)
+    rounded = {name: _given(one) for name, one in kept.items()}
     if not file.is_file():
-        return {name: array.astype(np.float32) for name, array in rounded.items()}
+        return rounded
     stored = load_weights(slug, results=results)
     shapes = [{name: array.shape for name, array in one.items()} for one in (stored, rounded)]
     if shapes[0] != shapes[1]:
@@ -119,10 +115,31 @@ def load_weights(slug: str, *, results: Path | None = None) -> dict[str, np.ndar
     found = json.loads(file.read_text(encoding="utf-8"))
     if _checksum(found["arrays"]) != found["sha256"]:
         raise ValueError(f"{paths.shown(file)} was changed by hand or cut; run `make refresh NOTEBOOK={slug}`.")
-    return {
-        name: np.frombuffer(base64.b64decode(one["half"]), "<f2").reshape(one["shape"]).astype(np.float32)
-        for name, one in found["arrays"].items()
-    }
+    return {name: _given(one) for name, one in found["arrays"].items()}
+
+
+def _stored(array: np.ndarray, name: str) -> dict[str, Any]:
+    """What the file says of ``array``: its shape, and its numbers as ``letters`` or, in ``half`` precision, as base64."""
+    if array.dtype == np.int8:
+        if (array > LARGEST).any() or (array < -LARGEST).any():
+            raise ValueError(
+                f"{name}: a letter holds numbers from -{LARGEST} to {LARGEST}, and this array has another."
+            )
+        return {"shape": list(array.shape), "letters": (array + ZERO).tobytes().decode("ascii")}
+    with np.errstate(over="ignore"):
+        half = array.astype("<f2")
+    if not np.isfinite(half).all():
+        raise ValueError(f"{name}: half precision holds finite numbers up to 65504, and this array has another.")
+    return {"shape": list(array.shape), "half": base64.b64encode(half.tobytes()).decode()}
+
+
+def _given(one: Mapping[str, Any]) -> np.ndarray:
+    """The array that :func:`_stored` describes, in single precision."""
+    if "letters" in one:
+        numbers = np.frombuffer(one["letters"].encode("ascii"), np.int8).astype(np.float32) - ZERO
+    else:
+        numbers = np.frombuffer(base64.b64decode(one["half"]), "<f2").astype(np.float32)
+    return numbers.reshape(one["shape"])
 
 
 def _checksum(arrays: Any) -> str:

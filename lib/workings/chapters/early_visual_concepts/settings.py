@@ -57,7 +57,9 @@ class Settings(Tiered):
         """The demo's experiments run at the full tier too; ``dry_run`` makes them a few steps long."""
         if not dry_run:
             return cls()
-        return cls(seeds=(0, 1), few_seeds=(0, 1), steps=20, hold_out_steps=20, n_train=60, n_eval=30, dry_run=True)
+        return cls(
+            seeds=(0, 1, 2), few_seeds=(0, 1, 2), steps=20, hold_out_steps=20, n_train=60, n_eval=30, dry_run=True
+        )
 
     @property
     def beta_runs(self) -> list[tuple[float, int]]:

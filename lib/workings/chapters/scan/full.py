@@ -38,6 +38,7 @@ from workings.runs.store import Store
 from workings.seeding import torch_generator
 from workings.training import ShuffledBatches, fit
 
+PROTOCOL_STEPS = 150_000  # of each vision model
 HUES = 16
 SPRITE_SIZES = (4, 4, 3)  # background, sprite, shape
 SHAPES3D_SIZES = (10, 10, 10, 4)  # wall, floor, object, shape
@@ -65,7 +66,7 @@ class FullSettings:
         seeds = Settings().seeds
         if device.startswith("cuda"):
             demo = Settings(seeds, 16, 256, 4.0, 0.1, 20_000, 1e-3, scan_steps=50_000, recombination_steps=20_000)
-            return cls(50_000, 64, 150_000, 10_000, demo, device=device)
+            return cls(50_000, 64, PROTOCOL_STEPS, 10_000, demo, device=device)
         demo = Settings(seeds, 10, 128, 4.0, 0.1, 2000, 1e-3, scan_steps=3000, recombination_steps=3000)
         return cls(8000, 32, 2000, 1500, demo, channels=(32, 32, 64))
 
@@ -208,6 +209,13 @@ def train_reader(
 
 
 # --- the ledger -------------------------------------------------------------------------------------------------------
+
+
+def too_small(settings: FullSettings) -> str | None:
+    """Why a run of these sizes settles no claim, or ``None``: words are tied to what the vision tells apart."""
+    if settings.vision_steps >= PROTOCOL_STEPS:
+        return None
+    return f"vision models of {settings.vision_steps:,} steps; the protocol has {PROTOCOL_STEPS:,}"
 
 
 def claim_values(found: dict[str, list[dict[str, Any]]]) -> dict[str, float | bool]:
