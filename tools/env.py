@@ -209,7 +209,9 @@ def make(name, folder):
     if name == "peers":
         failed = built_from_source([*pip, "--no-build-isolation"])
         if failed:
-            print(f"Not built from source here: {', '.join(failed)}; their benchmark rows keep what was measured before.")
+            print(
+                f"Not built from source here: {', '.join(failed)}; their benchmark rows keep what was measured before."
+            )
     lacking = missing(folder, lock)
     if lacking:
         stop(f"pip reports success, but {FOLDERS[name]} lacks {', '.join(lacking[:5])}. Run the same command again.")
