@@ -58,7 +58,7 @@ between machines and only its side of the criterion is stable.
 _BENCH_INTRODUCTION = """# Benchmarks
 
 Our kernels beside named peers: the same arrays, one process, interleaved repeats. A ratio is the peer's figure over
-ours, with the range over repeats in brackets; above 1, ours is the faster or the leaner. `make bench` repeats it.
+ours, with a 95% interval of the median over repeats in brackets; above 1, ours is the faster or the leaner. `make bench` repeats it.
 """
 
 _BENCH_KEYS = ("id", "chapter", "what", "ours", "peer", "theirs", "unit", "ratio", "ratio_low", "ratio_high")

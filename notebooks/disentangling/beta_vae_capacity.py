@@ -1259,7 +1259,7 @@ rate = next(
     for r in np.arange(2.0, 6.0, 0.05)
     if channel_information(16, r) > 0.99 * np.log(16)
 )
-print(f"{rate:.2f} nats")
+print(f"{rate:.2f} nats, {rate - np.log(16):.1f} more")
 
 # %% [markdown]
 # ## References

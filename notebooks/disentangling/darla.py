@@ -772,15 +772,17 @@ else:
         name: ledger.attachment("darla", "full", name) or []
         for name in ("encoders", "returns")
     }
-encoders, returns = tables["encoders"], tables["returns"]
-print(f"recorded: {len(encoders)} encoders, {len(returns)} agents")
+encoders, acted = tables["encoders"], tables["returns"]
+print(f"recorded: {len(encoders)} encoders, {len(acted)} agents")
+
+# %%
 for beta in dict.fromkeys(row["beta"] for row in encoders):
     rows = [row for row in encoders if row["beta"] == beta]
     nats, gap = (np.mean([r[key] for r in rows]) for key in ("nats", "mig"))
     word = ", chosen" if rows[0]["chosen"] else ""
     print(f"beta {beta:<4g} {nats:4.1f} nats, MIG {gap:.2f}{word}")
-for kind in dict.fromkeys((r["algorithm"], r["code"]) for r in returns):
-    rows = [r for r in returns if (r["algorithm"], r["code"]) == kind]
+for kind in dict.fromkeys((r["algorithm"], r["code"]) for r in acted):
+    rows = [r for r in acted if (r["algorithm"], r["code"]) == kind]
     earned = np.array([(row["source"], row["target"]) for row in rows])
     mean, sd = earned.mean(axis=0), earned.std(axis=0, ddof=1)
     print(

@@ -473,7 +473,7 @@ def label(concept):
     return VALUE_NAMES[a][int(concept[a])] + kinds[a]
 
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Two heat maps of standard deviations, forward on the left and reversed on the right: eleven one-attribute symbols by the three active latents of the first seed. Forward: in each group of rows one column is dark, around a half, and the other two are near 1. Reversed: every cell is dark, 0.2 or 0.3."}, "figure": {"caption": "Standard deviation of each one-attribute symbol in each active latent, first seed. Forward: narrow in its own latent, wide elsewhere. Reversed: narrow everywhere.", "name": "fig-scan-widths"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Two heat maps of standard deviations, forward on the left and reversed on the right: eleven one-attribute symbols by the three active latents of the first seed. Forward: in each group of rows one column is dark, around a half, and the other two are near 1. Reversed: every cell is dark, far below a half."}, "figure": {"caption": "Standard deviation of each one-attribute symbol in each active latent, first seed. Forward: narrow in its own latent, wide elsewhere. Reversed: narrow everywhere.", "name": "fig-scan-widths"}}
 fig, axes = plt.subplots(1, 2, figsize=(4.6, 3.6), sharey=True)
 for ax, kind in zip(axes, ("forward", "reversed"), strict=True):
     width = deviations(symbols[kind][0], seen[0].pairs, sizes)[0]
@@ -1010,6 +1010,8 @@ else:
     }
 runs = tables["runs"]
 print(f"{len(runs)} runs recorded")
+
+# %%
 for kind in dict.fromkeys(row["kind"] for row in runs):
     rows = [row for row in runs if row["kind"] == kind]
     right, kl = (
