@@ -884,7 +884,7 @@ ax.set_yticks(range(len(order)), order)
 ax.set(
     title="Which skills go together?", xlabel="category", ylabel="category"
 )
-if rows:  # as the alternative text says
+if rows and not dry_run:  # as the alternative text says
     low, second, *_, high, _own = np.sort(matrix[order.index("IF")])
     assert [round(low, 2), round(second, 2)] == [0.68, 0.71]
     assert high < 0.79
