@@ -751,10 +751,10 @@ for name in (annealed, dear):
     print(f"{name}: within 0.5 nats of the target {share:.0%} of the time")
 for name, runs in read.items():
     spent = np.mean([float(m.kl.sum()) for m in runs])
-    print(f"{name:12s} ends at {spent:4.1f} nats")
+    print(f"{name:12s} ends at {spent:2.0f} nats")
 
 # %% [markdown]
-# (The share is the least of the three seeds, counted after the first tenth of the training, on means over windows of 40 steps.) The last two lines measure the water level once more: a fixed price stops where a nat is worth just that, so the level of these pictures is about 1 at 5.9 nats and 4 at 2.9.
+# (The share is the least of the three seeds, counted after the first tenth of the training, on means over windows of 40 steps.) The last two lines measure the water level once more: a fixed price stops where a nat is worth just that, so the level of these pictures is about 1 at 6 nats and 4 at 3.
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Three stacked panels, one per seed: nats of each of five latents against the target capacity from 1 to 12. In every panel two latents end at four nats or more, a third between three and four, and two near zero. On the way there the panels differ: in the first the latent that ends third is high at the beginning, falls and comes back; in the second the latents rise one after another; in the last three rise almost together."}, "figure": {"caption": "The annealed VAE: nats in each latent (sorted by their final value) against the target, one panel per seed. Nothing told the model that there are factors.", "name": "fig-cap-latents"}}
 fig, axes = plt.subplots(3, 1, figsize=(4.6, 5.4), sharex=True, sharey=True)

@@ -775,7 +775,7 @@ else:
 encoders, acted = tables["encoders"], tables["returns"]
 print(f"recorded: {len(encoders)} encoders, {len(acted)} agents")
 
-# %%
+# %% tags=["hide-input"]
 for beta in dict.fromkeys(row["beta"] for row in encoders):
     rows = [row for row in encoders if row["beta"] == beta]
     nats, gap = (np.mean([r[key] for r in rows]) for key in ("nats", "mig"))
