@@ -69,7 +69,7 @@ from workings.runs.provenance import environment_line
 print(environment_line())
 
 # %% tags=["parameters"]
-# "demo", or "full" for the protocol of the authors' code (see "At full scale")
+# "demo", or "full": the protocol of the authors' code (see "At full scale")
 tier = "demo"
 # with "full": a few steps on generated data, to see that it works
 dry_run = False
