@@ -17,6 +17,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from last_digit import reported
+
 SECONDS, MIB = 90.0, 2048.0  # of processor time; of memory
 LIMIT, LIMIT_MIB = 3.0, 2.0  # times the budget
 # Rounds of the fixed loop, and what they take on the machine that the budget is meant for.
@@ -120,13 +122,7 @@ def line(name: str, seconds: float | None, clock: float, mib: float | None, slow
 
 
 def pytest_terminal_summary(terminalreporter) -> None:
-    rows = {
-        value[0]: value
-        for reports in terminalreporter.stats.values()
-        for report in reports
-        for name, value in getattr(report, "user_properties", [])
-        if name == "notebook"
-    }
+    rows = reported(terminalreporter, "notebook")
     if rows:
         terminalreporter.section("notebooks: processor time and peak memory")
     for name in sorted(rows):

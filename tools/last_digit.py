@@ -1,8 +1,8 @@
 """A pytest plugin: a notebook's printed decimals may differ from the stored ones by one unit of their last digit.
 
 Another processor adds in another order, and a value that stands near the edge of two roundings then prints the other one.
-Whole numbers, signs, words and verdicts are compared to the letter, and so is how many digits are printed. Each decimal
-that differed is named at the end of the run.
+Whole numbers, words and verdicts are compared to the letter, and so is how many digits are printed. Each decimal that
+differed is named at the end of the run. (Two decimals that near one another have different signs only around zero.)
 """
 
 from __future__ import annotations
@@ -79,15 +79,20 @@ def pytest_configure(config: pytest.Config) -> None:
     IPyNbCell.compare_outputs = compare_outputs
 
 
-def pytest_terminal_summary(terminalreporter) -> None:
-    found = {
-        value[0]: value[1]
+def reported(terminalreporter: Any, wanted: str) -> dict[str, Any]:
+    """What reports of this run carry under the name ``wanted``, by the first thing of each: the name of a cell or notebook."""
+    return {
+        value[0]: value
         for reports in terminalreporter.stats.values()
         for report in reports
         for name, value in getattr(report, "user_properties", [])
-        if name == COUNTED
+        if name == wanted
     }
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    found = reported(terminalreporter, COUNTED)
     if found:
         terminalreporter.section("decimals one unit of their last digit away from the stored ones")
-    for name, differ in sorted(found.items()):
-        terminalreporter.write_line(f"{name}: {', '.join(differ)}")
+    for name in sorted(found):
+        terminalreporter.write_line(f"{name}: {', '.join(found[name][1])}")

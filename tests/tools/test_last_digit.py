@@ -75,18 +75,8 @@ def test_nbval_compares_so(tmp_path, printed, status):
     notebook.cells = [nbformat.v4.new_code_cell(f"print('mean {printed}')", execution_count=1, outputs=outputs)]
     nbformat.write(notebook, tmp_path / "one.ipynb")
     root = checkout.root()
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "-c",
-        str(root / "pyproject.toml"),
-        "-p",
-        "last_digit",
-    ]
+    settings = ["-c", str(root / "pyproject.toml"), "-p", "last_digit", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", "-q", *settings]
     done = subprocess.run(
         [*command, "--rootdir", str(tmp_path), "--nbval", "--nbval-current-env", str(tmp_path / "one.ipynb")],
         cwd=tmp_path, capture_output=True, text=True,

@@ -59,17 +59,8 @@ def test_the_summary_names_what_failed_and_what_it_said(tmp_path, monkeypatch, c
         "@pytest.fixture\ndef broken():\n    raise OSError('no such thing')\n"
         "def test_never(broken):\n    pass\n"
     )
-    pytest_here = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "--rootdir",
-        str(tmp_path),
-        str(tmp_path),
-    ]
+    here = ["--rootdir", str(tmp_path), "-p", "no:cacheprovider", str(tmp_path)]
+    pytest_here = [sys.executable, "-m", "pytest", "-q", *here]
     planned = [Stage("sums", [pytest_here]), Stage("rest", [ends_with(0)])]
     monkeypatch.setattr(run_tests, "stages", lambda chapter, given: planned)
     assert run_tests.main([]) == 1
