@@ -214,3 +214,36 @@ def test_left_padding_and_the_cache_change_nothing(tmp_path):
         assert alone["tokens"] == row["tokens"] and alone["log_p"] == pytest.approx(row["log_p"], abs=1e-4)
     states = model.read(together, None)
     torch.testing.assert_close(states[1:2], model.read(together[1:2], None), atol=1e-5, rtol=1e-4)
+
+
+def test_what_rows_begin_with_is_read_once_and_changes_nothing(tmp_path):
+    """With solved examples: answers and states through the shared cache are those of the whole rows."""
+    pytest.importorskip("transformers")
+    from workings.chapters.public_models import open_model
+
+    s = dataclasses.replace(ModelSettings.here(dry_run=True), new_tokens=3, examples=2)
+    model = self_knowledge.Answerer(open_model(s, None, tmp_path), s)
+    kinds = ("symbol", "capital", "symbol", "symbol", "capital")
+    asked = [self_knowledge.Question(kind, f"{'long ' * i}name {i}", "x") for i, kind in enumerate(kinds)]
+    rows = model.answers(asked)
+    assert [(row["kind"], row["about"]) for row in rows] == [(q.kind, q.about) for q in asked]
+    for way in (None, "plain", "options"):
+        whole = self_knowledge.padded([model.with_answer(row, way) for row in rows], model.fill, "cpu")
+        with torch.no_grad():
+            states, logits = model.forward(*whole, logits=1)
+        no, yes = logits[:, -1, model.options(way or "plain")].T
+        torch.testing.assert_close(
+            model.read(rows, way), states[:, -1] if way is None else yes - no, atol=1e-5, rtol=1e-4
+        )
+    for question, row in zip(asked, rows, strict=True):
+        tokens = model.encode(self_knowledge.asked(question, s.examples))
+        for token in row["tokens"]:  # greedy, on the whole text
+            logits = model.model(torch.tensor([tokens])).logits[0, -1].detach()
+            assert logits[token] == pytest.approx(float(logits.max()), abs=1e-4)
+            tokens.append(token)
+
+
+def test_groups_hold_one_kind_and_every_place_once():
+    assert self_knowledge.groups(list("abacab"), 2) == [[0, 2], [4], [1, 5], [3]]
+    assert self_knowledge.alike([[1, 2, 3, 4], [1, 2, 3], [1, 2, 3, 5]]) == 2  # one token of the second is left
+    assert self_knowledge.alike([[1], [2, 3]]) == 0

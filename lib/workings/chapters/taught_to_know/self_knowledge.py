@@ -125,6 +125,21 @@ def padded(rows: Sequence[Sequence[int]], fill: int, device: str) -> Padded:
     return Padded(tokens, mask)
 
 
+def alike(rows: Sequence[Sequence[int]]) -> int:
+    """How many tokens all ``rows`` begin with; at least one token of each row is left over."""
+    most = min(len(row) for row in rows) - 1
+    return next((i for i in range(most) if any(row[i] != rows[0][i] for row in rows)), most)
+
+
+def groups(kinds: Sequence[str], size: int) -> list[list[int]]:
+    """Places in ``kinds``, at most ``size`` together and all of one kind: these share their solved examples."""
+    found = []
+    for kind in sorted(set(kinds)):
+        places = [i for i, k in enumerate(kinds) if k == kind]
+        found += [places[start : start + size] for start in range(0, len(places), size)]
+    return found
+
+
 class Answerer:
     """A model with its tokenizer: answers, and what its states and logits say behind them."""
 
@@ -134,25 +149,38 @@ class Answerer:
         self.encode: Callable[[str], list[int]] = lambda text: self.tokenizer.encode(text, add_special_tokens=False)
 
     @torch.no_grad()
+    def begin(self, rows: Sequence[Sequence[int]]) -> tuple[Padded, torch.Tensor, Any]:
+        """What all ``rows`` begin with is read once: what is left of them, the mask (B, T) of all, and the cache of the beginning."""
+        n = alike(rows)
+        rest = padded([row[n:] for row in rows], self.fill, self.s.device)
+        if n == 0:
+            return rest, rest.mask, None
+        start = torch.tensor([list(rows[0][:n])], device=self.s.device)
+        cache = self.model.model(input_ids=start, use_cache=True).past_key_values
+        cache.batch_repeat_interleave(len(rows))
+        return rest, torch.cat([rest.mask.new_ones(len(rows), n), rest.mask], dim=1), cache
+
+    @torch.no_grad()
     def answer(self, group: Sequence[Question]) -> list[dict[str, Any]]:
         """Greedy answers up to the first line break: their tokens, text, grade, and the log-probability of each token."""
-        prompt = padded([self.encode(asked(q, self.s.examples)) for q in group], self.fill, self.s.device)
-        tokens, mask = prompt
-        out, past, last = [], None, tokens
+        rest, mask, past = self.begin([self.encode(asked(q, self.s.examples)) for q in group])
+        out, last, ended = [], rest.tokens, torch.zeros(len(group), dtype=torch.bool)
         for _ in range(self.s.new_tokens):
-            made = self.model(input_ids=last, attention_mask=mask, position_ids=positions(mask)[:, -last.shape[1] :], past_key_values=past, use_cache=True)  # fmt: skip
+            made = self.model(
+                input_ids=last, attention_mask=mask, position_ids=positions(mask)[:, -last.shape[1] :], past_key_values=past, use_cache=True,
+                logits_to_keep=1,
+            )  # fmt: skip
             best, token = made.logits[:, -1].float().log_softmax(dim=1).max(dim=1)
             past, last = made.past_key_values, token[:, None]
             mask = torch.cat([mask, torch.ones_like(last)], dim=1)
-            out.append((token, best))
+            out.append((token.tolist(), best.tolist()))
+            ended |= torch.tensor([self.ends(t) for t in out[-1][0]])
+            if ended.all():
+                break
         rows = []
         for i, question in enumerate(group):
-            ids, logs = [int(t[i]) for t, _ in out], [float(b[i]) for _, b in out]
-            stop = next(
-                (n for n, token in enumerate(ids) if token == self.fill or "\n" in self.tokenizer.decode([token])),
-                len(ids),
-            )
-            stop = max(stop, 1)
+            ids, logs = [t[i] for t, _ in out], [b[i] for _, b in out]
+            stop = max(next((n for n, token in enumerate(ids) if self.ends(token)), len(ids)), 1)
             text = self.tokenizer.decode(ids[:stop]).strip()
             mode = "numeric" if question.kind == "number" else "exact"
             right = bool(grade_answers([plain(text)], [plain(question.gold)], mode)[0])
@@ -161,6 +189,17 @@ class Answerer:
                 "right": right, "log_p": sum(logs[:stop]), "mean_log_p": sum(logs[:stop]) / stop,
             })  # fmt: skip
         return rows
+
+    def ends(self, token: int) -> bool:
+        """Whether an answer is over at ``token``."""
+        return token == self.fill or "\n" in self.tokenizer.decode([token])
+
+    def answers(self, questions: Sequence[Question]) -> list[dict[str, Any]]:
+        """As :meth:`answer`, for any number of questions of any kinds."""
+        found: dict[int, dict[str, Any]] = {}
+        for places in groups([q.kind for q in questions], self.s.read):
+            found |= zip(places, self.answer([questions[i] for i in places]), strict=True)
+        return [found[i] for i in range(len(questions))]
 
     def with_answer(self, row: dict[str, Any], way: str | None = None) -> list[int]:
         """Tokens of the examples, the question and the answer; and of the question about the answer, if ``way`` names one."""
@@ -183,26 +222,36 @@ class Answerer:
 
     def read(self, rows: Sequence[dict[str, Any]], way: str | None) -> torch.Tensor:
         """Without a question about the answer the last states (n, D); else the log-odds (n,) of yes."""
-        found = []
-        with torch.no_grad():
-            for start in range(0, len(rows), self.s.read):
-                group = padded(
-                    [self.with_answer(r, way) for r in rows[start : start + self.s.read]], self.fill, self.s.device
-                )
-                states, logits = self.forward(group, logits=way is not None)
-                if way is None:
-                    found.append(last_token_states(states, group.mask).float())
-                else:
-                    no, yes = option_logits(logits.float(), group.mask, self.options(way)).unbind(dim=1)
-                    found.append(yes - no)
-        return torch.cat(found).cpu()
+        found: list[torch.Tensor] = [torch.empty(0)] * len(rows)
+        for places in groups([row["kind"] for row in rows], self.s.read):
+            rest, mask, cache = self.begin([self.with_answer(rows[i], way) for i in places])
+            with torch.no_grad():
+                states, logits = self.forward(rest.tokens, mask, cache, logits=0 if way is None else 1)
+            if logits is None:
+                read = last_token_states(states, rest.mask).float()
+            else:
+                no, yes = option_logits(logits.float(), rest.mask[:, -1:], self.options(way)).unbind(dim=1)
+                read = yes - no
+            for i, one in zip(places, read.cpu(), strict=True):
+                found[i] = one
+        return torch.stack(found)
 
-    def forward(self, group: Padded, *, logits: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Last states (B, T, D) after the final norm and, if asked, the logits (B, T, V)."""
+    def forward(
+        self, tokens: torch.Tensor, mask: torch.Tensor, cache: Any = None, *, logits: int
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Last states (B, T, D) of ``tokens`` (B, T) after the final norm, and the logits of the last ``logits`` of them if that is not 0.
+
+        ``mask`` also covers what ``cache`` holds.
+        """
+        places = positions(mask)[:, -tokens.shape[1] :]
         states = self.model.model(
-            input_ids=group.tokens, attention_mask=group.mask, position_ids=positions(group.mask), use_cache=False
+            input_ids=tokens,
+            attention_mask=mask,
+            position_ids=places,
+            past_key_values=cache,
+            use_cache=cache is not None,
         ).last_hidden_state
-        return states, self.model.lm_head(states) if logits else None
+        return states, self.model.lm_head(states[:, -logits:]) if logits else None
 
 
 def positions(mask: torch.Tensor) -> torch.Tensor:
@@ -212,11 +261,12 @@ def positions(mask: torch.Tensor) -> torch.Tensor:
 
 def answers(model: Answerer, store: Store, asked_for: Sequence[Question], label: str) -> list[dict[str, Any]]:
     """Graded answers to all questions, block by block; those in ``store`` are not computed again."""
-    size = model.s.read
-    for start in progress(range(0, len(asked_for), size), label):
-        if not store.done(f"{label}/{start}"):
-            store.put(f"{label}/{start}", model.answer(asked_for[start : start + size]))
-    return [row for start in range(0, len(asked_for), size) for row in store.get(f"{label}/{start}")]
+    found: dict[int, dict[str, Any]] = {}
+    for n, places in enumerate(progress(groups([q.kind for q in asked_for], model.s.read), label)):
+        if not store.done(f"{label}/{n}"):
+            store.put(f"{label}/{n}", model.answer([asked_for[i] for i in places]))
+        found |= zip(places, store.get(f"{label}/{n}"), strict=True)
+    return [found[i] for i in range(len(asked_for))]
 
 
 class Adapted(nn.Module):
@@ -247,20 +297,20 @@ def train_adapters(model: Answerer, rows: list[dict[str, Any]], *, prompt: bool,
     def loss(tuned: nn.Module, chosen: torch.Tensor, _: torch.Generator) -> torch.Tensor:
         group = [rows[i] for i in chosen.tolist()]
         batch = padded([model.with_answer(r, way) for r in group], model.fill, s.device)
-        states, logits = model.forward(batch, logits=True)
+        tail = behind + max(len(r["tokens"]) for r in group) + 1  # logits of what stands before that serve nobody
+        states, logits = model.forward(*batch, logits=tail)
         if tuned.head is not None:
             odds = tuned.head.log_odds(last_token_states(states, batch.mask))
         else:
-            no, yes = option_logits(logits.float(), batch.mask, model.options("plain")).unbind(dim=1)
+            no, yes = option_logits(logits.float(), batch.mask[:, -tail:], model.options("plain")).unbind(dim=1)
             odds = yes - no
         value = F.binary_cross_entropy_with_logits(odds, grades[chosen.to(s.device)])
         if regulariser:
             with torch.no_grad(), lora_disabled(model.model):
-                _, before = model.forward(batch, logits=True)
+                _, before = model.forward(*batch, logits=tail)
             apart = 0.0
             for i, r in enumerate(group):  # the columns that predict the answer's tokens
-                end = batch.tokens.shape[1] - behind - 1
-                columns = slice(end - len(r["tokens"]), end)
+                columns = slice(tail - behind - 1 - len(r["tokens"]), tail - behind - 1)
                 apart = apart + jensen_shannon(logits[i, columns].float(), before[i, columns].float()).sum()
             value = value + regulariser * apart / len(group)
         return value
@@ -391,7 +441,7 @@ def _adapted(
             else:
                 odds = {k: tuned.head.cpu().log_odds(model.read(group, None)).tolist() for k, group in sets.items()}
         again = [Question(r["kind"], r["about"], r["gold"]) for r in sets["seen"][:300]]
-        graded = [row for i in range(0, len(again), model.s.read) for row in model.answer(again[i : i + model.s.read])]
+        graded = model.answers(again)
         return {"odds": odds, "kept": float(np.mean([row["right"] for row in graded]))}
     finally:
         remove_adapters(model.model)
