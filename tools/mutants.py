@@ -8,7 +8,7 @@ until the first failure. A mutant that no test notices survives: either a test i
 line in question is then listed all the same; look at it). Lines that only check arguments or word an error are left out: they
 have tests of their own, and their mutants say little about formulas. ``--sample N`` takes N mutants at random, ``--record``
 adds the score to results/mutants.json. ``--all`` takes every kernel in turn (or those whose path holds the words given), each
-with the tests that import it; kernels whose score is already recorded for the same source are passed over.
+with the tests of its part that import it; kernels whose score is already recorded for the same source are passed over.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import argparse
 import ast
 import copy
 import datetime
+import functools
 import hashlib
 import json
 import os
@@ -191,20 +192,36 @@ def score(module: Path, tests: list[str], sample: int | None, seed: int, timeout
     }
 
 
+@functools.cache
+def imported(file: Path) -> set[str]:
+    """What a test file imports, by dotted names."""
+    return imports.names(file.read_text(encoding="utf-8"))
+
+
 def tests_of(module: Path) -> list[str]:
-    """The test files of the module's own folder (or of the top one) that import ``module``."""
+    """The test files that import ``module``: those of its own folder; where none does, any; a module that runs only as a
+    process of its own is tested by the tests of the kernels that name it."""
     name = ".".join(module.relative_to(ROOT / "lib").with_suffix("").parts)
-    part = module.parent.name
-    places = sorted((ROOT / "tests" / part).glob("test_*.py")) or sorted((ROOT / "tests").glob("test_*.py"))
-    own = [file for file in places if name in imports.names(file.read_text(encoding="utf-8"))]
-    return [file.relative_to(ROOT).as_posix() for file in own]
+    importing = [file for file in sorted((ROOT / "tests").rglob("test_*.py")) if name in imported(file)]
+    place = ROOT / "tests" / module.parent.name
+    own = [f for f in importing if f.parent == (place if place.is_dir() else ROOT / "tests")]
+    found = [file.relative_to(ROOT).as_posix() for file in own or importing]
+    if not found and module.stem.startswith("_"):
+        starts = [f for f in module.parent.glob("*.py") if f != module and module.stem in f.read_text(encoding="utf-8")]
+        found = sorted({test for kernel in starts for test in tests_of(kernel)})
+    return found
 
 
 def kernels() -> list[Path]:
     """Every module of kernels that has something to change, in order."""
     parts = [file for part in PARTS for file in sorted((ROOT / "lib/workings" / part).rglob("*.py"))]
     shared = [ROOT / "lib/workings" / f"{name}.py" for name in ("calibration", "statistics", "training", "seeding")]
-    return [file for file in parts + shared if mutants(file.read_text(encoding="utf-8"))]
+    return [file for file in parts + shared if any(changed(file.read_text(encoding="utf-8")))]
+
+
+def changed(source: str) -> Iterator[tuple[ast.AST, ast.AST]]:
+    """What can be changed in a module's ``source``, one after another."""
+    return (change for node in formulas(ast.parse(source)) for change in changes(node))
 
 
 def digest(module: Path, tests: list[str]) -> str:
@@ -247,7 +264,7 @@ def run_all(options: argparse.Namespace) -> None:
         if options.words and not any(word in name for word in options.words):
             continue
         if not tests:
-            print(f"{name}: no test file of its folder imports it", flush=True)
+            print(f"{name}: no test file imports it", flush=True)
         elif options.record and recorded().get(name, {}).get("source") == digest(module, tests):
             print(f"{name}: recorded already", flush=True)
         else:

@@ -1,0 +1,27 @@
+"""The tests that mutants are tried against."""
+
+import mutants
+
+KERNELS = mutants.ROOT / "lib/workings"
+
+
+def test_every_kernel_with_a_formula_has_tests():
+    assert [file.name for file in mutants.kernels() if not mutants.tests_of(file)] == []
+
+
+def test_a_kernel_without_tests_in_its_part_has_those_of_others_and_a_process_those_of_whoever_starts_it():
+    assert mutants.tests_of(KERNELS / "disentangling/linear_vae.py") == ["tests/chapters/test_beta_vae_capacity.py"]
+    assert mutants.tests_of(KERNELS / "language_models/_sandbox_child.py") == ["tests/language_models/test_sandbox.py"]
+    assert "tests/test_calibration.py" in mutants.tests_of(KERNELS / "calibration.py")
+
+
+def test_a_mutant_changes_one_place_of_a_formula_and_no_check():
+    source = """
+def f(a: int = 2) -> int:
+    \"\"\"1 + 1\"\"\"
+    if a < 0:
+        raise ValueError(a + 1)
+    return a * 3
+"""
+    found = {(m.before, m.after) for m in mutants.mutants(source)}
+    assert found == {("a * 3", "a / 3"), ("a * 3", "a"), ("a * 3", "3"), ("3", "4")}
