@@ -8,7 +8,17 @@ import numpy as np
 import pytest
 import torch
 
-from workings.chapters.taught_to_know import demo, full, graded_mathematics, live, public_tables, self_knowledge
+from workings.chapters.taught_to_know import (
+    answerer,
+    demo,
+    embedded_answers,
+    full,
+    graded_mathematics,
+    live,
+    packaged_questions,
+    public_tables,
+    self_knowledge,
+)
 from workings.chapters.taught_to_know.settings import ModelSettings, Settings
 from workings.language_models.decoder import TinyDecoder
 from workings.language_models.lora import LoRALinear
@@ -145,19 +155,26 @@ def test_claim_values_compare_what_they_name():
     }  # fmt: skip
     own = [{"method": name, "test": "seen", **found} for name, found in methods.items()]
     own.append({"method": "LoRA + Prompt", "test": "held out", **row(0.65, 0.2)})
-    values = full.claim_values({"sampling": [], "graded": [], "self": own})
+    own.append({"method": "likelihood, sentences", "test": "seen", **row(0.7, 0.3), "confidence": 0.1})
+    embedded = [
+        {"reads": reads, "trained": trained, "tested": "a", "auroc": value}
+        for reads, trained, value in (
+            ("question's states", "a", 0.55), ("answer's states", "a", 0.65), ("answer's states", "b", 0.9), ("answer's words", "a", 0.6),
+            ("question's states", "a", 0.57), ("answer's states", "a", 0.67), ("answer's words", "a", 0.6),
+        )
+    ]  # fmt: skip
+    tables = {"sampling": [], "graded": [], "embedded": embedded, "self": own}
+    values = full.claim_values(tables)
     found = {value["claim"]: value["value"] for value in values}
     expected = {
         "ttk-1": 0.55, "ttk-2": 0.25, "ttk-3": 0.3, "ttk-4": 0.2, "ttk-5": 0.05, "ttk-6": -0.05, "ttk-8": 0.65, "ttk-11": 1.0,
-        "ttk-12": 20.0, "ttk-13": 0.04, "ttk-16": 0.15,
+        "ttk-12": 20.0, "ttk-13": 0.04, "ttk-14": 0.4, "ttk-16": 0.15, "ttk-18": 0.56, "ttk-19": 0.06, "ttk-20": 0.1,
     }  # fmt: skip
     assert found == pytest.approx(expected)
     assert all(value["too_small"] is None for value in values)
     for entry in own:
         entry["answers"] = 100
-    assert all(
-        "500 were asked for" in v["too_small"] for v in full.claim_values({"sampling": [], "graded": [], "self": own})
-    )
+    assert all("500 were asked for" in v["too_small"] for v in full.claim_values(tables | {"embedded": []}))
 
 
 def test_the_page_keeps_the_log_odds_and_grades_of_the_test_answers():
@@ -191,11 +208,11 @@ def test_the_model_part_goes_through_a_random_model_and_resumes(tmp_path, monkey
     monkeypatch.setenv("WORKINGS_QUIET", "1")
     s = ModelSettings.here(dry_run=True)
     tables = full.run_protocol(s, tmp_path)
-    assert [note["message"].split(":")[0] for note in tables["note"]] == ["Run"] * 3
+    assert [note["message"].split(":")[0] for note in tables["note"]] == ["Run"] * 4
     rows = {(row["method"], row["test"]): row for row in tables["self"]}
     assert ("LoRA + Prompt", "held out") in rows and ("Probe", "seen") in rows
     assert 0 <= rows["LoRA + Prompt", "seen"]["kept"] <= 1
-    monkeypatch.setattr(self_knowledge.Answerer, "answer", None)  # nothing is asked again
+    monkeypatch.setattr(answerer.Answerer, "answer", None)  # nothing is asked again
     monkeypatch.setattr(self_knowledge, "train_adapters", None)
     assert full.run_protocol(s, tmp_path) == tables
 
@@ -206,8 +223,8 @@ def test_left_padding_and_the_cache_change_nothing(tmp_path):
     from workings.chapters.public_models import open_model
 
     s = dataclasses.replace(ModelSettings.here(dry_run=True), new_tokens=3)
-    model = self_knowledge.Answerer(open_model(s, None, tmp_path), s)
-    group = [self_knowledge.Question("symbol", about, "x") for about in ("tin", "a much longer name", "zinc")]
+    model = answerer.Answerer(open_model(s, None, tmp_path), s)
+    group = [packaged_questions.Question("symbol", about, "x") for about in ("tin", "a much longer name", "zinc")]
     together = model.answer(group)
     for question, row in zip(group, together, strict=True):
         (alone,) = model.answer([question])
@@ -222,13 +239,13 @@ def test_what_rows_begin_with_is_read_once_and_changes_nothing(tmp_path):
     from workings.chapters.public_models import open_model
 
     s = dataclasses.replace(ModelSettings.here(dry_run=True), new_tokens=3, examples=2)
-    model = self_knowledge.Answerer(open_model(s, None, tmp_path), s)
+    model = answerer.Answerer(open_model(s, None, tmp_path), s)
     kinds = ("symbol", "capital", "symbol", "symbol", "capital")
-    asked = [self_knowledge.Question(kind, f"{'long ' * i}name {i}", "x") for i, kind in enumerate(kinds)]
+    asked = [packaged_questions.Question(kind, f"{'long ' * i}name {i}", "x") for i, kind in enumerate(kinds)]
     rows = model.answers(asked)
     assert [(row["kind"], row["about"]) for row in rows] == [(q.kind, q.about) for q in asked]
     for way in (None, "plain", "options"):
-        whole = self_knowledge.padded([model.with_answer(row, way) for row in rows], model.fill, "cpu")
+        whole = answerer.padded([model.with_answer(row, way) for row in rows], model.fill, "cpu")
         with torch.no_grad():
             states, logits = model.forward(*whole, logits=1)
         no, yes = logits[:, -1, model.options(way or "plain")].T
@@ -236,7 +253,7 @@ def test_what_rows_begin_with_is_read_once_and_changes_nothing(tmp_path):
             model.read(rows, way), states[:, -1] if way is None else yes - no, atol=1e-5, rtol=1e-4
         )
     for question, row in zip(asked, rows, strict=True):
-        tokens = model.encode(self_knowledge.asked(question, s.examples))
+        tokens = model.encode(packaged_questions.asked(question, s.examples))
         for token in row["tokens"]:  # greedy, on the whole text
             logits = model.model(torch.tensor([tokens])).logits[0, -1].detach()
             assert logits[token] == pytest.approx(float(logits.max()), abs=1e-4)
@@ -244,6 +261,44 @@ def test_what_rows_begin_with_is_read_once_and_changes_nothing(tmp_path):
 
 
 def test_groups_hold_one_kind_and_every_place_once():
-    assert self_knowledge.groups(list("abacab"), 2) == [[0, 2], [4], [1, 5], [3]]
-    assert self_knowledge.alike([[1, 2, 3, 4], [1, 2, 3], [1, 2, 3, 5]]) == 2  # one token of the second is left
-    assert self_knowledge.alike([[1], [2, 3]]) == 0
+    assert answerer.groups(list("abacab"), 2) == [[0, 2], [4], [1, 5], [3]]
+    assert answerer.alike([[1, 2, 3, 4], [1, 2, 3], [1, 2, 3, 5]]) == 2  # one token of the second is left
+    assert answerer.alike([[1], [2, 3]]) == 0
+
+
+def test_heads_on_states_find_what_tells_and_those_on_the_question_do_not(tmp_path):
+    pytest.importorskip("transformers")
+    from workings.chapters.public_models import open_model
+    from workings.runs.store import Store
+
+    s = dataclasses.replace(ModelSettings.here(dry_run=True), folds=3)
+    model = answerer.Answerer(open_model(s, None, tmp_path), s)
+    rows = graded_mathematics.made_up(200)
+    table = embedded_answers.run(model, rows, Store(tmp_path / "embedded.jsonl", {}))
+    # "well" tells 80 of 100 grades: AUROC 0.8; 200 answers: standard error at most 0.041, so that 0.17 is four of them.
+    assert np.abs(embedded_answers.own(table, "answer's states") - 0.8).max() < 0.17
+    assert np.abs(embedded_answers.own(table, "answer's words") - 0.8).max() < 0.17
+    assert np.abs(embedded_answers.own(table, "question's states") - 0.5).max() < 0.17
+    assert {row["trained"] for row in table if row["reads"] == "answer's states"} == set(graded_mathematics.MODELS)
+    one = embedded_answers.embed(model, rows[0])
+    text = model.encode(rows[0]["question"] + "\n"), model.encode(rows[0]["6b_finetuning"]["solution"])
+    with torch.no_grad():
+        states = model.model.model(torch.tensor([text[0] + text[1]])).last_hidden_state[0]
+    np.testing.assert_allclose(one["question"], states[: len(text[0])].mean(dim=0), atol=1e-3)
+    np.testing.assert_allclose(one["6b_finetuning"], states[len(text[0]) :].mean(dim=0), atol=1e-3)
+
+
+def test_examples_in_sentences_hold_the_same_answers_and_are_graded_by_them():
+    for kind, pairs in packaged_questions.EXAMPLES.items():
+        for (about, gold), said in zip(pairs, packaged_questions.SENTENCES[kind], strict=True):
+            question = packaged_questions.Question(kind, about, gold)
+            assert packaged_questions.is_right(said, question, sentences=True)
+            assert packaged_questions.is_right(gold, question) and said in packaged_questions.asked(
+                question, sentences=True
+            )
+            assert kind == "number" or not packaged_questions.is_right(said, question)  # a sentence is not the word
+    tin = packaged_questions.Question("symbol", "indium", "In")
+    assert not packaged_questions.is_right("It is in the ground.", tin, sentences=True)
+    assert packaged_questions.is_right(
+        "The Netherlands", packaged_questions.Question("country", "Delft", "Netherlands")
+    )

@@ -1,18 +1,20 @@
 """The full tier of the chapter `taught_to_know`: the authors' table of sampling results, real graded answers, and a small public model on itself.
 
-Three parts, each with its own data. A part whose data or model are missing is a message and no failure; what is done is kept, so that an
+Four parts, each with its own data. A part whose data or model are missing is a message and no failure; what is done is kept, so that an
 interrupted run goes on where it stopped.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from workings import paths
-from workings.chapters.public_models import NotHere, open_model
-from workings.chapters.taught_to_know import graded_mathematics, public_tables, self_knowledge
+from workings.chapters.public_models import NotHere, Opened, open_model
+from workings.chapters.taught_to_know import embedded_answers, graded_mathematics, public_tables, self_knowledge
+from workings.chapters.taught_to_know.answerer import Answerer
 from workings.chapters.taught_to_know.settings import ModelSettings, Settings
 from workings.runs.fetch import FetchError
 from workings.runs.store import Store
@@ -23,7 +25,7 @@ Tables = dict[str, list[dict[str, Any]]]
 
 @Settings.needs.guard
 def run(settings: Settings, data_root: str | Path | None = None, model_root: str | Path | None = None) -> Tables:
-    """Tables by name: ``sampling`` (the authors' results), ``graded`` (mathematics), ``self`` (a public model), ``values``
+    """Tables by name: ``sampling`` (the authors' results), ``graded`` and ``embedded`` (mathematics), ``self`` (a public model), ``values``
     (what the claims compare) and ``note`` (messages).
 
     ``data_root`` is a folder with the authors' table and the graded mathematics answers; without one they are fetched and checked.
@@ -40,7 +42,7 @@ def run_protocol(
 ) -> Tables:
     """As :func:`run`, with settings and a folder of the caller's."""
     s, notes = settings, []
-    tables: Tables = {"sampling": [], "graded": [], "self": []}
+    tables: Tables = {"sampling": [], "graded": [], "embedded": [], "self": []}
 
     def part(what: str, work: Callable[[], Tables]) -> None:
         try:
@@ -49,22 +51,34 @@ def run_protocol(
         except (NotHere, FetchError, FileNotFoundError) as missing:
             notes.append({"message": f"Not run: {what}. {missing}"})
 
+    @functools.cache
+    def opened() -> Opened:
+        return open_model(s, model_root, folder)
+
+    def problems() -> list[dict[str, Any]]:
+        return graded_mathematics.made_up(s.questions) if s.dry_run else graded_mathematics.load(data_root)
+
     def graded() -> Tables:
         store = Store(folder / "graded.jsonl", {"settings": repr(s)})
         if not store.done("graded"):
-            rows = graded_mathematics.made_up(s.questions) if s.dry_run else graded_mathematics.load(data_root)
-            store.put("graded", graded_mathematics.run(rows, s))
+            store.put("graded", graded_mathematics.run(problems(), s))
         return {"graded": store.get("graded")}
 
+    def embedded() -> Tables:
+        store = Store(folder / "embedded.jsonl", {"settings": repr(s), "model": opened().name})
+        if not store.done("embedded"):
+            store.put("embedded", embedded_answers.run(Answerer(opened(), s), problems(), store))
+        return {"embedded": store.get("embedded")}
+
     def own() -> Tables:
-        opened = open_model(s, model_root, folder)
-        return {"self": self_knowledge.run(opened, s, self_knowledge.where(folder, opened.name, s))}
+        return {"self": self_knowledge.run(opened(), s, self_knowledge.where(folder, opened().name, s))}
 
     part(
         "the authors' table of sampling results",
         public_tables.made_up if s.dry_run else lambda: public_tables.tables(data_root),
     )
     part("graded answers to mathematics problems", graded)
+    part("the same answers, read by a public model", embedded)
     part("a public model on its own answers", own)
     return tables | {"values": claim_values(tables), "note": notes}
 
@@ -84,6 +98,12 @@ def claim_values(tables: Tables) -> list[dict[str, Any]]:
         add("ttk-9", mean, sd / 2)  # four models
         mean, sd = mean_and_sd([row["auroc"] for row in tables["graded"] if row["reads"] == "question"])
         add("ttk-10", mean, sd / 2)
+    if tables["embedded"]:
+        mean, sd = mean_and_sd(embedded_answers.own(tables["embedded"], "question's states"))
+        add("ttk-18", mean, sd / 2)
+        states, words = (embedded_answers.own(tables["embedded"], f"answer's {reads}") for reads in ("states", "words"))
+        mean, sd = mean_and_sd(states - words)
+        add("ttk-19", mean, sd / 2)
     rows = {(row["method"], row["test"]): row for row in tables["self"]}
     if rows and all(row["auroc"] is not None for row in rows.values()):
         _of_the_model(rows, add)
@@ -105,6 +125,14 @@ def _of_the_model(rows: dict[tuple[str, str], dict[str, Any]], add: Callable[...
     add("ttk-6", seen(tuned)["auroc"] - seen("likelihood")["auroc"], both(tuned, "likelihood"), few)
     held = rows[tuned, "held out"]
     add("ttk-8", held["auroc"], wide(held), few)
+    said = seen("likelihood, sentences")
+    add(
+        "ttk-14",
+        said["accuracy"] - said["confidence"],
+        (said["accuracy"] * (1 - said["accuracy"]) / said["answers"]) ** 0.5,
+        few,
+    )
+    add("ttk-20", seen("likelihood")["auroc"] - said["auroc"], both("likelihood", "likelihood, sentences"), few)
     share = lambda method: 100 * (seen(method)["accuracy"] - seen(method)["kept"])
     add("ttk-11", share(tuned), None, few)
     add("ttk-12", share(free), None, few)

@@ -8,6 +8,7 @@ words and word pairs, split by question.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ def made_up(n: int) -> list[dict[str, Any]]:
     return out
 
 
-def _scores(train: list[str], grades: np.ndarray, tests: list[list[str]], seed: int) -> list[np.ndarray]:
+def _scores(train: Sequence[str], grades: np.ndarray, tests: list[Sequence[str]], seed: int) -> list[np.ndarray]:
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
 
@@ -56,28 +57,41 @@ def _scores(train: list[str], grades: np.ndarray, tests: list[list[str]], seed: 
     return [model.predict_proba(words.transform(texts))[:, 1] for texts in tests]
 
 
-def run(rows: list[dict[str, Any]], settings: ModelSettings) -> list[dict[str, Any]]:
-    """One row per (reads, trained on, tested on): AUROC and ECE with 95% bootstrap intervals over questions.
+def grades(rows: list[dict[str, Any]]) -> dict[str, np.ndarray]:
+    """1 where an answer is right, else 0, by model."""
+    return {m: np.array([float(row[m]["is_correct"]) for row in rows]) for m in MODELS}
 
-    ``reads`` is "question" (the problem alone) or "answer" (the solution alone). Every question is scored once, by an estimator
-    trained on the other folds.
-    """
-    s = settings
-    right = {m: np.array([float(row[m]["is_correct"]) for row in rows]) for m in MODELS}
+
+def run(rows: list[dict[str, Any]], settings: ModelSettings) -> list[dict[str, Any]]:
+    """One row per (reads, trained on, tested on), see :func:`estimators`; ``reads`` is "question" or "answer", its words."""
     texts = {("question", m): [row["question"] for row in rows] for m in MODELS}
     texts |= {("answer", m): [row[m]["solution"] for row in rows] for m in MODELS}
-    fold = numpy_generator(s.seed, "folds").permutation(len(rows)) % s.folds
+    return estimators(texts, grades(rows), settings, _scores)
+
+
+def estimators(
+    inputs: dict[tuple[str, str], list[Any]],
+    right: dict[str, np.ndarray],
+    settings: ModelSettings,
+    score: Callable[[Sequence[Any], np.ndarray, list[Sequence[Any]], int], list[np.ndarray]],
+) -> list[dict[str, Any]]:
+    """One row per (reads, trained on, tested on): AUROC and ECE with 95% bootstrap intervals over questions.
+
+    ``inputs`` holds what an estimator reads, by (reads, model); one whose reads begin with "question" reads nothing of an answer and
+    is tested on its own model only. ``score(train, grades, tests, seed)`` fits and gives the confidences of each test. Every question
+    is scored once, by an estimator trained on the other folds.
+    """
+    s, n = settings, len(next(iter(right.values())))
+    fold = numpy_generator(s.seed, "folds").permutation(n) % s.folds
     found: dict[tuple[str, str, str], np.ndarray] = {}
-    for reads, source in progress(
-        [(r, m) for r in ("question", "answer") for m in MODELS], "estimators of graded answers"
-    ):
-        targets = (source,) if reads == "question" else MODELS
+    for reads, source in progress(list(inputs), "estimators of graded answers"):
+        targets = (source,) if reads.startswith("question") else MODELS
         for k in range(s.folds):
             inside, outside = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
-            tests = [[texts[reads, m][i] for i in outside] for m in targets]
-            scores = _scores([texts[reads, source][i] for i in inside], right[source][inside], tests, s.seed)
+            tests = [[inputs[reads, m][i] for i in outside] for m in targets]
+            scores = score([inputs[reads, source][i] for i in inside], right[source][inside], tests, s.seed)
             for m, p in zip(targets, scores, strict=True):
-                found.setdefault((reads, source, m), np.empty(len(rows)))[outside] = p
+                found.setdefault((reads, source, m), np.empty(n))[outside] = p
     out = []
     for (reads, source, target), p in found.items():
         low_high = bootstrap_ci(
@@ -88,7 +102,7 @@ def run(rows: list[dict[str, Any]], settings: ModelSettings) -> list[dict[str, A
             resamples=s.resamples,
         )
         out.append({
-            "reads": reads, "trained": source, "tested": target, "answers": len(rows), "right": float(right[target].mean()),
+            "reads": reads, "trained": source, "tested": target, "answers": n, "right": float(right[target].mean()),
             "auroc": low_high.estimate, "low": low_high.low, "high": low_high.high, "ece": ece_positive(p, right[target]),
         })  # fmt: skip
     return out
