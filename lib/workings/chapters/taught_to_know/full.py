@@ -1,4 +1,4 @@
-"""The full tier of the chapter `taught_to_know`: the authors' table of sampling results, real graded answers, and a small public model on itself.
+"""The full tier of the chapter `taught_to_know`: the authors' tables of results, real graded answers, and a small public model on itself.
 
 Four parts, each with its own data. A part whose data or model are missing is a message and no failure; what is done is kept, so that an
 interrupted run goes on where it stopped.
@@ -25,7 +25,7 @@ Tables = dict[str, list[dict[str, Any]]]
 
 @Settings.needs.guard
 def run(settings: Settings, data_root: str | Path | None = None, model_root: str | Path | None = None) -> Tables:
-    """Tables by name: ``sampling`` (the authors' results), ``graded`` and ``embedded`` (mathematics), ``self`` (a public model), ``values``
+    """Tables by name: ``sampling`` and ``temperatures`` (the authors' results), ``graded`` and ``embedded`` (mathematics), ``self`` (a public model), ``values``
     (what the claims compare) and ``note`` (messages).
 
     ``data_root`` is a folder with the authors' table and the graded mathematics answers; without one they are fetched and checked.
@@ -42,7 +42,7 @@ def run_protocol(
 ) -> Tables:
     """As :func:`run`, with settings and a folder of the caller's."""
     s, notes = settings, []
-    tables: Tables = {"sampling": [], "graded": [], "embedded": [], "self": []}
+    tables: Tables = {"sampling": [], "temperatures": [], "graded": [], "embedded": [], "self": []}
 
     def part(what: str, work: Callable[[], Tables]) -> None:
         try:
@@ -74,7 +74,7 @@ def run_protocol(
         return {"self": self_knowledge.run(opened(), s, self_knowledge.where(folder, opened().name, s))}
 
     part(
-        "the authors' table of sampling results",
+        "the authors' tables of results",
         public_tables.made_up if s.dry_run else lambda: public_tables.tables(data_root),
     )
     part("graded answers to mathematics problems", graded)

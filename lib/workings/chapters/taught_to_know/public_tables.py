@@ -1,11 +1,11 @@
-"""The authors' published table of sampling results: read, checked, and what the chapter computes from them."""
+"""The authors' published tables of results by subject: read, checked, and what the chapter computes from them."""
 
 from __future__ import annotations
 
 import csv
 from collections import defaultdict
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, median
 from typing import Any
 
 from workings import paths
@@ -15,6 +15,7 @@ _COMMIT = "d4583a27b60c97bcf37f95e4171d01b62df04638"
 _ADDRESS = f"https://raw.githubusercontent.com/activatedgeek/calibration-tuning/{_COMMIT}/notebooks/results/{{name}}"
 SHA256 = {
     "sampling_results.csv": "1354528ff07b9bf6ebe020ed1432ac761d0dc4afe995e8d3969bc36ab76665c0",
+    "classifier_results.csv": "1df7be92dfc82d1df191c1b5774ba6b9e5cfbb78792329d06489a0578e4f4747",
 }
 GRADER = "fuzzy_gpt-3.5-turbo-1106_"  # open answers were graded by this model
 
@@ -65,9 +66,30 @@ def sampling(rows: list[dict[str, str]]) -> list[dict[str, Any]]:
     ]
 
 
+def temperatures(rows: list[dict[str, str]]) -> list[dict[str, Any]]:
+    """One row per (format of the training answers, format of the test answers): macro means over models and test subjects of AUROC and
+    ECE of a classifier after temperature scaling, with the median and the smallest fitted temperature ("choice": multiple choice)."""
+    groups: dict[tuple[str, str], list[dict[str, str]]] = defaultdict(list)
+    for row in rows:
+        if row["split"] == "test":
+            groups[row["train_mode"], row["eval_mode"]].append(row)
+    found = []
+    for (train, test), group in sorted(groups.items()):
+        fitted = [float(row["ts"]) for row in group]
+        prefix = GRADER if test == "oe" else ""
+        found.append({
+            "trained": train, "tested": test, "rows": len(group), "auroc": _mean(group, prefix + "unc_auroc"), "ece": _mean(group, prefix + "unc_ece"),
+            "temperature": median(fitted), "smallest": min(fitted),
+        })  # fmt: skip
+    return found
+
+
 def tables(root: str | Path | None = None) -> dict[str, list[dict[str, Any]]]:
-    """The table of the chapter, by name."""
-    return {"sampling": sampling(read("sampling_results.csv", root))}
+    """The tables of the chapter, by name: ``sampling`` and ``temperatures``."""
+    return {
+        "sampling": sampling(read("sampling_results.csv", root)),
+        "temperatures": temperatures(read("classifier_results.csv", root)),
+    }
 
 
 def made_up() -> dict[str, list[dict[str, Any]]]:
@@ -76,4 +98,12 @@ def made_up() -> dict[str, list[dict[str, Any]]]:
         {"model": m, "split": "test"} | {GRADER + k: "0.5" for k in ("auroc_counting", "ece_counting", "auroc_likelihood", "ece_likelihood")}
         for m in ("a", "b") for _ in range(3)
     ]  # fmt: skip
-    return {"sampling": sampling(drawn)}
+    scaled = {
+        "split": "test",
+        "train_mode": "choice",
+        "eval_mode": "choice",
+        "ts": "2.0",
+        "unc_auroc": "0.5",
+        "unc_ece": "0.1",
+    }
+    return {"sampling": sampling(drawn), "temperatures": temperatures([scaled])}
