@@ -34,6 +34,17 @@ def test_the_script_is_run_and_not_the_stored_notebook(chapter, tmp_path):
     assert "".join(said[0]).strip() == "fresh full True" and len(said) == 1
 
 
+@pytest.mark.parametrize(("tier", "left"), [("full", "demo's"), ("demo", "new")])
+def test_only_a_demo_changes_what_the_pages_figure_computes_with(chapter, tmp_path, monkeypatch, tier, left):
+    monkeypatch.setenv("WORKINGS_RESULTS", str(tmp_path / "results"))
+    file = tmp_path / "results" / "notebooks" / "story" / "live_weights.json"
+    file.parent.mkdir(parents=True)
+    file.write_text("demo's")
+    chapter(TAGGED + f"# %%\nfrom pathlib import Path\nPath({str(file)!r}).write_text('new')\n")
+    notebook.run("story", tier)
+    assert file.read_text() == left
+
+
 @pytest.mark.parametrize(
     "script", ['tier = "demo"\n', "# %%\nprint(1)\n", TAGGED + TAGGED, TAGGED.replace("tier =", "t =")]
 )

@@ -6,6 +6,8 @@ import os
 import re
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from workings import TIERS, paths
@@ -26,7 +28,8 @@ def run(
     The stored notebook beside the script plays no part, so a script that was not refreshed is run as it stands. Settings
     of the user's own IPython, Jupyter and Matplotlib are left out (see ``runs.isolation``).
 
-    A ``dry_run`` takes a few steps on generated data, to show that the path works, and records nothing.
+    A ``dry_run`` takes a few steps on generated data, to show that the path works, and records nothing. A full run leaves what the
+    page's live figure computes with as it was.
     ``data_root`` is a folder with the real data, where it is already on this machine.
     Raises ``ValueError`` for an unknown slug or tier, ``RuntimeError`` when a cell raised or a package is missing, and
     :class:`OutOfMemory` when memory ran out, also where the system killed the notebook's process for it.
@@ -53,7 +56,10 @@ def run(
         _write_unexecuted(script, source)
         variables = {"WORKINGS_RECORD": "0" if dry_run else "1", "WORKINGS_TERMINAL": _terminal()}
         try:
-            with isolation.environment(**variables):
+            with (
+                isolation.environment(**variables),
+                _page_unchanged(paths.results_root() / script.parent.name / slug, tier),
+            ):
                 papermill.execute_notebook(
                     source,
                     target,
@@ -77,6 +83,18 @@ def run(
                 f"the notebook's process was killed, most likely by the system because memory ran out.{advice}"
             ) from error
     return target
+
+
+@contextmanager
+def _page_unchanged(results: Path, tier: str) -> Iterator[None]:
+    """Whatever a full run writes of the page's live figure in the folder ``results`` is undone: the page shows the demo's networks."""
+    kept = {file: file.read_bytes() for file in results.glob("live*.json")} if tier == "full" else {}
+    try:
+        yield
+    finally:
+        for file, content in kept.items():
+            if not file.is_file() or file.read_bytes() != content:
+                paths.write_atomically(file, content.decode("utf-8"))
 
 
 def _write_unexecuted(script: Path, target: Path) -> None:
