@@ -65,6 +65,16 @@ CLAMPS = {
     "log",
     "exp",
 }
+SYMMETRIC = {
+    "isclose",
+    "allclose",
+    "maximum",
+    "minimum",
+    "max",
+    "min",
+    "logaddexp",
+    "gcd",
+}  # with two arguments; swapped, they say the same
 CHECKS = ("as_", "check_", "one_of", "_check")
 
 
@@ -96,7 +106,8 @@ def changes(node: ast.AST) -> Iterator[tuple[ast.AST, ast.AST]]:
             module = isinstance(node.func.value, ast.Name) and node.func.value.id in ("np", "torch", "math")
             if not module or node.args:
                 yield node, node.args[0] if module else node.func.value
-        if len(node.args) >= 2 and not any(isinstance(a, ast.Starred) for a in node.args[:2]):
+        same = len(node.args) == 2 and ast.unparse(node.func).rpartition(".")[2] in SYMMETRIC
+        if len(node.args) >= 2 and not same and not any(isinstance(a, ast.Starred) for a in node.args[:2]):
             yield node, ast.Call(node.func, [node.args[1], node.args[0], *node.args[2:]], node.keywords)
 
 

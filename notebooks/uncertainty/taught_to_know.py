@@ -760,7 +760,7 @@ if tier == "full":
 else:
     recorded = {
         name: ledger.attachment("taught_to_know", "full", name) or []
-        for name in ("sampling", "graded", "self")
+        for name in ("sampling", "temperatures", "graded", "embedded", "self")
     }
     print("recorded rows:", {k: len(v) for k, v in recorded.items()})
     tables = recorded
@@ -790,6 +790,21 @@ ledger.Grid(
         [row["model"], str(row["subjects"]), shown(row["auroc_counting"]), shown(row["ece_counting"]),
          shown(row["auroc_likelihood"]), shown(row["ece_likelihood"])]
         for row in tables["sampling"]
+    ],
+)  # fmt: skip
+
+# %% [markdown]
+# A second published table holds a trained classifier after temperature scaling (which of the paper's estimators, the file does not say), trained on multiple choice or open answers and tested on either:
+
+# %% tags=["hide-input"]
+format_ = {"choice": "multiple choice", "oe": "open"}
+ledger.Grid(
+    "A classifier after temperature scaling, by the authors' published rows: macro means over models and subjects",
+    ["trained on", "tested on", "rows", "AUROC", "ECE, decision", "median temperature", "smallest"],
+    [
+        [format_[row["trained"]], format_[row["tested"]], str(row["rows"]), shown(row["auroc"]), shown(row["ece"]),
+         shown(row["temperature"], 0), shown(row["smallest"], 0)]
+        for row in tables["temperatures"]
     ],
 )  # fmt: skip
 
@@ -829,6 +844,27 @@ if tables["graded"]:
 # Here the paper's claim about other models holds: an estimator made for another model does as well as one made for the model itself. (Its confidences do not: the share of right answers runs from 0.22 to 0.56, so
 # its ECE on another model reaches 0.35.) But the words of the question alone rank the answers as well as the words of the solution. We take it that these weak estimators know mostly how hard
 # a problem is, which is much the same for all four models. A transfer like this is no evidence of judging *answers*.
+
+# %% [markdown]
+# Do the *states* of a language model tell more than words? SmolLM2, which gave none of these answers, reads 600 of the problems with their solutions. A head (logistic regression) sees the mean of its last states, over the problem or over the solution:
+
+# %% tags=["hide-input"]
+embedded = {
+    (row["reads"], row["trained"], row["tested"]): row
+    for row in tables["embedded"]
+}
+judged = list(dict.fromkeys(row["tested"] for row in tables["embedded"]))
+ledger.Grid(
+    "AUROC (95% bootstrap interval) on 600 problems, by the model whose answers are judged",
+    ["the head reads", *judged],
+    [
+        [f"the {reads}" + (f", made for {a}" if a else ""), *(text(embedded[reads, a or m, m]) for m in judged)]
+        for reads, a in (
+            ("question's words", ""), ("question's states", ""), ("answer's words", ""), ("answer's states", ""),
+            *(("answer's states", a) for a in judged),
+        )
+    ] if judged else [],
+)  # fmt: skip
 
 # %% tags=["hide-input"]
 own = ledger.Grid(

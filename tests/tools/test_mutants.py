@@ -25,3 +25,8 @@ def f(a: int = 2) -> int:
 """
     found = {(m.before, m.after) for m in mutants.mutants(source)}
     assert found == {("a * 3", "a / 3"), ("a * 3", "a"), ("a * 3", "3"), ("3", "4")}
+
+
+def test_arguments_are_swapped_where_that_says_something_else():
+    found = {m.after for m in mutants.mutants("def f(a, b):\n    return max(a, b) + round(a, b)\n")}
+    assert "round(b, a)" in found and "max(b, a)" not in found
