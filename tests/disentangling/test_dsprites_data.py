@@ -5,13 +5,13 @@ import http.server
 import io
 import math
 import shutil
-import threading
 import zipfile
 
 import numpy as np
 import pytest
 import torch
 
+from serving import serving
 from workings.disentangling import dsprites_file as module
 from workings.disentangling.dsprites_data import (
     DSprites,
@@ -325,17 +325,11 @@ def server(monkeypatch):
             self.end_headers()
             self.wfile.write(self.server.body[start:])
 
-    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as found:
+    with serving(Handler, monkeypatch) as found:
         found.body, found.requests = content, 0
-        monkeypatch.setattr(module, "ADDRESS", f"http://127.0.0.1:{found.server_port}/data")
+        monkeypatch.setattr(module, "ADDRESS", found.url)
         monkeypatch.setattr(module, "MD5", hashlib.md5(content).hexdigest())
-        thread = threading.Thread(target=found.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
         yield found
-        found.shutdown()
-        thread.join()
 
 
 def test_a_file_is_fetched_once_and_resumed(server, tmp_path, monkeypatch):

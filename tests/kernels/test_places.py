@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from serving import serving
 from workings.robustness.data import CIFAR10_CLASSES, cifar10
 from workings.runs import fetch
 from workings.training import load_checkpoint, save_checkpoint
@@ -41,17 +42,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(monkeypatch):
-    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as found:
+    with serving(Handler, monkeypatch) as found:
         found.asked, found.half, found.go = [], threading.Event(), threading.Event()
-        found.url = f"http://127.0.0.1:{found.server_port}/data"
-        thread = threading.Thread(target=found.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
         yield found
         found.go.set()
-        found.shutdown()
-        thread.join()
 
 
 def test_without_a_home_folder_the_error_names_the_variable(monkeypatch):

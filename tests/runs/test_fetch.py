@@ -6,12 +6,12 @@ import http.server
 import os
 import subprocess
 import sys
-import threading
 import time
 
 import numpy as np
 import pytest
 
+from serving import serving
 from workings.runs import fetch
 
 CONTENT = np.random.default_rng(0).bytes(300_000)  # several read chunks
@@ -63,16 +63,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(monkeypatch):
-    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as found:
+    with serving(Handler, monkeypatch) as found:
         found.manner, found.asked = "well", []
-        found.url = f"http://127.0.0.1:{found.server_port}/data"
-        thread = threading.Thread(target=found.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
         yield found
-        found.shutdown()
-        thread.join()
 
 
 def get(server, folder, **options):

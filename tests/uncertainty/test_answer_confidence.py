@@ -70,6 +70,7 @@ def test_confidence_is_the_product_or_the_geometric_mean(log_probs, length):
 def test_all_tokens_count_by_default_and_impossible_ones_give_zero():
     assert sequence_confidence([[-1.0, -2.0]])[0] == pytest.approx(math.exp(-3))
     assert sequence_confidence([[-np.inf, 0.0], [0.0, 0.0]]).tolist() == [0.0, 1.0]
+    assert sequence_confidence([[9e-7, 9e-7]]).tolist() == [1.0]  # rounding above 0 gives no confidence above 1
 
 
 @pytest.mark.parametrize(

@@ -134,10 +134,11 @@ def test_a_probe_draws_from_its_generator_and_nothing_else():
 
 
 def test_the_weights_of_a_wide_probe_have_xaviers_variance():
-    """300 x 200 normal draws: the sample variance stays within five of its standard errors (false alarm 6e-7)."""
+    """300 x 200 normal draws: mean and mean square stay within five of their standard errors (false alarm 6e-7 each)."""
     weight = ConfidenceProbe(300, (200,), generator=torch_generator(1, "probe")).layers[0].weight.detach().numpy()
     ratio = float(np.mean(weight**2)) * 500 / 2
     assert abs(ratio - 1) < 5 * (2 / weight.size) ** 0.5
+    assert abs(float(np.mean(weight))) < 5 * (2 / 500 / weight.size) ** 0.5
 
 
 def test_a_probe_refuses_what_it_cannot_read():
