@@ -161,9 +161,9 @@ class ArmPictures(NamedTuple):
     looks: np.ndarray
     states: np.ndarray
 
-    def floats(self) -> torch.Tensor:
-        """The pictures (N, 3, size, size) as float32 in [0, 1]."""
-        return self.pictures.float() / 255
+    def floats(self, first: int | None = None) -> torch.Tensor:
+        """The pictures (N, 3, size, size), or the ``first`` of them, as float32 in [0, 1]."""
+        return self.pictures[:first].float() / 255
 
 
 def load_pictures(world: ArmWorld, domain: DomainSpec, n: int, seed: int) -> ArmPictures:

@@ -106,6 +106,9 @@ def _version(package: str) -> str:
 def open_dm_control() -> Any:
     """The module ``dm_control``, with ``dm_control.mjcf`` loaded; the first call chooses the renderer (:func:`choose`)."""
     choose()
+    if importlib.util.find_spec("triton") is not None:
+        import triton  # noqa: F401  torch loads it late, and ends with a segmentation fault if Mesa's copy of LLVM is there first
+
     import dm_control
     import dm_control.mjcf
 
