@@ -6,9 +6,10 @@ import sys
 import numpy as np
 import pytest
 
-from workings.chapters.darla import arm_looks, arm_renderer, arm_run
+from workings.chapters.darla import arm_looks, arm_renderer, arm_run, full
 from workings.chapters.darla.arm import JOINTS, ArmEnv, ArmWorld, load_pictures
 from workings.chapters.darla.arm_settings import ArmSettings
+from workings.chapters.darla.settings import Settings
 from workings.chapters.public_models import NotHere
 from workings.disentangling.domains import DomainSpec, assert_conjunction_heldout
 from workings.disentangling.environments import as_gymnasium
@@ -66,27 +67,38 @@ def test_bad_input_says_what_is_allowed(call, error, message):
 
 
 @pytest.fixture
-def unopened(monkeypatch):
+def unopened(monkeypatch, tmp_path):
     """As if dm_control had not been imported, and the reader had set no renderer; what is set is taken back afterwards."""
     monkeypatch.delitem(sys.modules, "dm_control._render", raising=False)
     monkeypatch.setenv("MUJOCO_GL", "")
+    monkeypatch.setenv("WORKINGS_RUNS", str(tmp_path))
     monkeypatch.setattr(arm_renderer.sys, "platform", "linux")
     real = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: name if name == "dm_control" else real(name))
     return monkeypatch
 
 
-def test_without_dm_control_the_message_says_what_to_install(unopened):
+def test_without_dm_control_the_message_says_what_to_install(unopened, tmp_path):
     unopened.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(NotHere, match=r"pip install dm_control gymnasium"):
         ArmEnv(DOMAINS["source"]).reset(seed=0)
-    (row,) = arm_run.rows_or_note(dry_run=True, asked=False)
-    assert row["note"].startswith("Not run: the Jaco arm. dm_control is not installed")
+    for asked in ({"dry_run": True, "asked": False}, {"dry_run": False, "asked": True}):
+        (row,) = arm_run.rows_or_note(**asked)
+        assert row["note"].startswith("Not run: the Jaco arm. dm_control is not installed")
+    assert not list(tmp_path.iterdir())
 
 
-def test_the_full_sizes_are_not_run_unasked():
-    (row,) = arm_run.rows_or_note(dry_run=False, asked=False)
-    assert "arm=True" in row["note"]
+def test_the_full_tier_has_the_arm_beside_its_own_tables(unopened):
+    unopened.setattr(importlib.util, "find_spec", lambda name: None)
+    own = {"encoders": [{"beta": 1.0}], "returns": [{"seed": 0}]}
+    unopened.setattr(full, "run_protocol", lambda settings, store: own)
+    for dry_run in (True, False):
+        tables = full.run(Settings.full(dry_run=dry_run))
+        assert list(tables) == [*own, "arm"] and {name: tables[name] for name in own} == own
+        assert ("dm_control" if dry_run else "arm=True") in tables["arm"][0]["note"]
+
+
+def test_the_full_sizes_are_those_of_the_world():
     assert ArmSettings.full().world() == ArmWorld()
 
 

@@ -25,7 +25,7 @@ try:
     code = 0
 except BaseException as error:
     lines = str(error).strip().splitlines() or [""]
-    print(f"{{type(error).__name__}}: {{lines[0]}}")
+    print(f"{{type(error).__name__}}: {{lines[0].rstrip('.')}}")
     code = 1
 sys.stdout.flush()
 os._exit(code)

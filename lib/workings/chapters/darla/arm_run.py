@@ -15,6 +15,7 @@ import torch
 from workings import paths
 from workings.chapters.darla import arm_looks
 from workings.chapters.darla.arm import ArmEnv, ArmPictures, ArmWorld, load_pictures
+from workings.chapters.darla.arm_renderer import choose
 from workings.chapters.darla.arm_settings import ArmSettings
 from workings.chapters.public_models import NotHere
 from workings.disentangling.denoising import DenoisingAutoencoder, FeatureMap, train_denoiser
@@ -45,6 +46,7 @@ def rows_or_note(*, dry_run: bool, asked: bool) -> list[dict[str, Any]]:
     settings = ArmSettings.dry() if dry_run else ArmSettings.full()
     name = "arm-dry" if dry_run else "arm"
     try:
+        choose()  # before there is a store
         return run(settings, Store(paths.runs_root() / "darla" / f"{name}.jsonl", settings))
     except NotHere as missing:
         return [{"note": f"Not run: the Jaco arm. {missing}"}]

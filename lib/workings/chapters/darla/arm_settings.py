@@ -53,8 +53,9 @@ class ArmSettings:
         """The paper's sizes as re-implementations give them; **never run by us**. On ``"cuda"`` where torch finds it.
 
         Sizes of the networks, beta 175, the learning rate and the batch are from memory of the paper (arXiv 1707.08475)
-        and public programs, the number of steps is our guess. 300,000 steps of each of 15 agents: several hours where a picture takes a
-        millisecond (EGL on a GPU), days with a software renderer.
+        and public programs; the number of steps is our guess. 300,000 moves of each of 15 agents and 10 encoders of 100,000
+        steps: by our estimate some four hours with a GPU that draws a picture in a millisecond, more than a day on two cores
+        with a software renderer.
         """
         return cls(device=device_here())
 
