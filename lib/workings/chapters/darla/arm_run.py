@@ -30,7 +30,7 @@ from workings.runs.store import Store
 from workings.seeding import numpy_generator, torch_generator
 from workings.training import ShuffledBatches, fit
 
-Look = Callable[[np.ndarray], torch.Tensor]  # frames (B, size, size, 3) uint8 to features (B, D)
+Features = Callable[[np.ndarray], torch.Tensor]  # frames (B, size, size, 3) uint8 to features (B, D)
 Policy = Callable[[np.ndarray, dict[str, Any]], int]  # a frame and the step's info to an action
 
 
@@ -132,7 +132,7 @@ def see(seen: ArmPictures, features: FeatureMap, beta: float, seed: int, setting
     return freeze(model)
 
 
-def code_look(encoder: VAE, seen: ArmPictures) -> Look:
+def code_look(encoder: VAE, seen: ArmPictures) -> Features:
     """Frames to posterior means (B, M), standardised by the pictures of the vision stage."""
     device = next(encoder.parameters()).device
     code = lambda pictures: torch.cat(
@@ -142,7 +142,7 @@ def code_look(encoder: VAE, seen: ArmPictures) -> Look:
     return lambda frames: standardise_by(code(_channels_first(frames)), reference)
 
 
-def pixel_look(seen: ArmPictures) -> Look:
+def pixel_look(seen: ArmPictures) -> Features:
     """Frames to all their pixels (B, 3 size size), standardised by the pictures of the vision stage together."""
     some = seen.pictures[:2000].float()
     mean, spread = some.mean(), some.std()
@@ -156,7 +156,7 @@ def _channels_first(frames: np.ndarray) -> torch.Tensor:
 # --- act --------------------------------------------------------------------------------------------------------------
 
 
-def act(world: ArmWorld, domain: DomainSpec, look: Look, seed: int, settings: ArmSettings) -> AgentStack:
+def act(world: ArmWorld, domain: DomainSpec, look: Features, seed: int, settings: ArmSettings) -> AgentStack:
     """One advantage actor-critic agent on ``look``, trained in ``domain``: the loss of the chapter's small world, frames as they come.
 
     Its outputs are the logits of the actions and, last, the value. An episode's end is a limit of time, so returns look
@@ -199,7 +199,7 @@ def act(world: ArmWorld, domain: DomainSpec, look: Look, seed: int, settings: Ar
     return agent
 
 
-def greedy(agent: AgentStack, look: Look, n_actions: int) -> Policy:
+def greedy(agent: AgentStack, look: Features, n_actions: int) -> Policy:
     """The policy that takes the likeliest of ``n_actions`` actions."""
     return lambda frame, info: int(agent.greedy(look(frame[None]), n_actions))
 
