@@ -5,6 +5,7 @@
     batch, where ours are means.
 (b) Seconds for the KL and its gradient, for 4,096 pairs of 32 latents.
 (c) Seconds for twelve symbols' networks of 50 steps, side by side and one after the other.
+(d) Seconds for drawing 6,000 rooms, at once and one at a time; a second at most was asked for.
 
 Run with: PYTHONPATH=lib:benchmarks python benchmarks/scan.py [rows.json]
 """
@@ -23,6 +24,7 @@ from torch.nn import functional as F
 
 from workings.disentangling.concepts import khot
 from workings.disentangling.objectives import kl_diag_gaussians
+from workings.disentangling.rooms import FACTOR_SIZES, render_rooms
 from workings.disentangling.scan import Pairs, ScanJob, scan_loss, train_scans
 from workings.seeding import torch_generator
 
@@ -93,9 +95,22 @@ def time_rows(repeats: int = 21) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
+def drawing_rows(rooms: int = 6000, repeats: int = 5) -> list[dict[str, Any]]:
+    draw = torch_generator(0, "bench", "rooms")
+    classes = torch.stack([torch.randint(k, (rooms,), generator=draw) for k in FACTOR_SIZES], dim=1)
+    seconds = interleaved(
+        {"together": lambda: render_rooms(classes), "alone": lambda: [render_rooms(room[None]) for room in classes]}, repeats, 1
+    )  # fmt: skip
+    gain = ratio(seconds["together"], seconds["alone"])
+    median = lambda values: float(np.median(values))
+    return [
+        _row("scan-rooms-time", f"{rooms:,} rooms drawn at once", "the same, one at a time", ours=median(seconds["together"]), theirs=median(seconds["alone"]), unit="s", ratio=gain[0], ratio_low=gain[1], ratio_high=gain[2], repeats=repeats),
+    ]  # fmt: skip
+
+
 def rows() -> list[dict[str, Any]]:
     """All rows of this benchmark: some seconds on one core."""
-    return [*agreement_rows(), *time_rows()]
+    return [*agreement_rows(), *time_rows(), *drawing_rows()]
 
 
 if __name__ == "__main__":

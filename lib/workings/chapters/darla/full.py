@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from workings import paths
+from workings.chapters.darla import arm_run
 from workings.chapters.darla.demo import (
     Encoder,
     all_scenes,
@@ -28,13 +29,17 @@ from workings.runs.store import Store
 
 
 @Settings.needs.guard
-def run(settings: Settings, data_root: str | Path | None = None) -> dict[str, list[dict[str, Any]]]:
+def run(
+    settings: Settings, data_root: str | Path | None = None, *, arm: bool = False
+) -> dict[str, list[dict[str, Any]]]:
     """The full tier: tables "encoders" (one row per encoder) and "returns" (one row per algorithm, code and seed).
 
-    Stages that are in the store under ``runs/`` are not run again. ``data_root`` is not used: the world is drawn here.
+    Stages that are in the store under ``runs/`` are not run again. ``data_root`` is not used: the world is drawn here. Table
+    "arm" is the optional Jaco arm, :func:`workings.chapters.darla.arm_run.rows_or_note`, at full size only with ``arm``.
     """
     name = "dry" if settings.dry_run else "full"
-    return run_protocol(settings, Store(paths.runs_root() / "darla" / f"{name}.jsonl", settings))
+    tables = run_protocol(settings, Store(paths.runs_root() / "darla" / f"{name}.jsonl", settings))
+    return tables | {"arm": arm_run.rows_or_note(dry_run=settings.dry_run, asked=arm)}
 
 
 def run_protocol(settings: Settings, store: Store) -> dict[str, list[dict[str, Any]]]:
