@@ -759,6 +759,10 @@ ledger_.check("darla-8", worst, seeds=small.seeds, digits=0, at="demo")
 # ```
 #
 # The paper's third algorithm, episodic control, is in the library (`EpisodicControl`) and not in this run.
+#
+# The paper's second world, an arm that reaches for an object, is an optional extra (`pip install dm_control gymnasium "mujoco<4"`): six factors of look, of which the target
+# shows conjunctions that the source never does. A dry run goes through it where these packages are; with `full_tier.run(settings, arm=True)` the cell below
+# would run it at full size. Nobody has: we know that it renders, learns a few steps and gives returns, and nothing else.
 
 # %%
 if tier == "full":
