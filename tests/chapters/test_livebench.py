@@ -1,5 +1,6 @@
 """What the chapter `livebench` runs: its leaderboard arithmetic by hand, its simulated models, its full tier's three ways."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -116,10 +117,23 @@ def test_the_full_tier_runs_dry_and_goes_on(tmp_path, monkeypatch):
     assert full.run_protocol(DRY, store)["own_model"] == tables["own_model"]
 
 
+def test_a_real_model_answers_prompts_together_as_it_does_alone(tmp_path):
+    pytest.importorskip("transformers")
+    from workings.chapters.public_models import open_model, write_random_model
+
+    place = write_random_model(tmp_path / "model", own_model.Packaged("random", trained_length=256))
+    opened = open_model(own_model.Packaged("random"), place)
+    answers = own_model.real_model(opened.model, opened.tokenizer)
+    prompts = ["one", "a much longer question", "two words"]
+    assert answers(prompts, 6) == [answers([prompt], 6)[0] for prompt in prompts]
+    named = own_model.chosen(dataclasses.replace(Settings.full(), own_model=str(place)))
+    assert (named.name, named.questions, named.tokens) == ("model", 25, 256)
+
+
 def test_a_model_that_is_not_there_is_named(tmp_path):
     pytest.importorskip("transformers")
     with pytest.raises(FileNotFoundError, match="own_model"):
-        own_model.stored_model(tmp_path / "none")
+        own_model.chosen(dataclasses.replace(DRY, own_model=str(tmp_path / "none")))
 
 
 def write(path, rows):

@@ -1,23 +1,47 @@
-"""A language model of one's own on generated questions, through `transformers`: prompt, greedy answer, grade.
+"""A language model of one's own on generated questions, through `transformers`: prompts, greedy answers, grades.
 
-``Settings.own_model`` is the folder of a model that `transformers` can read. Without one, a small network with random weights that reads
-bytes goes the same way, which shows that the way works and scores next to nothing.
+``Settings.own_model`` is the folder of a model that `transformers` can read. Without one the small model of an optional Python package
+answers, where that is installed; and where it is not, a tiny network with random weights that reads bytes goes the same way, which shows
+that the way works and scores next to nothing.
 """
 
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from workings.chapters.livebench.demo import TASKS, grade
 from workings.chapters.livebench.settings import Settings
+from workings.chapters.public_models import PACKAGED, NotHere, encode, open_model
+from workings.runs.progress import progress
 from workings.seeding import global_seed, numpy_generator
 
 
-def random_model(seed: int) -> Callable[[str, int], str]:
-    """A tiny Llama with random weights over bytes: ``(prompt, tokens) -> text``, greedy."""
+class Model(NamedTuple):
+    """``answers`` turns prompts and a number of tokens into texts, greedily; asked this many questions of a task, with so many tokens."""
+
+    name: str
+    answers: Callable[[Sequence[str], int], list[str]]
+    questions: int
+    tokens: int
+
+
+class Packaged(NamedTuple):
+    """What :func:`workings.chapters.public_models.open_model` asks of settings."""
+
+    model: str
+    device: str = "cpu"
+    dry_run: bool = False
+    trained_length: int = 2048
+    seed: int = 0
+
+
+def random_model(seed: int) -> Callable[[Sequence[str], int], list[str]]:
+    """A tiny Llama with random weights over bytes."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -35,49 +59,64 @@ def random_model(seed: int) -> Callable[[str, int], str]:
             out = model.generate(given, attention_mask=torch.ones_like(given), max_new_tokens=tokens, do_sample=False)
         return bytes(out[0, given.shape[1] :].tolist()).decode("utf-8", errors="replace")
 
-    return answer
+    return lambda prompts, tokens: [answer(prompt, tokens) for prompt in prompts]
 
 
-def stored_model(folder: str | Path) -> Callable[[str, int], str]:
-    """The model in ``folder`` with its own tokenizer and chat template: ``(prompt, tokens) -> text``, greedy."""
+def real_model(model: Any, tokenizer: Any) -> Callable[[Sequence[str], int], list[str]]:
+    """Answers of ``model`` in the form its tokenizer gives a talk; prompts are padded on the left and answered together."""
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    if not Path(folder).is_dir():
-        raise FileNotFoundError(
-            f"own_model must be a folder with a model that transformers can read; there is none at {str(folder)!r}."
-        )
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = AutoModelForCausalLM.from_pretrained(folder).eval()
+    end = tokenizer.eos_token_id
 
-    def answer(prompt: str, tokens: int) -> str:
-        if getattr(tokenizer, "chat_template", None):
-            prompt = tokenizer.apply_chat_template(
-                [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True
-            )
-        given = tokenizer(prompt, return_tensors="pt")
+    def answers(prompts: Sequence[str], tokens: int) -> list[str]:
+        rows = [encode(tokenizer, prompt) for prompt in prompts]
+        width = max(len(row) for row in rows)
+        given = torch.tensor([[end] * (width - len(row)) + row for row in rows], device=model.device)
+        mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=model.device)
         with torch.no_grad():
-            out = model.generate(**given, max_new_tokens=tokens, do_sample=False)
-        return tokenizer.decode(out[0, given["input_ids"].shape[1] :], skip_special_tokens=True)
+            out = model.generate(
+                given, attention_mask=mask, max_new_tokens=tokens, do_sample=False, eos_token_id=end, pad_token_id=end
+            )
+        return [tokenizer.decode(row[width:], skip_special_tokens=True) for row in out]
 
-    return answer
+    return answers
+
+
+def chosen(settings: Settings) -> Model:
+    """The model that ``settings`` name, else the packaged one, else random weights; ``FileNotFoundError`` for a folder that is none."""
+    seed, root = settings.seeds[0], settings.own_model
+    if root and not Path(root).is_dir():
+        raise FileNotFoundError(
+            f"own_model must be a folder with a model that transformers can read; there is none at {root!r}."
+        )
+    if not settings.dry_run:
+        try:
+            opened = open_model(Packaged(PACKAGED, seed=seed), root or None)
+            return Model(
+                opened.name, real_model(opened.model, opened.tokenizer), settings.own_questions, settings.own_tokens
+            )
+        except NotHere:
+            if root:
+                raise
+    return Model("random weights", random_model(seed), min(settings.own_questions, 2), min(settings.own_tokens, 8))
 
 
 def run(settings: Settings) -> list[dict[str, Any]]:
-    """One row per task: questions, mean official and strict score, and the model; empty where `transformers` is not installed."""
+    """One row per task: questions, mean official and strict score with the standard error of the first, the model, and how its first
+    answer begins; empty where `transformers` is not installed."""
     if importlib.util.find_spec("transformers") is None:
         return []
-    seed = settings.seeds[0]
-    answer = stored_model(settings.own_model) if settings.own_model else random_model(seed)
+    seed, model = settings.seeds[0], chosen(settings)
     out = []
-    for name, task in TASKS.items():
-        official, strict = 0.0, 0.0
-        for i in range(settings.own_questions):
-            question = task.make(numpy_generator(seed, "question", name, i))
-            text = answer(question.prompt, settings.own_tokens)
-            official += grade(name, question.truth, text).score
-            strict += grade(name, question.truth, text, strict=True).score
-        n = settings.own_questions
-        label = Path(settings.own_model).name if settings.own_model else "random weights"
-        out.append({"task": name, "questions": n, "official": official / n, "strict": strict / n, "model": label})
+    for name in progress(list(TASKS), "a model's answers"):
+        task, n = TASKS[name], model.questions
+        asked = [task.make(numpy_generator(seed, "question", name, i)) for i in range(n)]
+        told = model.answers([question.prompt for question in asked], model.tokens)
+        grades = {
+            rule: [grade(name, q.truth, text, strict=rule == "strict").score for q, text in zip(asked, told, strict=True)]
+            for rule in ("official", "strict")
+        }  # fmt: skip
+        row = {"task": name, "questions": n} | {rule: float(np.mean(found)) for rule, found in grades.items()}
+        error = float(np.std(grades["official"], ddof=1) / n**0.5) if n > 1 else None
+        out.append(row | {"error": error, "model": model.name, "first": told[0][:400]})
     return out

@@ -18,9 +18,11 @@ class Settings(Tiered):
     draws: int = 2000  # bootstrap samples
     checked_puzzles: int = 60  # generated, and their answers counted
     coverage_sets: int = 1000
-    own_model: str = ""  # "" (a small random network) or the folder of a model that transformers can read
-    own_questions: int = 2  # of each of eight tasks, put to the model
-    own_tokens: int = 8
+    own_model: str = (
+        ""  # "" (the packaged model, or a small random network) or the folder of one that transformers can read
+    )
+    own_questions: int = 25  # of each of eight tasks, put to the model; two to random weights
+    own_tokens: int = 256
     dry_run: bool = False
     needs: ClassVar[Needs] = Needs(
         paper="six public leaderboard tables; and, where a folder holds them, the stored public answers, scored again, and a model of one's own",
