@@ -797,7 +797,7 @@ for kind in dict.fromkeys((r["algorithm"], r["code"]) for r in acted):
 
 # %% [markdown]
 # Mean and standard deviation over five seeds; the best policy earns 2.86 in either domain, a random one 0.19. **The first two claims are not
-# met**, with either algorithm. No strength of $\beta$ untangled these pictures (a MIG of 1 would be perfect), and the strength that the
+# met**, with either algorithm, and the ledger still calls them undecided. No strength of $\beta$ untangled these pictures (a MIG of 1 would be perfect), and the strength that the
 # unsupervised criteria chose keeps so few nats that its agents earn little even in the source. They are no test of what
 # untangled codes do; we have not searched for a world in which they are.
 #

@@ -706,7 +706,7 @@ lost = scored["one latent each"]["score"] - scored["rotated"]["score"]
 ledger_.check("evc-6", lost, seeds=[0], at="demo", digits=1)
 
 # %% [markdown]
-# The ledger's line holds for codes made by hand, and the networks show its limit: the score is no evidence *for* alignment in a world this simple. (The table of scores in the successor paper we could not verify, so it is not here.)
+# The line above holds for codes made by hand (the ledger waits for trained networks of full scale), and the networks of this page show its limit: the score is no evidence *for* alignment in a world this simple. (The table of scores in the successor paper we could not verify, so it is not here.)
 #
 # ## Take positions away
 #

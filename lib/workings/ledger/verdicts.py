@@ -86,7 +86,7 @@ def verdict(claim: Claim, demo: Result | None, full: Result | None) -> str:
     In words: a failed run at full scale, or failing a demo that decides, settles the matter. An indicative demo that
     fails is overruled by a full run, so it settles nothing while that run is still planned. A demo alone reproduces a
     claim only when it decides and nothing larger is planned. What nobody here read of a
-    paper is neither reproduced nor refuted: both become undecided. Raises ``ValueError`` for a result of a tier that is not planned.
+    paper is neither reproduced nor refuted: both become undecided; and where not even others quote it, nobody here knows its direction either. Raises ``ValueError`` for a result of a tier that is not planned.
     """
     return decide(claim, demo, full)[0]
 
@@ -97,7 +97,8 @@ def decide(claim: Claim, demo: Result | None, full: Result | None) -> tuple[str,
         if result is not None and isinstance(plan, NotPlanned):
             raise ValueError(f"{claim.id} has a result at tier {tier!r}, which is not planned: {plan.not_planned}.")
     word, why = _decide(claim, demo, full)
-    if word in (REPRODUCED, NOT_REPRODUCED) and claim.kind == "paper" and not claim.paper.read:
+    decided = (REPRODUCED, NOT_REPRODUCED) + ((SMALLER,) if claim.paper.source == "not read" else ())
+    if word in decided and claim.kind == "paper" and not claim.paper.read:
         why += f", but the paper's own statement was not read here ({SOURCES[claim.paper.source]})"
         return UNDECIDED, why
     return word, why
