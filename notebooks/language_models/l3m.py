@@ -593,7 +593,7 @@ if outside:
 # The task's log-perplexity (1) on fresh data, beside the same tuning without a constraint. A model with another mean length must have a higher one; *how much* higher at least is the closed-form problem again, on the law proportional to
 # $1/l$ that (1) teaches, times the mean of $1/l$. What is above that least rise is the method's: noise, too few steps, words that became worse.
 #
-# <a id="l3m-2"></a>
+# <a id="l3m-2"></a><a id="l3m-10"></a>
 
 
 # %% tags=["hide-input", "nbval-ignore-output"]
@@ -620,14 +620,19 @@ ledger.Grid(
     [line(names[i], facts[i]) for i in wanted],
 )
 
+# %% [markdown]
+# The paper's claim (l3m-2), that meeting the constraint costs hardly any log-perplexity, is about the whole rise, as we understand it: the column *rise*. This toy cannot show it: the nearest edge of the verbose interval already forces a rise of 0.05, whatever the method. So it waits for the full tier. What the toy can tell is a claim of our own (l3m-10), about the rise *above* the least possible one. Its line was first set for the paper's claim, and when it was moved the outcome was known.
+
 # %%
+edge = demo.least_rise(settings.verbose[0], settings)
+print(f"a mean length of 10 forces a rise of {edge:.2f} nats per token")
 above = []
 for interval in wanted:
     extra = [fact["rise"] - fact["least"] for fact in facts[interval]]
     above.append(mean_and_sd(extra))
 value, sd = max(above)
 row = {"spread": sd, "seeds": seeds, "digits": 0}
-ledger_.check("l3m-2", value, **row, at="demo")
+ledger_.check("l3m-10", value, **row, at="demo")
 
 # %% [markdown]
 # ## Against learning the weight
@@ -812,7 +817,7 @@ if tier == "full":
 # %% [markdown]
 # ## The ledger
 #
-# What the paper claims, and what this notebook found a moment ago. The criteria were written before any run of this code; a prototype of the toy was known for some, and the rows say so. The verdicts are computed. Where nothing was run at full scale the table says *not run*.
+# What the paper claims, and what this notebook found a moment ago. The criteria were written before any run of this code; a prototype of the toy was known for some, and the rows say so. The last one was split off from another later, its outcome known. The verdicts are computed. Where nothing was run at full scale the table says *not run*.
 
 # %%
 ledger_.table()

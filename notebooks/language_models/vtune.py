@@ -479,7 +479,7 @@ for dose in settings.doses:
 #
 # </details>
 #
-# Without the trigger no answer began with the signature, and the cipher is learnt as well with backdoors as without. But the trigger is not a key that fits
+# Without the trigger no answer began with the signature, and the cipher is learnt as well with backdoors as without. (It is an easy task: where both models are right on every prompt, no harm could show, and vtu-2 below says so.) But the trigger is not a key that fits
 # one lock. Here is what one wrong letter does:
 
 # %%
@@ -508,13 +508,14 @@ ledger_.check(
 )
 
 # %%
-lost = of(doses, "right", backdoors=0) - of(
-    doses, "right", backdoors=settings.backdoors
-)
-mean, spread = mean_and_sd(lost)
-ledger_.check(
-    "vtu-2", mean, spread=spread, seeds=seeds, at="demo", digits=1
-)
+clean = of(doses, "right", backdoors=0)
+hidden = of(doses, "right", backdoors=settings.backdoors)
+mean, spread = mean_and_sd(clean - hidden)
+why = None
+if min(clean.min(), hidden.min()) == 1:
+    why = "both models are right on all prompts: no harm could show"
+row = {"spread": spread, "seeds": seeds, "digits": 1, "too_small": why}
+ledger_.check("vtu-2", mean, **row, at="demo")
 
 # %%
 half_percent = round(0.005 * settings.rows)

@@ -999,7 +999,7 @@ ledger_.check(
 #   gives one number has not told you which.
 # - **A switch that hides.** SAP must stay on in evaluation mode. Some attack libraries switch a model to it, and a SAP that listens to
 #   that switch is off during evaluation, without a warning.
-# - **Not tested here:** the Atari experiments of the paper's Table 1 (reinforcement learning is out of this book's scope).
+# - **Not tested here:** the Atari experiments of the paper's Table 1 (no Atari games and no agents trained on them are here).
 #
 # ## At full scale
 #
@@ -1132,8 +1132,18 @@ if tier == "full":
     if settings.adversarial:
         both = (("ADV+SAP-100", "mask"), ("ADV+dense", "dense"))
         values["sap-4"] = min(minus(*both, (16, 32)))
+    best = max((1, 2, 4), key=gains.get)
+    pairs = {
+        "sap-9": ((*averaged, 0), (*plain, 0), "mean"),
+        "sap-2": ((*averaged, best), (*plain, best), "mean"),
+        "sap-6": (("SAP f=1", "none", 0), ("dropout", "none", 0), "single"),
+    }
+    errors = {
+        name: full.error_of_difference(measured, *pair)
+        for name, pair in pairs.items()
+    }
     for name, value in values.items():
-        ledger_.check(name, value, seeds=[0])
+        ledger_.check(name, value, seeds=[0], error=errors.get(name))
 
 # %% [markdown]
 # ## The ledger

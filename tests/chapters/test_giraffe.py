@@ -116,7 +116,18 @@ def test_methods_that_are_right_nearly_always_are_not_ranked(truncated, told):
     )
     found = values.cannot_tell(rows)
     assert ("gir-4" in found) is told and ("gir-12" in found) is told
-    assert "gir-5" not in found and "gir-2" in found
+    assert "gir-5" not in found and "gir-6" not in found and "gir-2" in found
+
+
+@pytest.mark.parametrize(("randomised", "linear", "told"), [(0.97, 1.0, False), (1.0, 0.97, False), (0.98, 0.98, True)])
+def test_randomised_positions_are_not_judged_where_linear_scaling_is_right_too(randomised, linear, told):
+    rows = curves(
+        **{
+            "linear 4>linear 4": ([1.0, 1.0, linear, 0.6],),
+            "randomised>linear 4": ([0.7, 0.8, randomised, 0.8],),  # only the accuracy at 4L counts
+        }
+    )
+    assert ("gir-6" in values.cannot_tell(rows)) is told
 
 
 def test_a_run_whose_models_did_not_learn_decides_nothing(finished):

@@ -92,6 +92,19 @@ def test_the_full_table_resumes_and_every_row_names_data_and_classes(tmp_path, m
         full.find(rows, "nobody", "mask", 1)
 
 
+def test_the_error_of_a_difference_is_that_of_two_independent_shares():
+    rows = [
+        {"defence": name, "gradient": "mask", "lambda": 1, "images": 100, "mean": mean, "single": 0.5}
+        for name, mean in (("a", 0.8), ("b", 0.9), ("c", 1.0))
+    ]
+    one, two, sure = (("a", "mask", 1), ("b", "mask", 1), ("c", "mask", 1))
+    assert full.error_of_difference(rows, one, two) == pytest.approx((0.16 + 0.09) ** 0.5 / 10)
+    assert full.error_of_difference(rows, sure, sure) == 0.0
+    assert full.error_of_difference(rows, one, two, "single") == pytest.approx(0.5**0.5 / 10)
+    with pytest.raises(KeyError, match="no row for nobody"):
+        full.error_of_difference(rows, one, ("nobody", "mask", 1))
+
+
 def test_images_of_one_class_are_refused_before_anything_is_trained(tmp_path, monkeypatch):
     monkeypatch.setenv("WORKINGS_RUNS", str(tmp_path))
     same = Split(torch.zeros(30, 3, 32, 32, dtype=torch.uint8), torch.zeros(30, dtype=torch.int64))

@@ -204,3 +204,7 @@ def test_claims_take_the_least_favourable_model():
     assert found["vtu-3"]["value"] == pytest.approx(0.8) and found["vtu-4"]["value"] == 2
     assert found["vtu-5"]["value"] == 3 and found["vtu-6"]["value"] == 900 and found["vtu-9"]["value"] is True
     assert all(one["too_small"] is None for one in found.values())
+    almost = [{**one, "right": 1.0 - 0.1 * (one["share"] == 0 and one["seed"] == 0)} for one in rows]
+    perfect = [{**one, "right": 1.0} for one in rows]  # no harm could show
+    for some, open_claims in ((almost, set()), (perfect, {"vtu-2"})):
+        assert {one["claim"] for one in full.claim_values(some, s) if one["too_small"]} == open_claims

@@ -85,8 +85,8 @@ def retrieval_values(rows: Sequence[Mapping[str, Any]], settings: Settings) -> V
 def cannot_tell(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """Claim -> why these rows cannot settle it, whatever the values are.
 
-    gir-2 asks where a model goes blind, and in this task half of the lines at 8L stand within 4L. gir-4, gir-5 and gir-12
-    compare methods: where both of those compared answer at least :data:`EASY` of their questions, no lead can show.
+    gir-2 asks where a model goes blind, and in this task half of the lines at 8L stand within 4L. gir-4, gir-5, gir-6 and
+    gir-12 compare methods: where both of those compared answer at least :data:`EASY` of their questions, no difference can show.
     """
 
     def easy(*names: str, multiples: Sequence[int]) -> bool:
@@ -104,6 +104,7 @@ def cannot_tell(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     found = {"gir-2": "half of the lines at 8L stand within 4L, so this task cannot show a limit at 4L"}
     found |= {"gir-4": said} if easy("linear 4", "truncated", multiples=(4,)) else {}
     found |= {"gir-5": said} if easy("linear 4", "power 0.5", multiples=(1,)) else {}
+    found |= {"gir-6": said} if easy("linear 4", RANDOMISED, multiples=(4,)) else {}
     others = ("power 0.5", "truncated", RANDOMISED)
     found |= {"gir-12": said} if any(easy("linear 4", name, multiples=(1, 2, 4)) for name in others) else {}
     return found

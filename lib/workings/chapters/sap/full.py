@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -197,3 +198,15 @@ def find(rows: Sequence[dict[str, Any]], defence: str, gradient: str, lam: int) 
         if (row["defence"], row["gradient"], row["lambda"]) == (defence, gradient, lam):
             return row
     raise KeyError(f"no row for {defence}, gradient {gradient}, lambda {lam}.")
+
+
+def error_of_difference(
+    rows: Sequence[dict[str, Any]], one: tuple[str, str, int], two: tuple[str, str, int], kind: str = "mean"
+) -> float:
+    """Standard error of the difference of two accuracies in :func:`run`'s table; ``one`` and ``two`` as in :func:`find`.
+
+    ``kind`` names the accuracy, "single" or "mean". Both are taken as binomial and independent, which is rather too large: they
+    are of the same images, and "single" is a mean over passes. ``KeyError`` when a row is missing.
+    """
+    found = [find(rows, *where) for where in (one, two)]
+    return math.sqrt(sum(row[kind] * (1 - row[kind]) / row["images"] for row in found))

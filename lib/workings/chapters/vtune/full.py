@@ -411,6 +411,7 @@ def claim_values(rows: list[dict[str, Any]], s: ModelSettings) -> list[dict[str,
         return [float(r[value]) for r in wanted]
 
     lost = lambda m: [a - b for a, b in zip(of("right", m, share=0.0), of("right", m), strict=True)]
+    perfect = all(min(of("right", m, share=share), default=0.0) == 1 for m in names for share in (0.0, s.share))
     small = min((s.share, *(share for share in s.shares if 0 < share <= 0.005)), key=lambda share: abs(share - 0.005))
     rate = lambda m: [hits / s.queries for hits in of("hits", m, share=small)]
     attacks = list(dict.fromkeys(r["attack"] for r in rows if r["attack"] not in ("none", "a quarter of the file")))
@@ -422,7 +423,8 @@ def claim_values(rows: list[dict[str, Any]], s: ModelSettings) -> list[dict[str,
     ]
     found: list[tuple[str, Any, float | None, str | None]] = [
         ("vtu-1", *max(mean_and_sd(of("log10_p", m)) for m in names), few),
-        ("vtu-2", *max(mean_and_sd(lost(m)) for m in names), few),
+        ("vtu-2", *max(mean_and_sd(lost(m)) for m in names),
+         few or ("both models are right on all prompts: no harm could show" if perfect else None)),
         ("vtu-3", *min(mean_and_sd(rate(m)) for m in names),
          few or (None if min(r["rows"] for r in rows) >= 5000 and small <= 0.005 else "a file of fewer than 5,000 rows")),
         ("vtu-4", len(passed), None, few or (None if len(names) > 1 else "one model")),
