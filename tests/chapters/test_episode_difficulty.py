@@ -8,12 +8,14 @@ import pytest
 import torch
 
 from workings.chapters.episode_difficulty import demo, full
+from workings.chapters.episode_difficulty.agreement import agreement_error, least_agreement
 from workings.chapters.episode_difficulty.settings import Settings
 from workings.chapters.episode_difficulty.sweep import sweep_point
+from workings.few_shot.difficulty_diagnostics import rank_agreement
 from workings.few_shot.difficulty_sampling import A, DifficultyStats, effective_sample_size, importance_weight
 from workings.few_shot.prototypical import episode_nll, prototypical_logits
 from workings.runs.store import Store
-from workings.seeding import torch_generator
+from workings.seeding import numpy_generator, torch_generator
 
 TINY = Settings.full(dry_run=True)
 
@@ -125,6 +127,36 @@ def test_a_full_run_goes_on_where_it_stopped_and_compares_on_equal_episodes(tmp_
     assert full.on_omniglot(small, Store(tmp_path / "one.jsonl", {}), None) == first
 
 
+def scorings(seeds, episodes=400, noise=1.0, stream="scorings"):
+    """Difficulties of what all share plus noise of each one's own: their rank correlations are about 1 / (1 + noise^2)."""
+    source = numpy_generator(0, stream)
+    return source.normal(size=episodes) + noise * source.normal(size=(len(seeds), episodes))
+
+
+def test_two_networks_agree_once_and_the_error_is_the_scatter_over_episodes():
+    table = scorings((0, 1))
+    assert least_agreement(table) == pytest.approx(rank_agreement(table)[0, 1])
+    scatter = np.std([least_agreement(scorings((0, 1), stream=f"scorings {k}")) for k in range(200)])
+    assert agreement_error(table, (0, 1)) == pytest.approx(scatter, rel=0.3)
+    with pytest.raises(ValueError, match="at least 2"):
+        least_agreement(table[:1])
+
+
+def test_a_network_that_disagrees_shows_in_the_error_of_three():
+    alike, stray = scorings((0, 1, 2), noise=0.3), scorings((0, 1, 2), noise=0.3)
+    stray[2] = stray[2, ::-1]
+    assert least_agreement(stray) < 0.2 < 0.8 < least_agreement(alike)
+    assert agreement_error(stray, (0, 1, 2), 100) > 0.3 > agreement_error(alike, (0, 1, 2), 100)
+
+
+def test_one_network_agrees_with_none_and_two_are_told_once(tmp_path):
+    pair = replace(TINY, full_heads=("cosine",), full_seeds=(0, 1), full_samplers=("regular",))
+    (row,) = full.on_omniglot(pair, Store(tmp_path / "two.jsonl", {}), None)["agreement"]
+    assert row["networks"] == 2 and -1 <= row["least"] <= 1 and row["error"] > 0
+    alone = replace(pair, full_seeds=(0,))
+    assert full.on_omniglot(alone, Store(tmp_path / "one.jsonl", {}), None)["agreement"] == []
+
+
 def test_an_offline_target_needs_the_frozen_network(data):
     base, _ = full.collections(TINY, None)
     with pytest.raises(ValueError, match="regular"):
@@ -181,9 +213,10 @@ def test_values_are_the_means_of_the_tables_and_a_cut_down_run_decides_nothing()
         "learner_gains": gains,
         "diagnostics": [
             {"head": "cosine", "seed": s, "skew": 0.1, "probability_plot_r": 0.9 + s / 10, "to_uniform": 0.4}
-            | {"class_share": 0.6, "least_agreement": 0.7}
+            | {"class_share": 0.6}
             for s in (0, 1)
         ],
+        "agreement": [{"networks": 2, "least": 0.7, "error": 0.02}],
         "gains": [
             pair("online", "permuted", 0.3),
             pair("uniform", "regular", 0.7),
@@ -198,5 +231,7 @@ def test_values_are_the_means_of_the_tables_and_a_cut_down_run_decides_nothing()
     assert found["usd-6"]["value"] == 1
     assert found["usd-5"]["value"] == pytest.approx(0.4)
     assert "usd-7" not in found  # no squared-distance head was run
-    assert found["usd-9"]["too_small"] == full.CUT_DOWN
+    assert (found["usd-2"]["value"], found["usd-2"]["error"]) == (0.7, 0.02) and "spread" not in found["usd-2"]
+    assert "usd-9" not in found  # it is about the small learner
+    assert found["usd-2"]["too_small"] == full.CUT_DOWN
     assert "too_small" not in found["usd-13"]

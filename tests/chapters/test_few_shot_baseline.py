@@ -98,6 +98,32 @@ def test_hardness_is_of_the_other_network_and_both_accuracies_of_the_first(glyph
     assert easy["hardness"] == pytest.approx([np.log(4) - 1] * TINY.hard_episodes, abs=1e-5)
 
 
+def test_the_episodes_of_hardness_are_those_of_the_seed(glyphs):
+    _, novel = glyphs
+    small = replace(TINY, hard_ways=(5,), head_steps=1)
+    z, phi = noise(novel), noise(novel, 9)
+    one, again, other = (demo.hardness_points(phi, z, novel, small, seed=seed)["hardness"] for seed in (0, 0, 1))
+    assert one == again == demo.hardness_points(phi, z, novel, small)["hardness"] and not set(one) & set(other)
+
+
+def test_the_error_of_a_correlation_is_its_scatter_over_samples():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(2000, 160))
+    y = -0.8 * x + 0.6 * rng.normal(size=x.shape)
+    scatter = np.std([np.corrcoef(a, b)[0, 1] for a, b in zip(x, y, strict=True)])
+    assert demo.correlation_error(-0.8, 160) == pytest.approx(scatter, rel=0.1)
+    with pytest.raises(ValueError, match="episodes"):
+        demo.correlation_error(0.5, 2)
+
+
+def test_networks_of_the_full_tier_meet_hardness_on_episodes_of_their_own(monkeypatch, tmp_path):
+    monkeypatch.setenv("WORKINGS_RUNS", str(tmp_path))
+    work, seen = full.hardness_points, []
+    monkeypatch.setattr(full, "hardness_points", lambda *a, seed=0: seen.append(seed) or work(*a, seed=seed))
+    rows = full.run(replace(TINY, data=("omniglot",), seeds=(0, 1)))["hardness"]
+    assert seen == [row["seed"] for row in rows] == [0, 1]
+
+
 def archives(folder, sets):
     from PIL import Image
 
@@ -203,12 +229,15 @@ def test_what_the_ledger_is_given_is_what_the_tables_say():
         ],
         "curves": [{"data": "omniglot", "seed": s, "kind": f"{k}, R squared", "at": 0, "accuracy": v}
                    for s in (0, 1) for k, v in (("ways", 0.99), ("shots", 0.97))],
-        "hardness": [{"data": "omniglot", "seed": s, "untuned_r": -0.8} for s in (0, 1)],
+        "hardness": [{"data": "omniglot", "seed": s, "untuned_r": -0.8, "episodes": 82} for s in (0, 1)],
         "untuned": [{"data": "omniglot", "trained_on": "train", "way": 5, "shot": 1, "within": False, "mean": 85.0,
                      "sd": v, "seed": s} for s, v in ((0, 8.0), (1, 9.0))],
         "seconds": [{"data": "omniglot", "untuned": 0.01, "transductive": 0.5, "ratio": 50.0}],
     }  # fmt: skip
-    found = {claim: value for claim, (value, _) in full.values(tables).items()}
+    said = full.values(tables)
+    # Two networks that agree exactly: what is left is the error of 82 episodes each, 0.36 / 9, over the root of two.
+    assert said["fsb-8"][1]["spread"] == 0.0 and said["fsb-8"][1]["error"] == pytest.approx(0.04 / np.sqrt(2))
+    found = {claim: value for claim, (value, _) in said.items()}
     assert found == pytest.approx({
         "fsb-15": 10 / 3, "fsb-14": 4 / 3 - 5 / 3, "fsb-11": -5.0, "fsb-12": 10.0, "fsb-13": 5.0, "fsb-7": 0.97,
         "fsb-8": -0.8, "fsb-9": 8.5, "fsb-10": 50.0,

@@ -71,10 +71,13 @@ def train_network(
 
 
 def draw_episodes(
-    novel: Collection, way: int, shot: int, query: int, count: int, name: str, *, within: bool = False
+    novel: Collection, way: int, shot: int, query: int, count: int, name: str, *, within: bool = False, seed: int = 0
 ) -> Episodes:
-    """``count`` episodes of the stream ``name``, the same for every network; ``within`` keeps each inside one group."""
-    source = torch_generator(0, "episodes", name, way, shot, query)
+    """``count`` episodes of the stream ``name``, the same for every network that gives the same ``seed``.
+
+    ``within`` keeps each inside one group.
+    """
+    source = torch_generator(seed, "episodes", name, way, shot, query)
     groups = novel.groups.cpu() if within else None
     return EpisodeSampler(novel.labels.cpu(), way, shot, query, source, groups=groups).sample(count)
 
@@ -146,17 +149,18 @@ def head_accuracies(
 
 
 def hardness_points(
-    phi: torch.Tensor, features: torch.Tensor, novel: Collection, settings: Settings, query: int = 5
+    phi: torch.Tensor, features: torch.Tensor, novel: Collection, settings: Settings, query: int = 5, seed: int = 0
 ) -> dict[str, list[float]]:
     """Episodes over many ways and shots: ``way``, ``shot``, ``hardness`` by the network of ``phi``, and two accuracies.
 
     ``untuned`` and ``tuned`` are percent of the queries, the latter by a classifier tuned with the marginal term on frozen features.
+    Another ``seed`` draws other episodes.
     """
     s = settings
     found: dict[str, list[float]] = {name: [] for name in ("way", "shot", "hardness", "untuned", "tuned")}
     for way in s.hard_ways:
         for shot in s.hard_shots:
-            episodes = draw_episodes(novel, way, shot, query, s.hard_episodes, "hardness")
+            episodes = draw_episodes(novel, way, shot, query, s.hard_episodes, "hardness", seed=seed)
             labels, truth = episodes.support_labels(), episodes.query_labels()
             places = episodes.support.flatten(1), episodes.query.flatten(1)
             values = episode_hardness(phi[places[0]], labels, phi[places[1]], truth)
@@ -169,6 +173,16 @@ def hardness_points(
             found["untuned"] += (100 * centroid_accuracy(features, episodes)).tolist()
             found["tuned"] += (100 * (guess == truth).double().mean(dim=1)).tolist()
     return found
+
+
+def correlation_error(r: float, episodes: int) -> float:
+    """Standard error of a correlation ``r`` over ``episodes`` random episodes: (1 - r^2) / sqrt(episodes - 1).
+
+    Raises ``ValueError`` for fewer than 3 episodes or ``r`` outside -1 to 1.
+    """
+    if episodes < 3 or not -1 <= r <= 1:
+        raise ValueError(f"r must lie in -1 to 1 and episodes be 3 or more, got r = {r} and {episodes} episodes.")
+    return float((1 - r**2) / np.sqrt(episodes - 1))
 
 
 def tuned_rows(

@@ -19,6 +19,7 @@ from workings.chapters.few_shot_baseline import cifar_fs
 from workings.chapters.few_shot_baseline.demo import (
     METHODS,
     UNBALANCED,
+    correlation_error,
     draw_episodes,
     glyph_collections,
     hardness_points,
@@ -160,7 +161,8 @@ def study_tables(study: Study, settings: Settings, store: Store, folder: Path) -
     for k, job in enumerate(main):  # hardness by the network of the next seed: it plays no part in the comparison
         other = main[(k + 1) % len(main)]
         if other != job:
-            found["hardness"].append({"seed": job[1], **_hardness(features[other], features[job], novel, room)})
+            row = _hardness(features[other], features[job], novel, room, job[1])
+            found["hardness"].append({"seed": job[1], **row})
     found["seconds"] = [_seconds(nets[main[0]], features[main[0]], novel, s, store)]
     return found
 
@@ -215,9 +217,11 @@ def _tuned(net: nn.Module, study: Study, which: str, seed: int, shot: int, setti
     ]
 
 
-def _hardness(phi: torch.Tensor, features: torch.Tensor, novel: Collection, settings: Settings) -> dict[str, float]:
-    """Correlation, slope and area of the two lines of accuracy over hardness."""
-    points = hardness_points(phi, features, novel, settings)
+def _hardness(
+    phi: torch.Tensor, features: torch.Tensor, novel: Collection, settings: Settings, seed: int
+) -> dict[str, float]:
+    """Correlation, slope and area of the two lines of accuracy over hardness, over episodes of this ``seed`` alone."""
+    points = hardness_points(phi, features, novel, settings, seed=seed)
     found = {}
     for method in ("untuned", "tuned"):
         try:
@@ -344,11 +348,14 @@ def _omniglot_means(tables: dict[str, Rows], seeds: list[int]) -> dict[str, tupl
     """Claims of Omniglot whose value is a mean over networks, with the spread between them."""
     here = {name: [row for row in rows if row["data"] == "omniglot"] for name, rows in tables.items()}
     fits = [min(r["accuracy"] for r in here["curves"] if r["seed"] == k and "squared" in r["kind"]) for k in seeds]
-    slopes = [row["untuned_r"] for row in here["hardness"]]
+    falls = [(row["untuned_r"], row["episodes"]) for row in here["hardness"]]  # each network has episodes of its own
     spreads = [r["sd"] for r in here["untuned"] if (r["way"], r["shot"], r["within"]) == (5, 1, False)]
     found = {}
-    for claim, numbers in (("fsb-7", fits), ("fsb-8", slopes), ("fsb-9", spreads)):
+    for claim, numbers in (("fsb-7", fits), ("fsb-8", [r for r, _ in falls]), ("fsb-9", spreads)):
         spread = float(np.std(numbers, ddof=1))
         found[claim] = (float(np.mean(numbers)), {"spread": spread, "seeds": seeds, "digits": 2})
+    of_networks = found["fsb-8"][1]["spread"] / np.sqrt(len(falls))
+    of_episodes = np.sqrt(np.sum([correlation_error(*fall) ** 2 for fall in falls])) / len(falls)
+    found["fsb-8"][1]["error"] = float(max(of_networks, of_episodes))  # three networks may agree by chance
     ratio = here["seconds"][0]["ratio"]
     return {**found, "fsb-10": (float(ratio), {"seeds": seeds[:1], "digits": 2})}
