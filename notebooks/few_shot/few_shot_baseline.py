@@ -655,8 +655,7 @@ ledger_.check(
 # %% [markdown]
 # With balanced queries entropy alone costs several points, as on the circle. The marginal term undoes that and a little more. But both of our other expectations fail: at
 # the rate set beforehand it gains far less than three points over the untuned classifier, and so unbalanced queries have little to take away.
-# (The sentence of fsb-12 says a gain, and not three points; so since we saw this the demo counts for it as a hint only. Its line stays as it was, and the full tier,
-# which asks for any gain on real handwriting, decides.)
+# (The sentence of fsb-12 says a gain, and there is one; but the line that we drew says three points, so in the ledger the claim does not hold.)
 # At the larger rates, tried afterwards and with one network only, the gain
 # grows with balanced queries, and with unbalanced ones it turns into a loss. That is what we had expected, found where we had not looked
 # first; so it is a lead to follow, and no line is moved for it.
@@ -903,8 +902,8 @@ if tier == "full":
 #
 # Two lines that the paper draws it leaves open. Accuracy against the logarithm of shots bends more than was asked (fsb-7; that of ways is straight enough). But from five shots on
 # at least 93% of the answers are right, and under such a ceiling any line bends. Accuracy against hardness (fsb-8) has a correlation of -0.64, where -0.7 was asked, and the values of three networks
-# lie within 0.002. They may: all three met the same 160 episodes, of which another draw would move the correlation by 0.05 or so. So the record did not know its own error, and is
-# withdrawn; the program now draws other episodes for each network. In the record:
+# lie within 0.002. They may: all three met the same 160 episodes, of which another draw would move the correlation by 0.05 or so, nearly as much as it misses the line by. So the spread in the
+# ledger is too small; the program now draws other episodes for each network. In the record:
 
 # %% tags=["hide-input"]
 shots_5 = [
