@@ -1033,9 +1033,15 @@ ledger.Grid(
 answered = tables["own_model"]
 if answered:
     rules = ("official", "strict")
-    points = [100 * np.mean([row[rule] for row in answered]) for rule in rules]
-    print(f"of 100 points: official {points[0]:.1f}, strict {points[1]:.1f}")
-    begun = {row["task"]: row["first"] for row in answered if "first" in row}
+    points = [
+        100 * np.mean([row[rule] for row in answered]) for rule in rules
+    ]
+    print(
+        f"of 100 points: official {points[0]:.1f}, strict {points[1]:.1f}"
+    )
+    begun = {
+        row["task"]: row["first"] for row in answered if "first" in row
+    }
     print(begun.get("typos", "")[:68])
     print(begun.get("plot", "")[:68])
 

@@ -754,7 +754,13 @@ if tier == "full":
 else:
     recorded = {
         name: ledger.attachment("taught_to_know", "full", name) or []
-        for name in ("sampling", "temperatures", "graded", "embedded", "self")
+        for name in (
+            "sampling",
+            "temperatures",
+            "graded",
+            "embedded",
+            "self",
+        )
     }
     print("recorded rows:", {k: len(v) for k, v in recorded.items()})
     tables = recorded
