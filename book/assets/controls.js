@@ -3,12 +3,16 @@
 window.wkNear = (() => {
   const waiting = new Map();
   let keyed = false;
-  const now = (element) => { watch.unobserve(element); waiting.get(element)?.(); waiting.delete(element); };
+  // A section that was left out of the layout has the sizes of its stand-in until it is drawn, on a slow machine for more
+  // than a frame; what a reader has folded is never drawn, and not waited for.
+  const now = (element, patience = 30) => {
+    if (patience && element.checkVisibility?.({ contentVisibilityAuto: true }) === false) return setTimeout(now, 50, element, patience - 1);
+    watch.unobserve(element); waiting.get(element)?.(); waiting.delete(element);
+  };
   const watch = new IntersectionObserver((seen) => {
-    // After this frame: in it, a section that was left out of the layout still has the sizes of its stand-in.
     for (const { target, isIntersecting } of seen) if (isIntersecting) setTimeout(now, 0, target);
   }, { rootMargin: "1000px" });
-  addEventListener("keydown", () => { keyed = true; [...waiting.keys()].forEach(now); }, { once: true });
+  addEventListener("keydown", () => { keyed = true; for (const element of [...waiting.keys()]) now(element, 0); }, { once: true });
   return (element, work) => { if (keyed) work(); else { waiting.set(element, work); watch.observe(element); } };
 })();
 
