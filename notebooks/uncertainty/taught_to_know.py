@@ -289,7 +289,9 @@ value, spread = mean(
         )
     )
 )
-ledger_.check("ttk-14", value, spread=spread, seeds=seeds, digits=1)
+ledger_.check(
+    "ttk-14", value, spread=spread, seeds=seeds, digits=1, at="demo"
+)
 
 # %% [markdown]
 # Because one answer can be said in four ways, and the probability is split among them. The *name* alone is a good confidence: the model was trained with cross-entropy on

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from workings.chapters.taught_to_know import (
 from workings.chapters.taught_to_know.settings import ModelSettings, Settings
 from workings.language_models.decoder import TinyDecoder
 from workings.language_models.lora import LoRALinear
+from workings.runs import checkout
 from workings.seeding import torch_generator
 from workings.show.live import load_weights
 from workings.uncertainty import noisy_votes as votes
@@ -199,6 +201,17 @@ def test_claim_values_compare_what_they_name():
     for entry in own:
         entry["answers"] = 100
     assert all("500 were asked for" in v["too_small"] for v in full.claim_values(tables | {"embedded": []}))
+
+
+def test_what_a_full_run_measures_is_checked_once():
+    """A check of the toy stands aside at the full tier where the real model's value of the same claim follows."""
+    page = (checkout.root() / "notebooks/uncertainty/taught_to_know.py").read_text(encoding="utf-8")
+    always = {
+        match[1] for match in re.finditer(r'ledger_\.check\(\s*"(ttk-\d+)"([^)]*)', page) if "at=" not in match[2]
+    }
+    source = (checkout.root() / "lib/workings/chapters/taught_to_know/full.py").read_text(encoding="utf-8")
+    measured = set(re.findall(r'add\("(ttk-\d+)"', source))
+    assert "ttk-15" in always and len(measured) == 16 and not always & measured
 
 
 def test_the_page_keeps_the_log_odds_and_grades_of_the_test_answers():
