@@ -206,12 +206,11 @@ def test_claim_values_compare_what_they_name():
 def test_what_a_full_run_measures_is_checked_once():
     """A check of the toy stands aside at the full tier where the real model's value of the same claim follows."""
     page = (checkout.root() / "notebooks/uncertainty/taught_to_know.py").read_text(encoding="utf-8")
-    always = {
-        match[1] for match in re.finditer(r'ledger_\.check\(\s*"(ttk-\d+)"([^)]*)', page) if "at=" not in match[2]
-    }
+    checks = re.findall(r'ledger_\.check\(\s*"(ttk-\d+)"(.*?)\)\n', page, re.DOTALL)
+    always = {claim for claim, rest in checks if 'at="demo"' not in rest}
     source = (checkout.root() / "lib/workings/chapters/taught_to_know/full.py").read_text(encoding="utf-8")
-    measured = set(re.findall(r'add\("(ttk-\d+)"', source))
-    assert "ttk-15" in always and len(measured) == 16 and not always & measured
+    measured = set(re.findall(r'add\(\s*"(ttk-\d+)"', source))
+    assert "ttk-15" in always and len(measured) == 18 and not always & measured
 
 
 def test_the_page_keeps_the_log_odds_and_grades_of_the_test_answers():
