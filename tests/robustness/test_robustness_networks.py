@@ -144,6 +144,64 @@ def test_the_resnet_trains_resumes_and_loads(tmp_path):
         load_weights(digits_cnn(torch_generator(0, "n")), path)
 
 
+class Brighter(nn.Module):
+    """Says 1 for an image that is brighter than half, and notes whether it was in training mode."""
+
+    def forward(self, x):
+        self.trained = self.training
+        bright = x.mean(dim=(1, 2, 3)) - 0.5
+        return torch.stack([-bright, bright], dim=1)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3, 5, 500])
+def test_accuracy_is_the_share_of_right_answers_whatever_the_batch(batch):
+    images = torch.tensor([0, 255, 200, 100, 255], dtype=torch.uint8).reshape(5, 1, 1, 1).expand(5, 3, 4, 4)
+    labels = torch.tensor([0, 1, 1, 1, 0])  # the last two are answered wrongly
+    model = Brighter().train()
+    assert accuracy(model, images, labels, batch) == pytest.approx(0.6, abs=1e-15)
+    assert model.training and not model.trained
+    assert accuracy(model.eval(), images[:3], labels[:3], batch) == 1 and not model.training
+
+
+def test_adversarial_training_moves_the_first_fifth_by_its_radius_along_the_older_networks_gradient(monkeypatch):
+    kept, attackers = {}, []
+    monkeypatch.setattr(cifar, "fit", lambda model, loss, batches, optimiser, steps, **rest: kept.update(locals()))
+    monkeypatch.setattr(cifar, "random_crop_flip", lambda images, noise: images)
+
+    def gradient(network, surrogate):
+        attackers.append(network)
+        return lambda x, y: torch.where(y.reshape(-1, 1, 1, 1) == 0, 1.0, -3.0).expand_as(x)
+
+    monkeypatch.setattr(cifar, "attack_gradient", gradient)
+    train_adversarial(tiny_images(40), 3, 0, None, batch=20, device="cpu")
+    assert kept["steps"] == 6
+    group = kept["optimiser"].param_groups[0]
+    assert (group["momentum"], group["weight_decay"], group["nesterov"]) == (0.9, 1e-4, True)
+    seen = []
+
+    class Net(nn.Module):
+        def forward(self, x):
+            seen.append(x.clone())
+            return torch.zeros(len(x), 10)
+
+    images, labels = kept["batches"](0)
+    kept["loss"](Net(), (images, labels), torch_generator(0, "noise"))
+    moved = seen[0] - images / 255
+    up = torch.where(labels == 0, 1.0, -1.0).reshape(-1, 1, 1, 1) * 2 / 255
+    inside = (images / 255 + up).clamp(0, 1) - images / 255  # pictures stay in [0, 1]
+    torch.testing.assert_close(moved[:4], inside[:4], atol=1e-6, rtol=0)
+    assert moved[4:].abs().max() == 0 and inside[:4].abs().max() > 0.007
+    # The attacked network is that of the epoch's start: it follows at steps 0 and 2 (two batches an epoch), and not between.
+    weight = next(kept["model"].parameters())
+    held = next(attackers[0].parameters())
+    with torch.no_grad():
+        weight += 1
+    kept["batches"](1)
+    assert not torch.equal(held, weight)
+    kept["batches"](2)
+    assert torch.equal(held, weight)
+
+
 def test_weight_decay_and_augmentation_are_part_of_the_training():
     data = tiny_images(32)
     losses = [
