@@ -1023,8 +1023,11 @@ ledger_.check("lb-15", bool(all(falling)), seeds=seeds, at="demo")
 # ```
 
 # %% tags=["hide-input"]
+name_of = lambda tables: (tables["own_model"] or [{"model": "none"}])[0][
+    "model"
+]
 ledger.Grid(
-    "Generated questions, answered by " + (tables["own_model"] or [{"model": "no model"}])[0]["model"],
+    f"Generated questions, answered by {name_of(tables)}",
     ["task", "questions", "official", "strict"],
     [[r["task"], f"{r['questions']}", f"{r['official']:.2f}", f"{r['strict']:.2f}"] for r in tables["own_model"]],
 )  # fmt: skip
@@ -1032,22 +1035,22 @@ ledger.Grid(
 # %%
 answered = tables["own_model"]
 if answered:
-    rules = ("official", "strict")
-    points = [
-        100 * np.mean([row[rule] for row in answered]) for rule in rules
-    ]
-    print(
-        f"of 100 points: official {points[0]:.1f}, strict {points[1]:.1f}"
-    )
-    begun = {
-        row["task"]: row["first"] for row in answered if "first" in row
-    }
-    print(begun.get("typos", "")[:68])
-    print(begun.get("plot", "")[:68])
+    for rule in ("official", "strict"):
+        points = 100 * np.mean([row[rule] for row in answered])
+        print(f"{rule}: {points:.1f} of 100 points")
+    begun = {row["task"]: row.get("first", "") for row in answered}
+    print(begun["typos"][:68])
+    print(begun["plot"][:68])
 
 # %% [markdown]
 # SmolLM2 earns 1.3 points of 100 (lb-14), nearly all of them for plots. It does not follow instructions: asked to mend spelling, it repeats what it was asked. A plot that it retells as a numbered list scores less by the official
 # rule than by ours: the official one splits at full stops, so that every "1." counts as a sentence and shifts the places. Claim lb-8 is about a model ten times larger and the paper's own questions, and stays open.
+
+# %% tags=["hide-input"]
+if tier == "full" and answered and answered[0]["model"] != "random weights":
+    each = np.array([(r["official"], r["error"]) for r in answered])
+    error = 100 * np.sqrt((each[:, 1] ** 2).sum()) / len(each)
+    ledger_.check("lb-14", 100 * each[:, 0].mean(), error=error, seeds=[0])
 
 # %% tags=["hide-input"]
 if tier == "full":
@@ -1072,13 +1075,6 @@ if tier == "full":
     ledger_.check("lb-4", change["mean_change"], digits=3)
     ledger_.check("lb-5", place)
     ledger_.check("lb-6", last)
-    own = tables["own_model"]
-    if own and own[0]["model"].startswith("SmolLM2"):
-        each = np.array([(r["official"], r["error"]) for r in own])
-        error = np.sqrt((each[:, 1] ** 2).sum()) / len(own)
-        ledger_.check(
-            "lb-14", 100 * each[:, 0].mean(), error=100 * error, seeds=[0]
-        )
     if tables["agreement"]:
         ledger_.check(
             "lb-13", min(r["identical"] for r in tables["agreement"])
