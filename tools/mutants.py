@@ -5,7 +5,8 @@
 Each mutant is the module with one change: another operator, comparison or constant, two arguments swapped, a clamp, ``abs``
 or minus sign removed. It is written into a copy of the library in a temporary folder, and the tests given run against that copy
 until the first failure. A mutant that no test notices survives: either a test is missing, or the change makes no difference (the
-line in question is then listed all the same; look at it). Lines that only check arguments or word an error are left out: they
+line in question is then listed all the same; look at it). A survivor that was read and computes the same stands in tests/mutants_alike.yml
+and is counted apart. Lines that only check arguments or word an error are left out: they
 have tests of their own, and their mutants say little about formulas. ``--sample N`` takes N mutants at random, ``--record``
 adds the score to results/mutants.json. ``--all`` takes every kernel in turn (or those whose path holds the words given), each
 with the tests of its part that import it; kernels whose score is already recorded for the same source are passed over.
@@ -36,6 +37,7 @@ import pytest
 import scipy.special
 import scipy.stats
 import torch
+import yaml
 
 from workings import PARTS
 from workings.runs import imports
@@ -43,6 +45,7 @@ from workings.runs import imports
 LOADED = (np, scipy.special, scipy.stats, torch)  # before the forks, so that each of them need not
 ROOT = Path(__file__).resolve().parents[1]
 RECORD = ROOT / "results" / "mutants.json"
+ALIKE = ROOT / "tests" / "mutants_alike.yml"
 OPERATORS = {
     ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.Pow: ast.Mult, ast.FloorDiv: ast.Mult,
     ast.Mod: ast.FloorDiv, ast.MatMult: ast.Mult, ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd,
@@ -178,6 +181,11 @@ def survives(mutant: str, module: Path, tests: list[str], lib: Path, timeout: in
     return status == 0
 
 
+def alike() -> dict[str, dict[str, str]]:
+    """Changes that compute the same, by module and in words, with the reason: read by a person, listed in a file of the tests."""
+    return yaml.safe_load(ALIKE.read_text(encoding="utf-8"))
+
+
 def score(module: Path, tests: list[str], sample: int | None, seed: int, timeout: int) -> dict:
     """Run the tests against mutants of ``module``; numbers, and the survivors in words."""
     every = mutants(module.read_text())
@@ -194,12 +202,15 @@ def score(module: Path, tests: list[str], sample: int | None, seed: int, timeout
         if survives("raise RuntimeError", module, tests, lib, timeout):
             raise SystemExit(f"The tests pass on a module that cannot be imported: {' '.join(tests)} do not load it.")
         left = [m for m in sorted(chosen, key=lambda m: m.line) if survives(m.source, module, tests, lib, timeout)]
+    known = alike().get(module.relative_to(ROOT).as_posix(), {})
+    said = {m: f"{m.before} -> {m.after}" for m in left}
     return {
         "tests": tests,
         "mutants": len(every),
         "run": len(chosen),
         "noticed": len(chosen) - len(left),
-        "survivors": [f"line {m.line}: {m.before} -> {m.after}" for m in left],
+        "alike": [f"line {m.line}: {words}" for m, words in said.items() if words in known],
+        "survivors": [f"line {m.line}: {words}" for m, words in said.items() if words not in known],
     }
 
 
@@ -260,7 +271,8 @@ def run(module: Path, tests: list[str], options: argparse.Namespace) -> None:
     """Score one module, say it, and record it if asked."""
     found = score(module, tests, options.sample, options.seed, options.timeout)
     name = module.relative_to(ROOT).as_posix()
-    print(f"{name}: {found['noticed']} of {found['run']} mutants noticed ({found['mutants']} in all)", flush=True)
+    same = f", {len(found['alike'])} compute the same" if found["alike"] else ""
+    print(f"{name}: {found['noticed']} of {found['run']} mutants noticed{same} ({found['mutants']} in all)", flush=True)
     for survivor in found["survivors"]:
         print("  survives,", survivor, flush=True)
     if options.record:

@@ -12,7 +12,8 @@ REMEDY = "`make mutants` writes this file; do not edit it. Restore it from git, 
 
 
 def mutants_markdown(results: Path | None = None) -> str:
-    """One line per part and a sum: mutants tried, and how many of them some test noticed. Says so where none was tried."""
+    """One line per part and a sum: mutants tried, how many compute the same, and how many of the others some test noticed. Says so
+    where none was tried."""
     file = (paths.results_root() if results is None else Path(results)) / "mutants.json"
     if not file.is_file():
         return "Not measured yet: `make mutants` measures it.\n"
@@ -25,10 +26,12 @@ def mutants_markdown(results: Path | None = None) -> str:
     rows.append(("together", *_sums(list(found.values()))))
     days = sorted(score["date"] for score in found.values())
     said = f"Measured between {days[0]} and {days[-1]}." if days[0] != days[-1] else f"Measured on {days[0]}."
-    head = ("Part", "Modules", "Possible changes", "Tried", "Noticed", "Share")
+    head = ("Part", "Modules", "Possible changes", "Tried", "Compute the same", "Noticed", "Share of the others")
     return f"{table(head, rows)}\n{said} Which changes no test noticed is listed in `results/mutants.json`.\n"
 
 
 def _sums(scores: list[dict]) -> tuple[str, ...]:
     every, tried, noticed = (sum(score[key] for score in scores) for key in ("mutants", "run", "noticed"))
-    return (str(len(scores)), f"{every:,}", f"{tried:,}", f"{noticed:,}", f"{noticed / tried:.0%}" if tried else "–")
+    same = sum(len(score.get("alike", [])) for score in scores)
+    share = f"{noticed / (tried - same):.0%}" if tried > same else "–"
+    return (str(len(scores)), f"{every:,}", f"{tried:,}", f"{same:,}", f"{noticed:,}", share)

@@ -24,6 +24,7 @@ from workings.robustness.layers import (
     remove_pruning,
 )
 from workings.robustness.networks import digits_cnn, resnet20
+from workings.robustness.poisson_pruning import poisson_activation_pruning
 from workings.seeding import torch_generator
 
 
@@ -239,3 +240,10 @@ def test_test_time_dropout_keeps_the_same_share_whatever_the_activations():
     kept = (out != 0).double().mean(1)
     assert (kept - 0.9).abs().max() < 5 * (0.09 / 20_000) ** 0.5
     torch.testing.assert_close(out[out != 0], (h / 0.9)[out != 0])
+
+
+def test_the_older_layer_draws_its_share_of_the_number_of_activations():
+    h = images(3, 2, 4)
+    layer = PoissonPruningLayer(0.5, "identity", torch_generator(1, "draws"))
+    wanted = poisson_activation_pruning(h, 0.5 * 32, torch_generator(1, "draws"), "identity")
+    assert torch.equal(layer(h), wanted) and 0 < int((wanted == 0).sum()) < h.numel()

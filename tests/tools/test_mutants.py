@@ -1,5 +1,7 @@
 """The tests that mutants are tried against."""
 
+import ast
+
 import mutants
 
 KERNELS = mutants.ROOT / "lib/workings"
@@ -30,3 +32,11 @@ def f(a: int = 2) -> int:
 def test_arguments_are_swapped_where_that_says_something_else():
     found = {m.after for m in mutants.mutants("def f(a, b):\n    return max(a, b) + round(a, b)\n")}
     assert "round(b, a)" in found and "max(b, a)" not in found
+
+
+def test_what_is_said_to_compute_the_same_still_stands_in_its_module():
+    for name, changes in mutants.alike().items():
+        text = ast.unparse(ast.parse((mutants.ROOT / name).read_text(encoding="utf-8")))
+        for change, reason in changes.items():
+            before, arrow, after = change.partition(" -> ")
+            assert before in text and arrow and after and reason, f"{name}: {change}"

@@ -81,14 +81,21 @@ SCORE = {"commit": "a" * 40, "source": "b" * 16, "tests": ["tests/x.py"], "survi
 def test_mutation_scores_are_summed_by_part(tmp_path):
     record = {
         "lib/workings/robustness/sap.py": {**SCORE, "date": "2026-11-28", "mutants": 40, "run": 10, "noticed": 9},
-        "lib/workings/robustness/attacks.py": {**SCORE, "date": "2026-11-29", "mutants": 60, "run": 10, "noticed": 10},
+        "lib/workings/robustness/attacks.py": {
+            **SCORE,
+            "date": "2026-11-29",
+            "mutants": 60,
+            "run": 11,
+            "noticed": 10,
+            "alike": ["line 3: a -> b"],
+        },
         "lib/workings/statistics.py": {**SCORE, "date": "2026-11-29", "mutants": 5, "run": 5, "noticed": 4},
     }
     (tmp_path / "mutants.json").write_text(json.dumps(record))
     page = mutants_page.mutants_markdown(tmp_path)
-    assert "| robustness | 2 | 100 | 20 | 19 | 95% |" in page
-    assert "| shared | 1 | 5 | 5 | 4 | 80% |" in page
-    assert "| together | 3 | 105 | 25 | 23 | 92% |" in page
+    assert "| robustness | 2 | 100 | 21 | 1 | 19 | 95% |" in page
+    assert "| shared | 1 | 5 | 5 | 0 | 4 | 80% |" in page
+    assert "| together | 3 | 105 | 26 | 1 | 23 | 92% |" in page
     assert "between 2026-11-28 and 2026-11-29" in page
 
 
