@@ -21,8 +21,10 @@ import datetime
 import functools
 import hashlib
 import json
+import math
 import os
 import random
+import resource
 import shutil
 import signal
 import subprocess
@@ -154,17 +156,19 @@ def mutants(source: str) -> list[Mutant]:
     return found
 
 
-def survives(mutant: str, module: Path, tests: list[str], lib: Path, timeout: int) -> bool:
-    """Whether ``tests`` pass with ``mutant`` in the place of ``module`` in the copied library ``lib``.
+def survives(mutant: str, module: Path, tests: list[str], lib: Path, seconds: int) -> tuple[bool, float]:
+    """Whether ``tests`` pass with ``mutant`` in the place of ``module`` in the copied library ``lib``, and their processor time.
 
-    The tests run in a fork of this process, which has loaded the large libraries already.
+    The tests run in a fork of this process, which has loaded the large libraries already. After ``seconds`` of processor time
+    they are ended, which counts as noticed: how busy the machine is plays no part.
     """
     target = lib / module.relative_to(ROOT / "lib")
     kept = target.read_text()
     target.write_text(mutant)
     child = os.fork()
     if child == 0:
-        signal.alarm(timeout)  # an endless loop ends here, and counts as noticed
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))  # an endless loop ends here
+        signal.alarm(20 * seconds)  # and here what waits for ever
         silent = os.open(os.devnull, os.O_WRONLY)
         os.dup2(silent, 1)
         os.dup2(silent, 2)
@@ -176,9 +180,9 @@ def survives(mutant: str, module: Path, tests: list[str], lib: Path, timeout: in
             del sys.modules[name]  # loaded from the checkout; the tests must meet the copy
         code = pytest.main(["-q", "-x", "-p", "no:cacheprovider", "-o", f"pythonpath={lib} tests tools", *tests])
         os._exit(int(code))
-    _, status = os.waitpid(child, 0)
+    _, status, used = os.wait4(child, 0)
     target.write_text(kept)
-    return status == 0
+    return status == 0, used.ru_utime + used.ru_stime
 
 
 def alike() -> dict[str, dict[str, str]]:
@@ -197,11 +201,13 @@ def score(module: Path, tests: list[str], sample: int | None, seed: int, timeout
             source = ROOT / name
             (shutil.copytree if source.is_dir() else shutil.copy)(source, Path(folder) / name)
         plain = ast.unparse(ast.parse(module.read_text()))
-        if not survives(plain, module, tests, lib, timeout):
+        passed, used = survives(plain, module, tests, lib, timeout)
+        if not passed:
             raise SystemExit(f"The tests fail on the module as it is: {' '.join(tests)}. Mend that first.")
-        if survives("raise RuntimeError", module, tests, lib, timeout):
+        limit = min(timeout, 30 + 5 * math.ceil(used))
+        if survives("raise RuntimeError", module, tests, lib, limit)[0]:
             raise SystemExit(f"The tests pass on a module that cannot be imported: {' '.join(tests)} do not load it.")
-        left = [m for m in sorted(chosen, key=lambda m: m.line) if survives(m.source, module, tests, lib, timeout)]
+        left = [m for m in sorted(chosen, key=lambda m: m.line) if survives(m.source, module, tests, lib, limit)[0]]
     known = alike().get(module.relative_to(ROOT).as_posix(), {})
     said = {m: f"{m.before} -> {m.after}" for m in left}
     return {
@@ -301,7 +307,10 @@ def main() -> None:
     parser.add_argument("--sample", type=int, help="how many mutants of a module, drawn at random (default: all)")
     parser.add_argument("--seed", type=int, default=0, help="of the draw")
     parser.add_argument(
-        "--timeout", type=int, default=600, help="seconds for one mutant, after which it counts as noticed"
+        "--timeout",
+        type=int,
+        default=600,
+        help="most seconds of processor time for one mutant, which then counts as noticed",
     )
     parser.add_argument("--list", action="store_true", help="only list the mutants")
     parser.add_argument("--record", action="store_true", help="add the score to results/mutants.json")
