@@ -297,7 +297,10 @@ def run_all(options: argparse.Namespace) -> None:
         elif options.record and recorded().get(name, {}).get("source") == digest(module, tests):
             print(f"{name}: recorded already", flush=True)
         else:
-            run(module, tests, options)
+            try:
+                run(module, tests, options)
+            except SystemExit as why:  # the others are scored all the same
+                print(f"{name}: {why}", flush=True)
 
 
 def main() -> None:
