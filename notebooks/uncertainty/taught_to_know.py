@@ -262,7 +262,7 @@ order, error = quality(demo.ASKED), quality(demo.ASKED, "ece")
 print(f"AUROC {order[0]:.1f}, ECE about {near(error[0])}")
 
 # %% [markdown]
-# We built it so, and so there is nothing to conclude from it. Whether a real model is like this is what claims 1 and 2 say; a recorded run asks one, [at full scale](#at-full-scale).
+# We built it so, and so there is nothing to conclude from it. Whether a real model is like this is what claims 1 and 2 say; a recorded run asks one, see "At full scale".
 #
 # <a id="ttk-1"></a><a id="ttk-2"></a>
 #
@@ -405,7 +405,7 @@ ledger_.check(
 #
 # **Probe does about as well as training the features**, as far as three seeds can tell. In the paper's open-ended questions it is worse by about 0.12 (three chat models); in its multiple-choice questions Probe too is enough to beat the baselines. Why is it enough
 # in the toy? The last state of a two-block model may still hold some of the votes that it has just counted. A deep model's last layer has long turned to
-# predicting the next word. That was our guess; the one deep model of our record does not bear it out ([at full scale](#at-full-scale)): there too the probe ranks better.
+# predicting the next word. That was our guess; the one deep model of our record does not bear it out (see "At full scale"): there too the probe ranks better.
 #
 # **The likelihood ranks best.** Among the paper's baselines are likelihoods of sampled whole answers, which is another case than ours: one token that carries the answer, and a model trained on exactly that
 # token. Where your answers are like that, try it first: it costs nothing.
