@@ -904,7 +904,7 @@ on_seen = {r["method"]: r for r in tables["self"] if r["test"] == "seen"}
 for name in ("likelihood", "likelihood, sentences") if on_seen else ():
     row = on_seen[name]
     print(f"{name}: {row['confidence']:.2f} on average", end="")
-    print(f", AUROC {row['auroc']:.2f}, ECE {row['ece']:.2f}")
+    print(f", AUROC {shown(row['auroc'], 2)}, ECE {row['ece']:.2f}")
 
 # %% [markdown]
 # On this model the first half of the paper's story holds, and was not built in. **Asked, it knows nothing of its answers**: AUROC 0.47 and 0.52 in the two ways, ECE 0.29 and 0.27 (claims 1 and 2). **Taught, it ranks them**: LoRA + Prompt reaches 0.69 with an ECE of 0.06
