@@ -27,7 +27,7 @@ def mutants_markdown(results: Path | None = None) -> str:
     days = sorted(score["date"] for score in found.values())
     said = f"Measured between {days[0]} and {days[-1]}." if days[0] != days[-1] else f"Measured on {days[0]}."
     head = ("Part", "Modules", "Possible changes", "Tried", "Compute the same", "Noticed", "Share of the others")
-    return f"{table(head, rows)}\n{said} Which changes no test noticed is listed in `results/mutants.json`.\n"
+    return f"{table(head, rows)}\n{said} A module that is not counted here has not been tried yet. Which changes no test noticed is listed in `results/mutants.json`.\n"
 
 
 def _sums(scores: list[dict]) -> tuple[str, ...]:
