@@ -142,17 +142,22 @@ def formulas(tree: ast.Module) -> Iterator[ast.AST]:
                     yield from visit(statement)
 
 
+def changed(tree: ast.Module) -> Iterator[tuple[ast.AST, ast.AST]]:
+    """What can be changed in a module, one expression after another, with what replaces it."""
+    for node in list(formulas(tree)):
+        yield from changes(node)
+
+
 def mutants(source: str) -> list[Mutant]:
     """Every mutant of a module's ``source``."""
     found, seen = [], {ast.unparse(ast.parse(source))}
     tree = ast.parse(source)
-    for node in list(formulas(tree)):
-        for old, new in changes(node):
-            made = copy.deepcopy(tree, {id(old): ast.copy_location(copy.deepcopy(new), old)})
-            text = ast.unparse(ast.fix_missing_locations(made))
-            if text not in seen:
-                seen.add(text)
-                found.append(Mutant(old.lineno, ast.unparse(old), ast.unparse(new), text))
+    for old, new in changed(tree):
+        made = copy.deepcopy(tree, {id(old): ast.copy_location(copy.deepcopy(new), old)})
+        text = ast.unparse(ast.fix_missing_locations(made))
+        if text not in seen:
+            seen.add(text)
+            found.append(Mutant(old.lineno, ast.unparse(old), ast.unparse(new), text))
     return found
 
 
@@ -244,12 +249,7 @@ def kernels() -> list[Path]:
     """Every module of kernels that has something to change, in order."""
     parts = [file for part in PARTS for file in sorted((ROOT / "lib/workings" / part).rglob("*.py"))]
     shared = [ROOT / "lib/workings" / f"{name}.py" for name in ("calibration", "statistics", "training", "seeding")]
-    return [file for file in parts + shared if any(changed(file.read_text(encoding="utf-8")))]
-
-
-def changed(source: str) -> Iterator[tuple[ast.AST, ast.AST]]:
-    """What can be changed in a module's ``source``, one after another."""
-    return (change for node in formulas(ast.parse(source)) for change in changes(node))
+    return [file for file in parts + shared if any(changed(ast.parse(file.read_text(encoding="utf-8"))))]
 
 
 def digest(module: Path, tests: list[str]) -> str:
