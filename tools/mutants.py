@@ -81,6 +81,7 @@ SYMMETRIC = {
     "gcd",
 }  # with two arguments; swapped, they say the same
 CHECKS = ("as_", "check_", "one_of", "_check")
+SHAPERS = {"reshape", "view"}  # to which numpy lets any negative length stand for the one to be found
 
 
 class Mutant(NamedTuple):
@@ -129,6 +130,10 @@ def formulas(tree: ast.Module) -> Iterator[ast.AST]:
             if name.startswith(CHECKS):
                 return
         yield node
+        if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in SHAPERS:
+            for child in [node.func, *(a for a in node.args if ast.unparse(a) != "-1")]:
+                yield from visit(child)
+            return
         for child in ast.iter_child_nodes(node):
             yield from visit(child)
 
@@ -202,7 +207,7 @@ def score(module: Path, tests: list[str], sample: int | None, seed: int, timeout
     with tempfile.TemporaryDirectory() as folder:
         lib = Path(folder) / "lib"
         shutil.copytree(ROOT / "lib", lib, ignore=shutil.ignore_patterns("__pycache__"))
-        for name in ("claims", "pyproject.toml"):  # what makes it a checkout
+        for name in ("claims", "results", "pyproject.toml"):  # what makes it a checkout
             source = ROOT / name
             (shutil.copytree if source.is_dir() else shutil.copy)(source, Path(folder) / name)
         plain = ast.unparse(ast.parse(module.read_text()))

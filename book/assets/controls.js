@@ -1,10 +1,12 @@
 // Work that a page's scripts would do for the whole page at once is done for what comes near the window, and for all
-// of it when the first key is pressed: who walks by keyboard must find every stop.
+// of it when the first key is pressed: who walks by keyboard must find every stop. What a reader has folded has no size
+// and cannot be asked: it goes on waiting until it is opened.
 window.wkNear = (() => {
   const waiting = new Map();
   let keyed = false;
+  const folded = (element) => element.checkVisibility?.() === false;
   // A section that was left out of the layout has the sizes of its stand-in until it is drawn, on a slow machine for more
-  // than a frame; what a reader has folded is never drawn, and not waited for.
+  // than a frame.
   const now = (element, patience = 30) => {
     if (patience && element.checkVisibility?.({ contentVisibilityAuto: true }) === false) return setTimeout(now, 50, element, patience - 1);
     watch.unobserve(element); waiting.get(element)?.(); waiting.delete(element);
@@ -12,8 +14,13 @@ window.wkNear = (() => {
   const watch = new IntersectionObserver((seen) => {
     for (const { target, isIntersecting } of seen) if (isIntersecting) setTimeout(now, 0, target);
   }, { rootMargin: "1000px" });
-  addEventListener("keydown", () => { keyed = true; for (const element of [...waiting.keys()]) now(element, 0); }, { once: true });
-  return (element, work) => { if (keyed) work(); else { waiting.set(element, work); watch.observe(element); } };
+  addEventListener("keydown", () => {
+    keyed = true;
+    for (const element of [...waiting.keys()]) if (!folded(element)) now(element, 0);
+  }, { once: true });
+  return (element, work) => {
+    if (keyed && !folded(element)) work(); else { waiting.set(element, work); watch.observe(element); }
+  };
 })();
 
 // All pictures of a control are fetched when the control comes near, so that its slider answers at once. A live figure has

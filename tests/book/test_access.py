@@ -60,6 +60,26 @@ REACHED = """() => {
 }"""
 
 
+# Boxes in folds that scroll once they are opened, and those of them that a keyboard does not reach.
+IN_FOLDS = """() => {
+  const boxes = [...document.querySelectorAll('article details :is(pre, .pst-scrollable-table-container)')];
+  const wide = boxes.filter(e => e.scrollWidth > e.clientWidth);
+  return {wide: wide.length, missed: wide.filter(e => e.tabIndex !== 0).map(e => e.textContent.slice(0, 60))};
+}"""
+
+
+def test_what_scrolls_in_a_fold_can_be_reached_when_it_is_opened_after_a_key_was_pressed(open_page):
+    wide = 0
+    for path in CHAPTERS[:3]:
+        page = open_page(path, PHONE)
+        page.keyboard.press("Shift")
+        for fold in page.locator("article details").all():
+            fold.evaluate("e => { e.open = true; e.scrollIntoView(); }")
+        browser.until(page, f"() => ({IN_FOLDS})().missed.length === 0")
+        wide += page.evaluate(IN_FOLDS)["wide"]
+    assert wide > 0, "no box in a fold scrolls: this test saw nothing"
+
+
 def test_a_wide_table_stays_within_reach_when_the_window_changes_its_size(open_page):
     page = open_page(browser.HTML / "book" / "how-we-know.html")
     for viewport in (PHONE, DESKTOP):  # before the first key: only what comes near is asked

@@ -259,19 +259,6 @@ def test_an_evaluation_wants_one_row_of_factors_per_image():
         evaluate_vae(model, images, position[:-1], torch_generator(0))
 
 
-@pytest.mark.parametrize(
-    ("position", "width", "why"),
-    [
-        (torch.zeros(2), 1.5, r"\(N, 2\)"),
-        (torch.tensor([[0.5, 1.2]]), 1.5, r"\[0, 1\]"),
-        (torch.zeros(1, 2), 0.0, "width"),
-    ],
-)
-def test_blobs_that_cannot_be_drawn_are_refused(position, width, why):
-    with pytest.raises(ValueError, match=why):
-        blob_images(position, width)
-
-
 def test_the_blob_runs_are_those_of_their_seeds():
     runs = blob_runs(TINY)
     assert list(runs) == ["low", "high", "narrow"] and [r.beta for r in runs.values()] == [1.0, 4.0, 4.0]

@@ -4,7 +4,16 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from workings.few_shot.networks import Conv4, ResNet12, WideResNet, conv4, draw_weights, resnet12, wide_resnet
+from workings.few_shot.networks import (
+    Conv4,
+    ResidualBlock,
+    ResNet12,
+    WideResNet,
+    conv4,
+    draw_weights,
+    resnet12,
+    wide_resnet,
+)
 from workings.few_shot.pretraining import network_features, train_classifier
 from workings.seeding import torch_generator
 
@@ -140,3 +149,14 @@ def test_data_that_cannot_be_trained_on_are_refused():
             train_classifier(model, x, y, 1, 0, **{"batch": 4, **options})
     with pytest.raises(ValueError, match="empty"):
         network_features(model, images[:0])
+
+
+def test_a_block_of_the_resnet_has_no_activation_between_its_last_norm_and_the_sum():
+    block = ResidualBlock(2, 3).double().eval()  # a new batch norm in evaluation divides by sqrt(1 + eps)
+    x = torch.randn(2, 2, 8, 8, generator=torch_generator(0, "block"), dtype=torch.float64)
+    norm = (1 + 1e-5) ** -0.5
+    first, second, third = (layer.weight for layer in block.main if isinstance(layer, torch.nn.Conv2d))
+    y = F.leaky_relu(norm * F.conv2d(x, first, padding=1), 0.1)
+    y = F.leaky_relu(norm * F.conv2d(y, second, padding=1), 0.1)
+    y = norm * F.conv2d(y, third, padding=1) + norm * F.conv2d(x, block.shortcut[0].weight)
+    torch.testing.assert_close(block(x), F.max_pool2d(F.leaky_relu(y, 0.1), 2))

@@ -6,7 +6,7 @@ import torch
 
 from workings.few_shot.episodes import EpisodeSampler
 from workings.few_shot.evaluation import centroid_accuracy
-from workings.few_shot.glyphs import EDGE, draw_strokes, make_glyphs
+from workings.few_shot.glyphs import EDGE, _drawers, draw_strokes, make_glyphs
 from workings.seeding import numpy_generator, torch_generator
 
 
@@ -106,3 +106,19 @@ def test_bad_strokes_are_named():
     ):
         with pytest.raises(error, match=match):
             draw_strokes(*arguments)
+
+
+def test_a_drawer_turns_shears_and_stretches_by_its_draws_times_the_spread():
+    shape, spread = (3, 4), 0.7
+    matrices, pen, sloppiness = _drawers(numpy_generator(0, "drawers"), *shape, spread)
+    rng = numpy_generator(0, "drawers")  # the same draws again, in their order
+    turn, shear, scale = rng.normal(0, 0.13, shape), rng.normal(0, 0.15, shape), rng.normal(0, 0.12, (*shape, 2))
+    ink, loose = rng.uniform(-0.0175, 0.0175, shape), rng.normal(0, 0.35, shape)
+    for drawer in np.ndindex(shape):
+        t = spread * turn[drawer]
+        turned = np.array([[np.cos(t), np.sin(t)], [-np.sin(t), np.cos(t)]])
+        sheared = np.array([[1, 0], [spread * shear[drawer], 1]])
+        stretched = np.diag(np.exp(spread * scale[drawer]))
+        np.testing.assert_allclose(matrices[drawer], stretched @ sheared @ turned, rtol=1e-12)
+    np.testing.assert_allclose(pen, 0.0725 + spread * ink, rtol=1e-12)
+    np.testing.assert_allclose(np.log(sloppiness), spread * loose, rtol=1e-12)

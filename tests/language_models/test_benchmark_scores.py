@@ -129,3 +129,10 @@ def test_correlations_are_those_of_scipy(pairs):
         return
     assert pearson(x, y) == pytest.approx(stats.pearsonr(x, y).statistic, abs=1e-12)
     assert spearman(x, y) == pytest.approx(stats.spearmanr(x, y).statistic, abs=1e-12)
+
+
+def test_a_perfect_correlation_is_not_rounded_beyond_one():
+    rng = np.random.default_rng(0)
+    for _ in range(200):  # unclipped, about one in nine comes out above 1 in magnitude
+        x = rng.normal(size=7)
+        assert 1 - 1e-12 <= pearson(x, 3 * x + 1) <= 1 and -1 <= pearson(x, 1 - 3 * x) <= -1 + 1e-12

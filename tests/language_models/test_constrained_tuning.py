@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 
 import pytest
 import torch
@@ -189,6 +190,32 @@ def test_a_training_moves_the_mean_to_either_side_and_the_same_seed_moves_it_ali
         ends.setdefault(interval, []).append(mean_length(net))
     assert ends[2, 3][0] < ends[12, 14][0] - 1.0
     assert ends[12, 14][0] == ends[12, 14][1]
+
+
+class WithAWeightThatDoesNothing(torch.nn.Module):
+    """Its gradient is zero, so that a step of AdamW multiplies it by 1 - rate * weight_decay: the rate can be read off."""
+
+    def __init__(self):
+        super().__init__()
+        self.net, self.idle = model(), torch.nn.Parameter(torch.ones((), dtype=torch.float64))
+
+    def forward(self, tokens):
+        return self.net(tokens) + 0.0 * self.idle.float()
+
+
+@pytest.mark.parametrize(("steps", "warmup"), [(12, 4), (12, 0), (5, 20)])
+def test_the_rate_rises_for_the_warm_up_and_falls_to_zero_on_a_cosine(steps, warmup):
+    net, lr, decay = WithAWeightThatDoesNothing(), 0.01, 0.5
+    seen = [1.0]
+    train_constrained(
+        net, ConstrainedFineTuner([]), task, None, steps, seed=0, lr=lr, weight_decay=decay, warmup=warmup,
+        on_step=lambda step, loss: seen.append(float(net.idle.detach())),
+    )  # fmt: skip
+    rates = [(1 - after / before) / decay for before, after in zip(seen, seen[1:], strict=False)]
+    rise = min(warmup, steps)
+    up = [0.05 + 0.95 * math.sin(math.pi * t / (2 * rise)) ** 2 for t in range(rise)]
+    down = [math.cos(math.pi * t / (2 * (steps - rise))) ** 2 for t in range(steps - rise)]
+    assert rates == pytest.approx([lr * factor for factor in up + down], rel=1e-6, abs=1e-9)
 
 
 def test_the_sampler_counts_a_response_without_an_end_as_the_longest():

@@ -260,3 +260,11 @@ def test_bad_input_is_refused_with_a_reason(call, message):
 def test_set_size_wants_a_boolean_mask(mask):
     with pytest.raises(TypeError, match="boolean"):
         set_size(mask)
+
+
+@pytest.mark.parametrize(("d", "r"), [(400, 150.0), (400, 1e-3), (1200, 230.0), (60, 1e6)])
+def test_the_cumulative_factor_in_many_dimensions_is_a_product_whose_parts_leave_float64(d, r):
+    """The cross-polytope's volume (2 r)^d / d! as a sum of d logarithms: the volume or the power alone is 0 or infinite."""
+    expected = np.exp(np.sum(np.log(2 * r / np.arange(1, d + 1))))
+    assert residual_cum_factor(d, 1)(np.array([r, 0.0])) == pytest.approx([expected, 0.0], rel=1e-9)
+    assert (d, r) != (400, 150.0) or (0 < expected < np.inf and lp_ball_volume(d, 1) == 0)

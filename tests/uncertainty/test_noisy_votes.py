@@ -72,3 +72,7 @@ def test_a_prompt_of_another_task_is_refused():
         votes.name_posterior(torch.zeros(2, 5, dtype=torch.int64))
     with pytest.raises(ValueError, match="row 0 of prompts is no question"):
         votes.name_posterior(torch.zeros(2, votes.PROMPT, dtype=torch.int64))
+    beyond = votes.vote_questions(3, (0,), torch_generator(0, "x")).prompts.clone()
+    beyond[1, 1] = votes.FIRST_DOMAIN + len(votes.RELIABILITY)  # the first domain that there is not
+    with pytest.raises(ValueError, match="row 1 of prompts is no question"):
+        votes.name_posterior(beyond)
