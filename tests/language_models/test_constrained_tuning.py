@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 
 import pytest
@@ -211,7 +212,7 @@ def test_the_rate_rises_for_the_warm_up_and_falls_to_zero_on_a_cosine(steps, war
         net, ConstrainedFineTuner([]), task, None, steps, seed=0, lr=lr, weight_decay=decay, warmup=warmup,
         on_step=lambda step, loss: seen.append(float(net.idle.detach())),
     )  # fmt: skip
-    rates = [(1 - after / before) / decay for before, after in zip(seen, seen[1:], strict=False)]
+    rates = [(1 - after / before) / decay for before, after in itertools.pairwise(seen)]
     rise = min(warmup, steps)
     up = [0.05 + 0.95 * math.sin(math.pi * t / (2 * rise)) ** 2 for t in range(rise)]
     down = [math.cos(math.pi * t / (2 * (steps - rise))) ** 2 for t in range(steps - rise)]
