@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
+import functools
+import json
 import re
 
 import numpy as np
 import pytest
 import torch
 
+from workings.chapters.public_models import NotHere
 from workings.chapters.taught_to_know import (
     answerer,
     demo,
@@ -18,6 +22,7 @@ from workings.chapters.taught_to_know import (
     live,
     packaged_questions,
     public_tables,
+    released_answers,
     self_knowledge,
 )
 from workings.chapters.taught_to_know.settings import ModelSettings, Settings
@@ -244,13 +249,73 @@ def test_the_model_part_goes_through_a_random_model_and_resumes(tmp_path, monkey
     monkeypatch.setenv("WORKINGS_QUIET", "1")
     s = ModelSettings.here(dry_run=True)
     tables = full.run_protocol(s, tmp_path)
-    assert [note["message"].split(":")[0] for note in tables["note"]] == ["Run"] * 4
+    assert [note["message"].split(":")[0] for note in tables["note"]] == ["Run"] * 5
     rows = {(row["method"], row["test"]): row for row in tables["self"]}
     assert ("LoRA + Prompt", "held out") in rows and ("Probe", "seen") in rows
     assert 0 <= rows["LoRA + Prompt", "seen"]["kept"] <= 1
+    assert [row["method"] for row in tables["released"]] == ["asked", "LoRA + Prompt, 8 answers"]
     monkeypatch.setattr(answerer.Answerer, "answer", None)  # nothing is asked again
     monkeypatch.setattr(self_knowledge, "train_adapters", None)
+    monkeypatch.setattr(released_answers, "train_adapters", None)
     assert full.run_protocol(s, tmp_path) == tables
+
+
+GRADED = [
+    {"context": "C\n", "target_prompt": "Answer:", "output": " yes ", "query_label": 1},
+    {"context": None, "target_prompt": "Q", "output": "no", "query_label": 0},
+    {"context": "", "target_prompt": "Q", "output": "hm", "query_label": -1},  # could not be graded
+]
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".parquet"])
+def test_released_answers_are_read_from_every_form(tmp_path, suffix, monkeypatch):
+    folder = tmp_path / released_answers.NAME
+    folder.mkdir()
+    for split in ("train-00000", "validation-00000"):
+        file = folder / (split + suffix)
+        if suffix == ".jsonl":
+            file.write_text("\n".join(json.dumps(row) for row in GRADED))
+        elif suffix == ".csv":
+            with file.open("w", newline="") as out:
+                rows = csv.DictWriter(out, released_answers.COLUMNS)
+                rows.writeheader()
+                rows.writerows(GRADED)
+        else:
+            file.touch()
+            with pytest.raises(NotHere, match="pip install pyarrow"), monkeypatch.context() as without:
+                without.setattr(released_answers.importlib.util, "find_spec", lambda name: None)
+                released_answers._table(file)
+            pandas = pytest.importorskip("pandas")
+            monkeypatch.setattr(released_answers.importlib.util, "find_spec", lambda name: "there")
+            read = functools.partial(pandas.DataFrame, GRADED)
+            monkeypatch.setattr(pandas, "read_parquet", lambda path, read=read: read())
+    found = released_answers.load(tmp_path)
+    assert found["train"] == found["validation"] == [
+        {"asked": "C\nAnswer:", "said": "yes", "right": True},
+        {"asked": "Q", "said": "no", "right": False},
+    ]  # fmt: skip
+
+
+def test_released_answers_that_are_not_there_or_of_another_form_are_said(tmp_path):
+    for root in (None, tmp_path):
+        with pytest.raises(NotHere, match=released_answers.NAME):
+            released_answers.load(root)
+    for split in ("train", "validation"):
+        (tmp_path / f"{split}.jsonl").write_text('{"context": "", "output": "x"}')
+    with pytest.raises(ValueError, match="no column target_prompt, query_label"):
+        released_answers.load(tmp_path)
+
+
+def test_a_judge_reads_the_question_the_answer_and_the_question_about_it(tmp_path):
+    pytest.importorskip("transformers")
+    from workings.chapters.public_models import open_model
+
+    s = ModelSettings.here(dry_run=True)
+    judge = released_answers.Judge(open_model(s, None, tmp_path), s)
+    (row,) = judge.tokenised([{"asked": "Who?", "said": "Me", "right": True}])
+    read = judge.tokenizer.decode(judge.with_answer(row, "plain"))
+    assert read == "Who? Me" + answerer.WAYS["plain"][0]
+    assert judge.tokenizer.decode(judge.with_answer(row)) == "Who? Me"
 
 
 def test_left_padding_and_the_cache_change_nothing(tmp_path):

@@ -521,3 +521,11 @@ def test_lora_that_fits_nothing_is_refused():
     once = add_lora(model(), 2, 4.0, generator=torch_generator(0, "l"))
     with pytest.raises(ValueError, match="already"):
         add_lora(once, 2, 4.0, generator=torch_generator(0, "l"))
+
+
+def test_the_mlp_is_four_times_as_wide_as_the_rest_unless_said():
+    counted = [
+        sum(p.numel() for p in TinyDecoder(9, 8, 1, 2, *more, generator=torch_generator(0, "mlp")).parameters())
+        for more in ((), (32,), (31,))
+    ]
+    assert counted[0] == counted[1] > counted[2]

@@ -1,6 +1,6 @@
 """The full tier of the chapter `taught_to_know`: the authors' tables of results, real graded answers, and a small public model on itself.
 
-Four parts, each with its own data. A part whose data or model are missing is a message and no failure; what is done is kept, so that an
+Five parts, each with its own data. A part whose data or model are missing is a message and no failure; what is done is kept, so that an
 interrupted run goes on where it stopped.
 """
 
@@ -13,7 +13,13 @@ from typing import Any
 
 from workings import paths
 from workings.chapters.public_models import NotHere, Opened, open_model
-from workings.chapters.taught_to_know import embedded_answers, graded_mathematics, public_tables, self_knowledge
+from workings.chapters.taught_to_know import (
+    embedded_answers,
+    graded_mathematics,
+    public_tables,
+    released_answers,
+    self_knowledge,
+)
 from workings.chapters.taught_to_know.answerer import Answerer
 from workings.chapters.taught_to_know.settings import ModelSettings, Settings
 from workings.runs.fetch import FetchError
@@ -25,8 +31,8 @@ Tables = dict[str, list[dict[str, Any]]]
 
 @Settings.needs.guard
 def run(settings: Settings, data_root: str | Path | None = None, model_root: str | Path | None = None) -> Tables:
-    """Tables by name: ``sampling`` and ``temperatures`` (the authors' results), ``graded`` and ``embedded`` (mathematics), ``self`` (a public model), ``values``
-    (what the claims compare) and ``note`` (messages).
+    """Tables by name: ``sampling`` and ``temperatures`` (the authors' results), ``graded`` and ``embedded`` (mathematics), ``self`` (a public model), ``released``
+    (another model's answers), ``values`` (what the claims compare) and ``note`` (messages).
 
     ``data_root`` is a folder with the authors' table and the graded mathematics answers; without one they are fetched and checked.
     ``model_root`` is a folder with a language model, see :func:`workings.chapters.public_models.open_model`.
@@ -42,7 +48,7 @@ def run_protocol(
 ) -> Tables:
     """As :func:`run`, with settings and a folder of the caller's."""
     s, notes = settings, []
-    tables: Tables = {"sampling": [], "temperatures": [], "graded": [], "embedded": [], "self": []}
+    tables: Tables = {"sampling": [], "temperatures": [], "graded": [], "embedded": [], "self": [], "released": []}
 
     def part(what: str, work: Callable[[], Tables]) -> None:
         try:
@@ -73,6 +79,11 @@ def run_protocol(
     def own() -> Tables:
         return {"self": self_knowledge.run(opened(), s, self_knowledge.where(folder, opened().name, s))}
 
+    def released() -> Tables:
+        rows = released_answers.made_up(40) if s.dry_run else released_answers.load(data_root)
+        store = Store(folder / "released.jsonl", {"settings": repr(s), "model": opened().name})
+        return {"released": released_answers.run(opened(), s, rows, store)}
+
     part(
         "the authors' tables of results",
         public_tables.made_up if s.dry_run else lambda: public_tables.tables(data_root),
@@ -80,6 +91,7 @@ def run_protocol(
     part("graded answers to mathematics problems", graded)
     part("the same answers, read by a public model", embedded)
     part("a public model on its own answers", own)
+    part("the authors' graded answers of another model, judged by a public one", released)
     return tables | {"values": claim_values(tables), "note": notes}
 
 

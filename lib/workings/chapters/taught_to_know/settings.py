@@ -90,6 +90,7 @@ class ModelSettings:
     regulariser: float = 1.0
     resamples: int = 1000
     folds: int = 5  # of the graded mathematics answers
+    released: tuple[int, ...] = (1000, 18_000)  # of the authors' graded answers that an estimator is trained on
     dry_run: bool = False
 
     @classmethod
@@ -99,8 +100,8 @@ class ModelSettings:
         if dry_run:
             return cls(
                 model="random", device=device, trained_length=256, questions=40, train=16, examples=0, new_tokens=2, read=16, probe_steps=3,
-                steps=1, rank=2, batch=2, resamples=5, folds=2, dry_run=True,
+                steps=1, rank=2, batch=2, resamples=5, folds=2, released=(8,), dry_run=True,
             )  # fmt: skip
         if device == "cpu":
-            return cls(steps=120, lr=5e-4, batch=8)
+            return cls(steps=120, lr=5e-4, batch=8, released=(1000,))
         return cls(device=device)
