@@ -102,6 +102,7 @@ MISTAKES = {
     "no source": (", source: abstract", "", 10, "claim css-1: paper: key 'source' is missing"),
     "unread number": ("source: paper", "source: not read", 17, "a number that nobody read is not quoted"),
     "our kind": ("kind: identity", "kind: ours", 6, "kind 'ours' and source 'this collection' belong together"),
+    "our source": ("source: paper", "source: this collection", 13, "of the others only an identity may be our own"),
     "not set": (', set: "after a trial"', "", 13, "tier 'demo': key 'set' is missing: when was the criterion written"),
     "withdrawn": (', set: "after a trial"', ", set: a, withdrawn: [x]", 18, "'withdrawn' must be `run: reason` lines"),
     "alias": ("compare: at_most", "compare: *a", 11, "aliases (*name) are not allowed"),

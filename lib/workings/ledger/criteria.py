@@ -275,9 +275,10 @@ class Claim:
     def _is_tested_somewhere(self) -> Claim:
         if isinstance(self.demo, NotPlanned) and isinstance(self.full, NotPlanned):
             raise _misfit("no tier is planned, so the claim can never be tested; give one a criterion")
-        if (self.kind == "ours") != (self.paper.source == "this collection"):
+        own = self.paper.source == "this collection"
+        if own != (self.kind == "ours") and not (own and self.kind == "identity"):
             raise _misfit(
-                "kind 'ours' and source 'this collection' belong together; a paper's claim has another source"
+                "kind 'ours' and source 'this collection' belong together; of the others only an identity may be our own"
             )
         for tier in TIERS:
             if getattr(self.plan(tier), "set", "") is None:
