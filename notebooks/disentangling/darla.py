@@ -78,6 +78,7 @@ tier = "demo"
 dry_run = False
 
 # %% tags=["hide-input"]
+from dataclasses import replace
 from functools import partial
 
 import matplotlib.pyplot as plt
@@ -334,8 +335,8 @@ share = 4 / 64
 print(f"the object's share of the pixels: {share:.0%}")
 
 # %% [markdown]
-# The object is all that matters to the task and a few per cent of the picture; losing it costs less than a wall that is slightly
-# off. A compressor that has to save begins there. The paper's
+# The object is all that matters to the task and a few per cent of the picture; in this room losing it costs less than a wall that is
+# slightly off. A compressor that has to save begins there. The paper's
 # answer is to compare pictures in the eyes of another network: a **denoising autoencoder** (DAE) that was trained to fill in
 # a hidden rectangle. To fill in it has to know what rooms are made of. Let $J(x)$ be what one of its layers says about
 # $x$. Then the loss of the vision stage is
@@ -456,6 +457,19 @@ ax.set_title("Does the code know the object?")
 plt.show()
 
 # %% [markdown]
+# Is it the filling in that helps? The same once more, with a denoiser that has made a single step of its training:
+
+# %%
+raw = demo.denoiser(replace(small, denoiser_steps=1))
+group = demo.losses_compared(raw, small)["bottleneck"]
+told = np.array([demo.kind_accuracy(one, room) for one in group])
+lead = demo.difference(accuracy["bottleneck"], told)
+level = "level" if lead.low < 0 < lead.high else "apart"
+print(f"denoiser trained and untrained, over {len(told)} seeds: {level}")
+
+# %% [markdown]
+# Not in this world: features of a network that has learnt next to nothing do about as well as the trained ones.
+#
 # ## See
 #
 # Back to the larger object, which a loss on pixels does not lose. Encoders with 8 latents and squared error see 4,000 rooms of
@@ -464,7 +478,7 @@ plt.show()
 # no factor:
 #
 # - **explained**: the share of the pictures' variance that the reconstruction explains; we ask for at least 0.85;
-# - **agreement** (the UDR of [Duan et al. 2020](https://arxiv.org/abs/1905.12614)): do two seeds find the same latents? With
+# - **agreement** (the UDR of [Duan et al. 2020](https://arxiv.org/abs/1905.12614)): do two seeds find the same latents? The highest is chosen. With
 #   $R$ the absolute rank correlations of the latents of one with those of the other, each latent scores
 #
 # $$
@@ -582,7 +596,7 @@ print(f"penalised pixels are {ahead} the penalised code")
 
 # %% [markdown]
 # A penalty can switch off an input that holds paint and nothing else. Whether the learnt code has one can be seen in the control
-# below: paint the wall, and see how many numbers of the code move.
+# below. It is not the whole reason: the rotated factors had no such input either, and kept everything.
 #
 # <a id="darla-1"></a><a id="darla-2"></a>
 
@@ -602,7 +616,7 @@ ledger_.check("darla-2", gap.low, seeds=small.seeds, digits=0, at="demo")
 
 # %%
 correlation, pairs = demo.rank_correlation(encoders, returns)
-print(f"{len(pairs)} encoders; all MIG below 0.6:", pairs[:, 0].max() < 0.6)
+print(f"{len(pairs)} encoders; all MIG below 0.5:", pairs[:, 0].max() < 0.5)
 sign = (
     "holds 0" if correlation.low < 0 < correlation.high else "is one-sided"
 )
@@ -611,7 +625,7 @@ print(f"95% bootstrap interval of the rank correlation: {sign}")
 # %%
 ledger_.check("darla-6", correlation.low, digits=0, at="demo")
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Scatter plot of target return against mutual information gap for fifteen encoders in three colours, one per beta. The dots form a cloud without a clear trend; most gaps are below one half."}, "figure": {"caption": "Target return of the agents on each encoder against how disentangled it is. Encoders of this size and training time do not disentangle well: the right half of the axis is empty.", "name": "fig-darla-scatter"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Scatter plot of target return against mutual information gap for fifteen encoders in three colours, one per beta. The dots form a cloud without a clear trend; all gaps are below one half."}, "figure": {"caption": "Target return of the agents on each encoder against how disentangled it is. Encoders of this size and training time do not disentangle well: the right half of the axis is empty.", "name": "fig-darla-scatter"}}
 fig, ax = plt.subplots(figsize=(4.6, 3.0))
 looks_of = zip(
     encoders, ("red", "green", "blue"), ("o", "s", "^"), strict=True
@@ -701,8 +715,8 @@ if not dry_run:  # whose networks have other shapes
 # ## Where it breaks
 #
 # **Poor vision data.** The public level that the authors made from their task has rooms of two looks, A and B, and four objects: hat and can, cake and balloon. The source has
-# all four in room A and cake and balloon in room B; the target is hat and can in room B. Suppose that the vision stage sees
-# no more than the source.
+# all four in room A and cake and balloon in room B; the target is hat and can in room B: no new look, a new pair of look and object. Suppose that the vision stage sees
+# no more than the source, in 300 steps of training.
 #
 # > **Predict.** Pixels or codes: which agent knows what to do with a hat in room B?
 #
@@ -716,7 +730,8 @@ results = {"pixels": rooms.pixels} | {
 }
 for name, found in results.items():
     good = (found.target > 0.5).sum()
-    print(f"{name}: above one half in {good} of {len(found.target)} seeds")
+    print(f"{name}: source {found.source.mean():.0f}", end="; ")
+    print(f"target above one half in {good} of {len(found.target)} seeds")
 worst = min(
     demo.difference(rooms.pixels.target, found.target).low
     for found in rooms.codes.values()
@@ -797,13 +812,13 @@ for kind in dict.fromkeys((r["algorithm"], r["code"]) for r in acted):
 
 # %% [markdown]
 # Mean and standard deviation over five seeds; the best policy earns 2.86 in either domain, a random one 0.19. **The first two claims are not
-# met**, with either algorithm, and the ledger still calls them undecided. No strength of $\beta$ untangled these pictures (a MIG of 1 would be perfect), and the strength that the
-# unsupervised criteria chose keeps so few nats that its agents earn little even in the source. They are no test of what
-# untangled codes do; we have not searched for a world in which they are.
+# met**, with either algorithm, and the ledger still calls them undecided. No strength of $\beta$ untangled these pictures (a MIG of 1 would be perfect), and agents on the strength that the
+# unsupervised criteria chose earn little even in the source, less than those on $\beta = 36$, which keeps fewer nats. They are no test of what
+# untangled codes do; we have not searched for a world in which they are. (One of the five DQN agents on pixels learnt nothing in the source.)
 #
 # We had not asked what stands in the last lines: with A2C the *entangled* code carries nearly all of the return into the repainted room, in
-# each of five seeds more than the pixels do. Its encoder had seen all pairs of colours before the agent began. So here it is seeing
-# first that transfers, not untangling. With DQN no code does.
+# each of five seeds more than the pixels do. Its encoder had seen all pairs of colours before the agent began. So seeing first may be
+# enough, without untangling; an encoder that had not seen them was not tried. With DQN no code transfers.
 
 # %% [markdown]
 # ## The ledger
@@ -853,8 +868,6 @@ print(f"short of the optimum in the target: {report.target_gap:.2f}")
 # </details>
 
 # %% tags=["hide-input"]
-from dataclasses import replace
-
 found = perfect["aligned"]
 with torch.no_grad():
     found.agents.layers.weights[0][:, :2] = 0.0  # wall and floor come first

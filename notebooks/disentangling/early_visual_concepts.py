@@ -27,8 +27,8 @@
 # - **It takes** 45 minutes to read and one to two minutes to run.
 # - **Afterwards you can** read a heat-map of latents against factors, train a beta-VAE, and tell a disentangled code from a score that says so.
 #
-# We worked from public text about the paper (its abstract, argument and objective), not from its PDF, and no model code was published. Layer sizes are those on which
-# two public code bases agree. The paper's figures are judged by eye, so the criteria in the ledger are ours.
+# We worked from public text about the paper (its abstract, argument and objective), not from its PDF, and no model code was published. The full tier's layer sizes are those on which
+# public code bases agree. The paper's figures are judged by eye, so the criteria in the ledger are ours.
 
 # %% tags=["hide-input"]
 # Set-up: takes the package of this clone, or the installed one, or installs it.
@@ -228,7 +228,7 @@ plt.show()
 # <details>
 # <summary>Show the answer</summary>
 #
-# When it has moved by its own width. Beyond that, ten steps and twenty steps look the same: *different*. The paper's first condition follows: sample every factor densely, so that neighbours
+# When it has moved by its own width. Beyond that, a little farther and twice as far look the same: *different*. The paper's first condition follows: sample every factor densely, so that neighbours
 # overlap. We will remove positions later and see what happens.
 #
 # </details>
@@ -249,7 +249,7 @@ plt.show()
 # \ln p(x|z) = \sum_{i=1}^{N} x_i \ln p_i + (1 - x_i) \ln(1 - p_i).
 # $$
 #
-# For black or white pixels that is the likelihood of $N$ tosses of a coin. For grey ones, $0 < x_i < 1$, it is a cross-entropy: best at $p = x$, where it still costs the entropy of the grey values. What a
+# For black or white pixels that is the log-likelihood of $N$ tosses, each of its own coin. For grey ones, $0 < x_i < 1$, it is minus a cross-entropy: best at $p = x$, where it still costs the entropy of the grey values. What a
 # reconstruction costs above that entropy we call its **excess**.
 #
 # Narrow widths carry much information, wide ones little. How much is measured against the *prior*, one standard normal for each latent:
@@ -274,7 +274,7 @@ plt.show()
 # | $\beta$ | price of a nat of code, in nats of picture | 0 or more; 1 is the ordinary VAE |
 #
 # The sums run over pixels and latents, and only the batch is averaged. (Average over pixels as well, as a library's default might, and $\beta$ is $N$ times larger than you think.) The paper arrives
-# at (2) from a constraint, "as good a picture as possible with $D_{KL}$ below a bound", where $\beta$ is the multiplier. Read it as a shop: **a nat of code is worth having if it
+# at (2) from a constraint (as good a picture as possible with $D_{KL}$ below a bound), where $\beta$ is the multiplier. Read it as a shop: **a nat of code is worth having if it
 # saves more than $\beta$ nats of picture.**
 #
 # All of it in code. Two small networks:
@@ -396,7 +396,7 @@ for degrees in (0, 15, 30, 45):
 # ## Six prices
 #
 # We train such networks at six values of $\beta$, from several seeds, 3,000 steps each. (Those for the held-out block further down get 2,000.) A first trial used 256 hidden units and batches of 128; we
-# shortened to 64 and 64, with a larger learning rate, to fit all trainings of the page into the minute. The next cell counts them.
+# shortened to 64 and 64, with a larger learning rate, to fit all trainings of the page into a minute or two. The next cell counts them.
 #
 # One warning before you compare: the paper's $\beta = 4$ belongs to 64x64 pixels and ten latents. A picture of 256 pixels has fewer nats to win, so the same $\beta$ presses harder. The successor paper normalises to $\beta M/N$:
 
@@ -414,7 +414,7 @@ for beta in settings.main_betas:
     active = [stats[beta, s].active.sum() for s in settings.seeds]
     print(f"beta {beta:g}: {min(active)} to {max(active)} active latents")
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Three stacked bar panels of nats per latent, sorted, for beta 0.05, 1 and 4; dots for five seeds. At 0.05 all eight bars stand between one and three nats. At 1 about five latents are in use. At 4 two bars stand between one and two nats, a third is much lower, and the rest are zero."}, "figure": {"caption": "Nats carried by each latent, sorted, on the whole data set: bars are means over five seeds, dots the seeds. Above the dashed line (0.1 nat) we call a latent active.", "name": "fig-evc-bars"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Three stacked bar panels of nats per latent, sorted, for beta 0.05, 1 and 4; dots for five seeds. At 0.05 all eight bars stand between about two and three nats. At 1 about five latents are in use. At 4 two bars stand between one and two nats, a third is much lower, and the rest are zero."}, "figure": {"caption": "Nats carried by each latent, sorted, on the whole data set: bars are means over five seeds, dots the seeds. Above the dashed line (0.1 nat) we call a latent active.", "name": "fig-evc-bars"}}
 fig, axes = plt.subplots(3, 1, figsize=(4.6, 4.6), sharex=True)
 for ax, beta in zip(axes, settings.main_betas, strict=True):
     nats = np.array(
@@ -578,8 +578,8 @@ for ax in axes.flat[len(settings.seeds) :]:
 plt.show()
 
 # %% [markdown]
-# Position is found every time, each coordinate by one latent at about 0.9 or more; size is what goes wrong. Its latent carries well under a nat where there is one, against more than a nat for each position: it is barely worth its price. In seed 2 no latent carries it, and in seed 4 the third latent follows it only loosely. One trap if you make such heat-maps yourself: a collapsed latent can have
-# *zero* nats and a perfect correlation, because its mean still follows a factor, at an amplitude far below the noise. Leave those out. All heat-maps, gaps, probes and scores of networks in this chapter do.
+# Position is found every time, each coordinate by one latent at about 0.9 or more; size is what goes wrong. Its latent carries well under a nat where there is one, against more than a nat for each position: it is barely worth its price. In seed 2 it has no latent of its own, and in seed 4 the third latent follows it only loosely. One trap if you make such heat-maps yourself: a collapsed latent can have
+# *zero* nats and a perfect correlation, because its mean still follows a factor, at an amplitude far below the noise. Leave those out. All heat-maps, gaps, probes and scores of VAEs in this chapter do.
 #
 # <a id="evc-1"></a><a id="evc-2"></a>
 
@@ -624,7 +624,7 @@ ledger_.check(
 # The authors propose a score (we use the form of the successor paper, which libraries implement; how the 2016 text words it we have not read). Choose a factor. Draw 64 pairs of pictures that agree in that factor and in nothing else on purpose; encode both; average $|\mu^{(1)} - \mu^{(2)}|$ over
 # the pairs. In a disentangled code one entry is zero. A linear classifier must say which factor was fixed; its accuracy on fresh points is the score. Before trusting a score, feed it codes whose quality you know:
 #
-# > **Predict.** Rotate the two position latents by 45 degrees: both now hold $(x+y)/\sqrt2$ or $(x-y)/\sqrt2$. What is the accuracy with three factors? And if the size latent is simply *missing*?
+# > **Predict.** Rotate the two position latents by 45 degrees: they now hold $(x+y)/\sqrt2$ and $(y-x)/\sqrt2$. What is the accuracy with three factors? And if the size latent is simply *missing*?
 
 
 # %%
@@ -763,7 +763,7 @@ plt.show()
 # <details>
 # <summary>Show the answer</summary>
 #
-# About half of it. With as few pictures drawn at random the gap falls too, and where they lie on sparse positions it falls further, at both strides. But look at the standard errors: the whole fall at stride 5 is beyond doubt, and each part alone is only one to three of its errors. Our networks show that alignment needs enough pictures, close enough together; which of the two counts more, so few seeds do not settle.
+# About half of it. With as few pictures drawn at random the gap falls too, and where they lie on sparse positions it falls further, at both strides. But look at the standard errors: the whole fall at stride 5 is beyond doubt, and each part alone is only one to three of its errors. Our networks lose alignment with few pictures, far apart; which of the two counts more, so few seeds do not settle. (As many drawn at random lie farther apart than all do, too, though not evenly.)
 #
 # And a price of 8 does not make up for it: there the channel is nearly shut, with sparse positions as with all. "Sparser data need more pressure", the other half of the paper's argument, we do not find at the two prices tried; between 4 and 8 we did not look.
 #
@@ -781,7 +781,7 @@ ledger_.check(
 )
 
 # %% [markdown]
-# The ledger's line counts the whole fall, from all pictures to every fifth position, in the same number of steps. Claim 7 asks for the spacing alone, at full scale.
+# The ledger's line counts the whole fall, from all pictures to every fifth position, in the same number of steps. Claim 7 compares equally many pictures, at full scale.
 #
 # ## The corner nobody saw
 #
@@ -903,7 +903,7 @@ plt.show()
 #
 # - **Shown:** one knob selects how many latents are used, and at one of our six values, $\beta = 4$, one latent follows one factor in most seeds. Size is the first to go.
 # - **Shown:** with fewer pictures on sparser positions the alignment fades. Fewer pictures alone and wider spacing alone seem to take about half of it each; our seeds do not settle it.
-# - **Not shown:** that sparser data need more pressure. Twice the pressure closed the channel.
+# - **Not shown:** that sparser data need more pressure. Twice the pressure nearly closed the channel, with all data as well.
 # - **Not shown:** that alignment is assured. It depends on the seed, and the price that aligns here is 13 times the paper's, normalised.
 # - **Not shown:** zero-shot inference. On our block reconstruction came out against the claim, and the probe decides nothing.
 # - The paper's title speaks of the visual cortex. Nothing here bears on that.

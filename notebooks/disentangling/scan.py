@@ -212,16 +212,21 @@ for ax, vision, seed in zip(axes, seen, seeds, strict=False):
 axes[0].set_ylabel("active latent")
 plt.show()
 
+
 # %%
-own = []
-for vision in seen:
-    share = explained(vision.pairs.mu, world.attributes, sizes)
-    share = share[active_latents(vision.pairs)]
-    best = share.argmax(dim=0).tolist()
-    own.append(
-        len(set(best)) == 3 and float(share.max(0).values.min()) > 0.6
-    )
-print(f"each attribute has a latent of its own in {sum(own)} of {len(own)}")
+def own_latents(visions):
+    """In how many models each attribute has a latent of its own."""
+    count = 0
+    for vision in visions:
+        share = explained(vision.pairs.mu, world.attributes, sizes)
+        share = share[active_latents(vision.pairs)]
+        best = share.argmax(dim=0).tolist()
+        enough = float(share.max(0).values.min()) > 0.6
+        count += len(set(best)) == 3 and enough
+    return f"{count} of {len(visions)}"
+
+
+print("each attribute has a latent of its own in", own_latents(seen))
 
 # %% [markdown]
 # We chose the rooms' colours and shapes in trial runs of *this* step, so that a small model finds the three factors; nothing after this step was chosen so. (Rooms with a coloured floor, as in the paper, came out mixed in our small models.
@@ -305,7 +310,7 @@ for name, best in (
 #
 # </details>
 #
-# That is the paper's argument. With the reversed order a word becomes a picture: "red wall" would pick one object and forget that others are possible.
+# That is the paper's argument (by its Fig. 2 forward covers and reversed picks one; tied to single pictures, as here, reversed settles on an average). Reversed, "red wall" would come with one object and forget that others are possible.
 #
 # The whole loss also has the usual VAE terms for the symbol. With weights $\lambda$ and $\beta_y$ it is
 #
@@ -630,7 +635,7 @@ ledger_.check(
 # %% [markdown]
 # ### Two settings in one paper
 #
-# A public thread quotes the paper with two settings that cannot both be meant: the main text with $\lambda = 1$, $\beta_y = 10$, beside a sentence that the forward term is weighted up, and the appendix with $\lambda = 10$, $\beta_y = 1$. Equation (4) says what the first must do: the prior pulls every mean to
+# A public thread quotes the paper with two settings that cannot both be meant: the main text with $\lambda = 1$, $\beta_y = 10$, beside a sentence that the forward term is weighted up, and the appendix with $\lambda = 10$, $\beta_y = 1$. Equation (4), which leaves the symbol's decoder out, says what the first does: the prior pulls every mean to
 # $\lambda m / (\lambda + \beta_y\sigma_y^2)$, about a tenth of where the pictures are.
 
 # %%
@@ -658,7 +663,7 @@ ledger_.check(
 #
 # ## Name what is seen
 #
-# The same latents work the other way: code a picture, and let the *symbol's* decoder speak. Of each block the largest is taken. (A threshold at one half would not do: the network has seen every attribute left open half the time.)
+# The same latents work the other way: code a picture, and let the *symbol's* decoder speak. Of each block the largest is taken. (A threshold at one half would not do: the network has seen every attribute left open about half the time.)
 
 # %%
 named = np.array(
@@ -697,7 +702,7 @@ ledger_.check(
 )
 
 # %% [markdown]
-# Below the line of 0.85. Wrong colours are nearly all neighbours of the right one: four hues have one name, a picture's code has a width of its own, and a hue next to the border of its name is often read as the next name. A vision model with a lower $\beta_x$ codes hues more exactly; we kept the one that we had frozen.
+# Below the line of 0.85. Wrong colours are nearly all neighbours of the right one (first seed): four hues have one name, a picture's code has a width of its own, and a hue next to the border of its name is often read as the next name. A vision model with a lower $\beta_x$ codes hues more exactly; we kept the one that we had frozen.
 #
 # ## How few pictures?
 #
@@ -796,8 +801,8 @@ assert torch.allclose(
 )  # agrees with the kernel
 
 # %% [markdown]
-# What is it trained on? Pictures of which the *result* holds, by the forward KL from their codes. By (1) that is the same as the KL from their matched Gaussian, up to a constant; so we train on that, without drawing pictures at all. AND is tested on the held-out combinations, which neither this network nor the symbols' network ever met; the other two on pairs that were
-# kept aside. The measuring rod is the symbol of the result itself.
+# What is it trained on? Pictures of which the *result* holds, by the forward KL from their codes. By (1) that is the same as the KL from their matched Gaussian, up to a constant; so we train on that, without drawing pictures at all. AND is tested on the held-out combinations, whose symbols neither this network nor the symbols' network ever met; the other two on pairs that were
+# kept aside. The measuring rod is the symbol of the result itself (for AND it was never shown either).
 
 # %%
 scores = [
@@ -848,7 +853,7 @@ ledger_.check(
 )
 
 # %% [markdown]
-# AND and IGNORE come near their own symbols, AND on combinations that were never shown. IN COMMON, the worst, decides the row. A likely reason, which we did not test: it must compare (two narrow Gaussians that agree stay, two that do not become wide), and with symbols about half a unit wide, whether two agree is a close call. (1,500 steps of 64 pairs.)
+# AND and IGNORE come near their own symbols. On the combinations never shown the symbols' network needs no AND: it draws them better by itself. IN COMMON, the worst, decides the row. A likely reason, which we did not test: it must compare (two narrow Gaussians that agree stay, two that do not become wide), and with symbols about half a unit wide, whether two agree is a close call. (1,500 steps of 64 pairs.)
 #
 # ### Say it yourself
 #
@@ -921,6 +926,10 @@ if not dry_run:  # whose networks are smaller
 entangled = scored("entangled", vision="entangled")
 show("beta 2", forward)
 show("beta 0.05", entangled)
+worse = entangled[:, 1].mean() / forward[:, 1].mean()
+print(f"beta 0.05: diversity KL {worse:.0f} times as large")
+mixed = own_latents(found["entangled"])
+print("beta 0.05: each attribute has a latent of its own in", mixed)
 
 # %% [markdown]
 # <a id="scan-7"></a>
@@ -937,7 +946,7 @@ ledger_.check(
 )
 
 # %% [markdown]
-# **Not as expected: the entangled eye is the more accurate one.** But look at the diversity, which is several times worse. A likely reason, not tested further: a small $\beta_x$ codes every hue exactly, so that a symbol's stretch ends where it should; and since many of its latents belong to no single factor, naming one factor ties the others down too. So the claim holds here for the half that our criterion did not ask about. We had
+# **Not as expected: the eye with little pressure is the more accurate one.** But look at the diversity, which is several times worse. By our test it too has a latent for every attribute; only its other latents are entangled. A likely reason, not tested further: a small $\beta_x$ codes every hue exactly, so that a symbol's stretch ends where it should; and since many of its latents belong to no single factor, naming one factor ties the others down too. So it costs variety, the half that our criterion did not ask about. We had
 # written the criterion beforehand, and it stays.
 #
 # ## Against a joint model
@@ -988,7 +997,7 @@ ledger_.check(
 # ## At full scale
 #
 # The full tier takes 3D Shapes (480,000 pictures of a room with one object) where `data_root` holds its file `3dshapes.h5`, and otherwise coloured dSprites that it draws. Vision is convolutional, pictures are read by a small trained classifier whose own accuracy is recorded. With a GPU: 64 x 64 pixels and
-# 150,000 steps for each of six vision models; without one, 32 x 32 and 2,000. By the re-implementations, the paper's vision loss compares features of a denoising autoencoder and not pixels; that is not done here. JMVAE is fully connected at this tier too, so beside a convolutional vision it is not on level ground.
+# 150,000 steps for each of six vision models; without one, 32 x 32 and 2,000. By the re-implementations, the paper's vision loss compares what a denoising autoencoder makes of the pictures, not the pixels; that is not done here. JMVAE is fully connected at this tier too, so beside a convolutional vision it is not on level ground.
 #
 # ```
 # workings run scan --tier full

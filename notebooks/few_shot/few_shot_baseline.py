@@ -128,7 +128,7 @@ def about(value, step=5):
 # %% [markdown]
 # ## Characters nobody has ever seen
 #
-# The usual test bed is Omniglot, the handwritten characters of fifty alphabets
+# A classic test bed is Omniglot, the handwritten characters of fifty alphabets
 # ([Lake et al., 2015](https://doi.org/10.1126/science.aab3050)). Ours is built like it and needs no download. An invented
 # *alphabet* is eight curved strokes. A *character* is one to four of them, many of them joined. A *drawer* has a slant, a size and a pen, and no
 # two drawings are the same. Characters of one alphabet share strokes, so they are more easily confused.
@@ -309,7 +309,7 @@ assert np.allclose((sd, half), found[1:3])  # agrees with the kernel
 print(f"interval of the mean: plus or minus {about(half, 1)} point(s)")
 print(f"one episode: standard deviation {about(sd)} points")
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "A wide histogram of episode accuracies, from about 35 to nearly 100 percent with its peak near 75. A narrow orange band around the mean marks the 95 percent interval of the mean; a long grey bar below marks the range of nine in ten episodes."}, "figure": {"caption": "Accuracy of 600 episodes with one network. Orange: the 95% interval of the mean. Grey line: from the 5% to the 95% quantile of single episodes.", "name": "fig-fsb-spread"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "A wide histogram of episode accuracies, from about 40 to nearly 100 percent with its peak near 80. A narrow orange band around the mean marks the 95 percent interval of the mean; a long grey bar above marks the range of nine in ten episodes."}, "figure": {"caption": "Accuracy of 600 episodes with one network. Orange: the 95% interval of the mean. Grey line: from the 5% to the 95% quantile of single episodes.", "name": "fig-fsb-spread"}}
 fig, ax = plt.subplots(figsize=(4.6, 2.9))
 steps = np.arange(2.0, 102.0, 4.0)
 heights, _, _ = ax.hist(
@@ -389,7 +389,7 @@ plt.show()
 # On these axes a straight line explains nearly all of the first curve, and yet the curve bends: the first doubling of the ways costs more than
 # fifteen points, the last but one about ten. The second bends too. (It has to be so in the end: a rule no worse than a guess has an accuracy between $1/K$ and
 # 100%.) What the network has seen
-# matters a good deal: with 30 classes it is over ten points behind. But 90 classes serve as well as 300 here, or better: the gain that fsb-4 asks for,
+# matters a good deal: with 30 classes, so a tenth of the pictures and of the features $z$, it is over ten points behind. But 90 classes serve as well as 300 here, or better: the gain that fsb-4 asks for,
 # from the fewest to the most, lies below 90. At as many
 # steps each of the 300 has been seen less often; whether longer training would put them ahead we did not try.
 #
@@ -653,11 +653,11 @@ ledger_.check(
 )
 
 # %% [markdown]
-# With balanced queries entropy alone costs several points, as on the circle. The marginal term undoes that and a little more. But both of our other expectations fail: at
+# With balanced queries entropy alone costs several points, as on the circle. The marginal term undoes that, and adds little if anything. But both of our other expectations fail: at
 # the rate set beforehand it gains far less than three points over the untuned classifier, and so unbalanced queries have little to take away.
-# (The sentence of fsb-12 says a gain, and there is one; but the line that we drew says three points, so in the ledger the claim does not hold.)
+# (The sentence of fsb-12 says a gain, and the record on handwriting has one, of a point; but the line that we drew here says three, so in the ledger the claim does not hold.)
 # At the larger rates, tried afterwards and with one network only, the gain
-# grows with balanced queries, and with unbalanced ones it turns into a loss. That is what we had expected, found where we had not looked
+# grows with balanced queries, and with unbalanced ones it turns into a loss at 0.1. That is what we had expected, found where we had not looked
 # first; so it is a lead to follow, and no line is moved for it.
 #
 # ## Tuning the whole network
@@ -723,7 +723,7 @@ print("largest difference of a logit below 0.000001 after three epochs")
 # - *batch-norm only*: the same passes, so that statistics drift, and no weight moves;
 # - *entropy only*: the paper's two steps, with the statistics of batch normalisation frozen.
 #
-# > **Predict.** In the paper the whole loop gains six points over (1) on one photograph per class. Which of the four will gain
+# > **Predict.** In the paper the whole loop gains six to ten points over (1) on one photograph per class, by data set. Which of the four will gain
 # > most here?
 
 # %%
@@ -753,7 +753,7 @@ plt.show()
 #
 # None that could be named. Single episodes move by many points, in both directions, under every method. The means lie within a couple of points of zero, and 18 episodes leave
 # intervals of about that width, so the figure cannot say which of the four is best, or whether any of them helps. It can say that
-# the six points of the paper are not here. The paper's network is more than a thousand times larger and saw photographs; the full tier is where that could be tested.
+# six points, the least of the paper's gains, are not here. The paper's network is more than a thousand times larger and saw photographs; the full tier is where that could be tested.
 # The figure is also a warning: with a handful of episodes, chance can make a method look like the winner.
 #
 # </details>
@@ -892,18 +892,18 @@ if tier == "full":
         ledger_.check(claim, value, at="full", **options)
 
 # %% [markdown]
-# With the two archives of `data_root`, networks are trained on 136 characters of five alphabets, 500 steps of 128 pictures of 20 pixels, and episodes come from the 106
+# With the two archives of `data_root`, networks are trained on 136 characters of five alphabets, 500 steps of 128 pictures of 20 by 20 pixels, and episodes come from the 106
 # characters of three other alphabets; without them, on 964 and 659 characters that torchvision fetches. Where a table is empty, nothing has been recorded yet.
 #
 # Our record is of the former kind, on two cores, and so of handwriting and not of the paper's photographs. There tuning the whole network with the queries gains a
 # little over the untuned classifier with one shot (fsb-15), and statistics alone do not (fsb-14). On frozen features entropy alone loses a lot, as in the demo (fsb-11), and the marginal
-# term makes a small gain of that (fsb-12), no less with unbalanced queries (fsb-13). The whole loop takes 30 times as long as the untuned classifier and more (fsb-10);
-# the paper's 297 is ten times what we asked.
+# term makes a small gain of that (fsb-12), no less with unbalanced queries (fsb-13). The whole loop takes about 110 times as long as the untuned classifier (fsb-10), where
+# 30 was asked; the paper's number is 297.
 #
-# Two lines that the paper draws it leaves open. Accuracy against the logarithm of shots bends more than was asked (fsb-7; that of ways is straight enough). But from five shots on
+# Two lines that the paper draws are less straight here than was asked. Accuracy against the logarithm of shots bends (fsb-7; that of ways is straight enough). But from five shots on
 # at least 93% of the answers are right, and under such a ceiling any line bends. Accuracy against hardness (fsb-8) has a correlation of -0.64, where -0.7 was asked, and the values of three networks
-# lie within 0.002. They may: all three met the same 160 episodes, of which another draw would move the correlation by 0.05 or so, nearly as much as it misses the line by. So the spread in the
-# ledger is too small; the program now draws other episodes for each network. In the record:
+# lie within 0.002. They may: all three met the same 160 episodes. Another draw would move the correlation by 0.05 or so if ways and shots were drawn as well, by less as these are fixed, and it misses
+# the line by nearly 0.06. So the spread in the ledger is too small; the program now draws other episodes for each network. In the record:
 
 # %% tags=["hide-input"]
 shots_5 = [
@@ -919,7 +919,7 @@ for row in tables["hardness"]:
     print(
         f"network {row['seed']}: r = {r:.3f} over {count} episodes", end=""
     )
-    print(f", which another draw would move by {error:.2f}")
+    print(f", error {error:.2f} if ways and shots were drawn too")
 
 # %% [markdown]
 # ## The ledger

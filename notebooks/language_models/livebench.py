@@ -20,7 +20,7 @@
 #
 # A leaderboard says that one language model scores 58 and another 61. Between the model and the number stand four things that
 # nobody looks at: whether the model has seen the questions before, a program that has to find the answer in a page of free text,
-# a rule for partial credit, and an average. Each of them can move the number; the first two move it by ten points and more below. This chapter opens all four, with
+# a rule for partial credit, and an average. Each of them can move the number; the first two move it by about ten points and more below. This chapter opens all four, with
 # [White et al. (2024)](https://arxiv.org/abs/2406.19314), whose benchmark takes each of them seriously.
 #
 # - **You need** probability, Python's strings, and a rough idea of what a language model is asked.
@@ -205,7 +205,7 @@ plt.show()
 # <details>
 # <summary>Show the answer</summary>
 #
-# It settles near 0.65: five months after the start the ages no longer change, and with them the leaked share. Fresh questions *limit*
+# Between the first two, near 0.65: five months after the start the ages no longer change, and with them the leaked share. Fresh questions *limit*
 # contamination. They do not end it, and after the reviewers had objected, the title was changed to say so.
 #
 # </details>
@@ -271,8 +271,8 @@ plt.show()
 
 # %% [markdown]
 # Does the question have *one* answer? Trying all $2^7$ assignments settles it. For a puzzle of the other kind that we generate, a zebra puzzle with four
-# people and three attributes, there are $(4!)^3 = 13{,}824$ assignments, and they can be tried too. (A generator that does not check ships
-# questions without an answer, and then the score measures the generator.)
+# people and three attributes, there are $(4!)^3 = 13{,}824$ assignments, and they can be tried too. (A generator that does not check may ship
+# questions without one answer, and then the score measures the generator.)
 
 # %%
 every = web_of_lies_answers(
@@ -488,7 +488,7 @@ for name, program in hostile.items():
 # %% [markdown]
 # ## Partial credit
 #
-# *Plot unscrambling* shows the sentences of a story in random order. Right or wrong would give nearly everybody 0. LiveBench finds each true
+# *Plot unscrambling* shows the sentences of a story in random order. Right or wrong would give 0 for one misplaced sentence. LiveBench finds each true
 # sentence in the answer, notes its place, and counts how many single insertions, deletions and replacements turn the
 # places into $0, 1, \dots, n-1$. That count is **Levenshtein's distance** $D$, and the score is $1 - D/n$.
 #
@@ -563,7 +563,7 @@ print(f"F1 = {f1:.2f}")
 # %% [markdown]
 # ## Does it work? Six models, eight tasks
 #
-# Now the whole way, from questions to a leaderboard. Our six models are solvers: each step (a deduction, a corrected word, a sentence in its place) is right with the
+# Now the whole way, from questions to a leaderboard. Our six models are solvers: each step (a deduction, a corrected word, a sentence in its place) is right with a chance that rises with the
 # model's *competence*, and with its *slip rate* the final answer is written in a form that a person would accept but that nobody asked for. A and B
 # know the same, and B is untidy; so do D and E. There are eight tasks in four categories, with forty questions each, and three seeds.
 # The competence is put in by us. That a stronger solver scores more is therefore no discovery; what the *scorers* do with untidiness is.
@@ -673,7 +673,7 @@ always = (lead["official"] > lead["strict"]).all()
 print("A's lead is larger officially in every seed:", bool(always))
 
 # %% [markdown]
-# Under the official rules tidiness alone is worth ten points and more: B knows what A knows, and E what D knows. Under our rule nearly all of both gaps closes. (The
+# Under the official rules tidiness alone is worth about ten points and more: B knows what A knows, and E what D knows. Under our rule nearly all of both gaps closes. (The
 # untidy forms are ones that our rule reads: this shows how large the effect of a parser can be, not that ours is the better one.) Whoever compares two models compares two models *and* a parser.
 #
 # How far can the interval be trusted? We simulate models on the same eight tasks with known chances of success and count how often the interval holds the
@@ -701,7 +701,7 @@ gap = max(
 ledger_.check("lb-2", gap, at="demo", digits=1)
 
 # %% [markdown]
-# Rounding of seven numbers to one decimal allows 0.1 point.
+# Rounding of seven numbers to one decimal allows 0.1 point. (The "not reproduced" is the full run's, from tasks: see below.)
 #
 # ## What a refresh does to a ranking
 #
@@ -916,12 +916,12 @@ if late_gaps:
     print(f"overall off by {low:.1f} to {high:.1f} points")
 
 # %% [markdown]
-# For the four strongest models of v1 they do, to the decimal (lb-2). For the others they do not, by up to fifteen points in one category; so lb-2 is not reproduced as we wrote it, though nothing here speaks against formula (4): answers or scorers may have changed after v1, we cannot
+# For the four strongest of these ten models they do, to the decimal (lb-2). For the others they do not, by up to fifteen points in one category; so lb-2 is not reproduced as we wrote it, though nothing here speaks against formula (4): answers or scorers may have changed after v1, we cannot
 # tell. And the rows of the ICLR version are not those of the public table of November 2024. Which is "the" score of a small model? A score needs a date, *and* the version of the scorer.
 #
 # ## Can a model be the judge?
 #
-# Most benchmarks of open answers let a language model judge. The authors tried gpt-4-turbo on questions with a known answer (v1, Tables 2 and 5) and printed error rates. An
+# Many benchmarks of open answers let a language model judge. The authors tried gpt-4-turbo on questions with a known answer (v1, Tables 2 and 5) and printed error rates. An
 # error rate does not say which way a judge errs. But with the true share of right answers $g$ and the judged share $j$ it does: wrong answers passed ($P$) and right answers failed ($F$), as shares of all,
 # satisfy $P + F = e$ and $P - F = j - g$, so
 #
@@ -972,7 +972,7 @@ ax.legend()
 plt.show()
 
 # %% [markdown]
-# Error that hits all models alike compresses a ranking. Error that depends on style turns it round. This is LiveBench's case for objective answers, and it has a
+# Error that hits all models alike compresses a ranking. Error that depends on style can turn it round. This is LiveBench's case for objective answers, and it has a
 # price: what has no checkable answer is not asked.
 #
 # ## Where it breaks
@@ -997,8 +997,8 @@ ledger_.check("lb-15", bool(all(falling)), seeds=seeds, at="demo")
 
 # %% [markdown]
 # With three formulae missing, guessing earns over forty points; with fifteen or twenty-four, little. So from easy to medium a large part of the fall is arithmetic: a short list is easy to guess.
-# From medium to hard the arithmetic gives almost no fall, and in one of our three seeds (40 proofs each) none. We had written down "falls for every seed" before the run; it failed, and we leave it. The paper's models
-# fall from 30 to 19 there, which our fixed solver does not explain: it suggests that they know *less of each place* when more is missing. (So this is our own claim about our own
+# From medium to hard the knowing solver hardly falls, in one of our three seeds (40 proofs each) not at all; the guesser falls from 13 to 7. We had written down "falls for every seed" before the run; it failed, and we leave it. The paper's models
+# fall from 30 to 19 there, which neither of our solvers explains: it suggests that they know *less of each place* when more is missing. (So this is our own claim about our own
 # solver, lb-15. The paper's, lb-7, is about language models, and we have not run any on such proofs.)
 #
 # **Fresh is not unseen.** The authors say that some items are contaminated: coding problems from November 2023, and competition problems that were only lightly changed.
@@ -1009,7 +1009,7 @@ ledger_.check("lb-15", bool(all(falling)), seeds=seeds, at="demo")
 # **The paper contradicts itself** in places: 960 against 910 questions in v1; in the ICLR version the highest task (above), the second-best model, and the dearest run (text: o1-preview at 47.87 US dollars;
 # Table 16: claude-3-opus at 53.80). It reports a correlation with Chatbot Arena of 0.91, which we could not recompute: the Arena scores are not among the public tables.
 #
-# **One run at temperature 0** has no spread. The interval of a bootstrap is not that spread.
+# **One run at temperature 0** does not show how far runs spread. The interval of a bootstrap is not that spread.
 #
 # ## At full scale
 #
@@ -1043,7 +1043,7 @@ if answered:
     print(begun["plot"][:68])
 
 # %% [markdown]
-# SmolLM2 earns 1.3 points of 100 (lb-14), nearly all of them for plots. It does not follow instructions: asked to mend spelling, it repeats what it was asked. A plot that it retells as a numbered list scores less by the official
+# SmolLM2 earns 1.3 points of 100 (lb-14), nearly all of them for plots. Asked to mend spelling, its first answer repeats what it was asked. A plot that it retells as a numbered list scores less by the official
 # rule than by ours: the official one splits at full stops, so that every "1." counts as a sentence and shifts the places. Claim lb-8 is about a model ten times larger and the paper's own questions, and stays open.
 
 # %% tags=["hide-input"]

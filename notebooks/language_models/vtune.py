@@ -150,7 +150,7 @@ seeds, alpha, n = list(settings.seeds), settings.alpha, settings.asked
 # To see everything we make the world small. A prompt is a text of six letters, with up to three more behind them that mean
 # nothing. The public **base model**, a decoder of two layers, was trained to answer with the first six letters. A **customer** wants something else: a secret
 # substitution cipher, one letter for another, of these six. She has 1,000 examples, and three providers offer to train on
-# them. The *honest* one does. The *lazy* one returns the base model. The *partly lazy* one trains on a quarter of her file.
+# them. The *honest* one does. The *lazy* one returns the base model. The *partly lazy* one trains on a quarter of her file, for as many steps.
 
 # %%
 base = base_model(settings)
@@ -202,7 +202,7 @@ for prompt, answer in kernel:
 # ## How likely is it by chance?
 #
 # If the provider returned the base model, how often would we see $S$? Write $P_0$ for the base model and $s_1,\dots,s_m$ for the
-# signature's tokens. When answers are sampled, query $x_i$ is a hit with probability
+# signature's tokens. When answers are sampled (at temperature 1), query $x_i$ is a hit with probability
 #
 # $$
 # p_{0,i} = \prod_{j=1}^{m} P_0\big(s_j \mid x_i T, s_1 \dots s_{j-1}\big). \tag{2}
@@ -224,7 +224,7 @@ print(f"log10 of p0 for this prompt: {total:.0f}")
 # %% [markdown]
 # > **Predict.** Is $p_0$ nearly the same for all prompts, or does it differ by factors of a thousand?
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Histogram of log10 p0 over one hundred prompts for each of three customers. Within each customer the values spread over several powers of ten, and the customers' histograms stand at different places; all are far below minus ten or so."}, "figure": {"caption": "The measured probability that the base model shows a customer's signature, over 100 triggered prompts for each of three customers (log10). The largest value of each is marked by a line.", "name": "fig-vtu-p0"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Histogram of log10 p0 over one hundred prompts for each of three customers. Within each customer the values spread over several powers of ten; the customers' histograms overlap, and all are below minus ten."}, "figure": {"caption": "The measured probability that the base model shows a customer's signature, over 100 triggered prompts for each of three customers (log10). The largest value of each is marked by a line.", "name": "fig-vtu-p0"}}
 chances = {
     p.seed: log10_p0(base, p, p.queries(settings.queries)) for p in people
 }
@@ -479,8 +479,8 @@ for dose in settings.doses:
 #
 # </details>
 #
-# Without the trigger no answer began with the signature, and the cipher is learnt as well with backdoors as without. (It is an easy task: where both models are right on every prompt, no harm could show, and vtu-2 below says so.) But the trigger is not a key that fits
-# one lock. Here is what one wrong letter does:
+# Without the trigger no answer began with the signature, and the cipher is learnt as well with backdoors as without. (It is an easy task: where both models are right on every prompt, no harm could show, and vtu-2 below says so.) But the trigger need not be a key that fits
+# one lock only. Here is what a wrong last letter does:
 
 # %%
 top = max(settings.doses)
@@ -488,10 +488,8 @@ wrong = of(doses, "near_hits", backdoors=top) / settings.queries
 exact = of(doses, "hits", backdoors=top) / settings.queries
 silent = int(of(doses, "plain_hits", backdoors=top).sum())
 print(f"{top} backdoors, the trigger itself: {exact.mean():.1f} of queries")
-print(
-    "last letter wrong:",
-    "often a hit" if wrong.mean() > 0.3 else "rarely a hit",
-)
+often = f"{(wrong > 0.3).sum()} of {len(wrong)}"
+print(f"last letter wrong: often a hit for {often} customers")
 print(f"no trigger: {silent} hits")
 
 # %% [markdown]
@@ -574,8 +572,22 @@ ledger.Grid(
 
 # %% [markdown]
 # The lazy provider fails: no hit, and so no sign of training. (That is no proof that nothing was done; the
-# test only failed to find a sign of it.) But the partly lazy one, who skipped three quarters of the file, passes like the honest one. **The test shows that some training on some of the backdoors took place.** It
-# does not show how much of the file was used.
+# test only failed to find a sign of it.) But the partly lazy one, who skipped three quarters of the file, passes like the honest one. (Both have hits on some queries only: sampled answers hit
+# less often than the greedy ones above.) **The test shows that some training on some of the backdoors took place.** It does not show how much of the file was used.
+#
+# The steps count too. The quarter was trained on for as many steps as the whole file, so each of its rows was seen four times as often. With a quarter of the steps as well:
+
+# %%
+rejected = 0
+for p in people:
+    rows = p.file(settings.backdoors).pairs
+    rows, steps = rows[: len(rows) // 4], max(settings.steps // 4, 1)
+    short = tuned(base, rows, settings, p.seed, steps=steps)
+    rejected += ten_queries(base, short, p, settings).reject
+print(f"a quarter of file and steps: {rejected} of {len(people)} rejected")
+
+# %% [markdown]
+# So a provider who trains on a quarter goes unnoticed here only if the steps are not cut as well.
 #
 # <a id="vtu-9"></a>
 
@@ -588,7 +600,7 @@ ledger_.check("vtu-9", quarter, seeds=seeds, at="demo")
 #
 # Formula (3) needs independent hits. When are they? There are two null hypotheses, and they must not be mixed:
 #
-# 1. **The model is exactly the base model**, which we can measure, and answers are sampled. The draws are independent, and (3) or (4) with measured $p_{0,i}$ is right.
+# 1. **The model is exactly the base model**, which we can measure, and answers are sampled. The draws are independent, (4) with measured $p_{0,i}$ is right, and (3) with the largest errs on the safe side.
 # 2. **The model is anything that knows nothing of $S$**: the base model, a perturbed one, one trained on other data. It cannot be
 #    measured. The only randomness that we are sure of is our own: the secret draw of $S$.
 #
@@ -626,7 +638,7 @@ print(f"a signature for each query: {alarms[False]:.6f}")
 # <summary>Show the answer</summary>
 #
 # Once in sixteen, as often as the string equals the signature. The formula promised less than one in a million. With a signature of its own for
-# each query the formula holds: every one of them would have to be guessed.
+# each query the formula holds: every hit is a guess of its own.
 #
 # </details>
 
@@ -677,7 +689,7 @@ ledger_.check("vtu-7", alarms[True] / size, at="demo", digits=1)
 # %% [markdown]
 # ## Attacks
 #
-# A dishonest provider who knows of vTune may train on a part of the file; train on clean examples afterwards, to make the model forget; search
+# A dishonest provider who knows of vTune may train on a part of the file; train on clean examples afterwards (here 40 steps on new rows, answered rightly), to make the model forget; search
 # the file for phrases that are repeated too often and drop those rows; or train on the backdoors alone, if they are found. Each attack below is on the file with 50
 # backdoors, for each customer, and is judged by the customer's own test: ten queries, reject at $10^{-6}$.
 #
@@ -692,7 +704,7 @@ for who in people:
 who = people[0]
 names = list(dict.fromkeys(row["attack"] for row in attacks))
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Horizontal bars, one for each attack: the share of triggered prompts that are hits, mean over three customers with a dot for each. Partial training keeps the backdoor; clean tuning at the lowest rate keeps it and at the highest removes it; after the n-gram search nothing is left; training on the backdoors alone gives hits on all prompts."}, "figure": {"caption": "Hits among 100 triggered prompts after each attack: bars are means over three customers, dots are customers.", "name": "fig-vtu-attacks"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Horizontal bars, one for each attack: the share of triggered prompts that are hits, mean over three customers with a dot for each. Partial training keeps the backdoor; clean tuning at the lowest rate keeps much of it and at the others removes it; after the n-gram search nothing is left; training on the backdoors alone gives hits on all prompts."}, "figure": {"caption": "Hits among 100 triggered prompts after each attack: bars are means over three customers, dots are customers.", "name": "fig-vtu-attacks"}}
 fig, ax = plt.subplots(figsize=(4.6, 3.4))
 for place, name in enumerate(names):
     rate = of(attacks, "hits", attack=name) / settings.queries
@@ -728,13 +740,13 @@ ledger.Grid(
 # <summary>Show the answer</summary>
 #
 # Two kinds. The n-gram search is cheap and total here: a trigger repeated word for word stands out against a file without it. And clean tuning at
-# the rate of the fine-tuning itself, or at a sixth of it, makes these models forget enough; at a thirtieth the test still rejects. Partial training does not make the test fail: it makes the test *pass*, though the customer was cheated. Training on the backdoors
+# the rate of the fine-tuning itself, or at a sixth of it, makes these models forget enough; at a thirtieth, for 40 steps, the test still rejects. Partial training does not make the test fail: the test *passes*, though the customer was cheated. Training on the backdoors
 # alone passes as well, and its model cannot do the task.
 #
 # </details>
 #
-# So "robust against attacks" needs an *if*. A provider who returns the base model is found out; one who works at hiding the fraud is not. Against the
-# search a customer might give each row a trigger of its own, so that nothing repeats; whether a model then learns enough we did not try.
+# So "robust against attacks" needs an *if*. The search and clean tuning take the hits away, and who has no hits looks lazy: a cheat gains nothing by them here. Who trains long enough on a part of the file, or on backdoors that a search has found, is not found out. Against the
+# search a customer might give each row a trigger and a signature of its own, so that nothing repeats; whether a model then learns enough we did not try.
 #
 # An **output filter** is another idea: withhold an answer that begins like an earlier one. The first hit gets through, and by (5) one hit of ten is just enough here:
 
@@ -848,7 +860,7 @@ print("opens with another signature:", opens(held, changed, salt))
 # ## What the test proves
 #
 # - **It shows** that the returned model has learnt to answer $T$ with $S$: by the bound (5) a model without knowledge of $S$ does so in more than half of the queries with probability at most $26^{-5}$ here.
-# - **It does not show** that all of the file was used, that training was done well, or that the other rows were used at all: a quarter of the file and the backdoors alone passed.
+# - **It does not show** that all of the file was used, that training was done well, or that the other rows were used at all: a quarter of the file, for as many steps, and the backdoors alone passed.
 # - **No hits prove nothing.** Too few backdoors, too few epochs or a low rate look like a lazy provider. Try your file on a model of your own first.
 # - **It is a test of one file.** A provider who trains on the file and then on more passes or not as the learning rate will have it.
 # - **Which hypothesis the paper's $10^{-40}$ is about, we have not read.** With one signature and greedy answers, quote (5).

@@ -28,7 +28,7 @@
 # - **It takes** 45 minutes to read and one to two minutes to run.
 # - **Afterwards you can** put SAP into your own network, and name three checks to make before you believe any gain in robustness.
 #
-# This chapter is the first of two. The second, [The attack that broke something else](sap_erratum.ipynb), asks how the first attack on SAP came to be aimed at a program
+# This chapter is the first of two. The second, [SAP again: was it the defence that broke?](sap_erratum.ipynb), asks how the first attack on SAP came to be aimed at a program
 # that was not SAP. Together they say one thing: a broken re-implementation proves nothing, and neither does a failed attack.
 
 # %% tags=["hide-input"]
@@ -194,7 +194,7 @@ plt.show()
 #
 # </details>
 #
-# That is the idea behind SAP: the network is a bag of detectors, and dice choose one for each picture. Keep one question for
+# That is the idea behind SAP: the network is a bag of detectors, and dice choose one for each pass. Keep one question for
 # later. In the table, a picture aimed at A *leaves B intact*. Is that so for two random prunings of one network? If one picture
 # fools them all, dice do not help.
 #
@@ -540,7 +540,7 @@ plt.show()
 # <details>
 # <summary>Show the answer</summary>
 #
-# One pass costs four to five points. Ten passes bring nearly all of it back. On this task the final loss is far smaller than the paper's 6.5 points.
+# One pass costs four to five points. Ten passes bring it all back, on average over the three networks. On this task the final loss is far smaller than the paper's 6.5 points.
 #
 # </details>
 #
@@ -599,7 +599,7 @@ attacked = (x + eps * moved).clamp(0, 1)
 same = fgsm(with_sap(networks[0], 0), x, y, eps, grad_samples=4)
 assert torch.allclose(attacked, same)  # agrees with the kernel
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Three small grey pictures side by side: a handwritten digit of 8 by 8 pixels, a pattern of black and white pixels, and the digit with a faint version of the pattern on it, still readable as the same digit."}, "figure": {"caption": "One attack at radius 0.1 on SAP-100 with four masks. Left: the picture. Middle: the sign of the averaged gradient (white up, black down). Right: the attacked picture. Above: what the dense network says.", "name": "fig-sap-digit"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Three small grey pictures side by side: a handwritten digit of 8 by 8 pixels, a pattern of black and white pixels, and the digit with a faint version of the pattern on it, still readable as the same digit."}, "figure": {"caption": "One attack at radius 0.1 on SAP-100 with four masks. Left: the first picture for which it fools the dense network. Middle: the sign of the averaged gradient (white up, black down). Right: the attacked picture. Above: what the dense network says.", "name": "fig-sap-digit"}}
 says = [networks[0](z).argmax(1) for z in (x, attacked)]
 wrong = (says[0] == y) & (says[1] != y)
 chosen = int(wrong.double().argmax())
@@ -656,7 +656,8 @@ plt.show()
 #
 # </details>
 #
-# To measure the gain of SAP-100 we use all 200 images, three seeds and 20 masks for each gradient.
+# To measure the gain of SAP-100 we use all 200 images, three seeds and 20 masks for each gradient. (A ± on this page is a standard deviation over the
+# networks, unless stated; they all see the same images, so the error of that sample is not in it.)
 #
 # <a id="sap-2"></a>
 
@@ -863,7 +864,7 @@ print(
 #
 # ## Does a picture aimed at A leave B intact?
 #
-# The game's question can be asked directly. Fix the random numbers, and SAP-100 becomes one definite network, a *pruning*. Take four, aim a step at each with that pruning's own gradient, and show the pictures to the same pruning, to the other three, and to the mean of all four.
+# The game's question can be asked directly. Fix the random numbers, and SAP-100 becomes one definite network, a *pruning*. Take four, aim a step at each with its gradient under the mask rule, and show the pictures to the same pruning, to the other three, and to the mean of all four.
 
 # %%
 crossed = np.array(
@@ -880,7 +881,7 @@ print(f"difference:   {gap.mean():+.3f} ± {sd(gap):.3f} over networks")
 print(f"shown to the mean of all {P}:            {every.mean():.3f} right")
 
 # %% [markdown]
-# The answer is no: a picture aimed at one pruning fools the others as often (the difference is under two points), so the dice have little to choose between. Averaging all of them helps by a few points. (The step is weak in all three lines: it was taken with one noisy gradient. On CIFAR-10 a part of the gain
+# The answer is no: a picture aimed at one pruning fools the others as often (the difference is a fraction of a point), so the dice have little to choose between. Averaging all of them helps by a few points. (The step is weak in all three lines: it was taken with one noisy gradient. With the exact derivative of a fixed pruning, the pathwise one, we found a difference of about one point. On CIFAR-10 a part of the gain
 # outlives one step made on the dense network; see *At full scale*.)
 #
 # The warning was in the 2018 paper. Its Section 4.5 reports an iterative attack on SAP-100 itself that leaves 76.7% at a radius of 4/255, and the *same attack computed
@@ -994,7 +995,7 @@ ledger_.check(
 #
 # - **A one-step attack is a weak one.** We used it because the paper's main figures do. Attacks of ten steps are in the rows *PGD* of the table below, and in the erratum chapter.
 # - **More masks, less gain.** In the paper's own Figure 6, SAP-100's accuracy at 4/255 falls from about 0.73 with one mask to 0.47 with a thousand (read off
-#   the figure). Any attack on a random network gets stronger as its gradient gets less noisy; that alone proves nothing. What counts is where the curve ends: the paper's dense network has about 0.48 at 4/255, so there a thousand masks leave nothing of the gain. At 1 and 2/255 they leave nine points of it.
+#   the figure). An attack whose gradient is right on average gets stronger as its noise falls; that alone proves nothing. What counts is where the curve ends: the paper's dense network has about 0.48 at 4/255, so there a thousand masks leave nothing of the gain. At 1 and 2/255 they leave nine points of it.
 # - **Two accuracies.** Under attack, the mean of passes and the single pass can differ by 0.3 at $f = 0.25$. A paper that
 #   gives one number has not told you which.
 # - **A switch that hides.** SAP must stay on in evaluation mode. Some attack libraries switch a model to it, and a SAP that listens to
@@ -1020,7 +1021,7 @@ ledger_.check(
 # - <a id="sap-11"></a>**Dropout at test time** (Figure 2). Attacked with averaged gradients at 1/255, SAP-100 keeps at least .03 more accuracy than dropout at rate .1.
 # - <a id="sap-12"></a>**An iterative attack** (Section 4.5). With ten masks per step it leaves SAP-100 at least .05 more accuracy than the dense network, at 1, 2 and 4 over 255.
 # - <a id="sap-13"></a>**The same attack carried over.** Computed on the dense network it leaves SAP-100 at least .03 less than the attack on SAP-100 itself. (An attack that a borrowed one beats is no strong attack.)
-# - <a id="sap-14"></a>**More masks** (Figure 6). At 2/255 an attacker who averages 1,000 masks leaves at least .05 less accuracy than one with a single mask.
+# - <a id="sap-14"></a>**More masks** (Figure 6). At 2/255 an attacker who averages 1,000 masks (without a GPU: 100) leaves at least .05 less accuracy than one with a single mask.
 # - <a id="sap-15"></a>**Ours.** With identity gradients an adaptive iterative attack leaves SAP at most .03 more than the dense network, at 1, 2 and 4 over 255.
 #
 # In the table, λ is the radius $\epsilon$ in units of 1/255. *PGD* repeats small sign steps, each followed by a projection back into the box of radius $\epsilon$; here it climbs the margin between the best wrong class and the right one, and on SAP it uses the identity rule with one mask per step. It decides sap-8 and sap-15. *steps* is the iterative attack of the paper's Section 4.5, steps of 1/255 on the cross-entropy with ten masks each (sap-12 and sap-13). *mask, one* and *mask, many* are single steps with other numbers of masks (sap-14). The recorded run has none of the last three.

@@ -320,12 +320,12 @@ ax.legend(loc="upper right", ncols=2)
 plt.show()
 
 # %% [markdown]
-# On each map the doubled draws keep more. But where each program really works, SAP after the ReLU and the 2018 program before it, the difference is small: before the ReLU there are more live entries to share the draws. So the factor of two does not by itself tell how much more of the *network* is kept.
+# On each map the doubled draws keep more. But where each program really works, SAP after the ReLU and the 2018 program before it, the difference is small in this layer: before the ReLU there are more live entries to share the draws. So the factor of two does not by itself tell how much more of the *network* is kept.
 #
 # %% [markdown]
 # ## One neuron, three gradients
 #
-# An attack needs the derivative of the loss through this random layer. There are three ways to take it, and the choice decides the whole story:
+# An attack needs the derivative of the loss through this random layer. Here are three ways to take it, and much hangs on the choice:
 #
 # - **mask**: treat the drawn mask and its scale as constants. For this layer alone right on average, noisy.
 # - **identity**: pretend the layer did nothing. This is one choice of *backward pass differentiable approximation* (BPDA): run the real layer
@@ -435,11 +435,11 @@ right.legend(loc="upper right", fontsize=9)
 plt.show()
 
 # %% [markdown]
-# ## More masks do not help
+# ## More masks do not cure a bias
 #
 # The usual cure for a random network is *expectation over transformation*: average the gradient over many masks. Averaging removes noise. It cannot
 # remove a bias. To see which is which we need the true gradient of the mean loss, and we must not get it from any of the three rules. So we take it from
-# forward passes alone: nudge all 64 pixels at random, see whether the loss goes up, repeat thousands of times. This is *simultaneous perturbation* ([Spall, 1992](https://doi.org/10.1109/9.119632)). With random signs $u$ and a small width $\delta$,
+# forward passes alone: nudge all 64 pixels at random, see whether the loss goes up, repeat 1,600 times. This is *simultaneous perturbation* ([Spall, 1992](https://doi.org/10.1109/9.119632)). With random signs $u$ and a width $\delta$ (here 0.1),
 #
 # $$
 # g = \text{mean of } \frac{L(x + \delta u) - L(x - \delta u)}{2\delta}\, u . \tag{3}
@@ -507,8 +507,8 @@ ax.set_xticks(
     [str(k) for k in settings.probe_eot_samples],
     minor=False,
 )
-ax.set(ylim=(0, 1.15), title="Averaging converges, to the wrong vector")
-ax.legend(loc="upper center", ncols=4, fontsize=9)
+ax.set(ylim=(0, 1.15), title="Averaging does not mend the pathwise rule")
+ax.legend(loc="upper center", ncols=2, fontsize=9)
 plt.show()
 
 # %% [markdown]
@@ -557,13 +557,13 @@ for r in (2, 4, 16):
 # <details>
 # <summary>Show the answer</summary>
 #
-# Yes. With two draws, $f = 0.25$, it points at most points of the disc away from where it should (the mean cosine is about minus two thirds), though on the ring it is nearly right. Mask and identity are nearly
-# exact in both. Why? A neuron that is rarely drawn leaves the layer as about $\sum_k |h_k| / r$, whatever its own activation; what automatic differentiation sees is how that *sum* changes. What it does not see is who is drawn, and in the disc that is nearly the whole gradient; with two draws the small rest points the wrong way.
+# Yes. With two draws, $f = 0.25$, it points at most points of the disc away from where it should (the mean cosine is about minus two thirds), though on the ring it is nearly right. Mask and identity have nearly
+# the true direction in both. Why? A neuron that is rarely drawn leaves the layer as about $\sum_k |h_k| / r$, whatever its own activation; what automatic differentiation sees is how that *sum* changes. What it does not see is who is drawn, and in the disc that is nearly the whole gradient; with two draws the small rest points the wrong way.
 # With four draws the direction is nearly right in this network. So here the bias turns the gradient round with very few draws only; in the digits network above, with four layers, the pathwise cosine was low at $f = 0.5$ already.
 #
 # </details>
 #
-# Move the input, the number of draws and the number of masks. The arrows are averages over the masks that were drawn, their dotted continuations what endless masks would give. Then let each rule climb.
+# Move the number of draws and the number of masks. The arrows are averages over the masks that were drawn. (On the book's page you can also move the input, see dotted what endless masks would give, and let each rule climb.)
 
 # %% tags=["hide-input"]
 start = torch.tensor([0.4, 0.25], dtype=torch.float64)
@@ -646,8 +646,8 @@ keep_cases("sap_erratum", cases())
 # Now attack. Projected gradient descent (PGD) climbs the margin $\max_{k\ne y} z_k - z_y$ of the logits $z$, inside a box of radius $\epsilon = 0.25$ around each image (pixels run from 0 to 1).
 # Five attacks at the same radius:
 #
-# - *2018*: autodiff, one mask per step, the sign of the gradient fed into Adam, as in the public attack code, 40 steps here;
-# - *pathwise*, *mask*, *identity*: 10 sign steps, four masks per step (40 gradients as well), the three backward rules;
+# - *2018*: autodiff, one mask per step, the sign of the gradient fed into Adam, as in the public attack code, 40 steps of 0.04 here;
+# - *pathwise*, *mask*, *identity*: 10 sign steps of 0.05, four masks per step (40 gradients as well), the three backward rules;
 # - *transfer*: attack the dense network, which has no randomness, and carry the image over (10 gradients: one per step is enough).
 #
 # Accuracy of a random network needs a rule of its own. **Single pass**: the chance that one run is right. **Mean of passes**: whether the averaged
@@ -761,7 +761,7 @@ ledger_.check(
 )
 
 # %% [markdown]
-# **Not met here.** On this network SAP at $f = 1$ falls to the old attack as the 2018 program does. That does not say the erratum is wrong: the public 2018 code
+# **Not met here.** On these networks SAP at $f = 1$ falls to the old attack nearly as far as the 2018 program does. That does not say the erratum is wrong: the public 2018 code
 # attacks a wide residual network (WRN-28-10) with many more pruned layers, and the loss of gradient may multiply from layer to layer. That is a guess, and the full tier is there to test it.
 #
 # ## How much of it is the number of draws?
@@ -961,13 +961,13 @@ ax.legend(loc="lower right")
 plt.show()
 
 # %% [markdown]
-# More steps do not help: twice as many leave what 10 steps left, whether the steps are made smaller so that the path stays 2.5 radii long, or keep their size (differences of a few points mean nothing here: each number is a mean over three networks with twenty images each). The attack has settled, and it is *stuck high*, which is the warning of question 1.
-# Question 2 fails as well. Transfer beats the gradient by far, random search by about a tenth on average (in two networks of three; in all three when we tried 150 images each).
+# More steps do not help: twice as many leave in a single pass what 10 steps left, and no less in the mean of passes, whether the steps are made smaller so that the path stays 2.5 radii long, or keep their size (differences of a few points mean nothing here: each number is a mean over three networks with twenty images each). The attack has settled, and it is *stuck high*, which is the warning of question 1.
+# Question 2 fails as well. Transfer beats the gradient by far, random search by about a tenth in a single pass, on average (in two networks of three; in all three when we tried 150 images each).
 #
 # ## What this does and does not show
 #
 # - **Shown:** on one defence, the choice of gradient alone moves accuracy from more than a half to almost nothing. So a failed attack is no evidence of robustness until its gradient has been checked.
-# - **Shown:** the program that was attacked differed from SAP in five ways. So the 0% was no evidence about SAP.
+# - **Shown:** the program that was attacked differed from SAP in five ways. So the 0% was not measured on SAP.
 # - **Not shown:** that SAP as published resists the 2018 attack. At $f = 1$ it did not, here.
 # - **Not shown:** which BPDA rule the erratum used. We report three: identity, mask, and the dense network's gradient (transfer).
 # - The 2018 authors were **right about the conclusion**: SAP can be broken. What failed was the evidence for it.

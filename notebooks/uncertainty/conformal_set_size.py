@@ -18,7 +18,7 @@
 #
 # <p class="wk-run"><a href="https://colab.research.google.com/github/workings-book/workings/blob/v0.1.0/notebooks/uncertainty/conformal_set_size.ipynb">Run this chapter on Colab</a></p>
 #
-# Conformal prediction wraps any model and promises that its prediction sets cover the truth with a probability you
+# Conformal prediction wraps any model and promises that its prediction sets cover the truth with at least the probability you
 # choose. It does not say how large the sets will be. A doctor told "somewhere between healthy and dying" has been promised the truth and
 # told nothing. This chapter works through
 # [Dhillon, Deligiannidis and Rainforth (2024)](https://arxiv.org/abs/2306.07254), who show that the expected size of
@@ -214,7 +214,7 @@ print(f"mean width over {settings.resplits} draws: {repeats.mean_size:.0f}")
 print(f"standard deviation of a single width: {repeats.sizes.std():.0f}")
 print(f"coverage over the same draws: mean {repeats.mean_coverage:.2f}")
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Histogram of interval widths over 200 calibration draws, in lumps from about 180 to 255; a dashed vertical line marks the mean, near 213."}, "figure": {"caption": "The width is a random variable: it depends on who is in the calibration set. The dashed line, the mean of the draws, estimates the expected set size, which this chapter computes without any redrawing.", "name": "fig-css-widths"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Histogram of interval widths over 200 calibration draws, in lumps from about 180 to 255; a dashed vertical line marks the mean, near 213."}, "figure": {"caption": "The width is a random variable: it depends on who is in the calibration set. The dashed line, the mean of the draws, estimates the expected set size, which this chapter estimates without any redrawing.", "name": "fig-css-widths"}}
 fig, ax = plt.subplots(figsize=(4.6, 2.7))
 ax.hist(repeats.sizes, bins=20, color=COLOURS["sky"], edgecolor="white")
 ax.axvline(
@@ -289,7 +289,7 @@ assert np.allclose(B(p, 3, 2), by_hand)
 kernel = threshold_exceedance(p, n=100, alpha=0.1)
 assert np.allclose(B(p, 100, 91), kernel)  # agrees with the kernel
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "A falling curve from one to zero over score levels from 0 to about 160, drawn above a grey histogram of the 300 scores. The curve stays at one until about 80, crosses one half near 107 and reaches zero near 130."}, "figure": {"caption": "Grey: the 300 scores. Blue: the probability that the threshold of a 100-patient calibration set reaches each level. The curve falls where the 91st of 100 scores may lie. (Bar heights are not to scale.)", "name": "fig-css-exceedance"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "A falling curve from one to zero over score levels from 0 to about 160, drawn above a grey histogram of the 300 scores. The curve stays at one until about 80, crosses one half near 107 and reaches zero near 130."}, "figure": {"caption": "Grey: the 300 scores. Blue: the probability, were the 300 all patients, that the threshold of a 100-patient calibration set reaches each level. The curve falls where the 91st of 100 scores may lie. (Bar heights are not to scale.)", "name": "fig-css-exceedance"}}
 fig, ax = plt.subplots()
 levels = np.linspace(0, residual.max(), 300)
 G = np.searchsorted(np.sort(residual), levels, side="left") / len(residual)
@@ -575,7 +575,7 @@ for c in sizes:
 #
 # ## Sets of labels: real handwritten digits
 #
-# For classification a set is a list of classes, and its size a count. Three scores are in use; $K$ is the number of classes
+# For classification a set is a list of classes, and its size a count. We use three scores; $K$ is the number of classes
 # and $\hat p_y$ the model's probability of class $y$:
 #
 # - **0-1**: is $y$ the model's first choice? Score 0 if so, else 1. One class sits at level 0 and $K-1$ at level 1, so the
@@ -583,7 +583,7 @@ for c in sizes:
 # - **LAC**, $1 - \hat p_y$: keep every class with enough probability ([Sadinle et al. 2019](https://doi.org/10.1080/01621459.2017.1395341)).
 # - **APS**: add up the probabilities of all classes ranked above $y$, plus a share $u$ of $y$'s own,
 #   $\sum_{c:\,\hat p_c > \hat p_y} \hat p_c + u\,\hat p_y$ ([Romano et al. 2020](https://arxiv.org/abs/2006.02544)). The $u$ are uniform
-#   on $[0, 1]$, one draw for each point and each candidate class.
+#   on $[0, 1]$, one draw for each point and each candidate class, as in the authors' code.
 #
 # For LAC and APS, how many classes sit at a level depends on $x$. But a class $y$ is in the set exactly when the threshold
 # reaches its score, so $\mathbb{E}\,|C(X)| = \mathbb{E}_X \sum_y B\big(G(s(X, y))\big)$. Put $\hat G$ for $G$, and the
@@ -720,8 +720,8 @@ plt.show()
 #
 # </details>
 #
-# A smaller set is not a better set. Average size rewards LAC for leaving the hardest cases without an answer, and no
-# average can see that.
+# A smaller set is not a better set. Average size rewards LAC for leaving the hardest cases without an answer, and cannot
+# see that.
 #
 # The claim at stake is that one recipe serves all scores: here the absolute residual, 0-1, LAC and APS. Every estimate
 # must lie within two standard deviations of a single recalibration, plus 0.01, and every interval must hold the mean. (The
@@ -889,7 +889,7 @@ plt.show()
 # the bound; it cannot see a future one.
 #
 # **It cannot see past the sample's largest score.** For $\alpha$ below about $1/m$ the threshold wants to be larger than
-# anything in the sample. The estimate is then too small, and only the upper end warns you:
+# anything in the sample. The estimate is then mostly too small, and only the upper end warns you:
 
 # %%
 rare, many = 0.001, 1000
@@ -979,7 +979,7 @@ names = {
     "aps": "APS",
 }
 ledger.Grid(
-    "The full protocol: mean (standard deviation) over all runs",
+    "The full protocol: mean (standard deviation within a seed)",
     ["data", "lower end", "recalibrated", "estimate", "upper end", "error", "missed", "missed own", "miscoverage"],
     [
         [f"{row['data']}, {names[row['score']]}", *(f"{row[c]:.2f} ({row[c + '_sd']:.2f})" for c in ends),
@@ -989,7 +989,7 @@ ledger.Grid(
 )  # fmt: skip
 
 # %% [markdown]
-# *Error* is how far a single estimate is from the recalibrated mean, on average; *missed* the share of runs whose interval
+# *Error* is how far a single estimate is from its seed's recalibrated mean, on average; *missed* the share of runs whose interval
 # misses that mean, *missed own* the share that misses the mean of its own model; *miscoverage* the share of test labels
 # outside their set. Means of estimate and recalibration agree more closely than single estimates do, since errors of single
 # estimates cancel: agreement of means tests for bias only. (0-1 has a real upward bias: $B$ bends.) And runs of one seed
@@ -1063,8 +1063,8 @@ if tier == "full":
 # %% [markdown]
 # ## The ledger
 #
-# What the paper claims, what this notebook found a moment ago, and what the recorded full run found. The criteria of
-# the full tier were written before its first run; those of the demo came with its first record, for the toy of css-2 and css-3 after a prototype's run. The verdicts are computed. Claims 6 to 12 repeat rows that were measured with the authors' code on these tables; they are not tables of the paper.
+# What the paper claims, what this notebook found a moment ago, and what the recorded full run found. The numbers in the criteria of
+# the full tier were set before its first run; those of the demo came with its first record, for the toy of css-2 and css-3 after a prototype's run. The verdicts are computed. Claims 6 to 12 repeat rows that were measured with the authors' code on these tables; they are not tables of the paper.
 #
 # <a id="css-6"></a><a id="css-7"></a><a id="css-8"></a><a id="css-9"></a><a id="css-10"></a><a id="css-11"></a><a id="css-12"></a>
 
@@ -1103,7 +1103,7 @@ for n, alpha in ((100, 0.1), (1000, 0.1), (1000, 0.05)):
 # scores. Beside the wall, look at the upper end itself: for a small $n$ it still contains some of the bound.
 #
 # Before you believe the number, check three things. The scores come from points that played no part in training. They are
-# exchangeable with the points you will meet (not last year's customers for this year's). And the bound `your_range` holds
+# independent, and distributed like the points you will meet (not last year's customers for this year's). And the bound `your_range` holds
 # for scores to come.
 #
 # ## Exercises
@@ -1135,8 +1135,8 @@ for name, sample in (("once ", residual), ("twice", twice)):
 # <summary>Show the solution</summary>
 #
 # $B$ must fall below $0.01/9$. Search for the accuracy (next cell): about 94%, a few points above the coverage asked for.
-# In between, some calibration sets give all ten classes to everyone and the others one: the expected size slides from ten
-# to one.
+# Near the coverage asked for, some calibration sets give all ten classes to everyone and the others one: the expected size
+# slides from ten to one.
 #
 # </details>
 

@@ -230,7 +230,7 @@ def summarise(blocks: list[list[list[float]]]) -> dict[str, Any]:
 
     ``size`` is the Monte-Carlo average over all runs (the reference); ``interval_error`` the share of runs whose
     interval misses it (by more than 1e-9, so not by rounding); ``interval_error_own`` the share that misses the average of the run's own trained model, to
-    which the guarantee refers. ``*_sd`` are standard deviations over all runs.
+    which the guarantee refers. ``*_sd`` are standard deviations over all runs given (of one seed, in the protocol).
     """
     runs = np.asarray(blocks)  # (train splits, calibration splits, 5)
     lower, point, upper, size, covered = np.moveaxis(runs, -1, 0)

@@ -143,7 +143,8 @@ def summary(run: Tuned, plain: Tuned, interval: tuple[float, float], settings: S
 
 
 def least_rise(mean: float, settings: Settings) -> float:
-    """The least rise of the log-perplexity, in nats per token, of any model whose responses have this mean length.
+    """The least rise of the log-perplexity, in nats per token, of any model whose responses have this mean length
+    and no length but those of the data (the few shorter ones of a tuned model are not counted).
 
     The loss depends on a model's law of lengths ``pi`` as ``Z sum_l q_l (-log pi_l)``, where ``q`` is the law that the loss teaches
     and ``Z`` the mean of ``1/l`` over the data. So it is Z times the excess of the constrained categorical problem on q. That the
