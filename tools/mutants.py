@@ -79,6 +79,8 @@ SYMMETRIC = {
     "min",
     "logaddexp",
     "gcd",
+    "transpose",
+    "swapaxes",
 }  # with two arguments; swapped, they say the same
 CHECKS = ("as_", "check_", "one_of", "_check")
 SHAPERS = {"reshape", "view"}  # to which numpy lets any negative length stand for the one to be found

@@ -222,7 +222,11 @@ def test_gymnasiums_own_check_passes(env):
     pytest.importorskip("gymnasium")
     from gymnasium.utils.env_checker import check_env
 
-    check_env(as_gymnasium(env), skip_render_check=True)  # it warns of environments outside the registry
+    wrapped = as_gymnasium(env)
+    check_env(wrapped, skip_render_check=True)  # it warns of environments outside the registry
+    space = wrapped.observation_space  # every byte is a shade, black among them
+    assert (space.low == 0).all() and (space.high == 255).all() and space.shape == env.shape
+    assert wrapped.action_space.n == env.n_actions
 
 
 def test_without_gymnasium_the_error_says_what_to_install(monkeypatch):

@@ -102,3 +102,17 @@ def test_undefined_values_are_nan_and_bad_calls_are_refused():
             call()
     with pytest.raises(ValueError, match="limit_s"):
         equivalent("x", "y", limit_s=-1)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        (r"\sec x", 1 / math.cos(0.7)), (r"\csc x", 1 / math.sin(0.7)), (r"\cot x", 1 / math.tan(0.7)),
+        (r"\sinh x", math.sinh(0.7)), (r"\cosh x", math.cosh(0.7)), (r"\tanh x", math.tanh(0.7)),
+        (r"\arcsin x", math.asin(0.7)), (r"\arccos x", math.acos(0.7)), (r"\ln x", math.log(0.7)), (r"\exp x", math.exp(0.7)),
+        (r"\pi", math.pi), ("e", math.e), (r"\pi e", math.pi * math.e), (r"\cos 2x", math.cos(1.4)), (r"\sin xy", math.sin(0.7 * 1.3)),
+        (r"\sin x \cos y", math.sin(0.7) * math.cos(1.3)), (r"\sin 2 + x", math.sin(2) + 0.7), (r"\sqrt[4]{y}", 1.3**0.25),
+    ],
+)  # fmt: skip
+def test_functions_constants_and_how_far_an_argument_reaches(text, value):
+    assert evaluate_expression(parse_expression(text), {"x": 0.7, "y": 1.3}) == pytest.approx(value, rel=1e-14)
