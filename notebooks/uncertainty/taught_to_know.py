@@ -929,7 +929,8 @@ ledger.Grid(
     [
         [row["method"], str(row["answers"]), text(row), shown(row["ece"])]
         for row in tables["released"]
-    ],
+    ]
+    or [["not run", "", "", ""]],
 )  # fmt: skip
 
 # %% [markdown]

@@ -73,7 +73,8 @@ def source_text(claim: Claim) -> str:
     """The paper's figure and where it comes from: ``0.065 accuracy lost (0.898 dense, 0.833 SAP-100); read in the paper``."""
     if claim.kind == "ours":
         return SOURCES[claim.paper.source]
-    about_it = "" if claim.paper.value is not None else "the statement is "
+    unsaid = claim.paper.value is not None or claim.paper.source == "this collection"
+    about_it = "" if unsaid else "the statement is "
     return f"{claim.paper.text()}; {about_it}{SOURCES[claim.paper.source]}"
 
 

@@ -40,7 +40,7 @@ class Settings(Tiered):
         paper="two public language models of 0.36 and 0.5 billion parameters, fine-tuned with LoRA on about 5,900 problems of "
         "GSM8K with 0.5% backdoors, three epochs, and attacked",
         gpu="one CUDA GPU with about 24 GB (an estimate: no run on a GPU is recorded)",
-        shortened="one packaged model of 135 million parameters and one seed, on 300 short questions from a folder that you name",
+        shortened="one packaged model of 135 million parameters and one seed, on 300 short questions: cities and their countries, or those of a folder that you name",
         settings=("settings.Settings", "settings.ModelSettings"),
         lower={"batch": "examples of a step", "tokens": "of the longest example"},
     )
