@@ -975,7 +975,9 @@ if tier == "full":
 # %% tags=["hide-input"]
 def criterion(plan):
     """What a tier asks, in words."""
-    return plan.text() if hasattr(plan, "text") else "not planned"
+    if not hasattr(plan, "text"):
+        return "not planned"
+    return plan.unit if plan.compare == "holds" else plan.text()
 
 
 ledger.Grid(

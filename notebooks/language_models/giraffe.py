@@ -1207,15 +1207,10 @@ c = 2 * math.pi / L
 once = truncate_frequencies(theta, c)
 twice = truncate_frequencies(once, c)
 hard = truncate_frequencies(theta, c, hard=True)
-print(
-    "clocks that run, once and twice:",
-    int((once > 0).sum()),
-    int((twice > 0).sum()),
-)
-print(
-    "hard cut, once and twice alike:",
-    torch.equal(hard, truncate_frequencies(hard, c, hard=True)),
-)
+run = lambda found: int((found > 0).sum())
+print("clocks that run, once and twice:", run(once), run(twice))
+hard_twice = truncate_frequencies(hard, c, hard=True)
+print("with the hard cut:", run(hard), run(hard_twice))
 
 # %% [markdown]
 # **2.** YaRN multiplies both the rotated query and the rotated key by $0.1 \ln s + 1$. By how much are the attention scores multiplied at $s = 16$?

@@ -159,15 +159,11 @@ def test_in_every_chapter_no_output_gives_an_answer_away(arranged, path):
     assert exercises
 
 
-# Roles are Sphinx's: in Jupyter and on Colab they show raw. How many each notebook still has; this may only shrink.
-RAW_ROLES = {"beta_vae_capacity": 4, "early_visual_concepts": 1, "giraffe": 1, "sap": 1, "sap_erratum": 2, "conformal_set_size": 2}  # fmt: skip
-
-
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_links_of_a_chapter_read_well_outside_the_book_too(path):
     cells = json.loads(path.read_text())["cells"]
     text = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
     raw = re.findall(r"\{[a-z:]+\}`[^`]*`", text)
-    assert len(raw) <= RAW_ROLES.get(path.stem, 0), (
+    assert not raw, (  # roles are Sphinx's
         f"{raw}: write a link that Jupyter and Colab show as well, [the next chapter](sap_erratum.ipynb) or [the figure](#fig-sap-turn)"
     )
