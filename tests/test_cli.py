@@ -45,14 +45,42 @@ def test_a_missing_package_is_named_with_what_brings_it(missing, words, extra, t
     assert missing in said[0].lower().replace("pytorch", "torch") and "pip install" in said[0] and extra in said[0]
 
 
-@pytest.mark.parametrize("module", ["robustness.sap", "disentangling.metrics", "language_models.rotary"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "robustness.sap",
+        "disentangling.metrics",
+        "language_models.rotary",
+        "few_shot.episodes",
+        "uncertainty.confidence_estimators",
+        "training",
+    ],
+)
 def test_a_part_without_torch_names_the_extra(module):
     done = without(["torch"], f"import workings.{module}")
     assert done.stderr.strip().splitlines()[-1].endswith("not installed: pip install 'workings[torch]'.")
 
 
-def test_the_conformal_part_needs_no_torch():
-    assert without(["torch"], "import workings.uncertainty.set_size").returncode == 0
+def test_no_module_of_a_part_ends_in_a_bare_error_without_torch():
+    code = (
+        "import importlib, pkgutil, workings\n"
+        "for part in workings.PARTS:\n"
+        "    for found in pkgutil.iter_modules([f'{workings.__path__[0]}/{part}'], f'workings.{part}.'):\n"
+        "        if not found.name.rpartition('.')[2].startswith('_'):\n"
+        "            try:\n"
+        "                importlib.import_module(found.name)\n"
+        "            except ModuleNotFoundError as error:\n"
+        "                print(found.name, error)\n"
+    )
+    done = without(["torch"], code)
+    said = done.stdout.splitlines()
+    assert done.returncode == 0 and any(line.startswith("workings.few_shot.hardness ") for line in said), done.stderr
+    assert [line for line in said if not line.endswith("pip install 'workings[torch]'.")] == []
+
+
+@pytest.mark.parametrize("module", ["uncertainty.set_size", "few_shot.difficulty_sampling", "few_shot.glyphs"])
+def test_kernels_of_numbers_alone_need_no_torch(module):
+    assert without(["torch"], f"import workings.{module}").returncode == 0
 
 
 @pytest.fixture
@@ -103,6 +131,15 @@ def test_the_runs_folder_is_one_for_all(monkeypatch, tmp_path):
     monkeypatch.delenv("WORKINGS_RUNS")
     monkeypatch.setattr(paths, "checkout_root", lambda: None)
     assert str(paths.runs_root()) == "runs"
+
+
+@pytest.mark.parametrize(
+    ("name", "root"), [("WORKINGS_RUNS", paths.runs_root), ("WORKINGS_RESULTS", paths.writable_results_root)]
+)
+def test_a_home_folder_that_is_not_there_is_an_error_that_names_the_variable(monkeypatch, name, root):
+    monkeypatch.setenv(name, "~who-is-not-here/x")
+    with pytest.raises(FileNotFoundError, match=f"no home folder for '~who-is-not-here'; give {name} an absolute path"):
+        root()
 
 
 def test_help_speaks_to_readers_only():

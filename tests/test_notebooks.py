@@ -1,6 +1,8 @@
 """What every stored notebook must be, besides passing nbval: nbval compares nothing in a cell that never ran."""
 
 import ast
+import base64
+import io
 import json
 import re
 from pathlib import Path
@@ -8,13 +10,15 @@ from pathlib import Path
 import jupytext
 import nbformat
 import pytest
+from PIL import Image
 
 import inputs
 import stamp
-from refresh import WIDGET_VIEW, read_script
+from refresh import WIDGET_VIEW, fingerprint, read_script
 from workings.ledger.claims import load_all
 from workings.runs import checkout
 from workings.runs import stored as storing
+from workings.show.figures import PIXELS_AN_INCH, WIDTH
 
 SCRIPTS = checkout.notebook_scripts()
 WITHOUT_FRAMES, WITH_FRAMES = 800_000, 1_400_000
@@ -67,6 +71,13 @@ def test_nothing_has_touched_the_notebook_since_it_was_stored(script):
     assert storing.untouched(notebook), remedy
 
 
+def test_the_notebook_was_run_with_the_script_library_claims_and_record_of_today(script):
+    made_from = storing.made_from(storing.read(script.with_suffix(".ipynb")))
+    assert made_from == fingerprint(script), (
+        f"what decides its outputs has changed since it was run; run: make refresh NOTEBOOK={script.stem}"
+    )
+
+
 def test_every_code_cell_was_executed_in_order(notebook):
     counts = [cell.execution_count for cell in code_cells(notebook)]
     assert counts == list(range(1, len(counts) + 1))
@@ -102,6 +113,42 @@ def test_outputs_hold_no_stderr_error_or_absolute_path(notebook):
         assert "it/s]" not in text, "a progress bar left its text behind"
 
 
+VERDICT = re.compile(r"([^;]*?)(?::\s*|^\s*)(?:True|False)(?=\s*$|\s{2,}|[;,])")
+LINE = re.compile(
+    r"\d|\b(above|below|over|under|between|within|at least|at most|more|most|less|least|fewer|larger|smaller|longer|shorter"
+    r"|nearer|every|each|all|none|no|never|only)\b"
+)
+
+
+def bare_verdicts(text):
+    """What ``text`` prints as ``...: True`` or ``...: False``, or as nothing but that, in words that hold no line to compare with.
+
+    A number, or a word such as *above* or *every*, says what was asked; "equal: True" asks the reader for trust.
+    """
+    verdicts = [words for line in text.splitlines() for words in VERDICT.findall(line)]
+    return [words.strip() for words in verdicts if not LINE.search(words)]
+
+
+def test_a_printed_verdict_says_what_was_asked(notebook):
+    for cell in code_cells(notebook):
+        for output in cell.outputs:
+            plain = "" if "text/html" in output.get("data", {}) else output.get("data", {}).get("text/plain", "")
+            bare = bare_verdicts(str(output.get("text", "")) + plain)
+            assert not bare, (
+                f"print the numbers, or the line they are held against, beside {bare[0]!r}: {cell.source[:60]!r}"
+            )
+
+
+def test_a_verdict_without_its_line_is_found():
+    assert bare_verdicts("equal: True\nJ h = h: True   J = identity: False\nTrue\n as the text says: True") == [
+        "equal", "J h = h", "J = identity", "", "as the text says"
+    ]  # fmt: skip
+    assert bare_verdicts("gap 0.1: True   same: False; same: True") == ["same", "same"], "each verdict has its own line"
+    fine = "mean accuracy above one half: True\nall MIG below 0.5: True; better\nlower in every seed: False"
+    assert bare_verdicts(fine) == []
+    assert bare_verdicts("x^2   True   agrees at 8 points\nright: [True, False]") == [], "a table's column, a list"
+
+
 def test_some_cells_have_outputs(notebook):
     assert sum(bool(cell.outputs) for cell in code_cells(notebook)) >= 3
 
@@ -114,6 +161,29 @@ def test_every_picture_has_alt_text_and_a_caption(notebook):
         alt, figure = render.get("image", {}).get("alt", ""), render.get("figure", {})
         assert len(alt) >= 40, f"alt text missing or too short in the cell that begins: {cell.source[:60]!r}"
         assert len(figure.get("caption", "")) >= 20 and figure.get("name"), cell.source[:60]
+
+
+def picture_widths(notebook):
+    """``(inches, source)`` of every stored picture, and of a control's frames: how wide they were drawn."""
+    for cell in code_cells(notebook):
+        for output in cell.outputs:
+            if "image/png" in output.get("data", {}):
+                drawn = Image.open(io.BytesIO(base64.b64decode(output.data["image/png"])))
+                told = output.metadata["image/png"]["width"]
+                assert 2 * told == pytest.approx(drawn.width, abs=1), "two dots a pixel"
+                yield told / PIXELS_AN_INCH, cell.source
+            for data in re.findall(
+                r"data:image/png;base64,([A-Za-z0-9+/=]+)", output.get("data", {}).get("text/html", "")
+            ):
+                frame = Image.open(io.BytesIO(base64.b64decode(data)))
+                yield frame.width / frame.info["dpi"][0], cell.source
+
+
+def test_every_picture_is_narrow_enough_for_a_phone(notebook):
+    for inches, source in picture_widths(notebook):
+        assert inches <= WIDTH + 0.01, (
+            f"{inches:.1f} inches wide, over {WIDTH}, in the cell that begins {source[:60]!r}"
+        )
 
 
 def test_every_picture_inside_html_has_alt_text(notebook):

@@ -2,6 +2,10 @@
 
 The notebook itself is left as it is: in Jupyter and on Colab every cell is open. What an author may ask for, by tags
 and metadata of a cell, stands in CONTRIBUTING.md, *What a page folds*.
+
+A cell that checks a claim is folded, whatever else it computes, and of it only the code: its row of the ledger, and what it
+printed or drew, stay open where they are. Three kinds of such cells keep their code open: a method (it asserts that it agrees
+with the kernel), a control, and one tagged ``open``, for an experiment that the page explains and checks in one cell.
 """
 
 import re
@@ -14,14 +18,20 @@ WAITING = "Show the code that fills tables and checks claims after a full run"
 PLUMBING = "Set-up: installing, settings, imports"
 ANSWER = "Show the answer"
 METHOD = "# agrees with the kernel"  # such a cell is the method itself: never folded
+CHECK = re.compile(r"\bledger_\.check\(")
 
 
 def arranged(notebook):
     """``notebook``, the content of an ``.ipynb`` file, as its page shows it: new cells, the given ones unchanged."""
     cells = [dict(cell, source="".join(cell["source"])) for cell in notebook["cells"]]
+    cells = [_quiet(cell) if cell["cell_type"] == "code" else cell for cell in cells]
     cells = _plumbing(cells)
     cells = _waiting(_answers(cells))
-    return notebook | {"cells": [_named(cell) if cell["cell_type"] == "code" else cell for cell in cells]}
+    named = [
+        _named(cell, _next_drawing(cells[at + 1 :])) if cell["cell_type"] == "code" else cell
+        for at, cell in enumerate(cells)
+    ]
+    return notebook | {"cells": named}
 
 
 def _markdown(name, text):
@@ -153,28 +163,48 @@ def _is_control(cell):
     return "wk-control" in _html(cell)
 
 
-def _named(cell):
-    """A code cell with its fold named by what the fold hides; a check of a claim is folded, and its row stays."""
-    if "book.check(" in cell["source"] and METHOD not in cell["source"] and "remove-input" not in _tags(cell):
-        cell = _tagged(cell, "hide-input", "wk-check")
+def _is_plot(cell):
+    return any("image/png" in output.get("data", {}) for output in cell["outputs"])
+
+
+def _next_drawing(cells):
+    """``("plot" or "slider", its code)`` of the next drawing, with the helpers right before it; or two empty texts."""
+    code = ""
+    for cell in cells:
+        code = f"{code}\n{cell['source']}" if cell["cell_type"] == "code" else ""
+        kind = cell["cell_type"] == "code" and ("slider" if _is_control(cell) else "plot" if _is_plot(cell) else "")
+        if kind:
+            return kind, code
+    return "", ""
+
+
+def _quiet(cell):
+    """A check of a claim with its code folded, unless that code is to be read."""
+    reads = METHOD in cell["source"] or _is_control(cell) or "open" in _tags(cell)
+    return cell if reads or not CHECK.search(cell["source"]) else _tagged(cell, "hide-input", "wk-check")
+
+
+def _named(cell, drawing):
+    """A code cell with its fold named by what the fold hides; ``drawing`` is what :func:`_next_drawing` gives."""
     if "hide-input" not in _tags(cell):
         return cell
     mystnb = cell["metadata"].get("mystnb", {})
     if "code_prompt_show" in mystnb:
         return cell
-    what = _hides(cell)
+    what = _hides(cell, drawing)
     mystnb = mystnb | {"code_prompt_show": f"Show {what}", "code_prompt_hide": f"Hide {what}"}
     return cell | {"metadata": cell["metadata"] | {"mystnb": mystnb}}
 
 
-def _hides(cell):
+def _hides(cell, drawing):
     source, page = cell["source"], _html(cell)
+    whole = 'if tier == "full"' in source
     if _is_control(cell):
         return "the slider's code"
-    if any("image/png" in output.get("data", {}) for output in cell["outputs"]):
+    if _is_plot(cell):
         return "the plot's code"
-    if "book.check(" in source:
-        return "how this is checked" if cell["outputs"] else "how the full run is checked"
+    if CHECK.search(source):
+        return "how the full run is checked" if whole else "how this is checked"
     if "workings-ledger" in page or "<table" in page:
         return "the table's code"
     drawn = re.search(r"\b(?:fig|ax|axes)\b|imshow|png_bytes", source)
@@ -183,4 +213,14 @@ def _hides(cell):
         return "the drawing's code"
     if defined:
         return "the helper's code" if len(defined) == 1 else "the helpers' code"
-    return "the code"
+    if cell["outputs"]:
+        return "how these numbers are computed"
+    kind, code = drawing
+    if any(re.search(rf"\b{name}\b", code) for name in _given(source)):
+        return f"what the next {kind} is drawn from"
+    return "what comes from the full run" if whole else "what the next cells use"
+
+
+def _given(source):
+    """Names that a cell's own lines, not those inside of others, give a value."""
+    return {name for found in re.findall(r"(?m)^(\w+(?:, *\w+)*) \|?= ", source) for name in re.split(", *", found)}

@@ -50,8 +50,8 @@ run checks our code; **comparisons with the authors' code**, where we ran both p
 
 *Demo* runs in the notebook on two processor cores in a minute or two. *Full* is the experiment at the paper's scale
 or as near as its row says. A number after ± is the standard deviation over the recorded seeds or splits; for the mean of
-many generated samples it is the standard error. "As required" and "outside" stand where the value itself would differ
-between machines and only its side of the criterion is stable.
+many generated samples it is the standard error. Where the value itself would differ between machines, only its side of the
+line is given: "at least 0.85" or "below 0.85".
 ```
 """
 

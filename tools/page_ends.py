@@ -12,6 +12,8 @@ from urllib.parse import quote
 import yaml
 
 import kernel_page
+from workings.ledger.claims import load_chapter
+from workings.ledger.criteria import SOURCES
 
 ROOT = Path(__file__).resolve().parent.parent
 BRANCH = "main"
@@ -82,28 +84,15 @@ def _relative(slug):
 
 
 def what_was_read(slug, part):
-    """What was read of the paper, from the claims file's ``source``, for the whole chapter and for single claims; or nothing."""
-    file = ROOT / "claims" / part / f"{slug}.yml"
-    claims = yaml.safe_load(file.read_text(encoding="utf-8"))
-    whole = claims.get("source") or claims.get("paper", {}).get("source")
-    single = [
-        (claim["id"], claim.get("source") or (claim.get("paper") or {}).get("source")) for claim in claims["claims"]
-    ]
-    single = [(name, text) for name, text in single if text]
-    if not whole and not single:
-        return ""
-    said = f"<p>{html.escape(_text(whole))}</p>" if whole else ""
+    """What was read of the paper, from the claims file: its ``source`` for the whole chapter, and that of each claim in words."""
+    chapter = load_chapter(slug, ROOT / "claims")
     stored = ROOT / "notebooks" / part / f"{slug}.ipynb"
     page = stored.read_text(encoding="utf-8") if stored.is_file() else ""
     link = lambda name: f'<a href="#{name}">{name}</a>' if f'id=\\"{name}\\"' in page else name  # JSON writes \" for "
-    rows = "".join(f"<li>{link(name)}: {html.escape(_text(text))}</li>" for name, text in single)
+    rows = "".join(f"<li>{link(one.id)}: {html.escape(SOURCES[one.paper.source])}</li>" for one in chapter.claims)
     fold = "<details><summary>Where each number comes from</summary><p>Claim by claim:</p>"
-    fold = f"{fold}<ul>{rows}</ul></details>" if rows else ""
-    return f'<aside class="wk-source" aria-label="What was read of the paper"><p><strong>What was read.</strong></p>{said}{fold}</aside>\n'
-
-
-def _text(value):
-    return " ".join(value.split()) if isinstance(value, str) else "; ".join(f"{k}: {v}" for k, v in value.items())
+    said = f"<p><strong>What was read.</strong></p><p>{html.escape(chapter.source)}</p>{fold}<ul>{rows}</ul></details>"
+    return f'<aside class="wk-source" aria-label="What was read of the paper">{said}</aside>\n'
 
 
 def end(slug, part, title, notebook):
@@ -128,7 +117,6 @@ def with_ends(notebook, slug, part, number, front):
         raise SystemExit(
             f"\nThe first cell of {slug} does not begin with a title, a line '# ...'. Correct notebooks/{part}/{slug}.py.\n"
         )
-    read = what_was_read(slug, part)
-    titled += f"\n\n{read}" if read else ""
+    titled += f"\n\n{what_was_read(slug, part)}"
     cell = {"cell_type": "markdown", "id": "ends", "metadata": {}, "source": end(slug, part, title, notebook)}
     return notebook | {"cells": [first | {"source": titled}, *rest, cell]}

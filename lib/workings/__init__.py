@@ -4,6 +4,8 @@ The package holds the tested kernels that the chapters call. Importing it is che
 no torch and no plotting is loaded until asked for.
 """
 
+from contextlib import AbstractContextManager as _AbstractContextManager
+from contextlib import nullcontext as _nullcontext
 from importlib import metadata as _metadata
 
 try:
@@ -15,11 +17,16 @@ TIERS = ("demo", "full")
 PARTS = ("robustness", "uncertainty", "few_shot", "disentangling", "language_models")
 
 
-def require_torch(part: str) -> None:
-    """Raise ``ModuleNotFoundError`` that names the remedy where PyTorch, which ``part`` is written in, is not installed."""
+def require_torch(part: str) -> _AbstractContextManager[None]:
+    """Raise ``ModuleNotFoundError`` that names the remedy where PyTorch, which ``part`` is written in, is not installed.
+
+    Called in the ``__init__`` of a part of which every kernel counts on PyTorch; elsewhere a module that does writes
+    ``with require_torch("its name"):`` and imports torch in the block.
+    """
     from importlib.util import find_spec
 
     if find_spec("torch") is None:
         raise ModuleNotFoundError(
             f"workings.{part} needs PyTorch, which is not installed: pip install 'workings[torch]'.", name="torch"
         )
+    return _nullcontext()

@@ -64,12 +64,17 @@ def as_finite_array(x: Any, name: str, *, ndim: int | tuple[int, ...] | None = N
 def as_host_array(x: Any, name: str) -> np.ndarray:
     """``x`` as a numpy array of its own dtype (bfloat16 as float32), on the host, without a graph.
 
-    Raises ``TypeError`` for a masked array, whose mask numpy would drop without a word, and for a sparse tensor.
+    Raises ``TypeError`` for a masked array, alone or in a list, whose mask numpy would drop without a word, and for a
+    sparse tensor.
     """
-    if isinstance(x, np.ma.MaskedArray):
+    if _masked(x):
         raise TypeError(
-            f"{name} is a masked array, and its mask would be ignored; pass name.compressed(), or fill the masked "
+            f"{name} is a masked array or holds one, and its mask would be ignored; pass name.compressed(), or fill the masked "
             "entries with what they should count as."
+        )
+    if values_hidden(x):
+        raise NotImplementedError(
+            f"{name} has to be looked at on the host, and torch.func.vmap hides its values; call this row by row."
         )
     if hasattr(x, "detach"):
         x = x.detach()
@@ -83,6 +88,12 @@ def as_host_array(x: Any, name: str) -> np.ndarray:
         return np.asarray(x)
     except (TypeError, ValueError) as error:
         raise TypeError(f"{name} must be an array of numbers, got {type(x).__name__}: {error}.") from None
+
+
+def _masked(x: Any) -> bool:
+    if isinstance(x, (list, tuple)):
+        return any(_masked(item) for item in x)
+    return isinstance(x, np.ma.MaskedArray)
 
 
 def as_tensor(x: Any, name: str) -> torch.Tensor:

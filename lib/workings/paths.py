@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import errno
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 _PACKAGE = Path(__file__).resolve().parent
+# Not allowed to write, or a file stands where a folder is asked for.
+REFUSALS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
 
 
 class ChapterName(NamedTuple):
@@ -45,9 +49,9 @@ def claims_root() -> Path:
 
 def results_root() -> Path:
     """The folder that recorded results are read from; it need not exist yet."""
-    override = os.environ.get("WORKINGS_RESULTS")
-    if override:
-        return Path(override).expanduser()
+    override = _from_environment("WORKINGS_RESULTS")
+    if override is not None:
+        return override
     root = checkout_root()
     return _PACKAGE / "_results" if root is None else root / "results"
 
@@ -68,11 +72,39 @@ def runs_root() -> Path:
 
     ``WORKINGS_RUNS``, else the checkout's ``runs/``, else ``runs/`` in the working folder.
     """
-    override = os.environ.get("WORKINGS_RUNS")
-    if override:
-        return Path(override).expanduser()
+    override = _from_environment("WORKINGS_RUNS")
+    if override is not None:
+        return override
     root = checkout_root()
     return Path("runs") if root is None else root / "runs"
+
+
+def _from_environment(name: str) -> Path | None:
+    """The folder that the variable ``name`` gives, if it is set. ``FileNotFoundError`` for ``~`` without a home folder."""
+    given = os.environ.get(name)
+    if not given:
+        return None
+    try:
+        return Path(given).expanduser()
+    except RuntimeError:
+        raise FileNotFoundError(
+            f"there is no home folder for {Path(given).parts[0]!r}; give {name} an absolute path."
+        ) from None
+
+
+@contextlib.contextmanager
+def writing_run(path: Path) -> Iterator[None]:
+    """Around what opens or places the file ``path`` of a long run: a refusal names it and ``WORKINGS_RUNS``."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in REFUSALS:
+            raise
+        raise OSError(
+            error.errno,
+            f"{shown(path)} cannot be written ({error.strerror}); set WORKINGS_RUNS to a folder that can be, or give "
+            "another file",
+        ) from None
 
 
 def list_chapters(claims: Path | None = None) -> list[ChapterName]:

@@ -11,23 +11,27 @@ import contextlib
 import math
 import os
 import pickle
+import re
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
-from torch import nn
-
+from workings import paths, require_torch
 from workings.checks import as_float, as_int
 from workings.runs.progress import bar as live_bar
 from workings.seeding import stream_seed, torch_generator
+
+with require_torch("training"):
+    import torch
+    from torch import nn
 
 LossFunction = Callable[[nn.Module, Any, torch.Generator], torch.Tensor]
 _FORMAT = 1
 _RATES = {"params", "lr", "initial_lr"}  # of an optimiser's group: not settings, or compared by themselves
 _WAYS = {"fused", "foreach", "capturable", "differentiable"}  # other ways to the same step
-_TRAINING_ONLY = ("p", "momentum")  # of a layer: dropout's and batch-norm's, without effect in evaluation
+# Of a layer: dropout's, batch-norm's, and how it is differentiated, all without effect on what evaluation computes.
+_TRAINING_ONLY = ("p", "momentum", "backward", "surrogate")
 
 
 class Trained(NamedTuple):
@@ -202,7 +206,10 @@ def save_checkpoint(
     settings: Mapping[str, str] | None = None,
     schedule: Callable[[int], float] | None = None,
 ) -> None:
-    """Write the state after ``len(losses)`` steps to ``path``; a crash half way leaves the old file whole."""
+    """Write the state after ``len(losses)`` steps to ``path``; a crash half way leaves the old file whole.
+
+    Raises ``OSError`` naming ``WORKINGS_RUNS`` when ``path`` cannot be written.
+    """
     state = {
         "format": _FORMAT,
         "model": model.state_dict(),
@@ -215,8 +222,9 @@ def save_checkpoint(
         "settings": dict(settings or {}),
         "rates": _rates(schedule, len(losses)),
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    with paths.writing_run(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     try:
         with os.fdopen(handle, "wb") as file:  # a name of its own: two processes never write to one file
             torch.save(state, file)
@@ -259,7 +267,8 @@ def model_settings(model: nn.Module) -> dict[str, str]:
     """What decides what ``model`` computes besides its weights, by name: ``{"blocks.0.attention.n_heads": "2", ...}``.
 
     These are the attributes that each module's class lists in ``__constants__``, as torch's own layers do (strides, slopes,
-    groups), and the classes of modules without weights (ReLU or GELU). Functions stand by their names.
+    groups), and the classes of modules without weights (ReLU or GELU). Functions stand by their names, and no place in
+    memory is in them: the same model has the same settings in every process.
     """
     found = {}
     for path, module in model.named_modules():
@@ -269,7 +278,8 @@ def model_settings(model: nn.Module) -> dict[str, str]:
         names = {name for kind in type(module).__mro__ for name in getattr(kind, "__constants__", ())}
         for name in sorted(names - {"inplace"}):
             value = getattr(module, name, None)
-            found[where + name] = value.__name__ if hasattr(value, "__name__") else repr(value)
+            plain = value.__name__ if hasattr(value, "__name__") else repr(value)
+            found[where + name] = re.sub(r" at 0x[0-9a-fA-F]+", "", plain)
     return found
 
 
@@ -350,7 +360,10 @@ def _same_architecture(model: nn.Module, state: dict[str, Any], path: str | Path
     there, here = state.get("model_settings"), model_settings(model)
     if there is None:  # a checkpoint of an older version
         return
+    modules = dict(model.named_modules())
     for name in [*here, *there]:
+        if name not in there and name not in modules:
+            continue  # a setting that the version which wrote the file did not record
         if name.rpartition(".")[2] not in ignore and there.get(name) != here.get(name):
             raise ValueError(
                 f"the checkpoint {str(path)!r} is of another architecture: {name!r} is {there.get(name, 'absent')} there "

@@ -596,7 +596,7 @@ def head_gain(case, method, of=None):
     return demo.over_networks([part.numpy() for part in parts])
 
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input"] mystnb={"code_prompt_show": "Show the trainings at two other learning rates", "code_prompt_hide": "Hide the trainings at two other learning rates"}
 rates = (0.01, 0.03, 0.1)
 at_rate = {
     (rate, case): [demo.head_accuracies(features[0], novel, replace(settings, head_lr=rate), counts)]
@@ -905,7 +905,7 @@ if tier == "full":
 # lie within 0.002. They may: all three met the same 160 episodes. Another draw would move the correlation by 0.05 or so if ways and shots were drawn as well, by less as these are fixed, and it misses
 # the line by nearly 0.06. So the spread in the ledger is too small; the program now draws other episodes for each network. In the record:
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input"] mystnb={"code_prompt_show": "Show how the recorded numbers are read off", "code_prompt_hide": "Hide how the recorded numbers are read off"}
 shots_5 = [
     row["accuracy"]
     for row in tables["curves"]

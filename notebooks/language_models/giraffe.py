@@ -595,21 +595,21 @@ def frame(scale):
         study.linear_name(scale),
         dict(color=COLOURS["grey"], linestyle=":"),
     )
-    fig, (left, right) = plt.subplots(1, 2, figsize=(5.8, 3.0))
-    left.plot(range(16), wavelengths("RoPE"), **dots)
-    left.plot(
+    fig, (upper, lower) = plt.subplots(2, 1, figsize=(4.6, 5.4))
+    upper.plot(range(16), wavelengths("RoPE"), **dots)
+    upper.plot(
         range(16), wavelengths(name), color=COLOURS["blue"], marker="o"
     )
-    left.axhline(L, color=COLOURS["ink"], linewidth=1)
-    left.text(15.3, L * 0.88, "L = 64", ha="right", va="top", fontsize=9)
-    left.set(yscale="log", ylim=(5, 12_000), xlabel="pair i")
-    left.set(ylabel="wavelength (tokens)", title=f"Clocks, s = {scale}")
-    curve(right, first, "none", name, color=COLOURS["blue"], marker="o")
-    length_axis(right, "Retrieval")
-    right.axvline(
+    upper.axhline(L, color=COLOURS["ink"], linewidth=1)
+    upper.text(15.3, L * 0.88, "L = 64", ha="right", va="top", fontsize=9)
+    upper.set(yscale="log", ylim=(5, 12_000), xlabel="pair i")
+    upper.set(ylabel="wavelength (tokens)", title=f"Clocks, s = {scale}")
+    curve(lower, first, "none", name, color=COLOURS["blue"], marker="o")
+    length_axis(lower, "Retrieval")
+    lower.axvline(
         scale * L, color=COLOURS["orange"], linestyle="--", linewidth=1.5
     )
-    right.set(xlabel="length (tokens)", xlim=(55, 600))
+    lower.set(xlabel="length (tokens)", xlim=(55, 600))
     return Frame(png_bytes(fig), alt_text(scale, name))
 
 
@@ -630,7 +630,7 @@ Control(
     "gir-scale",
     [Axis("Scale s", tuple(str(scale) for scale in scales), start=2)],
     [partial(frame, scale) for scale in scales],
-    caption="Left: wavelengths (dotted: unchanged). Right: accuracy without fine-tuning at 64 to 512 "
+    caption="Above: wavelengths (dotted: unchanged). Below: accuracy without fine-tuning at 64 to 512 "
     "tokens, mean and standard deviation over three seeds; the dashed line marks sL, where it lies in view.",
     live="giraffe",
 )
@@ -982,7 +982,7 @@ cells = study.over_models(
 layout_rows = [row for cell in cells for row in cell["rows"]]
 layout_curves = [row for cell in cells for row in cell["curves"]]
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input"] mystnb={"code_prompt_show": "Show the lines' colours and names", "code_prompt_hide": "Hide the lines' colours and names"}
 shades = dict(
     zip(study.LAYOUT_CASES, ("ink", "red", "blue", "orange"), strict=True)
 )

@@ -441,7 +441,7 @@ assert torch.isclose(loss, kernel)  # agrees with the kernel
 # <a id="l3m-8"></a>
 
 
-# %%
+# %% tags=["open"]
 chance = logp.exp().detach()
 
 
@@ -504,7 +504,7 @@ assert torch.isclose(loss, kernel)  # agrees with the kernel
 # <a id="l3m-1"></a>
 
 
-# %%
+# %% tags=["open"]
 def barrier_run(base, seed, interval):
     """Tune a copy of one pre-trained model under the barrier."""
     on_length = demo.length_constraint(interval, settings)
@@ -584,6 +584,9 @@ outside = [f["outside"] for f in facts[settings.concise] if f["inside"]]
 if outside:
     value, sd = mean_and_sd(outside)
     print(f"outside [4, 6]: {value:.1f} of the single responses")
+
+# %%
+if outside:
     row = {"spread": sd, "seeds": seeds, "digits": 0}
     display(ledger_.check("l3m-9", value, **row, at="demo"))
 
@@ -626,6 +629,8 @@ ledger.Grid(
 # %%
 edge = demo.least_rise(settings.verbose[0], settings)
 print(f"a mean length of 10 forces a rise of {edge:.2f} nats per token")
+
+# %%
 above = []
 for interval in wanted:
     extra = [fact["rise"] - fact["least"] for fact in facts[interval]]
@@ -695,7 +700,7 @@ ledger_.check("l3m-4", slower, too_small=why, digits=0, at="demo")
 # <a id="l3m-3"></a>
 
 
-# %%
+# %% tags=["open"]
 def two_kinds(base, seed):
     """Tune under a length interval and a bound on one word's uses."""
     on_length = demo.length_constraint(settings.middle, settings)
@@ -774,12 +779,11 @@ plt.show()
 for name, run in zip(tried, broken, strict=True):
     weight = np.log([record.weights[1] for record in run.history])
     jump = np.abs(np.diff(weight)).max()
-    print(f"{name:16s} largest jump above a factor 30: {jump > np.log(30)}")
+    side = "above" if jump > np.log(30) else "below"
+    print(f"{name:16s} largest jump: {side} a factor of 30")
 early = broken[3].history[: short.steps // 4]
-same = all(record.weights[0] == record.weights[1] for record in early)
-print(
-    f"scale 100: both bounds pull alike for a quarter of the steps: {same}"
-)
+same = sum(record.weights[0] == record.weights[1] for record in early)
+print(f"scale 100: both bounds pull alike in {same} of {len(early)} steps")
 
 # %% [markdown]
 # What the method does not promise, whatever the settings: anything about single responses, anything outside the prompts it was trained on, and that the interval can be reached at all. If it cannot, the weight stays at $1/\mu$ over $k$ and the task's loss gives way. And a running mean looks back. Whether a constraint holds has to be measured on fresh prompts, as we did.
@@ -800,8 +804,8 @@ if tier == "full":
     print(tables["note"][0]["message"])
 else:
     recorded = ledger.attachment("l3m", "full", "runs")
-    rows = 0 if recorded is None else len(recorded)
-    print(f"recorded runs on a public model: {rows}")
+    if recorded:
+        print(f"recorded runs on a public model: {len(recorded)}")
 
 # %% tags=["hide-input"]
 if tier == "full":
@@ -890,7 +894,8 @@ too_long = lambda tokens, mask: (mask.sum(1) > 8).double()
 rare = MeanConstraint(too_long, upper=0.1, scale=0.1, name="too long")
 share = rare.scores(*task).mean()
 print(
-    f"in one batch of the data {share:.2f}; holds: {rare.holds(float(share))}"
+    f"in one batch of the data {share:.2f},",
+    f"at most 0.1: {rare.holds(float(share))}",
 )
 
 # %% [markdown]

@@ -669,8 +669,8 @@ last = {rule: total[:, 3] - total[:, 4] for rule, total in totals.items()}
 for rule in totals:
     a, d = lead[rule].mean(), last[rule].mean()
     print(f"{rule:8} A over B: {a:2.0f} points, D over E: {d:2.0f} points")
-always = (lead["official"] > lead["strict"]).all()
-print("A's lead is larger officially in every seed:", bool(always))
+more = lead["official"] > lead["strict"]
+print(f"A's lead is larger officially in {more.sum()} of {len(more)} seeds")
 
 # %% [markdown]
 # Under the official rules tidiness alone is worth about ten points and more: B knows what A knows, and E what D knows. Under our rule nearly all of both gaps closes. (The

@@ -162,7 +162,7 @@ print(
 )
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Two crossing straight lines: accuracy against how often detector A is used. The line for attacks on A falls from 0.8 to 0.2, the line for attacks on B rises from 0.3 to 0.9. Their lower envelope is shaded and peaks at 0.55, where they cross at 5/12."}, "figure": {"caption": "What you can promise is the lower of the two lines (shaded). Its peak is where the attacker no longer cares which detector to aim at.", "name": "fig-sap-game"}}
-fig, ax = plt.subplots(figsize=(5.8, 3.0))
+fig, ax = plt.subplots()
 ax.fill_between(share, promise, color=COLOURS["sky"], alpha=0.35)
 lines = np.outer(share, payoff[0]) + np.outer(1 - share, payoff[1])
 ax.plot(
@@ -245,11 +245,11 @@ for name, row in (("h", h), ("p", p), ("q", q), ("M(h)", one)):
 # Two details of (1) matter. Drawing *without* replacement would give other chances than $q$ (12 draws would then keep all ten live neurons for certain), and the division by $q$ would make the layer biased.
 # And $p$ is normalised over the *whole* map: normalised channel by channel, a channel that holds only faint noise would get as many draws as the one that sees the stroke.
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Two bar charts over twelve neurons. Left: drawing probability, falling from 0.25 to zero. Right: activations before pruning in pale bars and after one draw in dark bars; one of the two threes and some smaller neurons are gone, the surviving ones are taller than before, the smallest more than twice as tall, and the largest hardly changes."}, "figure": {"caption": "Left: the chance of each neuron in one draw. Right: the layer before (pale) and after (dark) one pruning with 12 draws. The largest passes almost unchanged; the others vanish or are scaled up, the smaller the more.", "name": "fig-sap-hand"}}
-fig, axes = plt.subplots(1, 2, figsize=(5.8, 2.9))
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Two bar charts over twelve neurons. Above: drawing probability, falling from 0.25 to zero. Below: activations before pruning in pale bars and after one draw in dark bars; one of the two threes and some smaller neurons are gone, the surviving ones are taller than before, the smallest more than twice as tall, and the largest hardly changes."}, "figure": {"caption": "Above: the chance of each neuron in one draw. Below: the layer before (pale) and after (dark) one pruning with 12 draws. The largest passes almost unchanged; the others vanish or are scaled up, the smaller the more.", "name": "fig-sap-hand"}}
+fig, axes = plt.subplots(2, 1, figsize=(4.6, 4.6), sharex=True)
 j = np.arange(1, 13)
 axes[0].bar(j, p[0], color=COLOURS["sky"])
-axes[0].set(xlabel="neuron j", ylabel="p (per draw)", title="Who is drawn?")
+axes[0].set(ylabel="p (per draw)", title="Who is drawn?")
 axes[1].bar(j, h[0], width=0.85, color=COLOURS["pale"], label="before")
 axes[1].bar(j, one[0], width=0.45, color=COLOURS["blue"], label="after")
 axes[1].set(xlabel="neuron j", ylabel="activation", title="One pruning")
@@ -299,8 +299,8 @@ print(
     f"to {ratio.max():.2f}"
 )
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Two panels over the twelve neurons. Left: dots of the mean over ten thousand prunings lie on the dense activations. Right: measured variances as dots on the bars of the closed form; the variance is largest for the middle neurons, smaller for the small ones and for the largest, and zero for the two silent ones."}, "figure": {"caption": "Mean (left) and variance (right) of 10,000 prunings, against the dense value and the closed form (2). Error bars of the means are smaller than the dots.", "name": "fig-sap-moments"}}
-fig, axes = plt.subplots(1, 2, figsize=(5.8, 2.9))
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Two panels over the twelve neurons. Above: dots of the mean over ten thousand prunings lie on the dense activations. Below: measured variances as dots on the bars of the closed form; the variance is largest for the middle neurons, smaller for the small ones and for the largest, and zero for the two silent ones."}, "figure": {"caption": "Mean (above) and variance (below) of 10,000 prunings, against the dense value and the closed form (2). Error bars of the means are smaller than the dots.", "name": "fig-sap-moments"}}
+fig, axes = plt.subplots(2, 1, figsize=(4.6, 4.6), sharex=True)
 bars = dict(color=COLOURS["pale"], label="closed form")
 dots = dict(
     marker="o", linestyle="", color=COLOURS["red"], label="measured"
@@ -309,7 +309,7 @@ axes[0].bar(j, h[0], **bars)
 axes[0].errorbar(
     j, many.mean(0), yerr=many.std(0) / math.sqrt(draws), **dots
 )
-axes[0].set(xlabel="neuron j", ylabel="mean output", title="Unbiased")
+axes[0].set(ylabel="mean output", title="Unbiased")
 axes[1].bar(j, variance, **bars)
 axes[1].plot(j, many.var(0), **dots)
 axes[1].set(
@@ -321,7 +321,7 @@ for ax in axes:
 plt.show()
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Histogram of ten thousand outputs of neuron 7, whose activation is 1. Two spikes: about six thousand at zero and about four thousand at 2.5. A dashed line at 1 marks the mean, where there is no output at all."}, "figure": {"caption": "Ten thousand outputs of one small neuron (h = 1). It gives either 0 or 2.5, and is right only on average.", "name": "fig-sap-spikes"}}
-fig, ax = plt.subplots(figsize=(5.8, 2.6))
+fig, ax = plt.subplots(figsize=(4.6, 2.6))
 ax.hist(many[:, 6], bins=np.arange(-0.05, 3, 0.1), color=COLOURS["sky"])
 ax.axvline(
     many[:, 6].mean(), color=COLOURS["ink"], linestyle="--", label="mean"
@@ -443,7 +443,7 @@ for name in shapes:
     print(f"{name:14s} kept at f = 1: {kept[name][9]:.2f}")
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Share of neurons kept against draws per neuron f, three rising curves. All equal lies on one minus e to the minus f and reaches 0.98 at f of 4; exponential activations reach about four fifths; peaky ones less than one half."}, "figure": {"caption": "Expected share of 1,024 neurons that survive. Dots: the formula 1 - exp(-f).", "name": "fig-sap-survivors"}}
-fig, ax = plt.subplots(figsize=(5.8, 3.0))
+fig, ax = plt.subplots()
 for (name, line), dash in zip(kept.items(), ("-", "--", "-."), strict=True):
     ax.plot(grid, line, dash, label=name)
 ax.plot(
@@ -521,7 +521,7 @@ grown = np.array(
     ]
 )
 dense_clean = spread_over_seeds("dense")[:, 1]
-fig, ax = plt.subplots(figsize=(5.8, 3.0))
+fig, ax = plt.subplots()
 bars = dict(fmt="o-", color=COLOURS["blue"], label="SAP-100")
 ax.errorbar(counts, grown.mean(0), yerr=sd(grown), **bars)
 ax.axhline(
@@ -603,7 +603,7 @@ assert torch.allclose(attacked, same)  # agrees with the kernel
 says = [networks[0](z).argmax(1) for z in (x, attacked)]
 wrong = (says[0] == y) & (says[1] != y)
 chosen = int(wrong.double().argmax())
-fig, axes = plt.subplots(1, 3, figsize=(5.8, 2.3))
+fig, axes = plt.subplots(1, 3, figsize=(4.6, 1.9))
 panels = (
     (x, f"says {says[0][chosen]}", (0, 1)),
     (moved, "the step", (-1, 1)),
@@ -623,19 +623,21 @@ radii = np.array([0.0, *settings.epsilons])
 
 
 def draw(axes, lines):
-    """Left: single pass. Right: mean. A line: key, label, colour, look."""
+    """Above: single pass. Below: mean. A line: key, label, colour, look."""
     for side, ax in enumerate(axes):
         for key, label, colour, look in lines:
             got = table[key][:, :, side]
             bars = dict(fmt=look, color=COLOURS[colour], label=label)
             ax.errorbar(radii, got.mean(0), yerr=sd(got), **bars)
-        ax.set(xlabel="radius ε (pixel range is 1)", ylim=(-0.02, 1.02))
-    axes[0].set(ylabel="accuracy", title="Single pass")
-    axes[1].set(title="Mean of 10 passes")
+        ax.set(ylabel="accuracy", ylim=(-0.02, 1.02))
+    axes[0].set(title="Single pass")
+    axes[1].set(
+        xlabel="radius ε (pixel range is 1)", title="Mean of 10 passes"
+    )
 
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Accuracy against attack radius, two panels, four lines with error bars over three seeds. Single pass, left: SAP-100 starts below dense and ends a little above; SAP-25 and dropout start far lower. Mean of passes, right: SAP-100 lies above dense at 0.1 and 0.2, and SAP-25 falls most slowly, keeping a little under a third at 0.2, where dense has almost nothing."}, "figure": {"caption": "FGSM with gradients averaged over 10 masks (mask rule), 50 held-out images, three seeds, bars of one standard deviation over seeds. The dense network needs one pass and one gradient and is the same in both panels.", "name": "fig-sap-fgsm"}}
-fig, axes = plt.subplots(1, 2, figsize=(6.4, 3.5), sharey=True)
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Accuracy against attack radius, two panels, four lines with error bars over three seeds. Single pass, above: SAP-100 starts below dense and ends a little above; SAP-25 and dropout start far lower. Mean of passes, below: SAP-100 lies above dense at 0.1 and 0.2, and SAP-25 falls most slowly, keeping a little under a third at 0.2, where dense has almost nothing."}, "figure": {"caption": "FGSM with gradients averaged over 10 masks (mask rule), 50 held-out images, three seeds, bars of one standard deviation over seeds. The dense network needs one pass and one gradient and is the same in both panels.", "name": "fig-sap-fgsm"}}
+fig, axes = plt.subplots(2, 1, figsize=(4.6, 5.8), sharex=True)
 lines = [
     (("dense", "dense"), "dense", "ink", "o-"),
     (("SAP-100", "mask"), "SAP-100", "blue", "s--"),
@@ -664,6 +666,8 @@ plt.show()
 # %%
 show("dense attacked", "dense, ε = 0.1")
 show("mask", "SAP-100, ε = 0.1, mask rule")
+
+# %%
 gain = (
     spread_over_seeds("mask")[:, 1]
     - spread_over_seeds("dense attacked")[:, 1]
@@ -695,8 +699,8 @@ for kind in ("dense", "sap", "dense attacked", "mask", "identity"):
     error = calibration_error(kind).mean()
     print(f"{kind:15s} calibration error {error:.3f}")
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Two reliability diagrams, accuracy against confidence. Left, clean: SAP-100 lies above the diagonal at most confidences; the dense network has points only at high confidences, a little above the diagonal and on it at the top. Right, attacked: both fall below the diagonal, the dense network much further than SAP-100."}, "figure": {"caption": "Reliability of dense and SAP-100 (mean softmax), 200 images of three seeds together, bins with at least 20 predictions; bars: binomial standard error; ECE: of all together. Right: under FGSM with epsilon = 0.1, mask rule for SAP.", "name": "fig-sap-reliability"}}
-fig, axes = plt.subplots(1, 2, figsize=(6.4, 3.4), sharey=True)
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Two reliability diagrams, accuracy against confidence. Above, clean: SAP-100 lies above the diagonal at most confidences; the dense network has points only at high confidences, a little above the diagonal and on it at the top. Below, attacked: both fall below the diagonal, the dense network much further than SAP-100."}, "figure": {"caption": "Reliability of dense and SAP-100 (mean softmax), 200 images of three seeds together, bins with at least 20 predictions; bars: binomial standard error; ECE: of all together. Below: under FGSM with epsilon = 0.1, mask rule for SAP.", "name": "fig-sap-reliability"}}
+fig, axes = plt.subplots(2, 1, figsize=(4.6, 5.8), sharex=True)
 titles = ("Clean", "Attacked, ε = 0.1")
 pairs = (("dense", "sap"), ("dense attacked", "mask"))
 for ax, kinds, title in zip(axes, pairs, titles, strict=True):
@@ -722,9 +726,9 @@ for ax, kinds, title in zip(axes, pairs, titles, strict=True):
         ax.errorbar(
             c.confidence[some], c.accuracy[some], yerr=error, **bars
         )
-    ax.set(xlabel="confidence", title=title)
+    ax.set(ylabel="accuracy", title=title)
     ax.legend(fontsize=8)
-axes[0].set(ylabel="accuracy")
+axes[1].set(xlabel="confidence")
 plt.show()
 
 # %% [markdown]
@@ -814,8 +818,8 @@ for rows_ in zip(small, output, left, strict=True):
 #
 # > **Predict.** Under which of them does the gain survive?
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Two panels, accuracy of the mean of passes against attack radius. Left, SAP-100: under mask gradients it lies above the dense network's line at 0.1 and 0.2; under identity gradients as far above it at 0.1, and on it elsewhere; under transferred gradients close to it, and under pathwise gradients highest. Right, SAP-25: pathwise gradients leave about three quarters at radius 0.2, mask gradients a little under a third, identity and transferred gradients much less, while the dense network has almost nothing."}, "figure": {"caption": "The same attack and radii as before; only the gradients differ. Mean of 10 passes, 50 images, three seeds, bars of one standard deviation. The black line is the dense network under its own gradients.", "name": "fig-sap-turn"}}
-fig, axes = plt.subplots(1, 2, figsize=(6.4, 3.5), sharey=True)
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Two panels, accuracy of the mean of passes against attack radius. Above, SAP-100: under mask gradients it lies above the dense network's line at 0.1 and 0.2; under identity gradients as far above it at 0.1, and on it elsewhere; under transferred gradients close to it, and under pathwise gradients highest. Below, SAP-25: pathwise gradients leave about three quarters at radius 0.2, mask gradients a little under a third, identity and transferred gradients much less, while the dense network has almost nothing."}, "figure": {"caption": "The same attack and radii as before; only the gradients differ. Mean of 10 passes, 50 images, three seeds, bars of one standard deviation. The black line is the dense network under its own gradients.", "name": "fig-sap-turn"}}
+fig, axes = plt.subplots(2, 1, figsize=(4.6, 6.2), sharex=True)
 looks = {
     "mask": ("mask", "blue", "s--"),
     "pathwise": ("pathwise", "red", "^-."),
@@ -831,10 +835,10 @@ for ax, name in zip(axes, ("SAP-100", "SAP-25"), strict=True):
             got = table[name, rule][:, :, 1]
             bars = dict(fmt=look, color=COLOURS[colour], label=label)
             ax.errorbar(radii, got.mean(0), yerr=sd(got), **bars)
-    ax.set(xlabel="radius ε (pixel range is 1)", title=f"{name} attacked")
-axes[0].set(ylabel="accuracy, mean of passes", ylim=(-0.02, 1.02))
-axes[0].legend(fontsize=8.5)
-axes[1].legend(fontsize=8.5)
+    ax.set(ylabel="accuracy, mean of passes", ylim=(-0.02, 1.02))
+    ax.set_title(f"{name} attacked")
+    ax.legend(fontsize=8.5)
+axes[1].set(xlabel="radius ε (pixel range is 1)")
 plt.show()
 
 # %%
@@ -897,10 +901,10 @@ ledger_.check(
 # %% [markdown]
 # ## Play: turn down the draws
 #
-# Move the fraction $f$. Top left is one mask on one digit's first layer. Watch the two lower panels: how far does the mask
+# Move the fraction $f$. Top left is one mask on one digit's first layer: kept neurons dark, dropped ones orange. Watch the two lower panels: how far does the mask
 # rule lie above the identity rule?
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input"] mystnb={"code_prompt_show": "Show how the figure's accuracies are computed", "code_prompt_hide": "Hide how the figure's accuracies are computed"}
 sweep = fraction_sweep(networks[0], test, 0, settings)
 layer = networks[0][:2](
     test.images[:1]
@@ -908,8 +912,8 @@ layer = networks[0][:2](
 clean, hit = table["dense", "dense"][0, [0, 2], 1]
 panels = (
     ("clean", "Clean", clean),
-    ("mask", "FGSM 0.1, mask rule", hit),
-    ("identity", "FGSM 0.1, identity", hit),
+    ("mask", "ε 0.1, mask rule", hit),
+    ("identity", "ε 0.1, identity", hit),
 )
 ticks = [f"{f:g}" for f in settings.fractions]
 shades = plt.matplotlib.colors.ListedColormap(
@@ -920,7 +924,7 @@ shades = plt.matplotlib.colors.ListedColormap(
 # %% tags=["hide-input"]
 def frame(i):
     """One picture: a mask and three accuracies at the i-th fraction."""
-    fig, axes = plt.subplots(2, 2, figsize=(5.8, 5.0))
+    fig, axes = plt.subplots(2, 2, figsize=(4.6, 4.4))
     corner = axes[0, 0]
     corner.imshow(
         mask_picture(layer, settings.fractions[i]),
@@ -928,7 +932,7 @@ def frame(i):
         vmin=0,
         vmax=2,
     )
-    corner.set(title="Kept dark, dropped orange", xticks=[], yticks=[])
+    corner.set(title="One mask", xticks=[], yticks=[])
     corner.grid(False)
     for ax, (kind, title, level) in zip(axes.flat[1:], panels, strict=True):
         single, mean = sweep[kind].T
@@ -938,10 +942,10 @@ def frame(i):
             level, color=COLOURS["ink"], linestyle=":", label="dense"
         )
         ax.plot([i, i], [single[i], mean[i]], "o", color=COLOURS["red"])
-        ax.set_xticks(range(len(ticks)), ticks)
+        ax.set_xticks(range(len(ticks)), ticks, fontsize=7.5)
         ax.set(title=title, ylim=(0, 1), xlabel="f", ylabel="accuracy")
     axes[0, 1].legend(fontsize=8, loc="lower right")
-    return png_bytes(fig, dpi=120, colours=64)
+    return png_bytes(fig, dpi=150, colours=64)
 
 
 # %% tags=["hide-input"]
@@ -966,7 +970,7 @@ Control(
     "sap-fraction",
     [axis],
     frames,
-    caption="One network, 50 images, ε = 0.1. Red dots mark the chosen f; dotted: the dense network under the same conditions.",
+    caption="One network, 50 images, FGSM with ε = 0.1. Red dots mark the chosen f; dotted: the dense network under the same conditions.",
 )
 
 # %% [markdown]
@@ -986,6 +990,8 @@ for f in (0.1, 0.25, 0.5, 1.0, 2.0):
         np.mean([accuracies(got, test.labels)[0] for got in passes])
     )
 print("single pass: " + "  ".join(f"{value:.2f}" for value in trend))
+
+# %%
 ledger_.check(
     "sap-3", bool(np.all(np.diff(trend) > 0)), seeds=seeds, at="demo"
 )

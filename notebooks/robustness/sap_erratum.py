@@ -258,7 +258,7 @@ pruned = {
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Two grids of small squares for the sixteen channels of one layer. In the left grid, SAP, kept and dropped squares lie between pale regions where the activation was zero. In the right grid, the 2018 program, no square is pale: about two in three are kept, and the dropped ones are scattered."}, "figure": {"caption": "One draw of each program on the same digit and the same layer (16 channels of 8x8). SAP prunes what comes out of the ReLU, so zeros stay zero; the 2018 program prunes what goes in.", "name": "fig-err-masks"}}
 colours = ("pale", "orange", "blue")  # zero before, dropped, kept
-fig, axes = plt.subplots(1, 2, figsize=(5.8, 3.9))
+fig, axes = plt.subplots(1, 2, figsize=(4.6, 3.3))
 for ax, (title, (h, out)) in zip(axes, pruned.items(), strict=True):
     state = (h != 0).int() + (out != 0).int()
     tiles = state.reshape(4, 4, 8, 8).permute(0, 2, 1, 3).reshape(32, 32)
@@ -270,8 +270,8 @@ for ax, (title, (h, out)) in zip(axes, pruned.items(), strict=True):
         vmin=0,
         vmax=2,
     )
-    ax.set_title(title, fontsize=9.5)
-    ax.set(xticks=[], yticks=[], xlabel="4 x 4 channels, 8 x 8 pixels each")
+    ax.set_title(title.replace(" (", "\n("), fontsize=9.5)
+    ax.set(xticks=[], yticks=[], xlabel="16 channels of 8 x 8")
     ax.grid(False)
 words = dict(zip(("was zero", "dropped", "kept"), colours, strict=True))
 marks = [
@@ -299,7 +299,7 @@ maps |= {"after the ReLU": h.relu(), "before the ReLU": h}
 shares = np.array([shares_kept(v) for v in maps.values()]).T
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Pairs of bars of the share of non-zero activations kept, for three maps. On a flat map SAP keeps 0.632 and the 2018 program 0.865. On the first layer of real digits the 2018 program keeps less than that; SAP keeps about as much after the ReLU and less before it. On each map the 2018 program keeps more than SAP."}, "figure": {"caption": "Share of non-zero activations that survive, both programs on the same maps. Flat: all activations equal, the shares are 1 - exp(-1) and 1 - exp(-2). The others: mean over 100 test digits, first layer. SAP prunes after the ReLU, the 2018 program before it.", "name": "fig-err-kept"}}
-fig, ax = plt.subplots(figsize=(5.8, 3.0))
+fig, ax = plt.subplots()
 names = (("SAP", "blue", ""), ("2018 program", "orange", "//"))
 for i, (name, colour, hatch) in enumerate(names):
     bars = ax.bar(
@@ -414,24 +414,22 @@ neuron = one_neuron(h, 64, settings.draws, dice)
 p = h / (h + 63)
 w = single_draw_share(p, 64)
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Two panels. Left: the mean output of one neuron lies on the diagonal, equal to its input. Right: slopes against the input. The mask slope lies at one, with an error bar of a tenth at the smallest input and small ones elsewhere; the pathwise slope starts near zero, rises past 0.4 at an input of one and approaches one only for large inputs, following the curve P(N at least 2 given N at least 1)."}, "figure": {"caption": "One neuron among 64, the others held at 1, f = 1. Left: the mean output has slope 1. Right: what two of the rules believe the slope to be (the identity rule says 1 by definition). The neuron is drawn rp times on average. Bars are two standard errors; the dotted curve is P(N at least 2 given N at least 1) plus the small second term of (2).", "name": "fig-err-neuron"}}
-fig, (left, right) = plt.subplots(1, 2, figsize=(5.8, 3.3))
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Two panels. Above: the mean output of one neuron lies on the diagonal, equal to its input. Below: slopes against the input. The mask slope lies at one, with an error bar of a tenth at the smallest input and small ones elsewhere; the pathwise slope starts near zero, rises past 0.4 at an input of one and approaches one only for large inputs, following the curve P(N at least 2 given N at least 1)."}, "figure": {"caption": "One neuron among 64, the others held at 1, f = 1. Above: the mean output has slope 1. Below: what two of the rules believe the slope to be (the identity rule says 1 by definition). The neuron is drawn rp times on average. Bars are two standard errors; the dotted curve is P(N at least 2 given N at least 1) plus the small second term of (2).", "name": "fig-err-neuron"}}
+fig, (upper, lower) = plt.subplots(2, 1, figsize=(4.6, 5.4), sharex=True)
 bars = dict(fmt="o", color=COLOURS["ink"], label="mean output")
-left.errorbar(h, neuron.output, 2 * neuron.output_error, **bars)
-left.plot(h, h, color=COLOURS["blue"], label="slope 1")
-left.set(
-    xlabel="activation h", ylabel="mean output", title="What the layer does"
-)
-right.axhline(1, color=COLOURS["blue"], label="identity, truth")
+upper.errorbar(h, neuron.output, 2 * neuron.output_error, **bars)
+upper.plot(h, h, color=COLOURS["blue"], label="slope 1")
+upper.set(ylabel="mean output", title="What the layer does")
+lower.axhline(1, color=COLOURS["blue"], label="identity, truth")
 for rule in ("mask", "pathwise"):
     look = {**looks[rule], "linestyle": "none"}
     slope, error = getattr(neuron, rule), getattr(neuron, f"{rule}_error")
-    right.errorbar(h, slope, 2 * error, label=rule, **look)
-right.plot(h, 1 - w + p * w, ":", color=COLOURS["red"])
-right.set(xlabel="activation h (≈ rp)", ylabel="mean slope", ylim=(0, 1.6))
-right.set_title("What a gradient sees")
-left.legend()
-right.legend(loc="upper right", fontsize=9)
+    lower.errorbar(h, slope, 2 * error, label=rule, **look)
+lower.plot(h, 1 - w + p * w, ":", color=COLOURS["red"])
+lower.set(xlabel="activation h (≈ rp)", ylabel="mean slope", ylim=(0, 1.6))
+lower.set_title("What a gradient sees")
+upper.legend()
+lower.legend(loc="upper right", fontsize=9)
 plt.show()
 
 # %% [markdown]
@@ -688,7 +686,7 @@ left, spread = over_seeds(dense["identity"])
 print(f"dense network under attack: {left:.2f} ± {spread:.2f} right")
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Two panels of bars, single pass and mean of passes. For SAP at f = 0.5 the bars of the 2018 and pathwise attacks are tall, above 0.5, and those of the mask, identity and transfer attacks are below 0.1. For SAP at f = 1, where only the 2018 and pathwise attacks were run, both bars are below 0.1. For the 2018 program every bar is near zero."}, "figure": {"caption": "Accuracy left by five attacks at radius 0.25; mean and standard deviation over three networks with twenty images each. Within a group the defence is the same; among pathwise, mask and identity only the backward rule changes. At f = 1 two attacks were run.", "name": "fig-err-rules"}}
-fig, axes = plt.subplots(2, 1, figsize=(5.8, 5.2), sharex=True)
+fig, axes = plt.subplots(2, 1, figsize=(4.6, 5.6), sharex=True)
 titles = {"single": "Single pass", "mean": "Mean of passes"}
 for ax, (rule, title) in zip(axes, titles.items(), strict=True):
     for i, kind in enumerate(ATTACKS):
@@ -709,7 +707,8 @@ for ax, (rule, title) in zip(axes, titles.items(), strict=True):
             hatch=fill,
             edgecolor="white",
         )
-        ax.bar_label(bars, fmt="%.2f", fontsize=8)
+        two = lambda height: f"{height:.2f}".lstrip("0")
+        ax.bar_label(bars, fmt=two, fontsize=7.5)
     ax.set(ylabel="accuracy under attack", ylim=(0, 1.05), title=title)
 names = (f"SAP, f = {settings.fraction}", "SAP, f = 1", "2018 program")
 ax.set_xticks(range(3), names)
@@ -784,7 +783,7 @@ print(f"with its own 2a draws: {double:.2f}; SAP at 0.5a: {target:.2f}")
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Two heat maps with numbers, under attack and clean: four rows for the combinations of law and place, three columns for 0.5, 1 and 2 draws per neuron. Under attack, in every row the first column is far above the other two, which are near zero. Clean, accuracy grows from the first column to the last in every row."}, "figure": {"caption": "Single-pass accuracy under pathwise PGD at the radius of the bars above (left) and without an attack (right), mean and standard deviation over three networks. Columns: draws per neuron. Rows: law of the draw and place of the layer.", "name": "fig-err-grid"}}
 columns = (0.5, 1.0, 2.0)
 rows = list(dict.fromkeys(cell[:2] for cell in grid))
-fig, axes = plt.subplots(1, 2, figsize=(5.8, 3.4), sharey=True)
+fig, axes = plt.subplots(1, 2, figsize=(4.6, 3.4), sharey=True)
 shown = (("under attack", grid), ("clean", unhurt))
 for ax, (title, table) in zip(axes, shown, strict=True):
     cells = [[over_seeds(table[*row, f]) for f in columns] for row in rows]
@@ -851,7 +850,7 @@ def draw_accuracy(ax, rule, f, accuracy, **look):
 
 def frame(rule, f):
     """One picture of the control: both accuracy rules for one backward rule and fraction."""
-    fig, ax = plt.subplots(figsize=(5.8, 3.2))
+    fig, ax = plt.subplots(figsize=(4.6, 3.2))
     one = dict(color=COLOURS["blue"], linestyle="-", marker="o")
     many = dict(color=COLOURS["orange"], linestyle="--", marker="s")
     draw_accuracy(ax, rule, f, "single", label="single pass", **one)
@@ -945,7 +944,7 @@ print(
 )
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Horizontal bars of accuracy for seven attacks, single pass and mean of passes. Pathwise PGD and its two variants with twice the steps leave the most, between 0.5 and 0.6 in a single pass; random search leaves less and the larger radius about a third; transfer and identity leave nearly nothing."}, "figure": {"caption": "The checklist, mean of three networks, SAP at f = 0.5, radius 0.25 unless stated. Random search tries sixty random corners of the box and keeps the worst: it uses no gradient and still leaves less, on average, than pathwise PGD.", "name": "fig-err-checklist"}}
-fig, ax = plt.subplots(figsize=(5.8, 3.6))
+fig, ax = plt.subplots(figsize=(4.6, 3.8))
 names = list(answers)
 for i, (rule, colour, fill) in enumerate(
     (("single", "blue", ""), ("mean", "orange", "//"))
@@ -966,14 +965,14 @@ ax.invert_yaxis()
 ax.set(
     xlim=(0, 1),
     xlabel="accuracy left",
-    title="Four questions to a failed attack",
+    title="Questions to a failed attack",
 )
 ax.legend(loc="lower right")
 plt.show()
 
 # %% [markdown]
 # More steps do not help: twice as many leave in a single pass what 10 steps left, whether the steps are made smaller so that the path stays 2.5 radii long, or keep their size. In the mean of passes they leave no less either (the printed test: a fall of more than two paired standard errors over three networks). There the bars even rise, but sixty images give an accuracy a standard error of six points, so do not take a rise of that size for real; and more steps take the images hardly farther. The attack has settled, and it is *stuck high*, which is the warning of question 1.
-# Question 2 fails as well. Transfer beats the gradient by far, random search by about a tenth in a single pass, on average (in two networks of three; in all three when we tried 150 images each).
+# Question 2 fails as well. Transfer beats the gradient by far, random search by about a tenth in a single pass, on average (in two networks of three).
 #
 # ## What this does and does not show
 #
@@ -1002,9 +1001,9 @@ if tier == "full":
     ledger_.attach("cifar", measured)
 else:
     measured = ledger.attachment("sap_erratum", "full", "cifar") or []
-print(f"{len(measured)} cells recorded")
-for key in ("images", "data", "class_counts", "dense_test_accuracy"):
-    if measured:
+if measured:
+    print(f"{len(measured)} cells recorded")
+    for key in ("images", "data", "class_counts", "dense_test_accuracy"):
         print(f"  {key}: {measured[0][key]}")
 
 # %% tags=["hide-input"]

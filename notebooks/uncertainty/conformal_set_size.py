@@ -730,7 +730,7 @@ plt.show()
 #
 # <a id="css-4"></a>
 
-# %%
+# %% tags=["open"]
 one_patients = expected_set_size_known(
     residual[:200], n, alpha, width_of, 0.0, r_max, gamma
 )
@@ -845,7 +845,7 @@ for count in (50, 100, wall, 250, 500):
     print(f"m = {count:3d}, delta {delta:.3f}:", end=" ")
     print("n = 100: {:.2f}, n = 1000: {:.2f}".format(*heights))
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input"] mystnb={"code_prompt_show": "Show how the ends are simulated", "code_prompt_hide": "Hide how the ends are simulated"}
 counts = (40, 60, 80, 100, 125, 150, 200, 300, 500, 1000, 2000)
 ends = interval_ends(
     counts, 1000, alpha, gamma, 8.0, 20, np.random.default_rng(11)
@@ -936,7 +936,7 @@ for size, level in ((149, 0.18), (9, 0.7), (99, 0.1)):
 
 # %% [markdown]
 # Some libraries take other ranks too. crepes 0.9.1 takes the 91st score at $n = 99$, $\alpha = 0.1$, where the 90th is enough, and
-# at $n = 9$ the tenth of nine: an infinite interval. The [benchmark page](../../book/generated/benchmarks.md) counts such settings for four
+# at $n = 9$ the tenth of nine: an infinite interval. The book's benchmark page counts such settings for four
 # libraries. One rank too many keeps the guarantee and costs width, as a rule a little. One too few would break it; we found none.
 #
 # **The expectation is about one trained model.** Train again and $G$ changes. In the protocol below ten models are pooled,
@@ -1093,10 +1093,10 @@ your_range = 400.0  # the largest score that can ever occur
 known = (residual_cum_factor(), 0.0, your_range, 0.1)
 for n, alpha in ((100, 0.1), (1000, 0.1), (1000, 0.05)):
     size = set_size.expected_set_size_known(your_scores, n, alpha, *known)
-    enough = set_size.min_sample_for_interval(alpha, 0.1)
+    wall = set_size.min_sample_for_interval(alpha, 0.1)
     print(f"n = {n}, {1 - alpha:.0%}: expect {size.point:.0f}", end=", ")
     print(f"interval {size.lower:.0f} to {size.upper:.0f}", end="; ")
-    print(f"wall {enough}, scores {len(your_scores)}")
+    print(f"wall {wall}, scores {len(your_scores)}")
 
 # %% [markdown]
 # The last upper end says nothing: at 95% the wall stands beyond our 300 scores, and twice `your_range` is 800, whatever the

@@ -662,9 +662,8 @@ useless, coin = rng.normal(size=4000), np.arange(4000) % 2
 useless -= 0.1 * coin  # the tiny bit that they say is wrong
 fitted = fit_temperature(useless, coin)
 flat = np.full(len(coin), 0.5)
-print(
-    f"temperature {fitted.temperature}, at infinity: {fitted.at_infinity}"
-)
+assert fitted.at_infinity
+print(f"best temperature: {fitted.temperature:g}")
 print(f"ECE then {ece_positive(flat, coin):.2f}")
 parts = brier_decomposition(flat, coin)
 print(f"resolution {parts.resolution:.2f} of {parts.uncertainty:.2f}")
@@ -681,6 +680,8 @@ print(f"resolution {parts.resolution:.2f} of {parts.uncertainty:.2f}")
 g, c = np.array([0.1, 0.1, 0.9, 0.9]), np.array([0, 0, 0, 1])
 print(f"P(correct): {ece_positive(g, c):.2f}, decision", end=" ")
 print(f"{ece_top_label(g, c):.2f}")
+
+# %%
 gap = lambda run: abs(
     demo.quality(run.odds[demo.ASKED], run.answers.test.right)["ece"]
     - demo.quality(run.odds[demo.ASKED], run.answers.test.right)[
@@ -920,7 +921,7 @@ for name in ("likelihood", "likelihood, sentences") if on_seen else ():
 #
 # Two things to distrust. The questions are drawn as the packages have them: some "cities" are districts of one, and an answer like "Astana" is wrong where the package says "Nur-Sultan". And the intervals are over questions; there is one model and one training of each estimator.
 #
-# **Another model's answers, as the authors released them.** They publish the answers of Llama 2 7B with grades, about 18,000 to train on and 2,000 to validate. The full run reads them from a folder (the module `released_answers` says which) and trains an estimator on 1,000 of them, on a GPU also on all. No such run is recorded:
+# **Another model's answers, as the authors released them.** They publish the answers of Llama 2 7B with grades, about 18,000 to train on and 2,000 to validate. The full run reads them from a folder (the module `released_answers` says which) and trains an estimator on 1,000 of them, on a GPU also on all. No such run is recorded.
 
 # %% tags=["hide-input"]
 ledger.Grid(
@@ -929,8 +930,7 @@ ledger.Grid(
     [
         [row["method"], str(row["answers"]), text(row), shown(row["ece"])]
         for row in tables["released"]
-    ]
-    or [["not run", "", "", ""]],
+    ],
 )  # fmt: skip
 
 # %% [markdown]

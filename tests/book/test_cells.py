@@ -9,6 +9,7 @@ import pytest
 from workings.runs import checkout
 
 NOTEBOOKS = [path.with_suffix(".ipynb") for path in checkout.notebook_scripts()]
+CONTROL = {"output_type": "execute_result", "data": {"text/html": '<figure class="wk-control">'}, "metadata": {}}
 IMAGE = {"output_type": "display_data", "data": {"image/png": "x"}, "metadata": {}}
 
 
@@ -97,7 +98,7 @@ def test_tables_that_no_run_has_filled_are_one_fold_and_filled_ones_stay(arrange
     row = "<tr><td>1</td></tr>"
     page = arranged(
         text("## At full scale"), code("a", table(row), tags=["hide-input"]), code("b", table(""), tags=["hide-input"]),
-        code("c", table(""), tags=["hide-input"]), code('if tier == "full":\n    book.check("x", 1)', tags=["hide-input"]), text("## Next"),
+        code("c", table(""), tags=["hide-input"]), code('if tier == "full":\n    ledger_.check("x", 1)', tags=["hide-input"]), text("## Next"),
     )  # fmt: skip
     found, names = walk(page)
     assert [(depth, len(cell["outputs"])) for depth, cell in found] == [(0, 1), (1, 0), (1, 0), (1, 0)]
@@ -105,8 +106,7 @@ def test_tables_that_no_run_has_filled_are_one_fold_and_filled_ones_stay(arrange
 
 
 def test_a_control_is_never_folded(arranged):
-    control = {"output_type": "execute_result", "data": {"text/html": '<figure class="wk-control">'}, "metadata": {}}
-    page = arranged(text("> **Predict.** ?"), code("Control()", control, tags=["hide-input"]), text("<details>\n<summary>Show the answer</summary>\n\nSo.\n\n</details>"))  # fmt: skip
+    page = arranged(text("> **Predict.** ?"), code("Control()", CONTROL, tags=["hide-input"]), text("<details>\n<summary>Show the answer</summary>\n\nSo.\n\n</details>"))  # fmt: skip
     assert [depth for depth, _ in walk(page)[0]] == [0]
 
 
@@ -114,10 +114,13 @@ def test_a_control_is_never_folded(arranged):
     ("cell", "name"),
     [
         (code("fig = 1", IMAGE, tags=["hide-input"]), "Show the plot's code"),
-        (code('book.check("a-1", 1)', printed("a row")), "Show how this is checked"),
-        (code('if tier == "full":\n    book.check("a-1", 1)'), "Show how the full run is checked"),
+        (code('ledger_.check("a-1", 1)', printed("a row")), "Show how this is checked"),
+        (code('if tier == "full":\n    ledger_.check("a-1", 1)'), "Show how the full run is checked"),
+        (code('if tier == "full":\n    ledger_.check("a-1", 1)', printed("3 runs")), "Show how the full run is checked"),
+        (code('if tier == "full":\n    a = 1', tags=["hide-input"]), "Show what comes from the full run"),
+        (code("print(1)", printed("1"), tags=["hide-input"]), "Show how these numbers are computed"),
         (code("def one(): ...", tags=["hide-input"]), "Show the helper's code"),
-        (code("x = 1", tags=["hide-input"]), "Show the code"),
+        (code("x = 1", tags=["hide-input"]), "Show what the next cells use"),
         (code("x = 1", tags=["hide-input"], code_prompt_show="Show the ten lines that fit"), "Show the ten lines that fit"),
     ],
 )  # fmt: skip
@@ -127,8 +130,58 @@ def test_a_fold_says_what_it_hides(arranged, cell, name):
 
 
 def test_the_method_is_never_folded(arranged):
-    (found,) = arranged(code('assert mine == theirs  # agrees with the kernel\nbook.check("a-1", 1)'))
+    (found,) = arranged(code('assert mine == theirs  # agrees with the kernel\nledger_.check("a-1", 1)'))
     assert "hide-input" not in found["metadata"]["tags"]
+
+
+@pytest.mark.parametrize(
+    ("follows", "name"),
+    [
+        ([code("plot(y)", IMAGE)], "Show what the next plot is drawn from"),
+        ([text("Look."), code("plot(z)", IMAGE)], "Show what the next plot is drawn from"),
+        ([code("def frame(): y"), code("Control(frame)", CONTROL)], "Show what the next slider is drawn from"),
+        ([code("plot(other)", IMAGE), code("plot(y)", IMAGE)], "Show what the next cells use"),
+        ([code("use(y)"), text("Read."), code("plot(other)", IMAGE)], "Show what the next cells use"),
+    ],
+)
+def test_a_fold_names_the_drawing_that_its_values_are_for(arranged, follows, name):
+    first, *_ = arranged(code("y, z = 1, 2", tags=["hide-input"]), *follows)
+    assert first["metadata"]["mystnb"]["code_prompt_show"] == name
+
+
+def test_a_check_of_a_claim_is_folded_and_what_it_shows_stays_open(arranged):
+    (found,) = arranged(code('print(1)\nledger_.check("a-1", 1)', printed("1"), table("<tr><td>1</td></tr>")))
+    assert {"hide-input", "wk-check"} <= set(found["metadata"]["tags"]) and len(found["outputs"]) == 2
+    (found,) = arranged(code("handbook_ledger_.check(1)"))
+    assert not found["metadata"]["tags"], "only the ledger of the page checks claims"
+
+
+@pytest.mark.parametrize(
+    "cell", [code('ledger_.check("a-1", 1)', CONTROL), code('ledger_.check("a-1", 1)', tags=["open"])]
+)
+def test_a_check_in_a_control_or_in_an_open_cell_stays_open(arranged, cell):
+    (found,) = arranged(cell)
+    assert not {"hide-input", "wk-check"} & set(found["metadata"]["tags"])
+
+
+def test_a_check_after_a_prediction_is_folded_with_the_answer_once(arranged):
+    page = arranged(
+        text("> **Predict.** Up or down?"), code('ledger_.check("a-1", 1)', printed("a row")),
+        text("<details>\n<summary>Show the answer</summary>\n\nUp.\n\n</details>"),
+    )  # fmt: skip
+    found, _ = walk(page)
+    assert [(depth, len(cell["outputs"])) for depth, cell in found] == [(1, 1)]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_every_check_of_a_chapter_is_quiet_but_for_methods_and_what_its_author_opens(arranged, path):
+    page = arranged(*json.loads(path.read_text())["cells"])
+    checks = [cell for _, cell in walk(page)[0] if "ledger_.check(" in cell["source"]]
+    loud = [cell for cell in checks if "wk-check" not in cell["metadata"].get("tags", [])]
+    assert len(checks) > len(loud), "a chapter checks claims"
+    for cell in loud:
+        reads = "# agrees with the kernel" in cell["source"] or "wk-control" in json.dumps(cell["outputs"])
+        assert reads or "open" in cell["metadata"].get("tags", []), cell["source"][:60]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

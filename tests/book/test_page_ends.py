@@ -1,10 +1,13 @@
 """What stands around a chapter's text: made from the claims file, the front page's file and the notebook."""
 
+import html
 import json
+import re
 
 import pytest
-import yaml
 
+from workings.ledger.claims import load_all
+from workings.ledger.criteria import SOURCES
 from workings.runs import checkout
 
 
@@ -16,33 +19,55 @@ def ends(monkeypatch):
     return page_ends
 
 
-def claims(tmp_path, content):
-    folder = tmp_path / "claims" / "part"
-    folder.mkdir(parents=True)
-    (folder / "trial.yml").write_text(yaml.safe_dump(content))
+CHAPTERS = load_all()
+CLAIMS = """\
+chapter: trial
+part: uncertainty
+title: "A trial"
+paper: {authors: "A. Author", year: 2024, key: author2024}
+source: "Of the paper we read the body, not the appendix <A>."
+claims:
+  - id: t-1
+    kind: paper
+    claim: "A width."
+    where: "Figure 2"
+    paper: {value: 1.33, unit: "sd", source: plot}
+    demo: {compare: holds, set: "before any run"}
+    full: {not_planned: "a trial"}
+  - id: t-2
+    kind: paper
+    claim: "A height."
+    where: "Table 1"
+    paper: {source: not read}
+    demo: {compare: holds, set: "before any run"}
+    full: {not_planned: "a trial"}
+"""
 
 
-def test_what_was_read_is_said_for_the_paper_and_for_each_claim(ends, monkeypatch, tmp_path):
+def test_what_was_read_is_said_for_the_paper_and_for_each_claim_in_words(ends, monkeypatch, tmp_path):
     monkeypatch.setattr(ends, "ROOT", tmp_path)
-    claims(
-        tmp_path,
-        {
-            "source": "The body, not the appendix <A>.",
-            "claims": [{"id": "t-1", "source": "read off Figure 2"}, {"id": "t-2", "paper": {"source": "Table 1"}}, {"id": "t-3"}],
-        },
-    )  # fmt: skip
-    page = tmp_path / "notebooks" / "part" / "trial.ipynb"
-    page.parent.mkdir(parents=True)
-    page.write_text(json.dumps({"source": '<a id="t-1"></a>'}))  # the page has an anchor for the first claim only
-    said = ends.what_was_read("trial", "part")
-    assert "The body, not the appendix &lt;A&gt;." in said and "What was read" in said
-    assert '<a href="#t-1">t-1</a>: read off Figure 2' in said and "<li>t-2: Table 1" in said and "t-3" not in said
+    for kind, name, content in (
+        ("claims", "trial.yml", CLAIMS),
+        ("notebooks", "trial.ipynb", json.dumps({"source": '<a id="t-1"></a>'})),  # an anchor for the first claim only
+    ):
+        file = tmp_path / kind / "uncertainty" / name
+        file.parent.mkdir(parents=True)
+        file.write_text(content)
+    said = ends.what_was_read("trial", "uncertainty")
+    assert "<p>Of the paper we read the body, not the appendix &lt;A&gt;.</p>" in said and "What was read" in said
+    assert f'<li><a href="#t-1">t-1</a>: {html.escape(SOURCES["plot"])}</li>' in said
+    assert f"<li>t-2: {SOURCES['not read']}</li>" in said
 
 
-def test_a_claims_file_that_does_not_say_what_was_read_shows_nothing(ends, monkeypatch, tmp_path):
-    monkeypatch.setattr(ends, "ROOT", tmp_path)
-    claims(tmp_path, {"claims": [{"id": "t-1", "paper": {"value": 3}}]})
-    assert ends.what_was_read("trial", "part") == ""
+@pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda chapter: chapter.slug)
+def test_every_chapter_s_page_begins_with_what_was_read_of_its_paper(ends, chapter):
+    assert re.search(r"\bread\b", chapter.source) and re.search(r"\b(numbers?|Values|accuracies)\b", chapter.source)
+    assert chapter.source.endswith(".") and len(re.findall(r"[.?!](?= [A-Z]|$)", chapter.source)) <= 2
+    front = {chapter.slug: {"title": "A name"}}
+    cells = [{"cell_type": "markdown", "source": "# Old\n\nText.", "id": "a", "metadata": {}}]
+    first, *_ = ends.with_ends({"cells": cells}, chapter.slug, chapter.part, 1, front)["cells"]
+    assert html.escape(chapter.source) in first["source"]
+    assert first["source"].count("<li>") == len(chapter.claims)
 
 
 def test_the_page_takes_its_title_from_the_front_page_s_file_and_a_notebook_without_one_is_named(

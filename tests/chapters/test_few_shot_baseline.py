@@ -160,6 +160,21 @@ def test_archives_that_are_missing_or_empty_are_named(tmp_path):
         omniglot_data.omniglot(tmp_path)
 
 
+def test_a_resource_fork_is_no_drawing_and_a_damaged_one_is_named(tmp_path):
+    archives(tmp_path, ({"Greek": 2}, {"Tagalog": 1}))
+    with zipfile.ZipFile(tmp_path / omniglot_data.ZIPS[0], "a") as archive:
+        archive.writestr("__MACOSX/small1/Greek/character01/._00_01.png", b"\x00\x05\x16\x07")
+        archive.writestr("small1/Greek/character01/._00_01.png", b"\x00\x05\x16\x07")
+    assert len(omniglot_data.omniglot(tmp_path)[0].labels) == 4
+    with zipfile.ZipFile(tmp_path / omniglot_data.ZIPS[1], "a") as archive:
+        whole = archive.read(archive.namelist()[0])
+        archive.writestr("small2/Latin/character01/00_01.png", whole[: len(whole) // 2])
+    with pytest.raises(
+        ValueError, match=r"small2/Latin/character01/00_01\.png' in omniglot.*small2\.zip is no readable"
+    ):
+        omniglot_data.omniglot(tmp_path)
+
+
 def test_cifar_fs_takes_64_16_and_20_classes_apart():
     names = sorted({*cifar_fs.VALIDATION, *cifar_fs.TEST} | {f"other{k:02d}" for k in range(64)})
     assert (len(cifar_fs.VALIDATION), len(cifar_fs.TEST), len(names)) == (16, 20, 100)

@@ -187,3 +187,16 @@ def test_a_gpu_gets_the_papers_attack_and_a_cpu_a_smaller_sample():
     assert (cpu.images, cpu.slope, cpu.epochs, cpu.old_steps) == (300, 0.0, 20, 500)
     assert gpu.old_step == cpu.old_step == pytest.approx(0.1 / 255)
     assert {cell[2] for cell in cells(gpu)} == {1, 10} and {cell[2] for cell in cells(cpu)} == {1}
+
+
+def test_without_a_folder_the_images_are_looked_for_where_the_chapter_sap_keeps_them(monkeypatch, tmp_path):
+    asked = []
+    monkeypatch.setenv("WORKINGS_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setattr(full, "cifar10", lambda root, split, **options: asked.append((root, split, options)))
+    assert full.load_split(None, "test", FullSettings())[1] == "CIFAR-10 (torchvision)"
+    (tmp_path / "runs" / "data" / "test").mkdir(parents=True)
+    assert full.load_split(None, "test", FullSettings())[1] == "CIFAR-10 (imagefolder)"
+    full.load_split(tmp_path, "test", FullSettings())
+    place, ways = tmp_path / "runs" / "data", [("torchvision", True), ("imagefolder", True), ("torchvision", False)]
+    expected = [(root, *way) for root, way in zip((place, place, tmp_path), ways, strict=True)]
+    assert [(root, options["source"], options["download"]) for root, _, options in asked] == expected

@@ -2,10 +2,12 @@
 
 import pytest
 import torch
+from torch import nn
 
 from workings.disentangling.ensembles import (
     Job,
     LinearEnsemble,
+    VAEEnsemble,
     draw_noise,
     flat_then_linear,
     train_known_factor_ensemble,
@@ -14,7 +16,7 @@ from workings.disentangling.ensembles import (
 )
 from workings.disentangling.factor_channel import FactorChannel, standardise
 from workings.disentangling.known_factor import KnownFactorModel, train_known_factor
-from workings.disentangling.networks import MLPDecoder, initialise, mlp_vae
+from workings.disentangling.networks import VAE, MLPDecoder, MLPEncoder, initialise, mlp_vae
 from workings.disentangling.training import annealed_capacity, fixed_beta, train_vae
 from workings.seeding import torch_generator
 
@@ -51,6 +53,74 @@ def test_an_ensemble_of_layers_is_vmap_over_the_networks_stacked_by_torch():
     for k, (weight, bias) in enumerate(zip(ensemble.weights, ensemble.biases, strict=True)):
         close(weight.grad.transpose(1, 2), parameters[f"linears.{k}.weight"].grad)
         close(bias.grad[:, 0], parameters[f"linears.{k}.bias"].grad)
+
+
+class Doubled(nn.Linear):
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+class Squared(MLPDecoder):
+    def forward(self, z):
+        return super().forward(z).square()
+
+
+def with_forward(module):
+    module.forward = lambda x: 2 * type(module).forward(module, x)
+    return module
+
+
+def hooked(module, register):
+    getattr(module, register)(lambda *given: None)
+    return module
+
+
+LINEARS = {
+    "hook": lambda: hooked(nn.Linear(6, 6), "register_forward_hook"),
+    "pre-hook": lambda: hooked(nn.Linear(6, 6), "register_forward_pre_hook"),
+    "backward hook": lambda: hooked(nn.Linear(6, 6), "register_full_backward_hook"),
+    "own forward": lambda: with_forward(nn.Linear(6, 6)),
+    "other class": lambda: Doubled(6, 6),
+    "normed": lambda: nn.utils.parametrizations.weight_norm(nn.Linear(6, 6)),
+    "no bias": lambda: nn.Linear(6, 6, bias=False),
+}
+
+
+@pytest.mark.parametrize("kind", LINEARS)
+def test_a_layer_that_does_more_than_a_linear_map_is_refused(kind):
+    plain = [nn.Linear(6, 6), nn.Linear(6, 6)]
+    LinearEnsemble([plain, plain])
+    with pytest.raises(ValueError, match="plain linear layers"):
+        LinearEnsemble([plain, [nn.Linear(6, 6), LINEARS[kind]()]])
+
+
+NETWORKS = {
+    "tanh": lambda: VAE(MLPEncoder(4, 3, (8, 6)), MLPDecoder(4, 3, (6, 8), torch.tanh)),
+    "decoder's hook": lambda: (lambda m: VAE(m.encoder, hooked(m.decoder, "register_forward_hook")))(fresh(0)),
+    "encoder's hook": lambda: (lambda m: VAE(hooked(m.encoder, "register_forward_pre_hook"), m.decoder))(fresh(0)),
+    "decoder's own forward": lambda: (lambda m: VAE(m.encoder, with_forward(m.decoder)))(fresh(0)),
+    "other decoder": lambda: VAE(MLPEncoder(4, 3, (8, 6)), Squared(4, 3, (6, 8))),
+}
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_a_network_that_an_ensemble_would_compute_as_another_is_refused(kind):
+    plain, odd = fresh(1), NETWORKS[kind]().double()
+    with pytest.raises(ValueError, match="one by one"):
+        VAEEnsemble([plain, odd])
+    with pytest.raises(ValueError, match="one by one"):
+        train_vae_ensemble([plain, odd], (0, 1), PICTURES, fixed_beta(1.0), 1)
+    if kind != "encoder's hook":
+        model = KnownFactorModel(FactorChannel(3), odd.decoder).double()
+        with pytest.raises(ValueError, match="one by one"):
+            train_known_factor_ensemble([model], [0], FACTORS, PICTURES, 1, **PLAN)
+
+
+@pytest.mark.parametrize("activation", [torch.relu, nn.functional.relu, nn.ReLU()])
+def test_relu_by_any_of_its_names_is_taken(activation):
+    model = VAE(fresh(0).encoder, MLPDecoder(4, 3, (6, 8), activation).double())
+    z = torch.randn(5, 3, dtype=torch.float64, generator=torch_generator(0, "z"))
+    close(VAEEnsemble([model]).decoder(z[None])[0], model.decode(z).flatten(1).detach())
 
 
 @pytest.mark.parametrize("objective", [fixed_beta(2.0), annealed_capacity(10.0, 3.0, 20, 0.5)])

@@ -1005,6 +1005,7 @@ EXCEPTIONS: dict[str, str] = {
     "runs.fetch.cache_dir": "asks the environment; test_places changes it",
     "runs.fetch.sha256_of": "reads a file; tests/runs/test_fetch.py makes one",
     "runs.fetch.download": "needs a server; tests/runs/test_fetch.py runs one",
+    "runs.fetch.writing": "goes around what writes a file; test_places lets it be refused",
     "few_shot.meta_gradients.weighted_episode_gradient": "its losses carry a graph, which cannot be copied; test_meta_gradients",
     "disentangling.denoising.DenoisingAutoencoder": "a module, in MODULES",
     "disentangling.denoising.FeatureMap": "a module, in MODULES",

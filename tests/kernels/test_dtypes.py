@@ -12,6 +12,7 @@ from workings.disentangling.networks import BurgessEncoder
 from workings.disentangling.objectives import squared_error
 from workings.disentangling.rate_distortion import shuffled_code_nll
 from workings.language_models.rotary import rope_frequencies, rotary_tables, rotate
+from workings.robustness.attacks import fgsm
 from workings.robustness.cifar import accuracy
 from workings.robustness.closed_forms import survival_probability
 from workings.robustness.sap import matched_dropout, stochastic_activation_pruning
@@ -42,6 +43,14 @@ def test_labels_of_another_shape_are_refused():
     for bad in (labels[:, None], labels[:3], labels.float(), labels[:0]):
         with pytest.raises(ValueError, match=r"labels must be \(4,\) integers"):
             accuracy(net, images, bad)
+
+
+def test_lists_in_the_place_of_labels_are_refused_by_name():
+    net = nn.Sequential(nn.Flatten(), nn.Linear(3 * 4, 2))
+    with pytest.raises(TypeError, match="labels must be a torch tensor, got list"):
+        accuracy(net, torch.zeros(2, 3, 2, 2, dtype=torch.uint8), [0, 1])
+    with pytest.raises(TypeError, match="must be a torch tensor, got list"):
+        fgsm(net, torch.zeros(2, 3, 2, 2), [0, 1], 0.1)
 
 
 def test_a_probability_beyond_one_by_rounding_is_one():

@@ -6,9 +6,11 @@ import copy
 import dataclasses
 import importlib
 import inspect
+import linecache
 import pickle
 import pkgutil
 import random
+import re
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,7 @@ from torch import nn
 
 import workings
 from kernels.examples import EXAMPLES, EXCEPTIONS, MODULES
+from workings.training import model_settings
 
 SHARED = ("seeding", "training", "calibration", "statistics", "checks", "runs.store", "runs.fetch")
 
@@ -141,6 +144,7 @@ def test_a_view_gives_what_its_copy_gives(name):
 
 
 REFUSALS = (TypeError, ValueError, FloatingPointError)  # the last one: a training whose loss is no number
+COMPARES_ITEMS = {"language_models.edit_distance.levenshtein"}  # of any kind, whatever a list holds
 ALLOWS_OTHERS = {"checks.values_hidden", "robustness.bpda.identity", "robustness.bpda.bpda"}
 # These call a network, loss or gradient of the caller's, whose own error about shapes and types is the clearest there is.
 CALLS_A_NETWORK = {
@@ -193,6 +197,64 @@ def test_masked_arrays_are_refused(name):
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
+def test_a_list_of_masked_rows_or_entries_is_refused(name):
+    for path, value in arrays(EXAMPLES[name]()).items():
+        if isinstance(value, np.ndarray) and value.ndim and name not in ALLOWS_OTHERS | COMPARES_ITEMS:
+            masked = np.ma.masked_array(value, np.arange(value.size).reshape(value.shape) == 0)
+            for given in (list(masked), [masked], (masked, masked)):
+                with pytest.raises(TypeError, match="mask"):
+                    run(name, replaced(EXAMPLES[name](), path, given))
+
+
+# Each looks into its tensors only when its result is called, or not at all.
+LEAVES_TENSORS_UNREAD = {
+    "robustness.attacks.pgd_linf",  # labels, which go to the caller's function as they are
+    "robustness.attacks.random_search_linf",
+    "language_models.training.next_token_batches",
+    "language_models.constrained_tuning.response_length",  # a score gets the tokens, and this one counts the mask
+}
+# Their tensors stand in records that the library makes, or in a state dictionary, which is torch's to read.
+READS_RECORDS = {
+    "disentangling.known_factor.onset_capacity",
+    "disentangling.training.target",
+    "disentangling.training.on_target",
+    "disentangling.peer_weights.load_interleaved",
+}
+
+
+def raised_here(error: BaseException) -> bool:
+    """Whether a ``raise`` of Python code made the error: numpy's and torch's own come out of a call."""
+    trace = error.__traceback__
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    return linecache.getline(trace.tb_frame.f_code.co_filename, trace.tb_lineno).strip().startswith("raise ")
+
+
+def numpy_kinds(value: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """The entries of ``value`` as a numpy array that runs backwards, and as one with the first entry masked."""
+    array = value.detach().numpy()
+    mask = (np.arange(array.size) == 0).reshape(array.shape)
+    return scattered(array), np.ma.masked_array(array, mask)
+
+
+@pytest.mark.parametrize("name", [n for n in EXAMPLES if "train_" not in n and n not in READS_RECORDS | ALLOWS_OTHERS])
+def test_numpy_in_place_of_a_tensor_gives_the_same_or_is_refused_with_a_sentence(name):
+    given = {path: v for path, v in arrays(EXAMPLES[name]()).items() if isinstance(v, torch.Tensor)}
+    for path, value in given.items():
+        backwards, masked = numpy_kinds(value)
+        try:
+            found = run(name, replaced(EXAMPLES[name](), path, backwards))
+        except (TypeError, ValueError) as error:
+            assert raised_here(error), f"{name} ends in another library's words at {path}: {error}"
+        else:
+            assert same(found, run(name, EXAMPLES[name]()), 1e-5), f"{name} computes something else at {path}"
+        if name not in LEAVES_TENSORS_UNREAD:
+            with pytest.raises((TypeError, ValueError)) as refusal:
+                run(name, replaced(EXAMPLES[name](), path, masked))
+            assert raised_here(refusal.value), f"{name} ends in another library's words at {path}: {refusal.value}"
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
 def test_whole_numbers_are_refused_or_count_as_the_floats_they_are(name):
     for path, value in arrays(EXAMPLES[name]()).items():
         if isinstance(value, torch.Tensor) and value.is_floating_point():
@@ -236,6 +298,72 @@ def test_other_floats_are_refused_or_give_the_same_within_their_rounding(name, d
         pytest.skip("rounded numbers are refused")
     tolerance = {torch.float64: 1e-4, torch.float16: 2e-2, torch.bfloat16: 1e-1}[dtype]
     refused_or(name, changed, lambda r: same(r, expected, tolerance))
+
+
+# What torch.func.vmap stops in torch's own words, and why no batched way is offered.
+NOT_MAPPED = {
+    **dict.fromkeys((n for n in EXAMPLES if ".train_" in n), "a training: backward() cannot run inside a transform"),
+    **dict.fromkeys(
+        (
+            "robustness.attacks.eot_gradient",
+            "robustness.attacks.fgsm",
+            "few_shot.finetuning.tune_classifiers",
+            "few_shot.finetuning.transductive_finetune",
+            "disentangling.value_learning.fit_q",
+        ),
+        "takes a gradient of its own with torch.autograd",
+    ),
+    **dict.fromkeys(
+        (
+            "robustness.evaluation.robust_accuracies",
+            "robustness.evaluation.robust_accuracy",
+            "disentangling.evaluation.evaluate_vae",
+            "disentangling.known_factor.onset_capacity",
+            "disentangling.perceptual.equal_variance_scale",
+            "disentangling.rate_distortion.factor_variances",
+        ),
+        "gives Python numbers",
+    ),
+    **dict.fromkeys(
+        ("robustness.multinomial.multinomial_counts", "robustness.multinomial.multinomial_occupancy"),
+        "how much it draws depends on the values",
+    ),
+    "robustness.attacks.random_search_linf": "copies the better tries only, whose number depends on the values",
+    "disentangling.metrics.linear_probe": "a fit that looks whether its parts have what it needs",
+    "disentangling.rooms.read_rooms": "looks whether the pictures are rooms",
+    "disentangling.layers.channels_last": "an order in memory, which vmap does not show",
+    "disentangling.peer_weights.load_interleaved": "writes into a network",
+    "disentangling.value_learning.greedy_policies": "its policies act on the host",
+}
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop:UserWarning")
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_vmap_gives_each_row_what_a_call_gives_or_is_refused_with_a_sentence(name):
+    given = {p: v for p, v in arrays(EXAMPLES[name]()).items() if isinstance(v, torch.Tensor) and v.ndim}
+    floats = [path for path, v in given.items() if v.is_floating_point()]
+    if not floats:
+        pytest.skip("no tensor of floats")
+    path, tensors = floats[0], lambda r: tuple(v for v in arrays(r).values() if isinstance(v, torch.Tensor))
+    given = EXAMPLES[name]()
+    value = arrays(given)[path]
+    both = torch.stack([value, value.flip(0)])
+    mapped = torch.func.vmap(lambda row: tensors(run(name, replaced(given, path, row))), randomness="same")
+    try:
+        found = mapped(both)
+    except (NotImplementedError, TypeError, ValueError) as error:
+        assert raised_here(error), f"{name} ends in another library's words under vmap: {error}"
+    except RuntimeError as error:
+        assert name in NOT_MAPPED, f"{name} ends in torch's words under vmap: {error}"
+    else:
+        assert name not in NOT_MAPPED, f"{name} can be mapped, take it out of NOT_MAPPED"
+        for k, row in enumerate(both):
+            expected = tensors(run(name, replaced(EXAMPLES[name](), path, row)))
+            assert same(tuple(v[k] for v in found), expected, 1e-4), f"{name} gives row {k} something else"
+
+
+def test_the_names_that_vmap_need_not_map_are_kernels():
+    assert set(NOT_MAPPED) <= set(EXAMPLES)
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
@@ -325,3 +453,124 @@ def test_a_module_gives_the_same_under_torch_compile(name):
     torch._dynamo.reset()
     compiled = torch.compile(module.eval(), backend="eager")
     assert same(output(compiled, inputs), expected, 1e-5)
+
+
+def built(name: str, **changed: Any) -> tuple[nn.Module, tuple, dict[str, Any]]:
+    """What MODULES has under ``name``, with arguments of the constructor ``changed``; and all that it was given."""
+    kind, given = KERNELS[name], {}
+    own, make = "__init__" in vars(kind), kind.__init__
+
+    def construct(self: nn.Module, *args: Any, **options: Any) -> None:
+        bound = inspect.signature(make).bind(self, *args, **options)
+        bound.apply_defaults()
+        bound.arguments.update(changed)
+        given.update(list(bound.arguments.items())[1:])
+        make(*bound.args, **bound.kwargs)
+
+    kind.__init__ = construct
+    try:
+        return *MODULES[name](), given
+    finally:
+        if own:
+            kind.__init__ = make
+        else:
+            del kind.__init__
+
+
+NOT_BUILT = (TypeError, ValueError, AttributeError, IndexError, ZeroDivisionError)
+
+
+def other_settings(name: str, parameter: str, value: Any) -> list[Any]:
+    """Other values worth a try where ``value`` was given: other numbers, sides, words or functions."""
+    if isinstance(value, bool):
+        return [not value]
+    if isinstance(value, int):
+        return [value + 1, 2 * value, max(1, value // 2), (1, max(1, value // 2), 2 * value)]
+    if isinstance(value, float):
+        return [2 * value, value / 2, value + 0.5]
+    if isinstance(value, str):  # a refusal lists the words that are allowed
+        with pytest.raises(ValueError) as refusal:
+            built(name, **{parameter: "no such word"})
+        return [word for word in re.findall("'([^']+)'", str(refusal.value)) if word not in (value, "no such word")]
+    if isinstance(value, (tuple, list)):
+        return [(*value[k:], *value[:k]) for k in range(1, len(value)) if (*value[k:], *value[:k]) != (*value,)]
+    if callable(value) and not isinstance(value, nn.Module):
+        return [f for f in (torch.tanh, torch.sigmoid, torch.relu) if f is not value]
+    return [1, 2, 0.5] if value is None else []
+
+
+def computed(module: nn.Module, inputs: tuple) -> Any:
+    """What the module makes of the inputs and the gradients that it gives back, or that it refuses them."""
+    inputs = [
+        v.detach().requires_grad_() if isinstance(v, torch.Tensor) and v.is_floating_point() else v for v in inputs
+    ]
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            out = list(arrays(module.eval()(*inputs)).values())
+    except (ValueError, TypeError, RuntimeError) as refusal:
+        return type(refusal)
+    weight = torch.Generator().manual_seed(1)
+    total = sum((o * torch.rand(o.shape, generator=weight)).sum() for o in out if o.requires_grad)
+    leaves = [v for v in inputs if isinstance(v, torch.Tensor) and v.requires_grad]
+    slopes = torch.autograd.grad(total, leaves, allow_unused=True) if leaves and torch.is_tensor(total) else ()
+    return [o.detach() for o in out], [s for s in slopes if s is not None]
+
+
+def kept(module: nn.Module) -> dict[str, Any]:
+    """The plain values among the module's attributes, its parts' included: other methods than ``forward`` read them too."""
+    plain = (bool, int, float, str, tuple, type(None))
+    return {
+        f"{path}.{key}": value
+        for path, part in module.named_modules()
+        for key, value in vars(part).items()
+        if isinstance(value, plain) and key != "training" and not key.startswith("_")
+    }
+
+
+def settings_that_matter(name: str) -> dict[str, bool]:
+    """By the constructor's parameter: whether modules of the same weights that compute different things are told apart.
+
+    Only the parameters of which one of :func:`other_settings` leaves every weight's name and shape, and changes the
+    outputs, the gradients or an attribute that is kept.
+    """
+    module, inputs, given = built(name)
+    shapes = {key: value.shape for key, value in module.state_dict().items()}
+    expected, own, told = computed(module, inputs), model_settings(module), {}
+    assert not inspect.isclass(expected), f"{name} refuses its example"
+    for parameter, value in given.items():
+        for other in other_settings(name, parameter, value):
+            try:
+                changed, inputs, _ = built(name, **{parameter: other})
+            except NOT_BUILT:
+                continue
+            if {key: value.shape for key, value in changed.state_dict().items()} != shapes:
+                continue
+            changed.load_state_dict(module.state_dict())
+            if kept(changed) != kept(module) or not same(computed(changed, inputs), expected, 1e-6):
+                told[parameter] = told.get(parameter, True) and model_settings(changed) != own
+    return told
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_modules_of_the_same_weights_that_compute_different_things_have_different_settings(name):
+    """Otherwise :func:`workings.training.load_weights` would put the weights of one into the other without a word."""
+    silent = [parameter for parameter, told in settings_that_matter(name).items() if not told]
+    assert not silent, f"name what {silent} decides in the class's __constants__ (see workings.training.model_settings)"
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("language_models.decoder.TinyDecoder", {"n_heads", "positions", "rope_base", "window", "tie"}),
+        ("language_models.lora.LoRALinear", {"alpha"}),
+        ("robustness.layers.SAPLayer", {"fraction", "backward"}),
+        ("robustness.bpda.BPDALayer", {"surrogate"}),
+        ("disentangling.denoising.DenoisingAutoencoder", {"shape"}),
+        ("disentangling.networks.MLPDecoder", {"size", "activation"}),
+        ("disentangling.jmvae.JMVAE", {"shape", "sizes"}),
+        ("few_shot.networks.Conv4", {"size"}),
+    ],
+)
+def test_the_walk_over_settings_finds_those_that_are_known_to_matter(name, parameters):
+    assert parameters <= set(settings_that_matter(name))

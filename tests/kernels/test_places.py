@@ -1,10 +1,8 @@
 """Where data are kept: one process at a time, no place without a name, and a cache knows what it is a cache of."""
 
 import errno
-import hashlib
-import http.server
 import os
-import threading
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -12,40 +10,11 @@ import pytest
 import torch
 from PIL import Image
 
-from serving import serving
+from workings.disentangling.dsprites_file import fetch_dsprites
 from workings.robustness.data import CIFAR10_CLASSES, cifar10
 from workings.runs import fetch
+from workings.runs.store import Store
 from workings.training import load_checkpoint, save_checkpoint
-
-CONTENT = np.random.default_rng(1).bytes(200_000)
-SHA256 = hashlib.sha256(CONTENT).hexdigest()
-FETCH = "import sys; from workings.runs import fetch; fetch.download(sys.argv[1], sys.argv[2], sys.argv[3])"
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    """Sends half of CONTENT, waits until the test says so, sends the rest."""
-
-    def log_message(self, *arguments):
-        pass
-
-    def do_GET(self):
-        self.server.asked.append(self.headers.get("Range"))
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(CONTENT)))
-        self.end_headers()
-        self.wfile.write(CONTENT[:100_000])
-        self.wfile.flush()
-        self.server.half.set()
-        self.server.go.wait(60)
-        self.wfile.write(CONTENT[100_000:])
-
-
-@pytest.fixture
-def server(monkeypatch):
-    with serving(Handler, monkeypatch) as found:
-        found.asked, found.half, found.go = [], threading.Event(), threading.Event()
-        yield found
-        found.go.set()
 
 
 def test_without_a_home_folder_the_error_names_the_variable(monkeypatch):
@@ -64,8 +33,39 @@ def test_a_folder_that_cannot_be_written_to_is_named_with_the_remedy(tmp_path, m
 
     monkeypatch.setattr(Path, "mkdir", refuse)
     with pytest.raises(fetch.FetchError, match=r"data\.bin cannot be written .*WORKINGS_DATA") as caught:
-        fetch.download("http://127.0.0.1:9/data", tmp_path / "data.bin", SHA256)
+        fetch.download("http://127.0.0.1:9/data", tmp_path / "data.bin", "0" * 64)
     assert caught.value.errno == number
+    with pytest.raises(fetch.FetchError, match=r"dsprites_\S+\.npz cannot be written .*WORKINGS_DATA"):
+        fetch_dsprites(tmp_path)
+
+
+def stored(folder):
+    return Store(folder / "run", {"splits": 1})
+
+
+def checkpointed(folder):
+    model = torch.nn.Linear(1, 1)
+    save_checkpoint(folder / "run", model, torch.optim.SGD(model.parameters(), lr=1.0), None, 0, torch.zeros(1))
+
+
+@pytest.mark.parametrize("keep", [stored, checkpointed])
+def test_where_a_run_cannot_be_kept_its_place_is_named_with_the_remedy(tmp_path, monkeypatch, keep):
+    (tmp_path / "taken").write_text("a file where a folder is asked for")
+    with pytest.raises(OSError, match=r"taken.run cannot be written .*set WORKINGS_RUNS"):
+        keep(tmp_path / "taken")
+
+    def refuse(*arguments, **options):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr(tempfile, "mkstemp", refuse)
+    number = errno.EACCES
+    with pytest.raises(PermissionError, match=r"new.run cannot be written .*set WORKINGS_RUNS"):
+        keep(tmp_path / "new")
+    number = errno.ENOSPC  # another folder on this disk would not help
+    with pytest.raises(OSError, match="No space left") as caught:
+        keep(tmp_path / "new")
+    assert "WORKINGS_RUNS" not in str(caught.value)
 
 
 def folder_of_images(root, each=1):
@@ -105,8 +105,6 @@ def test_a_cache_that_is_damaged_or_of_an_older_version_is_made_anew(tmp_path):
 
 
 def test_where_nothing_can_be_kept_the_images_come_with_a_warning(tmp_path, monkeypatch):
-    import tempfile
-
     root = folder_of_images(tmp_path)
 
     def refuse(*arguments, **options):

@@ -17,6 +17,7 @@ chapter: x
 part: uncertainty
 title: "A title"
 paper: {authors: "A. Author", year: 2024, venue: "V", arxiv: "2306.07254", key: author2024}
+source: "We read the abstract."
 claims:
   - id: css-1
     kind: identity
@@ -64,52 +65,59 @@ def test_a_good_file_is_read_as_written():
 
 # One mistake each: what is replaced, by what, the line and the words of the complaint.
 MISTAKES = {
-    "comparison": ("compare: within", "compare: withn", 19, "'full': unknown comparison 'withn'", "'within'?"),
-    "other word": ("compare: at_most", "compare: less", 11, "unknown comparison 'less'", "did you mean 'at_most'?"),
-    "comparison's number": (", tolerance: 0.05", "", 19, "comparison 'within' needs 'tolerance'"),
-    "useless number": ("{compare: holds,", "{compare: holds, target: 1,", 18, "'holds' does not use 'target'"),
-    "negative tolerance": ("tolerance: 0.05", "tolerance: -0.05", 19, "'tolerance' must be zero or more"),
-    "text for number": ("1.0e-10", "1e-10", 11, "is text to YAML: instead of '1e-10' write 1.0e-10"),
-    "quoted number": ("target: 1.33", 'target: "1.33"', 19, "'target' is text to YAML: instead of '1.33' write 1.33"),
-    "NaN": ("target: 1.33", "target: .nan", 19, "'target' must be a finite decimal number"),
-    "infinity": ("target: 1.33", "target: .inf", 19, "'target' must be a finite decimal number"),
-    "sexagesimal": ("target: 1.33", "target: 1:30", 19, "'target' must be a finite decimal number"),
-    "boolean number": ("target: 1.33", "target: yes", 19, "'target' must be a finite decimal number"),
+    "comparison": ("compare: within", "compare: withn", 20, "'full': unknown comparison 'withn'", "'within'?"),
+    "other word": ("compare: at_most", "compare: less", 12, "unknown comparison 'less'", "did you mean 'at_most'?"),
+    "comparison's number": (", tolerance: 0.05", "", 20, "comparison 'within' needs 'tolerance'"),
+    "useless number": ("{compare: holds,", "{compare: holds, target: 1,", 19, "'holds' does not use 'target'"),
+    "negative tolerance": ("tolerance: 0.05", "tolerance: -0.05", 20, "'tolerance' must be zero or more"),
+    "text for number": ("1.0e-10", "1e-10", 12, "is text to YAML: instead of '1e-10' write 1.0e-10"),
+    "quoted number": ("target: 1.33", 'target: "1.33"', 20, "'target' is text to YAML: instead of '1.33' write 1.33"),
+    "NaN": ("target: 1.33", "target: .nan", 20, "'target' must be a finite decimal number"),
+    "infinity": ("target: 1.33", "target: .inf", 20, "'target' must be a finite decimal number"),
+    "sexagesimal": ("target: 1.33", "target: 1:30", 20, "'target' must be a finite decimal number"),
+    "boolean number": ("target: 1.33", "target: yes", 20, "'target' must be a finite decimal number"),
     "arXiv as number": ('"2306.07254"', "2306.07254", 4, "'arxiv' must be text", 'quotes: "2306.07254"'),
     "year": ("year: 2024", "year: 24", 4, "'year' must be a year"),
     "part": ("part: uncertainty", "part: uncertanty", 2, "unknown part", "did you mean 'uncertainty'?"),
     "other part": ("part: uncertainty", "part: robustness", 2, "stands in the folder uncertainty"),
     "other chapter": ("chapter: x", "chapter: y", 1, "stands in a file called x.yml"),
     "unknown key": ('title: "A title"', 'titel: "A title"', 3, "unknown key 'titel'", "did you mean 'title'?"),
-    "missing key": ('    where: "theorem"\n', "", 6, "claim css-1: key 'where' is missing"),
-    "duplicate key": ('    where: "theorem"\n', '    where: "a"\n    where: "b"\n', 10, "key 'where' stands twice"),
-    "duplicate id": ("id: css-2", "id: css-1", 13, "id css-1 was already used on line 6"),
-    "ugly id": ("id: css-2", "id: CSS_2", 13, "must look like css-1"),
-    "id as number": ("id: css-2", "id: 2", 13, "'id' must be text, found number"),
-    "empty text": ('claim: "A width."', 'claim: " "', 15, "'claim' is empty"),
-    "both plans": ('{not_planned: "an identity"}', '{not_planned: "a", compare: holds}', 12, "makes no sense beside"),
+    "no word on what was read": ('source: "We read the abstract."\n', "", 1, "file: key 'source' is missing"),
+    "nothing on what was read": (
+        'source: "We read the abstract."',
+        "source: null",
+        5,
+        "'source' must be text, found null",
+    ),
+    "missing key": ('    where: "theorem"\n', "", 7, "claim css-1: key 'where' is missing"),
+    "duplicate key": ('    where: "theorem"\n', '    where: "a"\n    where: "b"\n', 11, "key 'where' stands twice"),
+    "duplicate id": ("id: css-2", "id: css-1", 14, "id css-1 was already used on line 7"),
+    "ugly id": ("id: css-2", "id: CSS_2", 14, "must look like css-1"),
+    "id as number": ("id: css-2", "id: 2", 14, "'id' must be text, found number"),
+    "empty text": ('claim: "A width."', 'claim: " "', 16, "'claim' is empty"),
+    "both plans": ('{not_planned: "an identity"}', '{not_planned: "a", compare: holds}', 13, "makes no sense beside"),
     "no plan": (
         '{not_planned: "an identity"}',
         '{unit: "sd"}',
-        12,
+        13,
         "give 'compare' with its numbers, or 'not_planned'",
     ),
-    "no reason": ('{not_planned: "an identity"}', "{not_planned: null}", 12, "'not_planned' must be text"),
-    "list for mapping": ('{not_planned: "an identity"}', "[a]", 12, "expected `key: value` lines, found a list"),
-    "kind": ("kind: paper", "kind: papers", 14, "'kind' must be one of paper, identity", "did you mean 'paper'?"),
-    "no kind": ("    kind: paper\n", "", 13, "claim css-2: key 'kind' is missing"),
-    "source": ("source: abstract", "source: abstrakt", 10, "'source' must be one of", "did you mean 'abstract'?"),
-    "no source": (", source: abstract", "", 10, "claim css-1: paper: key 'source' is missing"),
-    "unread number": ("source: paper", "source: not read", 17, "a number that nobody read is not quoted"),
-    "our kind": ("kind: identity", "kind: ours", 6, "kind 'ours' and source 'this collection' belong together"),
-    "our source": ("source: paper", "source: this collection", 13, "of the others only an identity may be our own"),
-    "not set": (', set: "after a trial"', "", 13, "tier 'demo': key 'set' is missing: when was the criterion written"),
-    "withdrawn": (', set: "after a trial"', ", set: a, withdrawn: [x]", 18, "'withdrawn' must be `run: reason` lines"),
-    "alias": ("compare: at_most", "compare: *a", 11, "aliases (*name) are not allowed"),
-    "tag": ("target: 1.33", "target: !!python/name:os.system x", 19, "must be a finite decimal number"),
-    "tab": ('    where: "theorem"', '\t    where: "theorem"', 9, "not valid YAML"),
-    "open bracket": ('{not_planned: "an identity"}', '{not_planned: "an identity"', 13, "not valid YAML"),
-    "control character": ("A width.", "A \x07 width.", 15, "character U+0007 is not allowed"),
+    "no reason": ('{not_planned: "an identity"}', "{not_planned: null}", 13, "'not_planned' must be text"),
+    "list for mapping": ('{not_planned: "an identity"}', "[a]", 13, "expected `key: value` lines, found a list"),
+    "kind": ("kind: paper", "kind: papers", 15, "'kind' must be one of paper, identity", "did you mean 'paper'?"),
+    "no kind": ("    kind: paper\n", "", 14, "claim css-2: key 'kind' is missing"),
+    "source": ("source: abstract", "source: abstrakt", 11, "'source' must be one of", "did you mean 'abstract'?"),
+    "no source": (", source: abstract", "", 11, "claim css-1: paper: key 'source' is missing"),
+    "unread number": ("source: paper", "source: not read", 18, "a number that nobody read is not quoted"),
+    "our kind": ("kind: identity", "kind: ours", 7, "kind 'ours' and source 'this collection' belong together"),
+    "our source": ("source: paper", "source: this collection", 14, "of the others only an identity may be our own"),
+    "not set": (', set: "after a trial"', "", 14, "tier 'demo': key 'set' is missing: when was the criterion written"),
+    "withdrawn": (', set: "after a trial"', ", set: a, withdrawn: [x]", 19, "'withdrawn' must be `run: reason` lines"),
+    "alias": ("compare: at_most", "compare: *a", 12, "aliases (*name) are not allowed"),
+    "tag": ("target: 1.33", "target: !!python/name:os.system x", 20, "must be a finite decimal number"),
+    "tab": ('    where: "theorem"', '\t    where: "theorem"', 10, "not valid YAML"),
+    "open bracket": ('{not_planned: "an identity"}', '{not_planned: "an identity"', 14, "not valid YAML"),
+    "control character": ("A width.", "A \x07 width.", 16, "character U+0007 is not allowed"),
 }
 
 
@@ -127,8 +135,8 @@ def test_every_mistake_of_a_file_is_reported_at_once_in_the_order_of_lines():
     text = GOOD.replace("year: 2024", "year: soon").replace("compare: holds", "compare: hold")
     text = text.replace("1.0e-10", "abc").replace("id: css-2", "id: css-1")
     found = problems(text)
-    assert [int(one.split(":")[1]) for one in found] == [4, 11, 13, 18]
-    backwards = "paper:\n  key: 1\n  authors: 2\n  year: soon\n" + GOOD[: GOOD.index("paper:")]
+    assert [int(one.split(":")[1]) for one in found] == [4, 12, 14, 19]
+    backwards = "paper:\n  key: 1\n  authors: 2\n  year: soon\n" + GOOD[: GOOD.index("paper:")] + "source: None.\n"
     found = problems(backwards)  # a file may order its keys as it likes
     assert [int(one.split(":")[1]) for one in found] == [1, 2, 3, 4]
 
@@ -136,7 +144,7 @@ def test_every_mistake_of_a_file_is_reported_at_once_in_the_order_of_lines():
 def test_a_complaint_names_claim_tier_and_allowed_words():
     (found,) = problems(broken("compare: within", "compare: lesss"))
     assert found == (
-        "claims/uncertainty/x.yml:19: claim css-2: tier 'full': unknown comparison 'lesss'; allowed: "
+        "claims/uncertainty/x.yml:20: claim css-2: tier 'full': unknown comparison 'lesss'; allowed: "
         "at_most, at_least, within, between, equals, holds; did you mean 'at_most'?"
     )
 
@@ -145,7 +153,7 @@ def test_a_claim_that_no_tier_tests_is_refused():
     plan = '{compare: at_most, target: 1.0e-10, unit: "relative error", set: "before any run"}'
     text = broken(plan, '{not_planned: "later"}')
     assert problems(text) == [
-        f"{NAME}:6: claim css-1: no tier is planned, so the claim can never be tested; give one a criterion"
+        f"{NAME}:7: claim css-1: no tier is planned, so the claim can never be tested; give one a criterion"
     ]
 
 

@@ -42,6 +42,7 @@ chapter: toy
 part: uncertainty
 title: "A toy & its <claims>"
 paper: {authors: "A. Author", year: 2024, key: author2024}
+source: "We read the abstract."
 claims:
   - id: toy-1
     kind: identity
@@ -407,13 +408,33 @@ def test_noise_in_the_last_bits_does_not_change_the_display(value, noise):
     assert len(shown) == 1 or on_edge
 
 
-def test_digits_choose_what_is_shown_and_zero_shows_only_the_outcome(house):
+def test_digits_choose_what_is_shown_and_zero_shows_only_the_side_of_the_line(house):
     book = ledger.open("toy", **house)
     assert "1.3 |" in repr(book.check("toy-2", 1.3372, digits=2))
-    assert "as required |" in repr(book.check("toy-2", 1.3372, digits=0))
+    assert "within 0.5 of 1.33 |" in repr(book.check("toy-2", 1.3372, digits=0))
     assert "below 1e-10" in repr(book.check("toy-1", 5e-11, digits=0))
     with pytest.raises(ValueError, match="between 0 and 15"):
         book.check("toy-2", 1.3372, digits=16)
+
+
+@pytest.mark.parametrize(
+    ("criterion", "inside", "outside", "met", "missed"),
+    [
+        (Criterion("at_least", target=0.85), (0.85, 0.93), (0.849, -1.0), "at least 0.85", "below 0.85"),
+        (Criterion("at_most", target=-0.6), (-0.6, -0.9), (-0.59, 1.0), "at most -0.6", "above -0.6"),
+        (Criterion("at_most", target=3), (3, 0.0), (4, 3.5), "at most 3", "above 3"),
+        (Criterion("within", target=1.33, tolerance=0.05), (1.3, 1.37), (1.0, 2.0), "within 0.05 of 1.33", "more than 0.05 from 1.33"),
+        (Criterion("within", target=0, tolerance=2), (-1.5, 2.0), (-3.0, 3.0), "within 2 of 0", "more than 2 from 0"),
+        (Criterion("between", low=2, high=4), (2, 3.9), (1, 5), "between 2 and 4", "not between 2 and 4"),
+        (Criterion("equals", target=7), (7, 7.0), (6, 8), "equal to 7", "not equal to 7"),
+    ],
+)  # fmt: skip
+def test_without_digits_every_value_on_one_side_of_the_line_is_shown_alike(criterion, inside, outside, met, missed):
+    assert {value_text(criterion, Result(value, digits=0)) for value in inside} == {met}
+    assert {value_text(criterion, Result(value, digits=0)) for value in outside} == {missed}
+    with_unit = replace(criterion, unit="points")
+    assert value_text(with_unit, Result(outside[0], digits=0)) == f"{missed} points"
+    assert value_text(with_unit, Result(outside[0], digits=0), unit=False) == missed
 
 
 def test_a_count_of_nothing_is_shown_as_zero_and_a_rounding_error_as_its_bound():

@@ -24,6 +24,7 @@ chapter: toy
 part: uncertainty
 title: "A toy"
 paper: {authors: "A. Author", year: 2024, key: author2024}
+source: "We read the abstract."
 claims:
   - id: toy-1
     kind: identity

@@ -166,7 +166,7 @@ plt.show()
 # %% tags=["hide-input"]
 def frame(n):
     """One picture of the control: the distribution of the mean of ``n`` values."""
-    fig, ax = plt.subplots(figsize=(5.8, 3.0))
+    fig, ax = plt.subplots()
     ax.hist(samples[:, :n].mean(1), bins=np.linspace(-1.5, 1.5, 41), color=COLOURS["sky"], edgecolor="white")
     ax.set(xlabel="mean of the sample", ylabel="samples", title=f"n = {n}")
     return Frame(png_bytes(fig), f"Histogram of the means of {n} values, centred on zero, narrower for larger n.")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Iterable
+import zlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -51,7 +51,8 @@ class Collection(NamedTuple):
 def omniglot(data_root: str | Path | None = None, size: int = 28) -> tuple[Collection, Collection]:
     """Characters to train on and characters for episodes, ``size`` pixels wide.
 
-    Raises ``FileNotFoundError`` when ``data_root`` lacks one of the two archives, ``ValueError`` for an archive without images.
+    Raises ``FileNotFoundError`` when ``data_root`` lacks one of the two archives, ``ValueError`` for an archive without images
+    or with one that cannot be read.
     """
     size = as_int(size, "size", minimum=8, maximum=105)
     if data_root is None:
@@ -62,26 +63,38 @@ def omniglot(data_root: str | Path | None = None, size: int = 28) -> tuple[Colle
             raise FileNotFoundError(
                 f"there is no {file.name} in {str(data_root)!r}; leave data_root out to fetch Omniglot."
             )
-    base = _archive(files[0])
+    base = _archive(files[0], size)
     known = {alphabet for alphabet, _, _ in base}
-    novel = [item for item in _archive(files[1]) if item[0] not in known]
-    return _collection(base, size), _collection(novel, size)
+    novel = [item for item in _archive(files[1], size) if item[0] not in known]
+    return _collection(base), _collection(novel)
 
 
-def _archive(file: Path) -> list[tuple[str, str, bytes]]:
-    """(alphabet, character, PNG) of every image of an archive, sorted by name."""
+def _archive(file: Path, size: int) -> list[tuple[str, str, np.ndarray]]:
+    """(alphabet, character, drawing) of every image of an archive, sorted by name.
+
+    Names that begin with a point (resource forks, for instance) are no images.
+    """
     with zipfile.ZipFile(file) as archive:
-        names = sorted(name for name in archive.namelist() if name.endswith(".png") and "__MACOSX" not in name)
+        pictures = (name for name in archive.namelist() if name.endswith(".png"))
+        names = sorted(name for name in pictures if not name.rpartition("/")[2].startswith("."))
         if not names:
             raise ValueError(f"{file.name} holds no PNG images; it is not an archive of Omniglot.")
-        return [(name.split("/")[-3], name.split("/")[-2], archive.read(name)) for name in names]
+        return [(name.split("/")[-3], name.split("/")[-2], _drawing(archive, name, size)) for name in names]
 
 
-def _collection(items: Iterable[tuple[str, str, bytes]], size: int) -> Collection:
+def _drawing(archive: zipfile.ZipFile, name: str, size: int) -> np.ndarray:
     from PIL import Image
 
-    items = list(items)
-    pixels = [_shrunk(Image.open(io.BytesIO(picture)), size) for _, _, picture in items]
+    try:
+        with Image.open(io.BytesIO(archive.read(name))) as picture:
+            return _shrunk(picture, size)
+    except (OSError, SyntaxError, zipfile.BadZipFile, zlib.error) as error:  # Pillow's errors name no file
+        file = Path(str(archive.filename)).name
+        raise ValueError(f"{name!r} in {file} is no readable image ({error}).") from None
+
+
+def _collection(items: list[tuple[str, str, np.ndarray]]) -> Collection:
+    pixels = [picture for _, _, picture in items]
     alphabets = np.array([alphabet for alphabet, _, _ in items])
     characters = np.array([f"{alphabet}/{character}" for alphabet, character, _ in items])
     number = lambda names: torch.from_numpy(np.unique(names, return_inverse=True)[1].astype(np.int64))

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import torch
 
-from workings.checks import as_generator, as_int, check_tensor, one_of
+from workings.checks import as_generator, as_int, check_tensor, one_of, values_hidden
 
 OPEN = -1
 OPERATORS = ("and", "in_common", "ignore")
@@ -45,12 +45,12 @@ def assignments_from_khot(codes: torch.Tensor, sizes: Sequence[int]) -> torch.Te
     sizes = _check_sizes(sizes)
     check_tensor(codes, "codes", floating=False)
     _check_width(codes, sizes, "codes")
-    if not bool(((codes == 0) | (codes == 1)).all()):
+    if not values_hidden(codes) and not bool(((codes == 0) | (codes == 1)).all()):
         raise ValueError("codes must be 0 or 1; for logits or probabilities use read_symbol.")
     found = []
     for a, block in enumerate(codes.split(sizes, dim=-1)):
         marked = (block != 0).sum(dim=-1)
-        if bool((marked > 1).any()):
+        if not values_hidden(codes) and bool((marked > 1).any()):
             raise ValueError(f"attribute {a} has more than one value in a code; a block holds at most one 1.")
         found.append(torch.where(marked == 1, (block != 0).int().argmax(dim=-1), OPEN))
     return torch.stack(found, dim=-1)

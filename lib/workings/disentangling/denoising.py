@@ -50,6 +50,8 @@ class DenoisingAutoencoder(nn.Module):
     and a bottleneck of 100; arXiv 1707.08475.
     """
 
+    __constants__ = ("shape",)
+
     def __init__(
         self,
         shape: tuple[int, int, int],
@@ -122,6 +124,8 @@ class DenoisingAutoencoder(nn.Module):
 
 class FeatureMap(nn.Module):
     """One layer of a :class:`DenoisingAutoencoder` as a module of its own: (B, C, H, W) to (B, n)."""
+
+    __constants__ = ("layer",)
 
     def __init__(self, autoencoder: DenoisingAutoencoder, layer: str = "bottleneck"):
         super().__init__()

@@ -95,7 +95,7 @@ def fetch_dsprites(root: Path | str | None = None, *, progress: bool = True) -> 
     ``root`` defaults to ``dsprites`` in the cache folder (``WORKINGS_DATA``, or ``~/.cache/workings``). An
     interrupted download goes on where it stopped. The file is known by its :data:`MD5`.
 
-    Raises ``ValueError`` for another file standing there, and what :func:`workings.fetch.download` raises.
+    Raises ``ValueError`` for another file standing there, and what :func:`workings.runs.fetch.download` raises.
     """
     path = (fetch.cache_dir() / "dsprites" if root is None else Path(root)) / FILE_NAME
     if path.exists():
@@ -106,8 +106,7 @@ def fetch_dsprites(root: Path | str | None = None, *, progress: bool = True) -> 
             )
         return path
     part = path.with_name(path.name + ".part")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with locks.locked(path.with_name(path.name + ".lock")):
+    with fetch.writing(path), locks.locked(path.with_name(path.name + ".lock")):
         if path.exists():  # another process was faster
             return fetch_dsprites(root, progress=progress)
         if not (part.exists() and _md5_of(part) == MD5):  # else stopped between the last byte and the rename

@@ -94,6 +94,7 @@ def as_classes(classes: torch.Tensor) -> torch.Tensor:
 
 def as_integers(x: torch.Tensor, name: str) -> torch.Tensor:
     """``x`` as int64; ``TypeError`` for floats, complex numbers and bools."""
+    check_tensor(x, name, floating=False)
     if x.is_floating_point() or x.is_complex() or x.dtype == torch.bool:
         raise TypeError(f"{name} must be integers, got {x.dtype}; convert with .long() what is meant as a class.")
     return x.long()

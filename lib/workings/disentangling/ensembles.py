@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from workings.checks import as_float, as_int, check_tensor
 from workings.disentangling.factor_channel import channel_posterior
 from workings.disentangling.known_factor import KnownFactorModel, RateHistory
-from workings.disentangling.networks import VAE, he_vae
+from workings.disentangling.networks import VAE, MLPDecoder, MLPEncoder, he_vae
 from workings.disentangling.objectives import bernoulli_nll, capacity_schedule, gaussian_kl
 from workings.disentangling.training import History, Objective, WindowMeans
 from workings.runs.parallel import thread_map
@@ -38,10 +38,18 @@ class LinearEnsemble:
     Only the layers are given, so that a network with another activation between them would be computed as if it had ReLU.
 
     ``parameters``: the stacked weights (S, inputs, outputs) and biases (S, 1, outputs), copies with gradients of their
-    own; :meth:`write_back` puts them into the layers. Raises ``ValueError`` for no network or shapes that differ.
+    own; :meth:`write_back` puts them into the layers. Raises ``ValueError`` for no network, shapes that differ, and
+    layers whose call is more than ``torch.nn.Linear`` (a hook, a class or a ``forward`` of their own, no bias).
     """
 
     def __init__(self, networks: Sequence[Sequence[nn.Linear]]):
+        for linear in (linear for layers in networks for linear in layers):
+            if type(linear) is not nn.Linear or linear.bias is None or _changed(linear):
+                raise ValueError(
+                    "an ensemble computes plain linear layers with a bias only; a layer here "
+                    f"({type(linear).__name__}) is hooked, of another class or without a bias. "
+                    "Take that off, or train the networks one by one."
+                )
         shapes = {tuple(tuple(linear.weight.shape) for linear in layers) for layers in networks}
         if len(shapes) != 1:
             raise ValueError(
@@ -71,9 +79,16 @@ class LinearEnsemble:
 
 
 class VAEEnsemble:
-    """The encoders and decoders of S fully connected VAEs of one shape (:func:`mlp_vae`) as two ensembles."""
+    """The encoders and decoders of S fully connected VAEs of one shape (:func:`mlp_vae`) as two ensembles.
+
+    Raises ``ValueError`` as :class:`LinearEnsemble`, and for an encoder or decoder that computes something else than the
+    layers of :class:`MLPEncoder` and :class:`MLPDecoder` with ReLU.
+    """
 
     def __init__(self, models: Sequence[VAE]):
+        for model in models:
+            _check_relu(model.encoder, MLPEncoder)
+            _check_relu(model.decoder, MLPDecoder)
         self.encoder = LinearEnsemble([model.encoder.linears for model in models])
         self.decoder = LinearEnsemble([model.decoder.linears for model in models])
         self.parameters = self.encoder.parameters + self.decoder.parameters
@@ -186,6 +201,8 @@ def train_known_factor_ensemble(
     """
     steps = as_int(steps, "steps", minimum=1)
     _check_seeds(models, seeds)
+    for model in models:
+        _check_relu(model.decoder, MLPDecoder)
     decoder = LinearEnsemble([model.decoder.linears for model in models])
     split = torch.stack([model.channel.logits.detach() for model in models]).requires_grad_(learn_rates)  # (S, K)
     flat = pictures.flatten(1)
@@ -320,6 +337,26 @@ def draw_noise(streams: Sequence[torch.Generator], like: torch.Tensor) -> torch.
 def _noise_of_fit(seeds: Sequence[int], step: int, like: torch.Tensor) -> torch.Tensor:
     """The noise of :func:`workings.training.fit` at ``step``, for each of S seeds, of the shape of ``like`` (S, ...)."""
     return draw_noise([torch_generator(seed, "fit", "loss", step) for seed in seeds], like)
+
+
+def _changed(module: nn.Module) -> bool:
+    """Whether calling ``module`` is more than the ``forward`` of its class."""
+    hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
+    return any(hooks) or "forward" in module.__dict__
+
+
+def _check_relu(network: nn.Module, kind: type[nn.Module]) -> None:
+    if type(network).forward is not kind.forward or _changed(network):
+        raise ValueError(
+            f"an ensemble computes the layers of {kind.__name__} only; a network here ({type(network).__name__}) is "
+            "hooked or has a forward of its own. Train such networks one by one."
+        )
+    activation = getattr(network, "activation", torch.relu)
+    if activation not in (torch.relu, F.relu) and not isinstance(activation, nn.ReLU):
+        raise ValueError(
+            f"an ensemble computes ReLU between its layers, and a network here has {activation!r}; give it ReLU, or train "
+            "the networks one by one."
+        )
 
 
 def _check_seeds(models: Sequence[nn.Module], seeds: Sequence[int]) -> None:

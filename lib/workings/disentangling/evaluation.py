@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import torch
 
+from workings.checks import check_tensor
 from workings.disentangling.metrics import latent_factor_correlation
 from workings.disentangling.networks import VAE, reparameterise
 from workings.disentangling.objectives import bernoulli_nll, gaussian_kl
@@ -34,9 +35,10 @@ def evaluate_vae(model: VAE, images: torch.Tensor, factors: torch.Tensor, genera
 
     Raises ``ValueError`` when images and factors differ in number.
     """
+    check_tensor(images, "images")
     if factors.ndim != 2 or len(factors) != len(images):
         raise ValueError(f"factors must be ({len(images)}, K), one row per image, got {tuple(factors.shape)}.")
-    mu, logvar = model.encode(images)
+    mu, logvar = model.encode(images.clone())  # it may work in place
     z = reparameterise(mu, logvar, generator)
     nll, nll_mean = (float(bernoulli_nll(model.decode(code), images).mean()) for code in (z, mu))
     corr = torch.as_tensor(latent_factor_correlation(mu, factors)).abs()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from workings.checks import as_float, as_generator, as_int, check_tensor
+from workings.checks import as_float, as_generator, as_int, check_tensor, values_hidden
 from workings.seeding import fresh
 
 
@@ -24,12 +24,12 @@ def standardise(f: torch.Tensor) -> torch.Tensor:
     if f.ndim != 2 or f.numel() == 0:
         raise ValueError(f"f must be (N, K) with at least one row and column, got {tuple(f.shape)}.")
     wide = f.double()
-    if not torch.isfinite(wide).all():
+    if not values_hidden(wide) and not torch.isfinite(wide).all():
         raise ValueError("f has values that are not finite; drop or repair those rows first.")
     centred = wide - wide.mean(dim=0)
     scale = centred.square().mean(dim=0).sqrt()
     constant = (wide == wide[0]).all(dim=0)
-    if constant.any():
+    if not values_hidden(wide) and constant.any():
         columns = constant.nonzero().flatten().tolist()
         raise ValueError(f"column(s) {columns} of f are constant and carry no information; leave them out.")
     return (centred / scale).to(f.dtype if f.is_floating_point() else torch.get_default_dtype())

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from workings.checks import as_float, as_int
+from workings.checks import as_float, as_int, check_tensor
 from workings.disentangling.concepts import khot, random_parts
 from workings.disentangling.ensembles import LinearEnsemble, draw_noise, flat_then_linear
 from workings.disentangling.networks import MLPDecoder, MLPEncoder, initialise
@@ -88,6 +88,8 @@ def jmvae_terms(
     Raises ``ValueError`` for negative weights or shapes that differ. Suzuki et al., arXiv 1611.01891, eq. 4 (beta 1).
     """
     beta, alpha = as_float(beta, "beta", minimum=0.0), as_float(alpha, "alpha", minimum=0.0)
+    check_tensor(nll_x, "nll_x")
+    check_tensor(nll_y, "nll_y")
     if nll_x.shape != joint[0].shape[:-1] or nll_y.shape != nll_x.shape:
         shapes = ", ".join(str(tuple(t.shape)) for t in (nll_x, nll_y, joint[0]))
         raise ValueError(f"nll_x and nll_y must be (B,) and the posteriors (B, M), got {shapes}.")

@@ -90,8 +90,8 @@ def train_known_factor(
     order = ShuffledBatches(len(factors), batch, seed)
     take = pictures.__getitem__ if isinstance(pictures, torch.Tensor) else pictures.images
     settings = {
-        "steps": steps, "seed": seed, "batch": batch, "window": window, "c_max": float(c_max), "rising": rising,
-        "learn_rates": learn_rates,
+        "steps": steps, "seed": seed, "batch": batch, "images": len(pictures), "window": window, "c_max": float(c_max),
+        "rising": rising, "learn_rates": learn_rates,
     }  # fmt: skip
     recorder = WindowMeans(window, steps, checkpoint, settings)
     kept: list[KnownFactorModel] = []

@@ -129,7 +129,7 @@ def channels_last(x: torch.Tensor) -> torch.Tensor:
     With one channel the two orders are the same memory and only the strides tell the library which is
     meant, but ``x.contiguous(memory_format=torch.channels_last)`` leaves those as they are.
     """
-    if x.dim() != 4:
+    if check_tensor(x, "x", floating=False).dim() != 4:
         raise ValueError(f"x must be (B, C, H, W), got shape {tuple(x.shape)}.")
     if x.shape[1] == 1:
         return x.contiguous().view(len(x), *x.shape[2:], 1).permute(0, 3, 1, 2)

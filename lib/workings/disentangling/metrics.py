@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from scipy.stats import rankdata
 
-from workings.checks import as_finite_array, as_float, as_generator, as_int, check_tensor, one_of
+from workings.checks import as_finite_array, as_float, as_generator, as_int, as_tensor, check_tensor, one_of
 from workings.disentangling.factor_grid import as_sizes, paired_factors
 
 
@@ -179,7 +179,7 @@ class _Reader:
             codes = self.encode(self.data.observations(factors))
         if isinstance(codes, (tuple, list)):
             raise TypeError("encode must return the means only; pass for instance lambda x: vae.encode(x)[0].")
-        codes = torch.as_tensor(codes).detach().cpu().double()
+        codes = as_tensor(codes, "codes").detach().cpu().double()
         if codes.ndim != 2 or len(codes) != len(factors) or codes.shape[1] == 0:
             raise ValueError(f"encode must give ({len(factors)}, M) codes for this batch, got {tuple(codes.shape)}.")
         if not torch.isfinite(codes).all():

@@ -2,6 +2,9 @@
 
 An encoder maps images (B, C, H, W) to the mean and the log-variance of a diagonal Gaussian code,
 each (B, M); a decoder maps codes (B, M) to Bernoulli logits (B, C, H, W).
+
+The classes draw their first weights as torch's own layers do, by torch's default rule from its global generator. The
+functions that take a generator draw the weights from it and leave the global one alone.
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ def pixel_entropy(x: torch.Tensor) -> torch.Tensor:
     smallest :func:`bernoulli_nll` that any logits reach on ``x``, namely those of ``x`` itself; 0 for pixels that are
     0 or 1. Errors as :func:`bernoulli_nll`. Cover and Thomas, Elements of Information Theory, chapter 2.
     """
-    _check_pixels(x)
+    _check_pixels(check_tensor(x, "x", floating=False))
     if x.dim() < 1:
         raise ValueError("x must be (B, ...), got a single number.")
     return (torch.special.entr(x) + torch.special.entr(1 - x)).flatten(1).sum(dim=1)

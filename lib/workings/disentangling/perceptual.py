@@ -186,7 +186,7 @@ def frozen_codes(encoder: VAE, pictures: torch.Tensor, width: int | None = None)
         raise ValueError("the encoder is in training mode, so it is not frozen; call freeze(encoder), or .eval().")
     if check_tensor(pictures, "pictures").dim() != 4 or len(pictures) == 0:
         raise ValueError(f"pictures must be (N, C, H, W) with at least one, got {tuple(pictures.shape)}.")
-    codes = torch.cat([encoder.encode(part)[0] for part in pictures.split(2048)])
+    codes = torch.cat([encoder.encode(part.clone())[0] for part in pictures.split(2048)])  # it may work in place
     if width is not None and codes.shape[1] != as_int(width, "width", minimum=1):
         raise ValueError(
             f"the encoder gives codes of {codes.shape[1]} latents, the agent was built for {width}; train it on this encoder."

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from workings.checks import as_finite_array, as_float, as_int, check_tensor
+from workings.checks import as_finite_array, as_float, as_int, check_tensor, values_hidden
 from workings.disentangling.factor_channel import standardise
 from workings.disentangling.objectives import pixel_entropy
 
@@ -141,11 +141,12 @@ def shuffled_code_nll(pictures: torch.Tensor, rates: Iterable[float], order: tor
     """
     check_tensor(pictures, "pictures")
     check_tensor(order, "order", floating=False)
-    if pictures.dim() < 2 or len(pictures) < 2 or not bool(((pictures >= 0) & (pictures <= 1)).all()):
+    inside = values_hidden(pictures) or bool(((pictures >= 0) & (pictures <= 1)).all())
+    if pictures.dim() < 2 or len(pictures) < 2 or not inside:
         raise ValueError(
             f"pictures must be (n, ...) in [0, 1] with n of at least 2, got shape {tuple(pictures.shape)}."
         )
-    flat = pictures.flatten(1).double()
+    flat = pictures.detach().flatten(1).double()
     if sorted(order.tolist()) != list(range(len(flat))):
         raise ValueError(f"order must be a permutation of 0..{len(flat) - 1}, got {order.tolist()}.")
     points = standardise(torch.arange(len(flat), dtype=torch.float64)[:, None])[order, 0]  # (n,)
@@ -155,8 +156,8 @@ def shuffled_code_nll(pictures: torch.Tensor, rates: Iterable[float], order: tor
         log_density = -((z[:, None] - share**0.5 * points) ** 2) / (2 * (1 - share))  # (Z, n), up to a constant
         density = log_density.exp().mean(1) / (2 * np.pi * (1 - share)) ** 0.5
         entropy = pixel_entropy((torch.softmax(log_density, dim=1) @ flat).clamp(0, 1))  # (Z,), of the mean picture
-        found.append(float((density * entropy).sum() * (z[1] - z[0])))
-    return torch.tensor(found, dtype=torch.float64)
+        found.append((density * entropy).sum() * (z[1] - z[0]))
+    return torch.stack(found) if found else flat.new_zeros(0)
 
 
 def channel_information(places: int, rate: float) -> float:

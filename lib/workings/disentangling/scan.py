@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import torch
 
-from workings.checks import as_float, as_int, check_tensor, one_of
+from workings.checks import as_float, as_int, check_tensor, one_of, values_hidden
 from workings.disentangling.concepts import khot, random_parts
 from workings.disentangling.ensembles import VAEEnsemble, draw_noise
 from workings.disentangling.networks import VAE, MLPDecoder, MLPEncoder, initialise, reparameterise
@@ -75,7 +75,7 @@ def forward_optimum(mu: torch.Tensor, logvar: torch.Tensor, lam: float = 1.0, be
         # of the two forms of the root, the one that does not subtract two nearly equal numbers
         new = (root - (lam - beta)) / (2 * beta) if lam < beta else 2 * lam * second / (lam - beta + root)
         mean = lam * m / (lam + beta * new)
-        if bool(((new - variance).abs() <= 1e-7 * new).all()):
+        if not values_hidden(new) and bool(((new - variance).abs() <= 1e-7 * new).all()):
             variance = new
             break
         variance = new
@@ -154,7 +154,7 @@ def scan_loss(
     """
     one_of(direction, "direction", DIRECTIONS)
     beta, lam = as_float(beta, "beta", minimum=0.0), as_float(lam, "lam", minimum=0.0)
-    frozen = tuple(part.detach() for part in q_x)
+    frozen = tuple(check_tensor(part, "q_x's mean or log-variance").detach() for part in q_x)
     if q_y[0].shape != frozen[0].shape:
         raise ValueError(
             f"q_y and q_x must be of one shape (B, M), got {tuple(q_y[0].shape)} and {tuple(frozen[0].shape)}; "
@@ -189,9 +189,12 @@ def code_pictures(vision: VAE, pictures: torch.Tensor, assignments: torch.Tensor
     """
     if vision.training or any(parameter.requires_grad for parameter in vision.parameters()):
         raise ValueError("the vision model is still in training; call freeze(model) once it has learnt.")
+    check_tensor(pictures, "pictures")
+    check_tensor(assignments, "assignments", floating=False)
     if len(pictures) != len(assignments) or len(pictures) == 0:
         raise ValueError(f"give one assignment per picture, got {len(pictures)} and {len(assignments)}.")
-    parts = [vision.encode(part) for part in pictures.split(as_int(batch, "batch", minimum=1))]
+    batch = as_int(batch, "batch", minimum=1)
+    parts = [vision.encode(part.clone()) for part in pictures.split(batch)]  # it may work in place
     return Pairs(*(torch.cat(part) for part in zip(*parts, strict=True)), assignments)
 
 

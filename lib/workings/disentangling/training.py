@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import torch
 
+from workings import paths
 from workings.checks import as_float, as_int
 from workings.disentangling.networks import VAE
 from workings.disentangling.objectives import (
@@ -120,7 +121,9 @@ def train_vae(
         raise ValueError(f"checkpoint_every must be a multiple of window, got {checkpoint_every} and {window}.")
     order = ShuffledBatches(len(pictures), min(batch, len(pictures)), seed)
     take = pictures.__getitem__ if isinstance(pictures, torch.Tensor) else pictures.images
-    settings = {"steps": steps, "seed": seed, "batch": batch, "window": window, **_named(objective)}
+    settings = {
+        "steps": steps, "seed": seed, "batch": batch, "images": len(pictures), "window": window, **_named(objective),
+    }  # fmt: skip
     recorder = WindowMeans(window, steps, checkpoint, settings)
 
     def batches(step: int) -> tuple[int, torch.Tensor]:
@@ -128,7 +131,7 @@ def train_vae(
 
     def loss(net: VAE, item: tuple[int, torch.Tensor], noise: torch.Generator) -> torch.Tensor:
         step, x = item
-        logits, mu, logvar = net(x, noise)
+        logits, mu, logvar = net(x.clone(), noise)  # it may work in place, and x is compared with
         nll, kl = bernoulli_nll(logits, x), gaussian_kl(mu, logvar)
         recorder.add(nll, kl)
         return objective(nll, kl, step)
@@ -147,7 +150,8 @@ class WindowMeans:
     """Means of the NLL and of each latent's nats over windows of steps, of one training or of several side by side.
 
     ``add`` once and ``close`` once per step. With a ``checkpoint`` the means are written beside it as they are made, in
-    ``<checkpoint>.history.jsonl`` under ``settings``, so that a resumed run has all of them.
+    ``<checkpoint>.history.jsonl`` under ``settings``, so that a resumed run has all of them. Raises ``ValueError`` when
+    that file is gone and the checkpoint is not.
     """
 
     def __init__(
@@ -158,8 +162,15 @@ class WindowMeans:
         settings: dict | None = None,
     ):
         self.window, self.steps = as_int(window, "window", minimum=1), steps
-        if checkpoint is not None and not Path(checkpoint).exists():  # its history belongs to a run that is gone
-            Path(f"{checkpoint}.history.jsonl").unlink(missing_ok=True)
+        if checkpoint is not None:
+            history = Path(f"{checkpoint}.history.jsonl")
+            if not Path(checkpoint).exists():  # its history belongs to a run that is gone
+                history.unlink(missing_ok=True)
+            elif not history.exists():
+                raise ValueError(
+                    f"the history of {paths.shown(Path(checkpoint))} is gone ({history.name}); delete the checkpoint "
+                    "too, and train again."
+                )
         self.store = None if checkpoint is None else Store(Path(f"{checkpoint}.history.jsonl"), settings or {})
         self.rows: dict[int, list] = {}
         self.sum: torch.Tensor | None = None

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from workings.checks import as_int, as_tensor
+from workings.checks import as_int, as_tensor, values_hidden
 
 Decoder = Callable[[torch.Tensor], torch.Tensor]
 
@@ -32,11 +32,11 @@ def traversal_grid(decode: Decoder, z0: torch.Tensor, dims: Sequence[int], value
     values = as_tensor(values, "values").to(dtype=z0.dtype, device=z0.device)
     if values.ndim != 1 or len(values) == 0:
         raise ValueError(f"values must be (T,) with T >= 1, got shape {tuple(values.shape)}.")
-    if not bool(torch.isfinite(values).all() and torch.isfinite(z0).all()):
+    if any(not values_hidden(given) and not bool(torch.isfinite(given).all()) for given in (values, z0)):
         raise ValueError("values and z0 must be finite.")
     rows, columns = len(chosen), len(values)
-    codes = z0.detach().repeat(rows, columns, 1)  # (D, T, M)
-    codes[torch.arange(rows), :, chosen] = values
+    moved = torch.arange(len(z0), device=z0.device) == torch.tensor(chosen, device=z0.device)[:, None]  # (D, M)
+    codes = torch.where(moved[:, None], values[:, None], z0.detach())  # (D, T, M)
     with torch.no_grad():
         drawn = decode(codes.flatten(0, 1))
     if len(drawn) != rows * columns:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import torch
-
+from workings import require_torch
 from workings.checks import check_tensor, values_hidden
+
+with require_torch("few_shot.entropies"):
+    import torch
 
 
 def shannon_entropy(logits: torch.Tensor) -> torch.Tensor:

@@ -6,9 +6,12 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 
+from workings import require_torch
 from workings.checks import as_generator, as_host_array, as_int
+
+with require_torch("few_shot.episodes"):
+    import torch
 
 _BLOCK = 1 << 20  # numbers shuffled at a time: memory does not grow with the number of episodes
 

@@ -6,11 +6,14 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 
+from workings import require_torch
 from workings.checks import as_finite_array, as_int, check_tensor
 from workings.few_shot.episodes import Episodes
 from workings.few_shot.prototypes import cosine_logits, support_init
+
+with require_torch("few_shot.evaluation"):
+    import torch
 
 
 class AccuracySummary(NamedTuple):
@@ -67,7 +70,7 @@ def centroid_accuracy(features: torch.Tensor, episodes: Episodes, relu: bool = T
         raise ValueError(f"features must have shape (N, D), one row per item of the data, got {tuple(features.shape)}.")
     if not isinstance(episodes, Episodes):
         raise TypeError(f"episodes must be Episodes, as EpisodeSampler.sample gives, got {type(episodes).__name__}.")
-    shapes = tuple(tuple(part.shape) for part in episodes)
+    shapes = tuple(tuple(check_tensor(part, "a part of episodes", floating=False).shape) for part in episodes)
     if [len(shape) for shape in shapes] != [2, 3, 3] or len({shape[:2] for shape in shapes}) > 1:
         raise ValueError(
             f"episodes must have shapes (E, K), (E, K, s) and (E, K, q), got {shapes}; use EpisodeSampler."

@@ -9,13 +9,15 @@ import copy
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import torch
-import torch.nn.functional as F
-from torch import nn
-
+from workings import require_torch
 from workings.checks import as_float, as_generator, as_int, check_tensor, one_of
 from workings.few_shot.entropies import information_maximisation, shannon_entropy
 from workings.few_shot.prototypes import check_episode_labels, cosine_logits, support_init, way_of
+
+with require_torch("few_shot.finetuning"):
+    import torch
+    import torch.nn.functional as F
+    from torch import nn
 
 NORM_MODES = ("train", "eval", "batch-only")
 Augment = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
@@ -107,7 +109,7 @@ def transductive_finetune(
     labels = check_episode_labels(support_labels, support.shape[:1], way, "support_labels").to(support.device)
     model = copy.deepcopy(backbone).eval()
     with torch.no_grad():
-        weight, bias = support_init(model(support), labels, way, relu)
+        weight, bias = support_init(model(support.clone()), labels, way, relu)  # a network may work in place
     weight, bias = nn.Parameter(weight), nn.Parameter(bias)
     tuned = [p for p in model.parameters() if p.requires_grad] + [weight, bias]
     optimiser = torch.optim.Adam(tuned, lr=lr)
@@ -118,7 +120,7 @@ def transductive_finetune(
     def logits(images: torch.Tensor) -> torch.Tensor:
         if augment is not None:
             images = augment(images, generator)
-        return cosine_logits(torch.cat([model(part) for part in images.split(chunk)]), weight, bias, relu)
+        return cosine_logits(torch.cat([model(part.clone()) for part in images.split(chunk)]), weight, bias, relu)
 
     def step(loss: torch.Tensor) -> None:
         if not torch.isfinite(loss):

@@ -8,10 +8,13 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 
+from workings import require_torch
 from workings.checks import as_finite_array
 from workings.few_shot.prototypes import check_episode_labels, cosine_logits, support_init, way_of
+
+with require_torch("few_shot.hardness"):
+    import torch
 
 
 class HardnessLine(NamedTuple):

@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import torch
-from torch import nn
-from torch.func import functional_call
-
+from workings import require_torch
 from workings.checks import as_float, as_int, as_tensor, check_tensor, values_hidden
 from workings.few_shot.difficulty_sampling import normalising_factor
+
+with require_torch("few_shot.meta_gradients"):
+    import torch
+    from torch import nn
+    from torch.func import functional_call
 
 
 def weighted_episode_loss(losses: torch.Tensor, weights: Any, normalise: str = "ess") -> torch.Tensor:

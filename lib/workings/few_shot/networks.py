@@ -9,11 +9,13 @@ import itertools
 import math
 from collections.abc import Sequence
 
-import torch
-import torch.nn.functional as F
-from torch import nn
-
+from workings import require_torch
 from workings.checks import as_generator, as_int
+
+with require_torch("few_shot.networks"):
+    import torch
+    import torch.nn.functional as F
+    from torch import nn
 
 
 def _convolution(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
@@ -26,6 +28,8 @@ class Conv4(nn.Module):
     Vinyals et al., NeurIPS 2016 (arXiv 1606.04080). Images are ``size`` pixels wide, at least 16; the features have
     ``width`` · (size // 16)² entries: 1,600 for 64 filters and 84 pixels, ``width`` for 28 pixels.
     """
+
+    __constants__ = ("size",)
 
     def __init__(self, channels: int = 1, width: int = 64, classes: int = 64, size: int = 28):
         super().__init__()

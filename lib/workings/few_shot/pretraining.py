@@ -6,12 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
-import torch.nn.functional as F
-from torch import nn
-
+from workings import require_torch
 from workings.checks import as_float, as_int, check_tensor
 from workings.training import ShuffledBatches, Trained, fit, one_cycle
+
+with require_torch("few_shot.pretraining"):
+    import torch
+    import torch.nn.functional as F
+    from torch import nn
 
 Augment = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
 
@@ -92,7 +94,7 @@ def network_features(
     if training:
         owner.eval()
     try:
-        return torch.cat([model(part) for part in images.split(block)])
+        return torch.cat([model(part.clone()) for part in images.split(block)])  # a network may work in place
     finally:
         if training:
             owner.train()

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-import torch.nn.functional as F
-
+from workings import require_torch
 from workings.checks import as_int, as_tensor, check_tensor, values_hidden
+
+with require_torch("few_shot.prototypes"):
+    import torch
+    import torch.nn.functional as F
 
 
 def class_prototypes(features: torch.Tensor, labels: Any, way: int) -> torch.Tensor:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-from torch.nn.functional import cross_entropy, normalize
-
+from workings import require_torch
 from workings.checks import as_float, check_tensor, one_of, values_hidden
 from workings.few_shot.prototypes import check_episode_labels, class_prototypes, way_of
+
+with require_torch("few_shot.prototypical"):
+    import torch
+    from torch.nn.functional import cross_entropy, normalize
 
 METRICS = ("sqeuclidean", "cosine")
 

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from workings.checks import as_float, as_int, check_tensor, one_of
+from workings.checks import as_float, as_int, as_tensor, check_tensor, one_of
 from workings.language_models.barrier import RunningMean
 from workings.language_models.decoder import TinyDecoder
 from workings.language_models.generation import generate, response_mask
@@ -65,7 +65,7 @@ class MeanConstraint:
 
     def scores(self, tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """The scores (B,) of responses in float64; ``ValueError`` unless they are B finite numbers."""
-        found = torch.as_tensor(self.score(tokens, mask)).detach().double()
+        found = as_tensor(self.score(tokens, mask), f"the score {self.name!r}").detach().double()
         if found.shape != (len(tokens),):
             raise ValueError(
                 f"the score {self.name!r} must give one number per response, ({len(tokens)},), got {tuple(found.shape)}."
@@ -248,7 +248,7 @@ def steps_to_stay(means: Sequence[float], constraint: MeanConstraint, window: in
     ``len(means) + 1`` for a run that ends outside. Raises ``ValueError`` for fewer entries than ``window``.
     """
     window = as_int(window, "window", minimum=1)
-    row = torch.as_tensor(means, dtype=torch.float64)
+    row = as_tensor(means, "means").double()
     if row.dim() != 1 or len(row) < window:
         raise ValueError(f"means must be (steps,) with at least window = {window} entries, got {tuple(row.shape)}.")
     smooth = row.unfold(0, window, 1).mean(dim=1)

@@ -261,7 +261,7 @@ class TinyDecoder(nn.Module):
     ) -> Rotation:
         one_of(layout, "layout", LAYOUTS)
         attention_factor = as_float(attention_factor, "attention_factor", minimum=0.0, open_ends=True)
-        theta = self.theta if theta is None else torch.as_tensor(theta)
+        theta = self.theta if theta is None else as_tensor(theta, "theta")
         if theta.shape != self.theta.shape:
             raise ValueError(f"theta must have shape {tuple(self.theta.shape)}, got {tuple(theta.shape)}.")
         dtype = torch.float64 if x.dtype == torch.float64 else torch.float32

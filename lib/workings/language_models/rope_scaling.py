@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import torch
 
-from workings.checks import as_float, as_int, exact_decimal, one_of
+from workings.checks import as_float, as_int, as_tensor, exact_decimal, one_of
 from workings.language_models.rotary import as_frequencies
 from workings.language_models.truncated_basis import as_length, scale_power_truncate, truncate_frequencies
 
@@ -185,7 +185,7 @@ def _longrope(
     trained = given.trained_length("longrope")
     is_long = given.seq_len is not None and given.seq_len > trained
     name, chosen = ("long_factor", long_factor) if is_long else ("short_factor", short_factor)
-    divisor = torch.as_tensor([] if chosen is None else chosen, dtype=torch.float64, device=theta.device)
+    divisor = as_tensor([] if chosen is None else chosen, name).to(dtype=torch.float64, device=theta.device)
     if divisor.shape != theta.shape or not bool((torch.isfinite(divisor) & (divisor > 0)).all()):
         raise ValueError(f"kind 'longrope' needs {name}: {len(theta)} finite numbers > 0, got {chosen!r}.")
     if attention_factor is None:

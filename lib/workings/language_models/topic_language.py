@@ -12,7 +12,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from workings.checks import as_finite_array, as_float, as_generator, as_int, as_probabilities, check_tensor
+from workings.checks import (
+    as_finite_array,
+    as_float,
+    as_generator,
+    as_int,
+    as_probabilities,
+    as_tensor,
+    check_tensor,
+)
 
 PAD, BEGIN, END = 0, 1, 2
 N_TOPICS, N_WORDS = 6, 12
@@ -72,7 +80,7 @@ def spelled(tokens: Any) -> str:
         FIRST_WORD + i: word for i, word in enumerate(WORDS)
     }
     words = []
-    for token in torch.as_tensor(tokens).tolist():
+    for token in as_tensor(tokens, "tokens").tolist():
         if token not in names:
             raise ValueError(f"tokens must be in [0, {VOCABULARY - 1}], got {token}.")
         words.append(names[token])

@@ -67,6 +67,7 @@ def train_decoder(
     checkpoint_every: int | None = None,
     on_step: Callable[[int, torch.Tensor], None] | None = None,
     progress: bool = False,
+    settings: Mapping[str, Any] | None = None,
     **position_options,
 ) -> Trained:
     """Minimise the cross-entropy at every target that is not :data:`~workings.language_models.lines_task.IGNORE`.
@@ -77,7 +78,8 @@ def train_decoder(
     training step (Pal et al., arXiv 2308.10882). ``position_options`` are those of ``TinyDecoder.states``; ``checkpoint``,
     ``checkpoint_every``, ``on_step`` and ``progress`` those of :func:`workings.training.fit`.
 
-    A checkpoint remembers ``random_positions`` and ``position_options``, and refuses others.
+    A checkpoint remembers ``random_positions``, ``position_options`` and ``settings``, and refuses others. ``settings`` says
+    in plain values what ``batches`` is, such as its batch size, length and stream: of a function nothing can be seen.
 
     Trains ``model`` in place and returns its losses in nats. Raises ``ValueError`` for a rate that is not positive, fewer
     than one step, or both ``positions`` and ``random_positions``.
@@ -101,7 +103,7 @@ def train_decoder(
     return fit(
         model, loss, batches, optimiser, steps, seed=seed, schedule=schedule, clip_norm=clip_norm, checkpoint=checkpoint,
         checkpoint_every=checkpoint_every, on_step=on_step, progress=progress,
-        settings=_told(random_positions, position_options),
+        settings={**(settings or {}), **_told(random_positions, position_options)},
     )  # fmt: skip
 
 

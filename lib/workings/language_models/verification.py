@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from workings.checks import as_array, as_probabilities, as_probability, one_of
+from workings.checks import as_array, as_host_array, as_probabilities, as_probability, one_of
 from workings.language_models.backdoors import Phrase, as_phrase, contains, joined
 from workings.language_models.binomial_tests import (
     clopper_pearson,
@@ -43,6 +43,8 @@ def activation(outputs: Sequence[Any], signature: Any, mode: str = "prefix") -> 
         raise TypeError("outputs must be a list of answers, got one text; put it in a list.")
     if getattr(outputs, "ndim", 2) != 2:
         raise ValueError(f"outputs must have shape (n, T), got {tuple(outputs.shape)}.")
+    if hasattr(outputs, "tolist"):
+        outputs = as_host_array(outputs, "outputs")
     rows = [row.tolist() if hasattr(row, "tolist") else row for row in outputs]
     if not rows:
         raise ValueError("outputs is empty; at least one answer is needed.")

@@ -8,6 +8,7 @@ chapter: conformal_set_size        # the file's name
 part: uncertainty                  # the file's folder
 title: "On the Expected Size of Conformal Prediction Sets"
 paper: {authors: "...", year: 2024, venue: "AISTATS", arxiv: "2306.07254", key: dhillon2024expected}
+source: "Of the paper we read the abstract, not the tables; numbers come from our runs of the authors' code."
 claims:
   - id: css-1
     claim: "The expected size has an exact formula."

@@ -306,12 +306,13 @@ class Reference:
 
 @dataclass(frozen=True, config=_FORBID)
 class Chapter:
-    """A chapter's claims file."""
+    """A chapter's claims file. ``source`` says in one or two sentences what of the paper was read and where its numbers come from."""
 
     chapter: Text
     part: Text
     title: Text
     paper: Reference
+    source: Text
     claims: Annotated[tuple[Claim, ...], AfterValidator(_at_least_one)]
 
     @property

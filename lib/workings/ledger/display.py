@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from html import escape
 
 from workings.ledger.criteria import SOURCES, Claim, Criterion, NotPlanned
@@ -137,7 +138,8 @@ def value_text(criterion: Criterion, result: Result, *, unit: bool = True) -> st
     Without a spread it keeps two significant digits, or as many of four as show on which side of the criterion it is.
 
     An error that is rounding noise (not a plain zero under a bound above 1e-6), or any value shown with ``digits=0``, appears as its bound
-    (``below 1e-10``): its own digits would mean nothing and differ from processor to processor.
+    (``below 1e-10``): its own digits would mean nothing and differ from processor to processor. Under a bound that a measured
+    value could reach, ``digits=0`` names the line and the side of it: ``at least 0.85``, ``below 0.85``.
     """
     value = result.value
     if criterion.compare == "holds":
@@ -147,10 +149,11 @@ def value_text(criterion: Criterion, result: Result, *, unit: bool = True) -> st
     around_zero = criterion.compare == "within" and criterion.target == 0
     bound = criterion.target if upper else criterion.tolerance if around_zero else None
     exact_zero = value == 0 and bound is not None and bound > SMALL  # a count of nothing, not a rounding error
-    if met and bound is not None and (result.digits == 0 or (abs(value) < NOISE and not exact_zero)):
+    tiny = bound is not None and bound <= SMALL
+    if met and bound is not None and ((result.digits == 0 and tiny) or (abs(value) < NOISE and not exact_zero)):
         text = f"below {plain(bound)}"
     elif result.digits == 0:
-        return "as required" if met else "outside"
+        text = _side(criterion, met)
     elif isinstance(value, int) and not result.spread:
         text = str(value)
     else:
@@ -160,6 +163,18 @@ def value_text(criterion: Criterion, result: Result, *, unit: bool = True) -> st
             digits = next((n for n in (2, 3) if agrees(n)), 4)
         text = with_spread(value, result.spread, digits)
     return f"{text} {criterion.unit}" if unit and criterion.unit else text
+
+
+def _side(criterion: Criterion, met: bool) -> str:
+    """On which side of the criterion's line a value lies, without its unit: ``at least 0.85`` or ``below 0.85``."""
+    if met:
+        return replace(criterion, unit=None).text()
+    if criterion.compare == "within":
+        return f"more than {plain(criterion.tolerance)} from {plain(criterion.target)}"
+    if criterion.compare == "between":
+        return f"not between {plain(criterion.low)} and {plain(criterion.high)}"
+    lead = {"at_least": "below", "at_most": "above", "equals": "not equal to"}[criterion.compare]
+    return f"{lead} {plain(criterion.target)}"
 
 
 def tier_text(plan: Criterion | NotPlanned, result: Result | None) -> str:

@@ -113,7 +113,7 @@ def _decide(claim: Claim, demo: Result | None, full: Result | None) -> tuple[str
     if here == FAILED and decides:
         return NOT_REPRODUCED, "the demo, which decides, did not meet its criterion"
     if there == MET and claim.full.indicative:
-        return SMALLER, "the full run met its criterion, at a scale that makes it a hint"
+        return SMALLER, "the full run met its criterion, at a scale, or on data, that makes it only a hint"
     if there == MET:
         return REPRODUCED, "the full run met its criterion"
     if there == OPEN:
@@ -129,5 +129,5 @@ def _decide(claim: Claim, demo: Result | None, full: Result | None) -> tuple[str
     if here == MET and decides:
         return REPRODUCED, "the demo met its criterion, and nothing larger is needed"
     if here == MET:
-        return SMALLER, "the demo met its criterion, at a scale that makes it a hint"
+        return SMALLER, "the demo met its criterion, at a scale, or on data, that makes it only a hint"
     return NOT_RUN, "no run that tests this claim is recorded"

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from workings.checks import as_float, as_generator, as_int, check_tensor, one_of
+from workings.checks import as_float, as_generator, as_int, check_tensor, one_of, values_hidden
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 GradFunction = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -118,7 +118,7 @@ def _gradient(total: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) ->
     x = x.clone() if x.is_inference() else x.detach()
     point = x.requires_grad_(True)  # a new leaf on the same memory, which nothing here writes to
     with torch.enable_grad():
-        return torch.autograd.grad(total(point), point)[0]
+        return torch.autograd.grad(total(point.clone()), point)[0]  # a network may begin in place
 
 
 def attack_gradient(model: nn.Module, loss: str | Loss = "margin", samples: int = 1) -> GradFunction:
@@ -183,7 +183,7 @@ def fgsm_step(
 ) -> torch.Tensor:
     """``clip(x + eps sign(gradient))``; shape of ``x``. ``eps = 0`` returns the values of ``x``."""
     _check_box(x, eps, clip)
-    if gradient.shape != x.shape:
+    if check_tensor(gradient, "gradient").shape != x.shape:
         raise ValueError(f"gradient must have the shape of x, {tuple(x.shape)}, got {tuple(gradient.shape)}.")
     return (x.detach() + eps * gradient.sign()).clamp(*clip)
 
@@ -225,13 +225,13 @@ def pgd_linf(
     lowest, highest = (x - eps).clamp_(*clip), (x + eps).clamp_(*clip)
     first = second = 0.0
     for t in range(1, steps + 1):
-        direction = grad_fn(adv, y).detach().nan_to_num(nan=0.0).sign_()
+        direction = grad_fn(adv.clone(), y).detach().nan_to_num(nan=0.0).sign_()
         if optimizer == "sign-adam":
             first = 0.9 * first + 0.1 * direction
             second = 0.999 * second + 0.001 * direction.square()
             direction = (first / (1 - 0.9**t)) / ((second / (1 - 0.999**t)).sqrt() + 1e-8)
         adv = torch.add(adv, direction, alpha=step)
-        torch.clamp(adv, lowest, highest, out=adv)
+        adv.clamp_(lowest, highest)
         if on_step is not None:
             on_step(t, adv)
     return adv
@@ -283,6 +283,8 @@ def _check_box(x: torch.Tensor, eps: float, clip: tuple[float, float]) -> None:
         raise ValueError(f"clip must be (low, high) with low <= high, got {clip!r}; swap its ends.")
     if x.dim() < 2 or x.numel() == 0:
         raise ValueError(f"x must be a non-empty batch (B, ...), got shape {tuple(x.shape)}.")
+    if values_hidden(x):
+        return
     least, most = (float(v) for v in x.detach().aminmax())
     if not (low - 1e-6 <= least and most <= high + 1e-6):
         raise ValueError(f"x must lie in the box [{low:g}, {high:g}], got values from {least:g} to {most:g}.")

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from workings.checks import check_tensor
+
 Function = Callable[[torch.Tensor], torch.Tensor]
 
 
@@ -40,6 +42,8 @@ def pretend(value: torch.Tensor, surrogate: torch.Tensor) -> torch.Tensor:
 
     Raises ``ValueError`` if the two differ in shape.
     """
+    check_tensor(value, "the forward value", floating=False)
+    check_tensor(surrogate, "the surrogate's output", floating=False)
     if value.shape != surrogate.shape:
         raise ValueError(
             f"the surrogate's output must have the shape of the forward value, {tuple(value.shape)}, "
@@ -72,6 +76,8 @@ def bpda(forward_fn: Function, backward_fn: Function = identity) -> Function:
 
 class BPDALayer(nn.Module):
     """A layer of a network under :func:`bpda`; ``layer`` is the real one, ``surrogate`` what gradients see."""
+
+    __constants__ = ("surrogate",)
 
     def __init__(self, layer: nn.Module, surrogate: Function = identity):
         super().__init__()

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from workings.checks import as_float, as_int, one_of
+from workings.checks import as_float, as_int, check_tensor, one_of
 from workings.robustness.attacks import attack_gradient, fgsm_step
 from workings.robustness.data import Split, as_unit_float, cifar10, random_crop_flip
 from workings.robustness.networks import ResNet, resnet20
@@ -120,6 +120,7 @@ def train_resnet20(
 @torch.no_grad()
 def accuracy(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, batch: int = 500) -> float:
     """Share of uint8 ``images`` (N, 3, H, W) that ``model``, in eval mode, classifies as ``labels`` (N,)."""
+    check_tensor(labels, "labels", floating=False)
     if labels.shape != (len(images),) or len(labels) == 0 or labels.is_floating_point():
         raise ValueError(
             f"labels must be ({len(images)},) integers, one per image and at least one, got {labels.dtype} of shape "
@@ -169,6 +170,6 @@ def train_adversarial(
     fit(
         model, loss, batches, optimiser, steps, seed=seed, schedule=one_cycle(steps, warmup=0.25),
         autocast=fast_autocast(device), checkpoint=checkpoint, checkpoint_every=every, progress=progress,
-        settings={"epochs": epochs, "batch": batch, "images": len(split.labels)},
+        settings={"epochs": epochs, "batch": batch, "images": len(split.labels), "loss": "adversarial"},
     )  # fmt: skip
     return model.eval()

@@ -12,7 +12,7 @@ import math
 
 import torch
 
-from workings.checks import as_float, as_int, check_tensor, exact_decimal, in_transform
+from workings.checks import as_float, as_int, check_tensor, exact_decimal, in_transform, values_hidden
 
 
 def flat_map(h: torch.Tensor) -> torch.Tensor:
@@ -40,10 +40,10 @@ def rounded_back(out: torch.Tensor, h: torch.Tensor) -> torch.Tensor:
 
     A survivor is about as large as the sum of its map divided by the number of draws, which can exceed 65,504.
     """
-    if out.shape[:1] != h.shape[:1] or out.numel() != h.numel():
-        raise ValueError(f"out must hold the entries of h, {tuple(h.shape)}, got shape {tuple(out.shape)}.")
     check_tensor(h, "h")
     check_tensor(out, "out")
+    if out.shape[:1] != h.shape[:1] or out.numel() != h.numel():
+        raise ValueError(f"out must hold the entries of h, {tuple(h.shape)}, got shape {tuple(out.shape)}.")
     if h.dtype == torch.float16 and not bool((out.detach().abs() <= torch.finfo(h.dtype).max).all()):
         raise ValueError(
             f"a survivor reaches {float(out.detach().abs().max()):.3g}, which float16 cannot hold; use bfloat16 or float32, "
@@ -95,7 +95,7 @@ def _check_draws(r: float) -> float:
 def _check_probabilities(p: torch.Tensor) -> torch.Tensor:
     if not isinstance(p, torch.Tensor) or not p.dtype.is_floating_point:
         raise TypeError(f"p must be a floating-point torch tensor, got {getattr(p, 'dtype', type(p).__name__)}.")
-    if p.numel():
+    if p.numel() and not values_hidden(p):
         low, high = (float(v) for v in p.detach().aminmax())
         if not (low >= 0.0 and high <= 1.0):
             raise ValueError(f"p must be in [0, 1], got values from {low} to {high}; normalise with sap_probabilities.")

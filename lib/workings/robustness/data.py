@@ -77,6 +77,7 @@ def class_counts(labels: torch.Tensor, classes: int = 10) -> list[int]:
     Raises ``ValueError`` for no labels, or labels that are not integers in 0..classes-1.
     """
     classes = as_int(classes, "classes", minimum=1)
+    check_tensor(labels, "labels", floating=False)
     if labels.dim() != 1 or len(labels) == 0 or labels.dtype.is_floating_point or labels.dtype == torch.bool:
         raise ValueError(
             f"labels must be a non-empty (N,) tensor of integers, got {labels.dtype} of {tuple(labels.shape)}."

@@ -24,6 +24,8 @@ class PruningLayer(nn.Module):
     ``generator`` is where it draws from (``None``: torch's global one); layers may share one.
     """
 
+    __constants__ = ("fraction", "backward")
+
     def __init__(
         self, fraction: float | None = 1.0, backward: str = "mask", generator: torch.Generator | None = None
     ) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import torch
 
-from workings.checks import as_float, one_of
+from workings.checks import as_float, check_tensor, one_of
 from workings.robustness.bpda import pretend
 from workings.robustness.closed_forms import flat_map, rounded_back, sap_probabilities
 from workings.robustness.sap import BACKWARD_RULES
@@ -24,7 +24,7 @@ def poisson_survival(p: torch.Tensor, mean_draws: float) -> torch.Tensor:
     negative or infinite ``mean_draws``.
     """
     mean_draws = as_float(mean_draws, "mean_draws", minimum=0.0)
-    return -torch.expm1(-mean_draws * p)
+    return -torch.expm1(-mean_draws * check_tensor(p, "p"))
 
 
 def poisson_activation_pruning(

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
-from workings.checks import one_of
+from workings.checks import as_tensor, one_of
 from workings.robustness.closed_forms import (
     flat_map,
     number_of_draws,
@@ -94,7 +94,7 @@ def matched_dropout(h: torch.Tensor, keep: float | torch.Tensor, generator: torc
     their size. Raises ``ValueError`` for another shape of ``keep`` or a value outside (0, 1].
     """
     flat = flat_map(h)
-    share = torch.as_tensor(keep, dtype=flat.dtype, device=flat.device)
+    share = as_tensor(keep, "keep").to(dtype=flat.dtype, device=flat.device)
     if share.dim() > 1 or (share.dim() == 1 and len(share) != len(flat)):
         raise ValueError(f"keep must be a number or ({len(flat)},), got shape {tuple(share.shape)}.")
     if not bool(((share > 0) & (share <= 1)).all()):

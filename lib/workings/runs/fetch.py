@@ -110,18 +110,27 @@ def download(
     if path.exists():
         return _already(url, path, sha256)
     part = path.with_name(path.name + ".part")
+    with writing(path, size), locks.locked(path.with_name(path.name + ".lock")):
+        if path.exists():  # another process has fetched it while this one waited
+            return _already(url, path, sha256)
+        if part.exists() and sha256_of(part) == sha256:  # stopped between the last byte and the rename
+            start, received = part.stat().st_size, 0
+        else:
+            start, received = _receive(url, part, size, progress, timeout)
+            _verify(url, part, sha256, size)
+        os.replace(part, path)
+    return Fetched(path, path.stat().st_size, sha256, start, received, False)
+
+
+@contextlib.contextmanager
+def writing(path: Path, size: int | None = None) -> Iterator[None]:
+    """Around what fetches the file ``path``: :class:`FetchError` or :class:`DiskFull` with the remedy when it cannot be
+    written. ``size`` is its number of bytes, for the message.
+    """
     try:
-        with locks.locked(path.with_name(path.name + ".lock")):
-            if path.exists():  # another process has fetched it while this one waited
-                return _already(url, path, sha256)
-            if part.exists() and sha256_of(part) == sha256:  # stopped between the last byte and the rename
-                start, received = part.stat().st_size, 0
-            else:
-                start, received = _receive(url, part, size, progress, timeout)
-                _verify(url, part, sha256, size)
-            os.replace(part, path)
+        yield
     except OSError as error:
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) and not isinstance(error, FetchError):
+        if error.errno in paths.REFUSALS and not isinstance(error, FetchError):
             raise FetchError(
                 error.errno,
                 f"{paths.shown(path)} cannot be written ({error.strerror}); set WORKINGS_DATA to a folder that can, or "
@@ -135,7 +144,6 @@ def download(
                 "folder on a larger disk. What has arrived is kept and the next call goes on from there",
             ) from None
         raise
-    return Fetched(path, path.stat().st_size, sha256, start, received, False)
 
 
 def _already(url: str, path: Path, sha256: str) -> Fetched:

@@ -23,7 +23,8 @@ class Store:
     """Results by key in the file ``path``; ``settings`` is the run's dataclass or a mapping of plain values.
 
     Opening an existing file reads it back. Raises ``ValueError`` when it was made with other settings, when a
-    line other than the last is damaged, or when a key stands twice.
+    line other than the last is damaged, or when a key stands twice, and ``OSError`` naming ``WORKINGS_RUNS`` when
+    the file cannot be written.
     """
 
     def __init__(self, path: Path | str, settings: Any):
@@ -31,7 +32,8 @@ class Store:
         self._done: dict[str, Any] = {}
         self._settings = _plain(settings)
         self._read_to, self._lines = 0, 0  # bytes and lines of the file that are known here
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with paths.writing_run(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
         with self._open() as file:
             self._catch_up(file)
             if not self._lines:
@@ -76,7 +78,9 @@ class Store:
     @contextlib.contextmanager
     def _open(self) -> Iterator[IO[bytes]]:
         """The file, open at its end, with its lock held."""
-        with self.path.open("a+b", buffering=0) as file, locks.holding(file):
+        with paths.writing_run(self.path):
+            opened = self.path.open("a+b", buffering=0)
+        with opened as file, locks.holding(file):
             yield file
 
     def _write(self, file: IO[bytes], line: str) -> None:

@@ -10,10 +10,12 @@ import itertools
 import math
 from collections.abc import Sequence
 
-import torch
-from torch import nn
-
+from workings import require_torch
 from workings.checks import as_generator, as_int, check_tensor, values_hidden
+
+with require_torch("uncertainty.confidence_estimators"):
+    import torch
+    from torch import nn
 
 
 class ConfidenceProbe(nn.Module):

@@ -12,10 +12,12 @@ import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import torch
-
+from workings import require_torch
 from workings.checks import as_generator, as_int, check_tensor
 from workings.seeding import torch_generator
+
+with require_torch("uncertainty.noisy_votes"):
+    import torch
 
 N_CLASSES, N_VOTES, N_FILLERS = 6, 8, 4
 RELIABILITY = (0.25, 0.35, 0.45, 0.30, 0.40, 0.35)

@@ -62,7 +62,8 @@ def train_lines(
     batches = lines_batches(
         seed, stream, batch=batch, length=length, n_queries=n_queries, n_keys=n_keys, n_values=N_VALUES
     )
-    return train_decoder(model, batches, steps, seed=seed, lr=lr, **options)
+    told = {"batch": batch, "length": length, "n_queries": n_queries, "n_keys": n_keys, "stream": stream}
+    return train_decoder(model, batches, steps, seed=seed, lr=lr, settings=told, **options)
 
 
 def train_characters(
@@ -79,7 +80,8 @@ def train_characters(
 ) -> Trained:
     """Train ``model`` in place to predict the next character in windows of ``codes``; otherwise as :func:`train_lines`."""
     batches = next_token_batches(codes, seed, stream, batch=batch, length=length)
-    return train_decoder(model, batches, steps, seed=seed, lr=lr, **options)
+    told = {"batch": batch, "length": length, "codes": len(codes), "stream": stream}
+    return train_decoder(model, batches, steps, seed=seed, lr=lr, settings=told, **options)
 
 
 def fine_tune_lines(model: TinyDecoder, seed: int, steps: int = 100, **options) -> tuple[TinyDecoder, Trained]:

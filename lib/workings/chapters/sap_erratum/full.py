@@ -79,18 +79,17 @@ def checkpoint_file(settings: FullSettings) -> Path:
 def load_split(root: str | Path | None, split: str, settings: FullSettings) -> tuple[Split, str]:
     """CIFAR-10's ``split`` and where it came from: a folder of images (or its ``.npz``) under ``root``, else torchvision's files.
 
-    A dry run generates noise images in their place; without ``root`` the data are fetched into ``.cache/cifar10``.
+    A dry run generates noise images in their place; without ``root`` it is ``runs/data``, as in the chapter `sap`, and what is
+    missing there is fetched.
     """
     if settings.dry_run:
         source = torch_generator(settings.seed, "erratum", "noise images", split)
         images = torch.randint(0, 256, (32, 3, 32, 32), generator=source, dtype=torch.uint8)
         return Split(images, torch.arange(32) % 10), "generated noise"
-    if root is None:
-        return cifar10(paths.runs_root().parent / ".cache" / "cifar10", split, download=True), "CIFAR-10 (torchvision)"
-    root = Path(root)
+    own, root = root is not None, paths.runs_root() / "data" if root is None else Path(root)
     folder = (root / split).is_dir() or (root / f"{split}.npz").is_file()
     source = "imagefolder" if folder else "torchvision"
-    return cifar10(root, split, source=source), f"CIFAR-10 ({source})"
+    return cifar10(root, split, source=source, download=not own), f"CIFAR-10 ({source})"
 
 
 def network(settings: FullSettings, root: str | Path | None) -> nn.Module:
