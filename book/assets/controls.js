@@ -5,18 +5,19 @@ window.wkNear = (() => {
   const waiting = new Map();
   let keyed = false;
   const folded = (element) => element.checkVisibility?.() === false;
+  const ask = (element) => { watch.unobserve(element); waiting.get(element)?.(); waiting.delete(element); };
   // A section that was left out of the layout has the sizes of its stand-in until it is drawn, on a slow machine for more
-  // than a frame.
+  // than a frame. One that was scrolled past before it was drawn waits for the next time that it comes near.
   const now = (element, patience = 30) => {
-    if (patience && element.checkVisibility?.({ contentVisibilityAuto: true }) === false) return setTimeout(now, 50, element, patience - 1);
-    watch.unobserve(element); waiting.get(element)?.(); waiting.delete(element);
+    if (element.checkVisibility?.({ contentVisibilityAuto: true }) !== false) ask(element);
+    else if (patience) setTimeout(now, 50, element, patience - 1);
   };
   const watch = new IntersectionObserver((seen) => {
     for (const { target, isIntersecting } of seen) if (isIntersecting) setTimeout(now, 0, target);
   }, { rootMargin: "1000px" });
   addEventListener("keydown", () => {
     keyed = true;
-    for (const element of [...waiting.keys()]) if (!folded(element)) now(element, 0);
+    for (const element of [...waiting.keys()]) if (!folded(element)) ask(element);
   }, { once: true });
   return (element, work) => {
     if (keyed && !folded(element)) work(); else { waiting.set(element, work); watch.observe(element); }

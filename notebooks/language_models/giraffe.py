@@ -595,7 +595,7 @@ def frame(scale):
         study.linear_name(scale),
         dict(color=COLOURS["grey"], linestyle=":"),
     )
-    fig, (upper, lower) = plt.subplots(2, 1, figsize=(4.6, 5.4))
+    fig, (upper, lower) = plt.subplots(2, 1, figsize=(4.6, 4.2))
     upper.plot(range(16), wavelengths("RoPE"), **dots)
     upper.plot(
         range(16), wavelengths(name), color=COLOURS["blue"], marker="o"
