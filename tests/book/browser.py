@@ -51,6 +51,10 @@ PATIENCE = 120_000  # milliseconds; when to give up, never how long a thing may 
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 
 
+# A style under which every section is drawn, and not only what is near the window.
+SEEN = "* { content-visibility: visible !important; }"
+
+
 def until(page, condition: str, argument=None) -> None:
     """Wait until the JavaScript ``condition`` holds on ``page``, however slow the machine is.
 

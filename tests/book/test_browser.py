@@ -214,7 +214,7 @@ def test_axe_finds_nothing_of_ours(look, path, scheme):
     page = look(path, DESKTOP, scheme)
     for name, _ in browser.live_figures(path):
         browser.come_near(page, name)
-    page.styled("* { content-visibility: visible !important; }")  # look at all of it, not at the window
+    page.styled(browser.SEEN)  # look at all of it, not at the window
     assert axe_faults(page, scheme) == []
 
 
@@ -223,5 +223,5 @@ def test_axe_finds_nothing_of_ours(look, path, scheme):
 def test_one_pale_sentence_or_word_of_code_is_found(open_page, scheme, where):
     page = open_page(CHAPTERS[0] if "pre" in where else browser.HTML / "book" / "how-to.html", DESKTOP, scheme)
     page.add_style_tag(content=f"{where} {{ color: #777 !important; background: #888; }}")
-    page.add_style_tag(content="* { content-visibility: visible !important; }")
+    page.add_style_tag(content=browser.SEEN)
     assert "color-contrast" in {rule for rule, _, _ in axe_faults(page, scheme)}

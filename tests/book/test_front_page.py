@@ -145,7 +145,7 @@ def test_the_ledger_is_filtered_by_part_kind_and_verdict_without_a_kernel(open_p
     found = claims_found()
     page = open_page(LEDGER)
     shown = lambda: page.locator("#the-ledger details.wk-claim:visible").count()
-    page.add_style_tag(content="* { content-visibility: visible !important; }")
+    page.add_style_tag(content=browser.SEEN)
     assert shown() == len(found)
     (part, kind, verdict), _ = Counter(found).most_common(1)[0]
     for name, value, place in (("verdict", verdict, 2), ("part", part, 0), ("kind", kind, 1)):
@@ -181,7 +181,7 @@ def test_an_address_that_ends_in_a_claim_opens_it(open_page):
 @pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
 def test_the_ledger_begins_with_counts_and_has_one_line_per_claim(open_page, size):
     page = open_page(LEDGER, size)
-    page.add_style_tag(content="* { content-visibility: visible !important; }")
+    page.add_style_tag(content=browser.SEEN)
     first = page.locator("#the-ledger table").first.bounding_box()
     lines = page.locator("#the-ledger details.wk-claim")
     assert first["y"] < lines.first.bounding_box()["y"]
@@ -197,7 +197,7 @@ def test_the_ledger_begins_with_counts_and_has_one_line_per_claim(open_page, siz
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
 def test_on_a_phone_the_ledgers_of_a_chapter_are_cards_that_fit_and_say_what_each_line_is(look, path):
     page = look(path, PHONE)
-    page.styled("* { content-visibility: visible !important; }")
+    page.styled(browser.SEEN)
     tables = page.locator('.workings-ledger[aria-label^="Ledger"]')
     assert tables.count() >= 3
     one = page.locator('.workings-ledger[aria-label^="Ledger of"]').first

@@ -19,7 +19,6 @@ pytestmark = [pytest.mark.browser, pytest.mark.filterwarnings("default")]
 ROOT, HTML = checkout.root(), browser.HTML
 ORDER = [path.rsplit("/", 1)[1] for path in re.findall(r"file: (notebooks/\S+)", (ROOT / "_toc.yml").read_text())]
 FRONT = yaml.safe_load((ROOT / "book" / "front.yml").read_text())
-SEEN = "* { content-visibility: visible !important; }"
 
 
 def article(page):
@@ -78,7 +77,7 @@ def test_every_fold_of_code_says_what_it_hides(path):
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)
 def test_a_solution_opens_with_the_cell_that_checks_it(open_page, path):
     page = open_page(path)
-    page.add_style_tag(content=SEEN)
+    page.add_style_tag(content=browser.SEEN)
     assert page.locator("#exercises > .cell").count() == 0, "no code or output of an exercise stands outside its fold"
     checked = page.locator("#exercises > details:has(.cell_output)")
     assert checked.count() >= 2
@@ -98,7 +97,7 @@ def test_seventy_six_columns_of_code_fit_and_columns_never_wrap(look, path):
         over: e.scrollWidth - e.clientWidth, space: getComputedStyle(e).whiteSpace, box: getComputedStyle(e).overflowX}))"""
     for viewport in (DESKTOP, PHONE):
         page = look(path, viewport)
-        page.styled(SEEN)
+        page.styled(browser.SEEN)
         blocks = page.evaluate(state)
         assert len(blocks) > 10
         assert [
@@ -132,7 +131,7 @@ def paper(page, box):
 def test_a_drawing_has_a_dark_ground_in_the_dark_and_a_light_one_in_the_light(open_page):
     for scheme, low, high in (("light", 240, 255), ("dark", 0, 60)):
         page = open_page(of("conformal_set_size"), scheme=scheme)
-        page.add_style_tag(content=SEEN)
+        page.add_style_tag(content=browser.SEEN)
         picture = page.locator("#fig-css-band img")
         picture.scroll_into_view_if_needed()
         page.wait_for_function("document.querySelector('#fig-css-band img').complete")
@@ -142,7 +141,7 @@ def test_a_drawing_has_a_dark_ground_in_the_dark_and_a_light_one_in_the_light(op
 @pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
 def test_a_tap_opens_a_figure_large_and_escape_closes_it(open_page, viewport):
     page = open_page(of("sap"), viewport, has_touch=viewport == PHONE)
-    page.add_style_tag(content=SEEN)
+    page.add_style_tag(content=browser.SEEN)
     picture = page.locator("#fig-sap-turn img")
     page.evaluate("document.querySelector('#fig-sap-turn').closest('details')?.setAttribute('open', '')")
     picture.scroll_into_view_if_needed()

@@ -145,7 +145,7 @@ def chapter(chromium):
         page.goto(next(path for path in CHAPTERS if path.stem == stem).as_uri(), wait_until="load")
         page.wait_for_selector("mjx-container", state="attached")
         if options.get("java_script_enabled", True):  # sections get their heights as they come near; here, all at once
-            page.add_style_tag(content="* { content-visibility: visible !important; }")
+            page.add_style_tag(content=browser.SEEN)
         page.wait_for_timeout(700)
         return page
 
