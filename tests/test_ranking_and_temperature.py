@@ -33,6 +33,32 @@ def test_auroc_of_constant_and_of_infinite_scores():
     assert auroc([-math.inf, 0, math.inf], [0, 0, 1]) == 1.0
 
 
+TINY, HUGE = np.nextafter(0, 1), np.finfo(float).max
+TURNED = np.invert(np.array([-1.5]).view(np.int64)).view(np.float64)[0]  # its bits are those of -1.5, each turned
+EDGES = (-math.inf, -HUGE, -1.5, -1.0, np.nextafter(-1, 0), -TINY, -0.0, 0.0, TINY, 1.0, np.nextafter(1, 2), TURNED, HUGE, math.inf)  # fmt: skip
+
+
+@steady
+@given(st.lists(st.tuples(st.sampled_from(EDGES), st.booleans()), min_size=2, max_size=20))
+def test_auroc_orders_numbers_of_either_sign_as_numbers(cases):
+    scores, labels = zip(*cases, strict=True)
+    assume(0 < sum(labels) < len(labels))
+    pairs = [(a > b) + (a == b) / 2 for a, x in cases if x for b, y in cases if not y]
+    assert auroc(scores, labels) == pytest.approx(sum(pairs) / len(pairs), abs=1e-12)
+
+
+@pytest.mark.parametrize("low", EDGES)
+@pytest.mark.parametrize("high", EDGES)
+def test_auroc_of_two_scores_is_their_order(low, high):
+    assert auroc([low, high], [0, 1]) == (high > low) + (high == low) / 2
+
+
+def test_auroc_leaves_the_scores_as_they_are():
+    scores = np.array([-0.0, 0.5, -2.0])
+    auroc(scores, [0, 1, 1])
+    assert np.array_equal(scores.view(np.int64), np.array([-0.0, 0.5, -2.0]).view(np.int64))
+
+
 def test_auroc_of_many_scores_equals_scikit_learn():
     rng = numpy_generator(0, "auroc")
     y = rng.integers(0, 2, 5000)

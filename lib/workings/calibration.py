@@ -257,14 +257,37 @@ def auroc(scores: Any, labels: Any) -> float:
         raise ValueError(
             f"labels must hold both classes, got {len(labels)} times {labels[0]:g}: without pairs there is nothing to rank."
         )
-    zeros = np.sort(scores[labels == 0])
-    hits = scores[labels == 1]
-    if len(hits) > 64:
-        hits = np.sort(hits)  # neighbours in memory: the search below runs several times faster
-    first = np.searchsorted(zeros, hits, side="left")
-    tied = hits[zeros[np.minimum(first, len(zeros) - 1)] == hits]  # those with an equal score among the zeros
-    equal = np.searchsorted(zeros, tied, side="right") - np.searchsorted(zeros, tied, side="left")
-    return float((2 * first.sum() + equal.sum()) / (2.0 * ones * (len(scores) - ones)))
+    hit, rises = _ranked(scores, labels)
+    if rises.all():
+        won = float(np.flatnonzero(hit).sum() - ones * (ones - 1) // 2)  # the zeros below each one
+    else:
+        starts = np.concatenate([[0], np.flatnonzero(rises) + 1])
+        hits = np.add.reduceat(hit, starts, dtype=np.int64)  # of each value
+        zeros = np.diff(np.append(starts, len(hit))) - hits
+        won = float(hits @ (2 * np.cumsum(zeros) - zeros)) / 2
+    return won / (float(ones) * (len(labels) - ones))
+
+
+def _ranked(scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Labels in order of their scores, (n,) booleans, and (n - 1,) whether the score rises to the next.
+
+    Numbers of one sign are in the order of their bits (negative ones when these are turned), and the place of the sign takes
+    the label: each half is sorted as plain whole numbers, several times faster than places are sorted by their scores.
+    """
+    bits = (scores + 0.0).view(np.int64)  # + 0.0 turns -0.0 into 0.0
+    keys = bits >> 63  # all ones where the sign is set
+    keys ^= bits
+    keys <<= 1
+    keys |= labels == 1
+    keys = keys.view(np.uint64)
+    rest = np.flatnonzero(scores < 0)
+    if len(rest):
+        keys = np.concatenate([keys[rest], keys[np.flatnonzero(scores >= 0)]])
+    keys[: len(rest)].sort()
+    keys[len(rest) :].sort()
+    rises = (keys[1:] ^ keys[:-1]) > 1
+    rises[max(len(rest) - 1, 0) : len(rest)] = True  # from the last negative score to the first that is not
+    return (keys & np.uint64(1)).astype(bool), rises
 
 
 def fit_temperature(logits: Any, labels: Any) -> Temperature:

@@ -23,6 +23,7 @@ from torch.nn import functional as F
 from workings.checks import as_float, as_int, check_tensor
 from workings.disentangling.factor_channel import channel_posterior
 from workings.disentangling.known_factor import KnownFactorModel, RateHistory
+from workings.disentangling.layers import is_changed
 from workings.disentangling.networks import VAE, MLPDecoder, MLPEncoder, he_vae
 from workings.disentangling.objectives import bernoulli_nll, capacity_schedule, gaussian_kl
 from workings.disentangling.training import History, Objective, WindowMeans
@@ -44,7 +45,7 @@ class LinearEnsemble:
 
     def __init__(self, networks: Sequence[Sequence[nn.Linear]]):
         for linear in (linear for layers in networks for linear in layers):
-            if type(linear) is not nn.Linear or linear.bias is None or _changed(linear):
+            if type(linear) is not nn.Linear or linear.bias is None or is_changed(linear):
                 raise ValueError(
                     "an ensemble computes plain linear layers with a bias only; a layer here "
                     f"({type(linear).__name__}) is hooked, of another class or without a bias. "
@@ -339,14 +340,8 @@ def _noise_of_fit(seeds: Sequence[int], step: int, like: torch.Tensor) -> torch.
     return draw_noise([torch_generator(seed, "fit", "loss", step) for seed in seeds], like)
 
 
-def _changed(module: nn.Module) -> bool:
-    """Whether calling ``module`` is more than the ``forward`` of its class."""
-    hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
-    return any(hooks) or "forward" in module.__dict__
-
-
 def _check_relu(network: nn.Module, kind: type[nn.Module]) -> None:
-    if type(network).forward is not kind.forward or _changed(network):
+    if type(network).forward is not kind.forward or is_changed(network):
         raise ValueError(
             f"an ensemble computes the layers of {kind.__name__} only; a network here ({type(network).__name__}) is "
             "hooked or has a forward of its own. Train such networks one by one."

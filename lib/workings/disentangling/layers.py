@@ -51,7 +51,7 @@ def run_stack(layers: nn.ModuleList, x: torch.Tensor, *, relu_last: bool, fast: 
         raise ValueError(f"x must be (B, C, H, W), got shape {tuple(x.shape)}.")
     kind = type(layers[0])
     one_kind = kind in (Downsample, Upsample) and all(
-        type(layer) is kind and not _changed(layer, x) for layer in layers
+        type(layer) is kind and not is_changed(layer) and not _apart(layer, x) for layer in layers
     )
     if fast and one_kind and x.is_cpu and not torch.is_autocast_enabled("cpu") and not in_transform():
         parameters = [p for layer in layers for p in (layer.weight, layer.bias)]
@@ -63,12 +63,16 @@ def run_stack(layers: nn.ModuleList, x: torch.Tensor, *, relu_last: bool, fast: 
     return x
 
 
-def _changed(layer: nn.Module, x: torch.Tensor) -> bool:
-    """Whether calling ``layer`` on ``x`` is more than its class's convolution of its own weights."""
-    hooks = (layer._forward_hooks, layer._forward_pre_hooks, layer._backward_hooks, layer._backward_pre_hooks)
-    own = {"forward", "_conv_forward", "__call__"} & set(layer.__dict__)
-    apart = any(p is None or p.device != x.device for p in (layer.weight, layer.bias))
-    return any(hooks) or bool(own) or apart or nn.modules.module._has_any_global_hook()
+def is_changed(module: nn.Module) -> bool:
+    """Whether calling ``module`` is more than the ``forward`` of its class: hooks, or a method of the instance's own."""
+    hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
+    own = {"forward", "_conv_forward", "__call__"} & set(module.__dict__)
+    return any(hooks) or bool(own) or nn.modules.module._has_any_global_hook()
+
+
+def _apart(layer: nn.Module, x: torch.Tensor) -> bool:
+    """Whether a weight of ``layer`` is missing or does not lie where ``x`` lies."""
+    return any(p is None or p.device != x.device for p in (layer.weight, layer.bias))
 
 
 class _Stack(torch.autograd.Function):
