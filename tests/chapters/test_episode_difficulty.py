@@ -123,6 +123,7 @@ def test_a_full_run_goes_on_where_it_stopped_and_compares_on_equal_episodes(tmp_
     (gap,) = [row for row in first["gains"] if (row["sampling"], row["over"]) == ("uniform", "regular")]
     accuracy = {row["sampling"]: row["accuracy"] for row in first["omniglot"]}
     assert gap["points"] == pytest.approx(100 * (accuracy["uniform"] - accuracy["regular"]))
+    assert all(0 <= row["half_way"] <= 1 for row in first["omniglot"])
     monkeypatch.setattr(full, "train_episodes", lambda *a, **k: pytest.fail("it trained again"))
     assert full.on_omniglot(small, Store(tmp_path / "one.jsonl", {}), None) == first
 
@@ -203,14 +204,16 @@ def test_a_setting_that_cannot_be_is_named(options, words):
         sweep_point(**options)
 
 
-def test_values_are_the_means_of_the_tables_and_a_cut_down_run_decides_nothing():
+def test_values_are_the_means_of_the_tables_and_a_run_that_still_improves_decides_nothing():
     gains = [{"over_regular": 1.0, "over_permuted": -1.0, "over_stopped": -3.0}]
     gains[0] |= {f"{key}_sd": 0.5 for key in list(gains[0])}
     pair = lambda one, other, points: {
         "head": "cosine", "seed": 0, "sampling": one, "over": other, "points": points, "half_width": 0.5
     }  # fmt: skip
+    row = lambda head, early: {"head": head, "sampling": "regular", "accuracy": 0.9, "half_way": early}
     tables = {
         "learner_gains": gains,
+        "omniglot": [row("cosine", 0.895), row("cosine", 0.888), row("sqeuclidean", 0.9)],
         "diagnostics": [
             {"head": "cosine", "seed": s, "skew": 0.1, "probability_plot_r": 0.9 + s / 10, "to_uniform": 0.4}
             | {"class_share": 0.6}
@@ -233,5 +236,8 @@ def test_values_are_the_means_of_the_tables_and_a_cut_down_run_decides_nothing()
     assert "usd-7" not in found  # no squared-distance head was run
     assert (found["usd-2"]["value"], found["usd-2"]["error"]) == (0.7, 0.02) and "spread" not in found["usd-2"]
     assert "usd-9" not in found  # it is about the small learner
-    assert found["usd-2"]["too_small"] == full.CUT_DOWN
-    assert "too_small" not in found["usd-13"]
+    assert found["usd-2"]["too_small"] is None  # 0.85 points on average
+    tables["omniglot"].append(row("sqeuclidean", 0.87))  # and now 1.5
+    late = full.values(tables, replace(TINY, full_heads=("cosine",)))
+    assert "1.5 points in its last half" in late["usd-2"]["too_small"]
+    assert "too_small" not in late["usd-13"]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -129,11 +130,13 @@ def on_omniglot(settings: Settings, store: Store, data_root: str | Path | None) 
             if any(name in OFFLINE for name in names) and "regular" not in names:
                 names = ["regular", *names]  # its network is needed to score episodes
             for name in names:
-                net, scale = train_episodes(base, head, seed, name, settings, frozen)
+                trained = train_episodes(base, head, seed, name, settings, frozen)
                 if name == "regular":
-                    frozen = (net, scale)
+                    frozen = trained.last
                 if not store.done(f"{head}/{seed}/{name}"):
-                    store.put(f"{head}/{seed}/{name}", _measured(net, scale, head, novel, test, sets, settings))
+                    found = _measured(*trained.last, head, novel, test, sets, settings)
+                    early = _accuracy(*trained.half_way, head, novel, test)
+                    store.put(f"{head}/{seed}/{name}", {**found, "half_way": early})
     return omniglot_tables(settings, store)
 
 
@@ -153,6 +156,13 @@ def _sampler(data: Collection, settings: Settings, name: str, seed: int) -> Epis
     return EpisodeSampler(data.labels.cpu(), way, settings.shot, query, source, groups=data.groups.cpu())
 
 
+class Trained(NamedTuple):
+    """A network and its scale after the ``last`` step, and as they were ``half_way``."""
+
+    last: tuple[Conv4, torch.Tensor]
+    half_way: tuple[Conv4, torch.Tensor]
+
+
 def train_episodes(
     base: Collection,
     head: str,
@@ -160,7 +170,7 @@ def train_episodes(
     sampling: str,
     settings: Settings,
     frozen: tuple[Conv4, torch.Tensor] | None = None,
-) -> tuple[Conv4, torch.Tensor]:
+) -> Trained:
     """A Conv4 trained by episodes with one way of sampling, and its scale (1 for the squared distance).
 
     "regular" averages losses; "online" weighs them for the uniform target by statistics tracked on the way; "permuted" computes
@@ -169,6 +179,7 @@ def train_episodes(
     """
     s = settings
     net = conv4(torch_generator(seed, "episode difficulty", "full"), width=s.full_width, classes=1).to(s.device)
+    net = net.to(memory_format=torch.channels_last)  # on a CPU up to 1.7 times faster
     scale = torch.ones(1, device=s.device, requires_grad=head == "cosine")
     optimiser = torch.optim.Adam([*net.blocks.parameters(), *([scale] if scale.requires_grad else [])], lr=1e-3)
     sampler = _sampler(base, s, "training", seed)
@@ -181,8 +192,11 @@ def train_episodes(
         stats = DifficultyStats("offline").fit(known)
     else:
         stats = DifficultyStats("online", warmup=100 * s.full_batch)
+    half_way = net, scale
     net.train()
     for step in progress(range(s.full_steps), f"{head}, {sampling}, seed {seed}"):
+        if step == s.full_steps // 2:
+            half_way = copy.deepcopy(net).eval(), scale.detach().clone()
         episodes = sampler.sample(s.full_batch)
         losses = _losses(net, scale, head, base, episodes)
         seen = losses.detach().double().cpu().numpy()
@@ -197,7 +211,7 @@ def train_episodes(
         optimiser.zero_grad()
         weighted_episode_loss(losses, weights, "ess").backward()
         optimiser.step()
-    return net.eval(), scale.detach()
+    return Trained((net.eval(), scale.detach()), half_way)
 
 
 def _losses(net: nn.Module, scale: torch.Tensor, head: str, data: Collection, episodes: Episodes) -> torch.Tensor:
@@ -237,6 +251,12 @@ def _measured(
     }
 
 
+def _accuracy(net: Conv4, scale: torch.Tensor, head: str, novel: Collection, test: Episodes) -> float:
+    """Mean accuracy on the test episodes."""
+    features = network_features(net.features, novel.images).cpu()
+    return float(difficulties(features, test, head, float(scale), block=100)[1].mean())
+
+
 def omniglot_tables(settings: Settings, store: Store) -> dict[str, Rows]:
     """The tables of :func:`on_omniglot` from what is stored."""
     rows, gains, diagnostics = [], [], []
@@ -246,7 +266,7 @@ def omniglot_tables(settings: Settings, store: Store) -> dict[str, Rows]:
             for name, one in found.items():
                 rows.append(
                     {"head": head, "seed": seed, "sampling": name, "accuracy": float(np.mean(one["accuracy"]))}
-                    | {"scale": one["scale"]}
+                    | {"half_way": one["half_way"], "scale": one["scale"]}
                 )
             for name, other in PAIRS:
                 if name in found and other in found:
@@ -279,7 +299,18 @@ def _agreement(settings: Settings, store: Store) -> Rows:
     return [{"networks": len(trained), "least": least_agreement(table), "error": error}]
 
 
-CUT_DOWN = "the run on Omniglot was cut down to what a CPU can finish"
+LEVEL = 1.0
+"""Points: where regular training gained more in its last half, with any head, the run is too short to decide anything."""
+
+
+def unfinished(rows: Rows) -> str | None:
+    """Why the run on Omniglot is too small for a verdict, by ``rows`` of its table ``omniglot``; None where it is not."""
+    late = {}
+    for row in rows:
+        if row["sampling"] == "regular":
+            late.setdefault(row["head"], []).append(100 * (row["accuracy"] - row["half_way"]))
+    most = max((float(np.mean(points)) for points in late.values()), default=0.0)
+    return f"regular training still gained {most:.1f} points in its last half" if most > LEVEL else None
 
 
 def values(tables: dict[str, Rows], settings: Settings) -> dict[str, dict[str, Any]]:
@@ -288,7 +319,7 @@ def values(tables: dict[str, Rows], settings: Settings) -> dict[str, dict[str, A
     for claim, name in (("usd-13", "regular"), ("usd-14", "permuted"), ("usd-15", "stopped")):
         spread = last[f"over_{name}_sd"]
         found[claim] = {"value": last[f"over_{name}"], "spread": spread, "seeds": settings.long_seeds}
-    common = {"seeds": settings.full_seeds, "too_small": CUT_DOWN if settings.shortened else None}
+    common = {"seeds": settings.full_seeds, "too_small": unfinished(tables["omniglot"])}
 
     def put(claim: str, some: list[float]) -> None:
         if some:
@@ -308,10 +339,14 @@ def values(tables: dict[str, Rows], settings: Settings) -> dict[str, dict[str, A
         return [row for row in wanted if head in (None, row["head"])]
 
     put("usd-5", [abs(row["points"]) for row in pairs("online", "uniform")])
-    low = lambda rows: float(np.mean([row["points"] - row["half_width"] for row in rows]))
+    ends_of = lambda rows: [row["points"] - row["half_width"] for row in rows]
+    low = lambda rows: float(np.mean(ends_of(rows)))
     if pairs("uniform", "regular"):
-        ends = [low(pairs("uniform", other, head)) for head in settings.full_heads for other in ("regular", "permuted")]
-        found["usd-4"] = {"value": min(ends), **common}
+        every = [
+            ends_of(pairs("uniform", other, head)) for head in settings.full_heads for other in ("regular", "permuted")
+        ]
+        least, spread = mean_and_sd(min(every, key=np.mean))
+        found["usd-4"] = {"value": least, "spread": spread, **common}
         above = sum(low(pairs("uniform", "regular", head)) > 0 for head in settings.full_heads)
         found["usd-6"] = {"value": above, **common}
     return found
