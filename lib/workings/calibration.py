@@ -100,25 +100,26 @@ def bin_edges(conf: np.ndarray, n_bins: int, binning: str = "uniform") -> np.nda
     return np.quantile(conf, np.arange(n_bins + 1) / n_bins)
 
 
-def _binned(conf: np.ndarray, n_bins: int, binning: str, closed: str) -> tuple[np.ndarray, np.ndarray]:
-    """The edges, and the bin 0..n-1 of each of ``conf`` in [0, 1]: ``[lo, hi)`` and the last bin closed, or ``(lo, hi]`` and the first.
+def _bins(
+    conf: np.ndarray, n_bins: int, binning: str, closed: str
+) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
+    """The edges, and what tells the bin 0..n-1 of values in [0, 1]: ``[lo, hi)`` and the last bin closed, or ``(lo, hi]`` and the first.
 
     A bin of equal widths is found by a multiplication; where that comes within rounding of an edge, by a search.
     """
     edges = bin_edges(conf, n_bins, binning)
     side = "right" if one_of(closed, "closed", ("left", "right")) == "left" else "left"
     search = lambda values: np.clip(np.searchsorted(edges, values, side=side) - 1, 0, len(edges) - 2)
-    if binning != "uniform" or n_bins > 100_000:
-        return edges, search(conf)
-    place = np.empty(len(conf), dtype=np.intp)
-    for start in range(0, len(conf), 1 << 15):  # as many as stay in a processor's cache
-        part = slice(start, start + (1 << 15))
-        times = conf[part] * n_bins
-        place[part] = times
+
+    def multiply(values: np.ndarray) -> np.ndarray:
+        times = values * n_bins
+        place = times.astype(np.intp)
         near = np.flatnonzero(np.abs(times - np.rint(times)) < 1e-9)
         if len(near):
-            place[start + near] = search(conf[part][near])
-    return edges, place
+            place[near] = search(values[near])
+        return place
+
+    return edges, search if binning != "uniform" or n_bins > 100_000 else multiply
 
 
 def reliability_curve(
@@ -134,17 +135,17 @@ def reliability_curve(
     """
     conf = _confidences(conf)
     correct = _outcomes(correct, len(conf))
-    edges, place = _binned(conf, n_bins, binning, closed)
-    count = np.bincount(place, minlength=len(edges) - 1)
+    edges, find = _bins(conf, n_bins, binning, closed)
+    count, *sums = (np.zeros(len(edges) - 1, dtype) for dtype in (np.int64, float, float))
+    for start in range(0, len(conf), 1 << 15):  # as many as stay in a processor's cache
+        part = slice(start, start + (1 << 15))
+        place = find(conf[part])
+        count += np.bincount(place, minlength=len(count))
+        for total, values in zip(sums, (conf, correct), strict=True):
+            total += np.bincount(place, values[part], minlength=len(count))
     full = count > 0
     weight = count[full]
-    return ReliabilityCurve(
-        edges[:-1][full],
-        edges[1:][full],
-        np.bincount(place, conf, minlength=len(count))[full] / weight,
-        np.bincount(place, correct, minlength=len(count))[full] / weight,
-        weight,
-    )
+    return ReliabilityCurve(edges[:-1][full], edges[1:][full], *(total[full] / weight for total in sums), weight)
 
 
 def expected_calibration_error(
@@ -227,7 +228,8 @@ def brier_decomposition(p: Any, y: Any, n_bins: int = 10, binning: str = "unifor
     """
     p = _confidences(p, "p")
     y = _outcomes(y, len(p), "y")
-    _, place = _binned(p, n_bins, binning, closed)
+    _, find = _bins(p, n_bins, binning, closed)
+    place = find(p)
     curve = reliability_curve(p, y, n_bins, binning, closed)
     weight = curve.count / len(p)
     mean = np.zeros(place.max() + 1)

@@ -124,11 +124,10 @@ def as_probabilities(x: Any, name: str, *, ndim: int | tuple[int, ...] | None = 
     """
     slack = _ROUNDING.get(str(getattr(x, "dtype", "")), 1e-6)
     array = as_finite_array(x, name, ndim=ndim)
-    if array.min() < -slack or array.max() > 1.0 + slack:
-        raise ValueError(
-            f"{name} must be in [0, 1], got {array.min():.9g} to {array.max():.9g}; pass probabilities, not logits."
-        )
-    return np.clip(array, 0.0, 1.0)
+    low, high = array.min(), array.max()
+    if low < -slack or high > 1.0 + slack:
+        raise ValueError(f"{name} must be in [0, 1], got {low:.9g} to {high:.9g}; pass probabilities, not logits.")
+    return array if low >= 0 and high <= 1 else np.clip(array, 0.0, 1.0)
 
 
 def as_generator(value: Any, name: str = "generator") -> torch.Generator:
