@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from workings.calibration import bootstrap_ci, brier_score, expected_calibration_error
-from workings.checks import as_array, as_tensor
+from workings.checks import all_finite, as_array, as_tensor
 from workings.disentangling.dsprites_renderer import render_dsprites
 from workings.disentangling.networks import BurgessEncoder
 from workings.disentangling.objectives import squared_error
@@ -127,3 +127,12 @@ def test_no_values_have_no_mean():
         mean_and_sd([])
     assert mean_and_sd([2.0]) == (2.0, 0.0)
     assert mean_and_sd([1.0, 3.0]) == pytest.approx((2.0, 2**0.5))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_entries_are_finite_also_where_their_sum_is_not(dtype):
+    large = torch.full((3,), torch.finfo(dtype).max, dtype=dtype)
+    assert not large.sum().isfinite() and all_finite(large) and all_finite(-large) and all_finite(large[:0])
+    for bad in ([torch.inf], [-torch.inf], [torch.nan], [torch.inf, -torch.inf]):
+        assert not all_finite(torch.cat([large, torch.tensor(bad, dtype=dtype)]))
+        assert not all_finite(torch.tensor([0.0, *bad], dtype=dtype))

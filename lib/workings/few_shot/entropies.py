@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from workings import require_torch
-from workings.checks import check_tensor, values_hidden
+from workings.checks import all_finite, check_tensor, values_hidden
 
 with require_torch("few_shot.entropies"):
     import torch
@@ -64,6 +64,6 @@ def _logits(logits: torch.Tensor) -> torch.Tensor:
     logits = check_tensor(logits, "logits")
     if logits.ndim < 2 or 0 in logits.shape:
         raise ValueError(f"logits must have shape (..., N, K) with at least one entry, got {tuple(logits.shape)}.")
-    if not values_hidden(logits) and not torch.isfinite(logits).all():
+    if not values_hidden(logits) and not all_finite(logits):
         raise ValueError("logits hold NaN or infinity; lower the learning rate or look at the network's features.")
     return logits

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from workings import require_torch
-from workings.checks import as_int, as_tensor, check_tensor, values_hidden
+from workings.checks import all_finite, as_int, as_tensor, check_tensor, values_hidden
 
 with require_torch("few_shot.prototypes"):
     import torch
@@ -119,7 +119,7 @@ def _features(x: torch.Tensor, name: str) -> torch.Tensor:
     x = check_tensor(x, name)
     if x.ndim < 2 or 0 in x.shape:
         raise ValueError(f"{name} must have shape (..., N, D) with at least one entry, got {tuple(x.shape)}.")
-    if not values_hidden(x) and not torch.isfinite(x).all():
+    if not values_hidden(x) and not all_finite(x):
         raise ValueError(f"{name} hold NaN or infinity; look for a diverged network or a division by zero before this.")
     return x
 

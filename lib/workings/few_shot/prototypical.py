@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from workings import require_torch
-from workings.checks import as_float, check_tensor, one_of, values_hidden
+from workings.checks import all_finite, as_float, check_tensor, one_of, values_hidden
 from workings.few_shot.prototypes import check_episode_labels, class_prototypes, way_of
 
 with require_torch("few_shot.prototypical"):
@@ -88,6 +88,6 @@ def _features(x: Any, name: str) -> torch.Tensor:
     check_tensor(x, name)
     if x.dim() < 2 or x.numel() == 0:
         raise ValueError(f"{name} must have shape (..., items, features), got {tuple(x.shape)}.")
-    if not values_hidden(x) and not bool(x.isfinite().all()):
+    if not values_hidden(x) and not all_finite(x):
         raise ValueError(f"{name} holds NaN or infinity; look at the network or the images that gave it.")
     return x
