@@ -64,10 +64,10 @@ def binomial_tail_log10(k: Any, n: Any, p0: Any) -> np.ndarray:
     except ValueError:
         raise ValueError(f"p0 must have a shape that fits k and n, got {p0.shape} and {k.shape}.") from None
     hits, queries, chance = k.ravel(), n.ravel(), p0.ravel()
-    _, first, group = np.unique(np.stack([queries, chance]), axis=1, return_index=True, return_inverse=True)
+    _, first, group = np.unique(queries + 1j * chance, return_index=True, return_inverse=True)  # pairs, as one number
     tails = np.empty(len(hits))
     for number, place in enumerate(first):  # one sum serves all numbers of hits with the same n and p0
-        members = np.flatnonzero(group.ravel() == number)
+        members = np.flatnonzero(group == number)
         tails[members] = _tails(hits[members], int(queries[place]), float(chance[place]))
     return tails.reshape(k.shape)
 
