@@ -62,7 +62,7 @@ class Settings(Tiered):
     needs: ClassVar[Needs] = Needs(
         paper="Conv4-64 on Omniglot, 20-way episodes within an alphabet, two heads, seven ways of sampling, three seeds, 20,000 steps of 16 episodes, and the small learner of the demo for 2,400 steps; Omniglot (MIT licence) is fetched, or read from a folder you name",
         gpu="one CUDA GPU with about 16 GB",
-        shortened="the small learner in full; on Omniglot Conv4-64 with 5-way episodes, two heads, four ways of sampling (not easy, hard, curriculum), three seeds, 600 steps of 8 episodes; about an hour and a half on one core",
+        shortened="the small learner in full; on Omniglot Conv4-64 with 5-way episodes, two heads, four ways of sampling (not easy, hard, curriculum), three seeds, 2,400 steps of 8 episodes; about four hours on one core",
         settings=("settings.Settings",),
         lower={"full_batch": "episodes of a step", "full_width": "filters of the network"},
     )
@@ -116,7 +116,7 @@ class Settings(Tiered):
         if torch.cuda.is_available():
             return cls(full_steps=20_000, device="cuda", **long)
         return cls(
-            full_steps=600,
+            full_steps=2_400,
             full_way=5,
             full_batch=8,
             full_sets=100,
