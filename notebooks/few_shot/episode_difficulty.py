@@ -945,7 +945,7 @@ ledger.Grid(
 )  # fmt: skip
 
 # %% [markdown]
-# The record is of an earlier, smaller run (5 ways, one head, 16 filters, 300 steps of 4 episodes), which decides nothing; the one described above has not been made. (A first training of 600 steps was at .752, from .725 half way: too short by our rule, so the steps were raised to 2,400.) Three things stand in the record. Read the seeds before the intervals: *online* exceeds *permuted* in one seed and falls below it in the other, and both intervals are clear of zero. An interval over test episodes does not know that
+# The record is of an earlier, smaller run (5 ways, one head, 16 filters, 300 steps of 4 episodes), which decides nothing; the one described above has not been made. (A first training of 600 steps had not levelled by this rule, so the steps were raised to 2,400 before the others were begun.) Three things stand in the record. Read the seeds before the intervals: *online* exceeds *permuted* in one seed and falls below it in the other, and both intervals are clear of zero. An interval over test episodes does not know that
 # another training would have ended elsewhere; and this learner is another one than that of usd-9, which asks about a small learner that over-fits, so the record settles nothing there. And after so few steps the learned scale is still small, $c^2$ below 2, and the difficulty close to normal, as [the figure of scales](#fig-usd-scale) lets one expect. How far the two networks
 # agree on the hard episodes (usd-2) is one number of one pair; the record holds it twice and took the spread between the two, which is none, for its error. That row is withdrawn, and the program now writes
 # the number once, with an error from drawing the episodes again. A run
