@@ -123,6 +123,12 @@
   addEventListener("focusout", () => finger || hide());
   addEventListener("keydown", (event) => event.key === "Escape" && hide());
 
+  // Formulas far from the window would ask for their letters when they are drawn: on paper that is too late.
+  addEventListener("load", () => {
+    const kinds = new Set([...document.querySelectorAll("[class*='TEX-']")].flatMap((node) => [...node.classList]));
+    for (const kind of kinds) if (kind.startsWith("TEX-")) document.fonts.load(`1em MJX${kind}`);
+  });
+
   // Paper is white and cannot be unfolded: light colours and open answers while printing.
   let opened = [], theme;
   addEventListener("beforeprint", () => {

@@ -123,3 +123,18 @@ def test_paper_is_light_and_unfolded_and_the_screen_is_as_before_afterwards(chro
         assert page.evaluate("document.documentElement.dataset.theme") == theme
         assert (page.evaluate(count) > 0) == opened
     page.close()
+
+
+@pytest.mark.browser
+def test_the_letters_of_far_formulas_are_there_before_anybody_prints(chromium):
+    """Sections far from the window are not drawn, and a printer does not wait for what they ask for."""
+    context = chromium.new_context(viewport={"width": 1280, "height": 900})
+    context.set_default_timeout(browser.PATIENCE)
+    page = context.new_page()
+    page.goto(next(path for path in CHAPTERS if path.stem == "conformal_set_size").as_uri(), wait_until="load")
+    page.wait_for_function("[...document.fonts].every((font) => font.status !== 'loading')")
+    kinds = page.evaluate("[...document.querySelectorAll('[class*=TEX-]')].flatMap((node) => [...node.classList])")
+    kinds = {kind for kind in kinds if kind.startswith("TEX-")}
+    there = set(page.evaluate("[...document.fonts].filter((font) => font.status === 'loaded').map((f) => f.family)"))
+    context.close()
+    assert len(kinds) >= 3 and {f"MJX{kind}" for kind in kinds} <= there
