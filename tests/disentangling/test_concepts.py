@@ -45,6 +45,13 @@ def test_a_code_by_hand():
     assert khot(torch.tensor([1, -1, 2]), SIZES).tolist() == [0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1]
 
 
+def test_what_names_nothing_is_no_concept_but_has_the_code_of_zeros():
+    assert khot(NOTHING, SIZES).tolist() == [0.0] * 11
+    assert torch.equal(assignments_from_khot(torch.zeros(11), SIZES), NOTHING)
+    assert not bool((all_concepts(SIZES) == NOTHING).all(1).any())
+    assert bool(includes(all_concepts(SIZES), NOTHING).all())  # it holds of everything
+
+
 def test_the_likeliest_symbol_is_read_block_by_block_without_a_threshold():
     logits = torch.tensor([-9.0, -3.0, -8.0, -7.0, 5.0, 4.0, 0.0, 0.0, -1.0, -2.0, -0.5])
     assert read_symbol(logits, SIZES).tolist() == [1, 0, 2]

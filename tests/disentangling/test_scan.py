@@ -104,6 +104,21 @@ def test_the_loss_is_its_three_terms_and_the_order_matters():
     assert not torch.isclose(forward, backward)
 
 
+def test_a_symbol_that_names_nothing_is_answered_by_the_biases_and_costs_what_holds_of_nothing():
+    model = symbol_vae(SIZES, 2, generator=torch_generator(0, "nothing"))
+    first, last = model.encoder.linears
+    with torch.no_grad():
+        first.bias.copy_(normal(100, name="bias"))
+    q = model.encode(torch.zeros(3, 7))
+    expected = last(torch.relu(first.bias))
+    assert torch.allclose(torch.cat(q, dim=1), expected.expand(3, 4), atol=1e-6)
+    # The loss: softplus for each place that is not named, and the two KLs as for any symbol.
+    logits, q_y, q_x = normal(5, 7), [normal(5, 2, name=n) for n in "ab"], [normal(5, 2, name=n) for n in "cd"]
+    rest = 2.0 * gaussian_kl(*q_y).sum(1) + 3.0 * kl_diag_gaussians(*q_x, *q_y).sum(1)
+    loss = scan_loss(logits, torch.zeros_like(logits), q_y, q_x, 2.0, 3.0)
+    assert torch.isclose(loss, (torch.log1p(logits.exp()).sum(1) + rest).mean())
+
+
 @pytest.mark.parametrize("direction", ["forward", "reversed"])
 def test_no_gradient_reaches_the_vision_model(direction):
     q_x = [normal(4, 2, name=n).requires_grad_() for n in "ab"]

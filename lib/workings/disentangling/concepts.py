@@ -27,8 +27,9 @@ def khot(assignments: torch.Tensor, sizes: Sequence[int]) -> torch.Tensor:
     """The k-hot codes (..., sum K_a) float32, 0 or 1, of ``assignments`` (..., A) over attributes of ``sizes``.
 
     Each attribute has a block of K_a places; the block of an open attribute is all zeros, so that a row's sum is the
-    number of attributes that it names. Raises ``ValueError`` for a label out of range and ``TypeError`` for labels that
-    are no integers. Higgins et al., arXiv 1707.03389.
+    number of attributes that it names. What names nothing (all -1) is no concept, but it has a code, all zeros: that of
+    "anything", which IN COMMON and IGNORE may leave. Raises ``ValueError`` for a label out of range and ``TypeError`` for
+    labels that are no integers. Higgins et al., arXiv 1707.03389.
     """
     sizes = _check_sizes(sizes)
     labels = _check_assignments(assignments, sizes)

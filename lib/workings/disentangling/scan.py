@@ -115,7 +115,11 @@ class SymbolVAE(VAE):
         self.sizes = self_sizes
 
     def encode(self, x: torch.Tensor) -> Gaussian:
-        """Codes (B, K) to the concepts' Gaussians, mean and log-variance each (B, M)."""
+        """Codes (B, K) to the concepts' Gaussians, mean and log-variance each (B, M).
+
+        A row of zeros, the symbol that names nothing, is answered too: by the biases alone, and as :func:`train_scans` never
+        shows such a symbol, nothing says that the answer is near the prior. Raises ``ValueError`` for another width.
+        """
         check_tensor(x, "symbols")
         if x.dim() != 2 or x.shape[1] != sum(self.sizes):
             raise ValueError(f"symbols must be (B, {sum(self.sizes)}) for sizes {self.sizes}, got {tuple(x.shape)}.")
@@ -147,7 +151,8 @@ def scan_loss(
     """``mean [ -log p(y|z) + beta KL(q_y || prior) + lam KL(q_x || q_y) ]``, to be minimised; a scalar in nats.
 
     ``logits`` and ``y`` (B, K): the decoder's logits for a code drawn from ``q_y``, and the k-hot symbol. ``q_y`` and
-    ``q_x``: mean and log-variance, each (B, M), of the symbol and of a picture of which it holds. No gradient goes into
+    ``q_x``: mean and log-variance, each (B, M), of the symbol and of a picture of which it holds. A row of zeros in ``y``
+    names nothing and so holds of every picture; its first term is ``sum ln(1 + e^logit)``. No gradient goes into
     ``q_x``: vision is frozen. ``direction="reversed"`` takes ``KL(q_y || q_x)``, the order that the paper argues against.
     Raises ``ValueError`` for negative weights, another direction, or shapes that do not fit (an encoder of another
     width). Higgins et al., arXiv 1707.03389; the default weights are those of its appendix.

@@ -170,6 +170,16 @@ def jmvae_runs(world: World, settings: Settings) -> list[JMVAE]:
 # --- scores -----------------------------------------------------------------------------------------------------------
 
 
+def scored_concepts(sizes: tuple[int, ...], settings: Settings) -> torch.Tensor:
+    """The concepts (C, A) that symbols were trained on, a random ``settings.scored`` of them where there are more."""
+    concepts = all_concepts(sizes)[shown_concepts(sizes)]
+    if len(concepts) <= settings.scored:
+        return concepts
+    return concepts[
+        torch.randperm(len(concepts), generator=torch_generator(0, "scan chapter", "scored"))[: settings.scored]
+    ]
+
+
 class Scores(NamedTuple):
     """``accuracy`` of what is named, ``diversity`` of what is left open (KL in nats, 0 best), means over concepts."""
 
@@ -199,8 +209,8 @@ def score(q: Gaussian, decode: Decoder, concepts: torch.Tensor, world: World, se
 def score_symbols(
     encode: Callable[[torch.Tensor], Gaussian], decode: Decoder, world: World, settings: Settings, seed: int
 ) -> Scores:
-    """Scores over all concepts that symbols were trained on."""
-    concepts = all_concepts(world.sizes)[shown_concepts(world.sizes)]
+    """Scores over :func:`scored_concepts`."""
+    concepts = scored_concepts(world.sizes, settings)
     return score(encode(khot(concepts, world.sizes)), decode, concepts, world, settings, seed)
 
 

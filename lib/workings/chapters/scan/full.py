@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -17,6 +19,7 @@ from workings.chapters.scan.demo import (
     Vision,
     World,
     as_claimed,
+    held_out,
     jmvae_runs,
     named_rightly,
     operator_runs,
@@ -29,19 +32,21 @@ from workings.chapters.scan.settings import Settings
 from workings.disentangling.dsprites_data import sub_grid
 from workings.disentangling.dsprites_renderer import block_average, packed_dsprites, unpack_images
 from workings.disentangling.networks import VAE, ConvDecoder, ConvEncoder, freeze, initialise
+from workings.disentangling.objectives import pixel_entropy
 from workings.disentangling.rooms import hsv_to_rgb
-from workings.disentangling.scan import code_pictures
+from workings.disentangling.scan import ScanJob, code_pictures, train_scans
 from workings.disentangling.shapes3d_file import FILE_NAME, Shapes3D
-from workings.disentangling.training import fixed_beta, train_vae
+from workings.disentangling.training import History, fixed_beta, train_vae
 from workings.runs.progress import progress
 from workings.runs.store import Store
 from workings.seeding import torch_generator
 from workings.training import ShuffledBatches, fit
 
+SECOND = 1000  # added to the seed of a vision model in its second half
 PROTOCOL_STEPS = 150_000  # of each vision model
+FEW = (1, 2, 5, 10, 20)  # labelled pictures per value of an attribute
 HUES = 16
 SPRITE_SIZES = (4, 4, 3)  # background, sprite, shape
-SHAPES3D_SIZES = (10, 10, 10, 4)  # wall, floor, object, shape
 
 
 @dataclass(frozen=True)
@@ -56,27 +61,33 @@ class FullSettings:
     batch: int = 64
     channels: tuple[int, ...] = (32, 32, 64, 64)
     device: str = "cpu"
+    whole: bool = True  # of 3D Shapes the published file only; else any file of its form
 
     @classmethod
     def here(cls, *, dry_run: bool = False, device: str | None = None) -> FullSettings:
         """The settings of ``device`` (default: CUDA where there is one); ``dry_run``: a few steps on a few pictures."""
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         if dry_run:
-            return cls(400, 32, 4, 10, Settings.full(dry_run=True), batch=16, channels=(8, 8, 8), device="cpu")
+            return cls(400, 32, 4, 10, Settings.full(dry_run=True), batch=16, channels=(8, 8, 8), whole=False)
         seeds = Settings().seeds
         if device.startswith("cuda"):
-            demo = Settings(seeds, 16, 256, 4.0, 0.1, 20_000, 1e-3, scan_steps=50_000, recombination_steps=20_000)
+            demo = Settings(
+                seeds, 16, 256, 4.0, 0.1, 20_000, 1e-3, scan_steps=50_000, recombination_steps=20_000, labelled=FEW
+            )
             return cls(50_000, 64, PROTOCOL_STEPS, 10_000, demo, device=device)
-        demo = Settings(seeds, 10, 128, 4.0, 0.1, 2000, 1e-3, scan_steps=3000, recombination_steps=3000)
-        return cls(8000, 32, 2000, 1500, demo, channels=(32, 32, 64))
+        demo = Settings(seeds, 10, 128, 4.0, 0.1, 20_000, 1e-3, scan_steps=3000, recombination_steps=3000, labelled=FEW)
+        return cls(8000, 32, 20_000, 1500, demo, channels=(32, 32, 64))
 
 
 @Settings.needs.guard
 def run(settings: FullSettings | Settings, data_root: str | Path | None = None) -> dict[str, list[dict[str, Any]]]:
-    """The whole full tier: tables "runs" (one row per kind and seed) and "operators" (one row per operator and seed).
+    """The whole full tier: tables "runs" (one row per kind and seed), "operators" (one per operator and seed) and "vision"
+    (one per kind of vision and seed, from :func:`levels`).
 
-    ``data_root``: the folder of ``3dshapes.h5``; without it coloured sprites are drawn here. Finished vision models and
-    results are kept under ``runs/scan``, so that an interrupted run goes on where it stopped.
+    ``data_root``: the folder of ``3dshapes.h5`` (:func:`~workings.disentangling.shapes3d_file.fetch_shapes3d` fetches it);
+    without it coloured sprites are drawn here. A dry run takes a smaller file of the same form. Finished vision models and
+    results are kept under ``runs/scan``, so that an interrupted run goes on where it stopped. Raises ``FileNotFoundError``
+    where ``data_root`` has no such file.
     """
     if isinstance(settings, Settings):
         settings = FullSettings.here(dry_run=settings.vision_steps <= 10)
@@ -99,7 +110,8 @@ def tables(
 ) -> dict[str, list[dict[str, Any]]]:
     """Everything that is measured on ``world``; vision models are kept in ``folder``."""
     demo = settings.demo
-    found = vision_models(settings, world, folder)
+    trained = vision_models(settings, world, folder)
+    found = {kind: [one.last for one in models] for kind, models in trained.items()}
     symbols = symbol_runs(found, world, demo)
     about = {"pictures": len(world.pictures), "size": settings.size, "steps": settings.vision_steps, "device": settings.device, "reader": reader_accuracy}  # fmt: skip
     runs = []
@@ -119,12 +131,29 @@ def tables(
     for net, network, vision, seed in zip(nets, symbols["forward"], found["disentangled"], demo.seeds, strict=True):
         for operator, (made, own) in operator_scores(net, network, vision, splits, world, demo, seed).items():
             rows.append({"operator": operator, "seed": seed, "accuracy": made.accuracy, "own": own.accuracy, "diversity": made.diversity if math.isfinite(made.diversity) else None})  # fmt: skip
-    return {"runs": runs, "operators": rows}
+    return {"runs": runs, "operators": rows, "vision": levels(trained, runs, world, demo)}
 
 
-def vision_models(settings: FullSettings, world: World, folder: Path) -> dict[str, list[Vision]]:
-    """Convolutional vision models of every seed at both betas, trained or resumed."""
+class Trained(NamedTuple):
+    """A vision model after its ``last`` step and as it was ``half_way``, and the ``losses`` near both, half way first.
+
+    A loss is the mean NLL of the last tenth of the steps of that half, in nats a picture above the least that any model of
+    pixels can have (:func:`~workings.disentangling.objectives.pixel_entropy`).
+    """
+
+    last: Vision
+    half_way: Vision
+    losses: tuple[float, float]
+
+
+def vision_models(settings: FullSettings, world: World, folder: Path) -> dict[str, list[Trained]]:
+    """Convolutional vision models of every seed at both betas, trained or resumed, each in two halves.
+
+    The second half goes on with the first one's optimiser, under the seed plus :data:`SECOND`.
+    """
     demo, found = settings.demo, {}
+    pictures = world.pictures.to(settings.device)
+    floor = float(torch.cat([pixel_entropy(part) for part in world.pictures.split(1000)]).mean())
     jobs = [(kind, beta, seed) for kind, beta in (("disentangled", demo.beta), ("entangled", demo.entangled_beta)) for seed in demo.seeds]  # fmt: skip
     for kind, beta, seed in progress(jobs, "vision models"):
         shape = dict(img_channels=3, size=settings.size, channels=settings.channels)
@@ -132,13 +161,49 @@ def vision_models(settings: FullSettings, world: World, folder: Path) -> dict[st
             model = VAE(ConvEncoder(demo.latents, **shape), ConvDecoder(demo.latents, **shape))
         model = initialise(model.to_empty(device="cpu"), torch_generator(seed, "scan chapter", "vision"))
         model = model.to(settings.device)
-        train_vae(
-            model, world.pictures.to(settings.device), settings.vision_steps, fixed_beta(beta), seed=seed, batch=settings.batch,
-            optimiser=torch.optim.Adam(model.parameters(), lr=1e-3, fused=True), checkpoint=folder / f"{kind}-seed{seed}.pt",
-        )  # fmt: skip
-        model = freeze(model.cpu())
-        found.setdefault(kind, []).append(Vision(model, code_pictures(model, world.pictures, world.attributes)))
+        optimiser = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
+        first = settings.vision_steps // 2
+        looks, losses = [], []
+        for half, steps in enumerate((first, settings.vision_steps - first)):
+            history = train_vae(
+                model, pictures, steps, fixed_beta(beta), seed=seed + half * SECOND, batch=settings.batch,
+                optimiser=optimiser, checkpoint=folder / f"{kind}-seed{seed}-half{half + 1}.pt",
+            )  # fmt: skip
+            seen = freeze(copy.deepcopy(model).cpu())
+            looks.append(Vision(seen, code_pictures(seen, world.pictures, world.attributes)))
+            losses.append(late_nll(history) - floor)
+        found.setdefault(kind, []).append(Trained(looks[1], looks[0], (losses[0], losses[1])))
     return found
+
+
+def late_nll(history: History) -> float:
+    """Mean NLL of the windows in the last tenth of ``history``, at least of its last one."""
+    late = history.steps > 0.9 * int(history.steps[-1])
+    return float(history.nll[late].mean())
+
+
+def levels(
+    trained: dict[str, list[Trained]], runs: list[dict[str, Any]], world: World, demo: Settings
+) -> list[dict[str, Any]]:
+    """What says whether the vision models have levelled, a row per kind and seed.
+
+    ``loss_half_way`` and ``loss`` are those of :class:`Trained`; ``named_half_way`` and ``named``: pictures named rightly in
+    the worst attribute, by symbols' networks trained on the codes of half way and of the end (the latter from ``runs``).
+    """
+    rows = []
+    for kind, models in trained.items():
+        jobs = [
+            ScanJob(m.half_way.pairs, s, demo.lam, demo.symbol_beta) for m, s in zip(models, demo.seeds, strict=True)
+        ]
+        networks = train_scans(
+            jobs, world.sizes, demo.scan_steps, batch=demo.scan_batch, learning_rate=demo.scan_rate, avoid=held_out(world.sizes)
+        )  # fmt: skip
+        of = "entangled" if kind == "entangled" else "forward"
+        last = {row["seed"]: row["named"] for row in runs if row["kind"] == of}
+        for network, model, seed in zip(networks, models, demo.seeds, strict=True):
+            early = float(named_rightly(model.half_way.pairs, network.decode, world.sizes, seed).min())
+            rows.append({"kind": kind, "seed": seed, "loss_half_way": model.losses[0], "loss": model.losses[1], "named_half_way": early, "named": last[seed]})  # fmt: skip
+    return rows
 
 
 # --- data -------------------------------------------------------------------------------------------------------------
@@ -149,7 +214,9 @@ def load(settings: FullSettings, data_root: str | Path | None) -> tuple[World, f
     if data_root is None:
         pictures, attributes, sizes = coloured_sprites(settings.pictures, settings.size)
     else:
-        pictures, attributes, sizes = shapes3d(Path(data_root) / FILE_NAME, settings.pictures, settings.size)
+        pictures, attributes, sizes = shapes3d(
+            Path(data_root) / FILE_NAME, settings.pictures, settings.size, whole=settings.whole
+        )
     read, accuracy = train_reader(pictures, attributes, sizes, settings)
     return World(pictures, attributes, sizes, read), accuracy
 
@@ -172,14 +239,23 @@ def coloured_sprites(count: int, size: int) -> tuple[torch.Tensor, torch.Tensor,
     return pictures, torch.cat([hues * 4 // HUES, classes[:, :1]], dim=1), SPRITE_SIZES
 
 
-def shapes3d(path: Path, count: int, size: int) -> tuple[torch.Tensor, torch.Tensor, tuple[int, ...]]:
-    """``count`` random pictures of 3D Shapes at ``size`` pixels, and their wall, floor and object hue and shape."""
-    with Shapes3D(path) as data:
+def shapes3d(
+    path: Path, count: int, size: int, *, whole: bool = True
+) -> tuple[torch.Tensor, torch.Tensor, tuple[int, ...]]:
+    """``count`` random pictures of 3D Shapes at ``size`` pixels, or all where the file has fewer, and what they show.
+
+    Pictures (N, 3, size, size), attributes (N, 4) wall, floor and object hue and shape, and their sizes. Without ``whole`` a
+    smaller file of the same form will do. Raises as :class:`~workings.disentangling.shapes3d_file.Shapes3D`.
+    """
+    with Shapes3D(path, whole=whole) as data:
+        chosen = [1, 0, 2, 4]
         source = torch_generator(0, "scan chapter", "shapes3d")
         rows = torch.randperm(len(data), generator=source)[:count]
-        parts = [data.images(part) for part in progress(rows.split(1000), "pictures", total=math.ceil(count / 1000))]
+        parts = [
+            data.images(part) for part in progress(rows.split(1000), "pictures", total=math.ceil(len(rows) / 1000))
+        ]
         pictures = torch.cat([block_average(part, 64 // size) if size < 64 else part for part in parts])
-        return pictures, data.classes[rows][:, [1, 0, 2, 4]], SHAPES3D_SIZES
+        return pictures, data.classes[rows][:, chosen], tuple(data.sizes[a] for a in chosen)
 
 
 def train_reader(
@@ -211,11 +287,34 @@ def train_reader(
 # --- the ledger -------------------------------------------------------------------------------------------------------
 
 
-def too_small(settings: FullSettings) -> str | None:
-    """Why a run of these sizes settles no claim, or ``None``: words are tied to what the vision tells apart."""
+LOSS_LEVEL = 0.05
+"""Share: where the vision models' loss above its floor still changed by more in their last half, a run decides nothing."""
+NAMED_LEVEL = 0.02
+"""Share of pictures: as much may naming change between the vision models of half way and of the end."""
+
+
+def too_small(settings: FullSettings, tables: dict[str, list[dict[str, Any]]]) -> str | None:
+    """Why a run settles no claim, or ``None``: its vision models have the protocol's steps, or they have levelled.
+
+    Levelled: for either kind of vision, as means over the seeds, the loss above its floor changed by at most
+    :data:`LOSS_LEVEL` of what it was half way, and the share of pictures that is named rightly by at most
+    :data:`NAMED_LEVEL`. Set before any run of this length. ``tables`` are those of :func:`run`.
+    """
     if settings.vision_steps >= PROTOCOL_STEPS:
         return None
-    return f"vision models of {settings.vision_steps:,} steps; the protocol has {PROTOCOL_STEPS:,}"
+    begin = f"vision models of {settings.vision_steps:,} steps; the protocol has {PROTOCOL_STEPS:,}"
+    if not tables.get("vision"):
+        return f"{begin}, and nothing says that they have levelled"
+    reasons = []
+    for kind in dict.fromkeys(row["kind"] for row in tables["vision"]):
+        mean = lambda key, kind=kind: float(np.mean([r[key] for r in tables["vision"] if r["kind"] == kind]))
+        loss = abs(mean("loss") - mean("loss_half_way")) / max(abs(mean("loss_half_way")), 1e-12)
+        named = abs(mean("named") - mean("named_half_way"))
+        if not loss <= LOSS_LEVEL:
+            reasons.append(f"the loss of the {kind} ones changed by {loss:.0%} in the last half")
+        if not named <= NAMED_LEVEL:
+            reasons.append(f"naming by the {kind} ones by {100 * named:.0f} points")
+    return f"{begin}, and {', '.join(reasons)}" if reasons else None
 
 
 def claim_values(found: dict[str, list[dict[str, Any]]]) -> dict[str, float | bool]:

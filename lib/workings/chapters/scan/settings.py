@@ -32,12 +32,13 @@ class Settings(Tiered):
     recombination_rate: float = 2e-3
     jmvae_alpha: float = 1.0
     drawn: int = 64  # pictures per symbol when it is scored
+    scored: int = 200  # symbols that are scored, at most
     pairs_tested: int = 80  # per operator
     late: float = 0.2  # share of the operators' pairs that are kept for the test
     needs: ClassVar[Needs] = Needs(
         paper="3D Shapes (or coloured dSprites) at 64 x 64 pixels, six vision models of 150,000 steps, symbols in 50,000",
         gpu="one CUDA GPU with about 8 GB (an estimate: no run on a GPU is recorded)",
-        shortened="coloured dSprites at 32 x 32 pixels, six vision models of 2,000 steps, symbols in 3,000",
+        shortened="coloured dSprites at 32 x 32 pixels, six vision models of 20,000 steps, symbols in 3,000",
         settings=("full.FullSettings",),
         lower={"pictures": "pictures that are kept in memory", "batch": "pictures of a training step"},
     )
