@@ -1,8 +1,8 @@
 """The kernels of the chapter `darla` beside other libraries.
 
 (a) Agreement of the losses and targets with their formulas, written out here, on fixed tensors.
-(b) Environment steps a second: one copy of the world with its interface, many copies at once, and Gymnasium's own
-    vectorised environments around the same world.
+(b) Environment steps a second: one copy of each world with its interface, many copies of the first at once, and
+    Gymnasium's own vectorised environments around the same world.
 (c) Whether Gymnasium's ``check_env`` accepts the environments.
 (d) DQN from pixels beside that of stable-baselines3: exact returns of the greedy policies after equally many steps.
 
@@ -67,13 +67,11 @@ def agreement_rows() -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def _single(steps: int) -> Callable[[], Any]:
-    env = SeekAvoidEnv(ROOMS, size=16, horizon=20, rule="reach")
-
+def _single(env: WorldEnv, steps: int) -> Callable[[], Any]:
     def go() -> None:
         env.reset(seed=0)
         for step in range(steps):
-            if env.step(step % 3)[3]:
+            if env.step(step % env.n_actions)[3]:
                 env.reset()
 
     return go
@@ -109,13 +107,17 @@ def _vector(steps: int, copies: int) -> Callable[[], Any]:
 def speed_rows(steps: int = 3200, copies: int = 64, repeats: int = 7) -> list[dict[str, Any]]:
     """Steps with their pictures a second, on one core, at 16 x 16 pixels."""
     name = _gymnasium()
-    work = {"one": _single(steps), "batch": _batch(steps, copies)}
+    room, table = SeekAvoidEnv(ROOMS, size=16, horizon=20, rule="reach"), ReachEnv(TABLES, size=16, horizon=20)
+    work = {"one": _single(room, steps), "reach": _single(table, steps), "batch": _batch(steps, copies)}
     if name:
         work["vector"] = _vector(steps, copies)
     seconds = interleaved(work, repeats)
     rate = {key: steps / float(np.median(times)) for key, times in seconds.items()}
     what, unit = f"environment steps, {copies} copies", "steps/s"
-    rows = [_row("steps-one", "environment steps, one copy", "none", ours=rate["one"], unit=unit, repeats=repeats)]
+    rows = [
+        _row("steps-one", "environment steps, one copy", "none", ours=rate["one"], unit=unit, repeats=repeats),
+        _row("steps-reach", "environment steps, one copy of the arm", "none", ours=rate["reach"], unit=unit, repeats=repeats),
+    ]  # fmt: skip
     if name is None:
         return [*rows, _row("steps-vector", what, "Gymnasium", ours=rate["batch"], unit=unit, note="not installed")]
     middle, low, high = ratio(seconds["batch"], seconds["vector"])

@@ -199,8 +199,27 @@ print(f"seeds that lose: {kept.sum()} of {len(kept)}")
 # | $x$ | observation | 192 numbers in [0, 1] |
 # | $\mathcal V_U$ | looks of the vision stage | all 64 |
 #
-# DARLA, the method of this chapter, has a third set of looks, $\mathcal V_U$, for seeing without rewards. Every single value of the target must
-# occur in it. That is a real condition on your data, and it can be checked before anything is trained:
+# DARLA, the method of this chapter, has a third set of looks, $\mathcal V_U$, for seeing without rewards.
+
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Four small pictures of the same white square: a room of red and orange, a room of blues, a room with a red wall and a blue floor, and one with green walls and floor."}, "figure": {"caption": "One state in four looks. In the unlabelled data any wall meets any floor: hues of the source with hues of the target (third), and hues of neither (fourth).", "name": "fig-darla-family"}}
+shown = {
+    "source": [(0, 1)],
+    "target": [(7, 5)],
+    "unsupervised": [(0, 6), (4, 3)],
+}
+fig, axes = plt.subplots(1, 4, figsize=(4.6, 1.4))
+left_to_right = iter(axes)
+for name, own in shown.items():
+    for look in own:
+        assert (*look, 1) in domains[name].rows
+        picture = world.render(np.array([look]), np.array([[1, 1]]))[0]
+        title = "unlabelled" if name == "unsupervised" else name
+        tile(next(left_to_right), picture, title)
+plt.show()
+
+# %% [markdown]
+# Every single value of the target must occur in $\mathcal V_U$. That is a real condition on your data, and it can be checked before
+# anything is trained:
 
 # %%
 names = ("source", "target", "unsupervised")
@@ -327,13 +346,26 @@ tiny = small.world(small.small_object)
 x, off_wall = torch.from_numpy(
     tiny.render(np.array([[4, 3], [5, 3]]), np.array([[1, 1], [1, 1]]))
 ).split(1)
-empty = x.clone()
-empty[:, :, : tiny.edge] = x[:, :, :1, :1]  # wall and floor alone
-empty[:, :, tiny.edge :] = x[:, :, -1:, :1]
+paint = lambda rooms: rooms.median(dim=3, keepdim=True).values
+empty = paint(x).expand_as(x)  # most of a row is wall, or floor
 for name, wrong in (("wall one hue off", off_wall), ("no object", empty)):
     print(f"{name}: squared error {perceptual_loss(x, wrong)[0]:.1f}")
 share = 4 / 64
 print(f"the object's share of the pixels: {share:.0%}")
+
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Above, three pictures: a room with a small white object, the same with another hue of wall, the same without the object. Below the last two, maps of their squared error: a pale area as large as the wall, and four dark pixels where the object was."}, "figure": {"caption": "The room, the two bad reconstructions, and below them where their squared error lies (summed over the three colours; the sum of a map is the number above). A little everywhere on the wall is more than much in four pixels.", "name": "fig-darla-loss-map"}}
+fig, axes = plt.subplots(2, 3, figsize=(4.4, 3.0), layout="constrained")
+seen = {"the room": x, "wall one off": off_wall, "no object": empty}
+for column, (title, picture) in zip(axes.T, seen.items(), strict=True):
+    tile(column[0], picture[0], title)
+    error = (picture - x).square().sum(dim=1)[0]
+    shade = column[1].imshow(error, cmap="Blues", vmin=0, vmax=1.2)
+    column[1].set(xticks=[], yticks=[])
+    column[1].grid(False)
+    column[1].spines[:].set(visible=True, linewidth=0.5)
+axes[1, 0].set_visible(False)
+fig.colorbar(shade, ax=axes[1], label="squared error\n(per pixel)")
+plt.show()
 
 # %% [markdown]
 # The object is all that matters to the task and a few per cent of the picture; in this room losing it costs less than a wall that is
@@ -412,7 +444,35 @@ off = [
 ledger_.check("darla-7", float(max(off)), digits=0, at="demo")
 
 # %% [markdown]
-# Does it help? Two kinds of encoder see the room with the small object. They have the same $\beta$, and their losses are scaled
+# Now the two mistakes again, in every room with a small object whose wall has a next hue, seen by pixels and by $J$.
+#
+# > **Predict.** In pixels the wall is the dearer mistake. And in the features of the trained DAE?
+
+# %%
+looks, state = tiny.scenes()
+inner = looks[:, 0] < small.hues - 1  # walls that have a next hue
+looks, state = looks[inner], state[inner]
+rooms_of = lambda these: torch.from_numpy(tiny.render(these, state))
+plenty, next_wall = rooms_of(looks), rooms_of(looks + np.array([1, 0]))
+bare = paint(plenty).expand_as(plenty)
+for name, eyes in (("pixels", None), ("features", J)):
+    lost, moved = (
+        perceptual_loss(plenty, wrong, eyes).mean()
+        for wrong in (bare, next_wall)
+    )
+    print(f"{name}: a lost object costs {lost / moved:.1f}", end=" ")
+    print("times what a wall one hue off costs")
+
+# %% [markdown]
+# <details>
+# <summary>Show the answer</summary>
+#
+# The wall, and by more than before. That is not what the argument promised: these features do not make the lost object
+# dear. A wall that is partly hidden can be filled in from the rest and an object that is wholly hidden cannot; that may be why.
+#
+# </details>
+#
+# Does it help the code all the same? Two kinds of encoder see the room with the small object. They have the same $\beta$, and their losses are scaled
 # so that what is compared, pixels or features, has the same variance. (Without that, one $\beta$ would mean two
 # things.) We ask a linear rule to tell from the code whether the object is good or bad. Chance is one half.
 #
@@ -439,39 +499,74 @@ gap = demo.difference(accuracy["bottleneck"], accuracy["pixels"])
 # <details>
 # <summary>Show the answer</summary>
 #
-# The one that compares features knows the object more often (the figure below). And its pixels are worse than the
+# The one that compares features knows the object more often (the figure below, first two columns). And its pixels are worse than the
 # mean picture would be: nothing asks for the right pixels, only for pixels that look right to $J$, and many wrong pictures
 # do. An agent sees only the code; who looks at reconstructions is misled.
 #
 # </details>
 
-# %%
-ledger_.check("darla-3", gap.low, seeds=small.seeds, digits=0, at="demo")
+# %% [markdown]
+# Two questions are open. All of this is one denoiser: would another do? And is it the *filling in* that helps? So: three denoisers from
+# different random starts, and the same three after a single step of training, which have learnt next to nothing.
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Two columns of five dots. On the left, the loss on pixels, accuracies a little above one half; on the right, the loss on features, accuracies mostly around three quarters."}, "figure": {"caption": "How often a linear rule tells the kind of a small object from the code: one dot per seed, the dashed line is chance.", "name": "fig-darla-losses"}}
-fig, ax = plt.subplots(figsize=(4.2, 2.8))
-for k, found_in in enumerate(accuracy.values()):
-    colour = COLOURS["red" if k == 0 else "blue"]
-    ax.plot([k] * len(found_in), found_in, "o", color=colour, alpha=0.7)
+
+# %%
+def through(steps, seed):
+    """Encoders that see through another denoiser, one per seed."""
+    eyes = demo.denoiser(replace(small, denoiser_steps=steps), seed=seed)
+    return demo.losses_compared(eyes, small, ("bottleneck",))["bottleneck"]
+
+
+long = small.denoiser_steps
+trained = [compared["bottleneck"]]  # of the first denoiser, above
+trained += [through(long, seed) for seed in (1, 2)]
+untrained = [through(1, seed) for seed in (0, 1, 2)]
+shares = {"pixels": [accuracy["pixels"]]}
+for name, groups in (("trained", trained), ("untrained", untrained)):
+    kinds = [[demo.kind_accuracy(e, room) for e in g] for g in groups]
+    shares[name] = [np.array(one) for one in kinds]
+pairs = zip(shares["trained"], shares["untrained"], strict=True)
+ahead = sum(demo.difference(a, b).low > 0 for a, b in pairs)
+print(f"denoisers that are better trained than untrained: {ahead} of 3")
+
+# %%
+leads = [demo.difference(a, *shares["pixels"]) for a in shares["trained"]]
+unsure = any(one.low <= 0 for one in leads)
+why = "another denoiser's lead is not told from none" if unsure else None
+options = dict(seeds=small.seeds, digits=0, at="demo")
+ledger_.check("darla-3", gap.low, too_small=why, **options)
+
+# %% tags=["nbval-ignore-output"]
+# not compared because trainings end elsewhere on another processor
+for name in ("trained", "untrained"):
+    print(f"{name}: lead over pixels, 95% interval", end=" ")
+    leads = [demo.difference(a, *shares["pixels"]) for a in shares[name]]
+    print("; ".join(f"{one.low:.2f} to {one.high:.2f}" for one in leads))
+
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Seven columns of five dots. First the loss on pixels, accuracies near six tenths; then three trained denoisers, mostly between six and eight tenths; then three untrained ones, mostly above seven tenths and up to nearly one."}, "figure": {"caption": "How often a linear rule tells the kind of a small object from the code: one dot per seed of the encoder, one column per denoiser (the first trained one is that of the claim), the short bar is the mean, the dashed line is chance.", "name": "fig-darla-losses"}}
+fig, ax = plt.subplots(figsize=(4.6, 2.9))
+tints = {"pixels": "red", "trained": "blue", "untrained": "green"}
+columns = [(name, one) for name, group in shares.items() for one in group]
+for k, (name, one) in enumerate(columns):
+    colour = COLOURS[tints[name]]
+    ax.plot([k] * len(one), one, "o", color=colour, alpha=0.7)
+    ax.plot([k - 0.3, k + 0.3], [one.mean()] * 2, "-", color=colour)
 ax.axhline(0.5, color=COLOURS["ink"], linestyle="--")
-ax.set_xticks([0, 1], ["loss on pixels", "loss on features"])
-ax.set(xlim=(-0.6, 1.6), ylim=(0.4, 1.02), ylabel="share of scenes")
+under = [
+    "loss on\npixels",
+    "features,\ntrained DAE",
+    "features,\nuntrained DAE",
+]
+ax.set_xticks([0, 2, 5], under)
+ax.set(ylim=(0.4, 1.02), ylabel="share of scenes")
 ax.set_title("Does the code know the object?")
 plt.show()
 
 # %% [markdown]
-# Is it the filling in that helps? The same once more, with a denoiser that has made a single step of its training:
-
-# %%
-raw = demo.denoiser(replace(small, denoiser_steps=1))
-group = demo.losses_compared(raw, small)["bottleneck"]
-told = np.array([demo.kind_accuracy(one, room) for one in group])
-lead = demo.difference(accuracy["bottleneck"], told)
-level = "level" if lead.low < 0 < lead.high else "apart"
-print(f"denoiser trained and untrained, over {len(told)} seeds: {level}")
-
-# %% [markdown]
-# Not in this world: features of a network that has learnt next to nothing do about as well as the trained ones.
+# What was shown, then: a linear rule tells the kind more often from codes learnt through features than from codes learnt
+# through pixels (in all six columns, on average). Not that denoising does it: untrained features do as well or better, so it is
+# due to something else. And with the first denoiser alone the claim would be met; with the
+# other two trained ones the lead is smaller, and five seeds do not tell it from none. So it stays undecided.
 #
 # ## See
 #
@@ -527,18 +622,33 @@ with torch.no_grad():
 plt.show()
 
 # %% [markdown]
+# These encoders compare pixels. The method of the paper compares features, so one more group is trained with (4): at the chosen
+# $\beta$, with the same seeds, steps and network, through a denoiser made as above from pictures of this room. Nothing
+# was varied here: layer, scale and sizes are those of the section before, and its first training is the one on this page.
+
+# %%
+eyes = demo.denoiser(small, small.object_size)
+perceptual = demo.see(small, (chosen,), eyes)[chosen]
+kinds = [demo.kind_accuracy(one, scenes) for one in perceptual]
+print("kind told in more than 95%, every seed:", min(kinds) > 0.95)
+worse = all(one.explained < 0 for one in perceptual)
+print("pixels worse than the mean picture, every seed:", worse)
+
+# %% [markdown]
 # ## Freeze, act, repaint
 #
 # Now the encoders are frozen, and the agents learn from the posterior means (not from samples: noise is no help for
 # acting), standardised by the data of the vision stage. Entangled means the smallest $\beta$. All agents of one seed learn from
-# the same moves. Returns are reported beside those of the random and of the best policy, because alone they mean little.
+# the same moves. Returns are reported beside those of the random and of the best policy, because alone they mean little; *kept* is the share of the gain over random that is left in the target.
 #
-# > **Predict.** Order the agents by their return in the target: pixels, entangled, disentangled.
+# > **Predict.** Order the agents by their return in the target: pixels, entangled, disentangled (the chosen $\beta$), perceptual (the
+# > same $\beta$, trained through the denoiser).
 
 # %%
 looks_at = {
     beta: demo.code_table(group) for beta, group in encoders.items()
 }
+looks_at["perceptual"] = demo.code_table(perceptual)
 returns = {"pixels": on_pixels} | demo.act_on_all(looks_at, small)
 ends = {
     "random": [world.random_return(domains[d]) for d in names[:2]],
@@ -551,7 +661,20 @@ reports = {
 perfect_there = all(r.source_gap < 0.01 for r in reports.values())
 print("source matched, all within 0.01 of the best:", perfect_there)
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Four columns of five dots with a bar for each mean: target returns on pixels and on codes at three strengths of beta. The columns overlap widely between about one quarter and seven tenths; a dashed line at three quarters marks the best possible return."}, "figure": {"caption": "Return in the repainted room: one dot per seed (a mean of two agents), the short bar is their mean, the dashed line the best there is. In the source all are at the dashed line.", "name": "fig-darla-transfer"}}
+# %%
+kept_by = {"pixels": "pixels", "entangled": low, "disentangled": chosen}
+kept_by["perceptual"] = "perceptual"
+print(f"{'':12}  source  target (95% interval)  kept")
+for name, key in kept_by.items():
+    report = reports[key]
+    mean, low_end, high_end = report.target
+    interval = f"{mean:.1f} ({low_end:.1f} to {high_end:.1f})"
+    print(f"{name:12}  {report.source.mean:.2f}    {interval}", end="")
+    print(f"       {report.kept.mean:.1f}")
+for name, (home, away) in ends.items():
+    print(f"{name:12}  {home:.2f}    {away:.2f}")
+
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Five columns of five dots with a bar for each mean: target returns on pixels, on codes at three strengths of beta, and on codes learnt through the denoiser. The columns overlap widely between about one sixth and seven tenths; a dashed line at three quarters marks the best possible return."}, "figure": {"caption": "Return in the repainted room: one dot per seed (a mean of two agents), the short bar is their mean, the dashed line the best there is. In the source all are at the dashed line.", "name": "fig-darla-transfer"}}
 fig, ax = plt.subplots(figsize=(4.6, 3.0))
 for k, found in enumerate(returns.values()):
     colour = COLOURS["red" if k == 0 else "blue"]
@@ -559,7 +682,7 @@ for k, found in enumerate(returns.values()):
     middle = [found.target.mean()] * 2
     ax.plot([k - 0.2, k + 0.2], middle, color=colour, linestyle="-")
 ax.axhline(ends["optimal"][1], color=COLOURS["ink"], linestyle="--")
-labels = [n if n == "pixels" else f"beta {n:g}" for n in returns]
+labels = [n if isinstance(n, str) else f"beta {n:g}" for n in returns]
 ax.set_xticks(range(len(labels)), labels)
 ax.set(ylabel="target return (per episode)", ylim=(-0.05, 0.85))
 ax.set_title("What survives the paint?")
@@ -583,7 +706,8 @@ for name, gap in against.items():
 #
 # There is no order that five seeds can show. The chosen code is not ahead of pixels, nor of the entangled code of the
 # same architecture. After the experiment with the true factors this is less of a surprise: even those kept no more when
-# they were aligned.
+# they were aligned. The perceptual code, which is the method as the paper has it, does no better: its mean is the lowest of the table, its
+# interval overlaps all the others. (In this room the loss on pixels keeps the object, so there was little to win.)
 #
 # </details>
 #
@@ -600,6 +724,31 @@ print(f"penalised pixels are {ahead} the penalised code")
 # %% [markdown]
 # A penalty can switch off an input that holds paint and nothing else. Whether the learnt code has one can be seen in the control
 # below. It is not the whole reason: the rotated factors had no such input either, and kept everything.
+#
+# So back to the room with the small object, where the perceptual loss has something to win. The encoders of that section
+# are frozen, and agents learn on their codes. Here they need not be equal in the source; returns are shares of the best.
+
+# %%
+on_small = {
+    "code, pixel loss": demo.code_table(compared["pixels"]),
+    "code, features": demo.code_table(trained[0]),
+    "code, untrained": demo.code_table(untrained[0]),
+    "raw pixels": demo.pixel_table(room),
+}
+for name, code in on_small.items():
+    earned = demo.act(tiny, domains, code, small.seeds, small)
+    print(f"{name:16}", end="")
+    both = {"source": earned.source, "target": earned.target}
+    for there, one in both.items():
+        share = one / tiny.optimal_return(domains[there])
+        mean, sd = round(share.mean(), 1) + 0.0, share.std(ddof=1)
+        print(f"  {there} {mean:.1f} ± {sd:.1f}", end="")
+    print()
+
+# %% [markdown]
+# Mean and standard deviation over five seeds; *untrained* is the denoiser of one step. Agents on a code that has lost the object earn
+# about half even at home, and nothing after repainting; through features they earn all at home, which is what the loss is for, though
+# denoising is again not what does it. Zero-shot it wins nothing over raw pixels: after repainting, agents on features keep no more than those.
 #
 # <a id="darla-1"></a><a id="darla-2"></a>
 
@@ -760,6 +909,9 @@ ledger_.check("darla-8", worst, seeds=small.seeds, digits=0, at="demo")
 # some also computed returns (12 x 12 pixels with hues to green only, and this world with shorter and longer training). In the first
 # the chosen code was behind the entangled one, in the others level with it. To save time the agents of a seed were then cut from three to two. So what is said above did not hang on one choice, and it is not evidence against the paper:
 # it says that a disentangled code does not do the work alone.
+#
+# Agents on a perceptual code had one denoiser, one layer and one $\beta$ in each of the two rooms; what else would have helped
+# was not searched for.
 #
 # **Which layer is $J$?** Descriptions differ: the bottleneck, or the reconstruction before its non-linearity. A $\beta$ means
 # nothing until it is said. Here it is the bottleneck, of 32 numbers.

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from workings.chapters.darla import demo, live
 from workings.chapters.darla.full import run_protocol
@@ -51,6 +52,20 @@ def test_losses_are_compared_on_the_same_pictures_and_the_rooms_are_walked():
     rooms = demo.two_rooms(TINY, (0.02, 1.0))
     assert rooms.optimal == (1.0, 1.0) and rooms.random == (0.0, 0.0)
     assert set(rooms.codes) == {0.02, 1.0}
+
+
+def test_encoders_for_agents_can_be_trained_through_a_denoiser_of_their_own_room():
+    beta = TINY.betas[0]
+    eyes, other = (demo.denoiser(TINY, TINY.object_size, seed=seed) for seed in (0, 1))
+    assert torch.equal(eyes.data, demo.vision_data(TINY.world(), TINY.domains()["unsupervised"], TINY.pictures))
+    first = [next(one.autoencoder.parameters()) for one in (eyes, other)]
+    assert not torch.equal(*first), "a denoiser's seed draws its weights"
+    seen = demo.see(TINY, (beta,), eyes)[beta]
+    plain = demo.see(TINY, (beta,))[beta]
+    assert [one.seed for one in seen] == list(TINY.seeds)
+    # The first step of both starts at the same weights; the gradient goes through other features.
+    assert all(not torch.equal(a.codes, b.codes) for a, b in zip(seen, plain, strict=True))
+    assert set(demo.losses_compared(demo.denoiser(TINY), TINY, ("bottleneck",))) == {"bottleneck"}
 
 
 def test_a_linear_rule_reads_the_kind_from_the_true_factors():

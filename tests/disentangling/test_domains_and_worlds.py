@@ -168,14 +168,25 @@ def test_another_object_is_one_that_the_room_holds():
         world.start(domain, np.array([[0, 1]]), rng())
 
 
-@given(seed=st.integers(0, 10**6), actions=st.lists(st.integers(0, 2), min_size=1, max_size=20))
+@pytest.mark.parametrize(
+    ("make", "pair"),
+    [
+        (lambda domain: SeekAvoidEnv(domain, size=12, horizon=20, rule="reach"), (SOURCE, TARGET)),
+        (
+            lambda domain: ReachEnv(domain, size=12, horizon=20),
+            (DomainSpec.product(table=(0, 1, 2), target=(3, 4)), DomainSpec.product(table=(5, 6, 7), target=(3, 4))),
+        ),
+    ],
+    ids=["seek and avoid", "reach"],
+)
+@given(seed=st.integers(0, 10**6), actions=st.lists(st.integers(0, 4), min_size=1, max_size=20))
 @settings(max_examples=30, deadline=None)
-def test_two_domains_share_states_and_differ_in_pixels(seed, actions):
+def test_two_domains_share_states_and_differ_in_pixels(make, pair, seed, actions):
     """The definition of the setting: equal seeds and actions, equal states, other pictures."""
-    envs = [SeekAvoidEnv(domain, size=12, horizon=20, rule="reach") for domain in (SOURCE, TARGET)]
+    envs = [make(domain) for domain in pair]
     starts = [env.reset(seed=seed) for env in envs]
     assert (starts[0][1]["state"] == starts[1][1]["state"]).all() and (starts[0][0] != starts[1][0]).any()
-    for action in actions:
+    for action in (action % envs[0].n_actions for action in actions):
         (a, reward_a, *_, info_a), (b, reward_b, *_, info_b) = (env.step(action) for env in envs)
         assert (info_a["state"] == info_b["state"]).all() and reward_a == reward_b
         assert (a != b).any()

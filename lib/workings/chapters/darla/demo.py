@@ -79,13 +79,21 @@ def describe(model: VAE, beta: float, seed: int, data: torch.Tensor, scenes: Sce
     return Encoder(beta, seed, model, codes, gaussian_kl(mu, logvar).double().mean(dim=0), explained, mig)
 
 
-def see(settings: Settings, betas: Sequence[float] | None = None) -> dict[float, list[Encoder]]:
-    """The vision stage: an encoder for each beta and seed, trained on pictures of all hues with the squared error."""
+def see(
+    settings: Settings, betas: Sequence[float] | None = None, eyes: Denoiser | None = None
+) -> dict[float, list[Encoder]]:
+    """The vision stage: an encoder for each beta and seed, trained on pictures of all hues with the squared error.
+
+    With ``eyes`` (:func:`denoiser`) pictures are compared in the bottleneck of its network, the loss scaled by
+    :func:`equal_variance_scale`; nothing else differs.
+    """
     world, domain = settings.world(), settings.domains()["unsupervised"]
     data, scenes = vision_data(world, domain, settings.pictures), all_scenes(world)
     betas = settings.betas if betas is None else betas
     jobs = [VisionJob(data, beta, seed) for beta in betas for seed in settings.seeds]
-    models = train_jobs(jobs, settings, settings.vision_steps)
+    features = None if eyes is None else FeatureMap(eyes.autoencoder, "bottleneck").eval()
+    scale = equal_variance_scale(data, features)
+    models = train_jobs(jobs, settings, settings.vision_steps, features=features, scale=scale)
     found = [describe(model, job.beta, job.seed, data, scenes) for model, job in zip(models, jobs, strict=True)]
     return {beta: [one for one in found if one.beta == beta] for beta in betas}
 
@@ -257,15 +265,18 @@ class Denoiser(NamedTuple):
     data: torch.Tensor
 
 
-def denoiser(settings: Settings) -> Denoiser:
-    """A denoising autoencoder for the world with a small object."""
-    world = settings.world(settings.small_object)
+def denoiser(settings: Settings, object_size: int | None = None, seed: int = 0) -> Denoiser:
+    """A denoising autoencoder for the world with objects of ``object_size`` (default: the small ones).
+
+    ``seed`` draws its weights, its batches and its masks; the pictures are those of :func:`vision_data`.
+    """
+    world = settings.world(object_size or settings.small_object)
     data = vision_data(world, settings.domains()["unsupervised"], settings.pictures)
     model = DenoisingAutoencoder(
         tuple(data.shape[1:]), bottleneck=settings.bottleneck, hidden=(settings.denoiser_hidden,),
-        generator=torch_generator(0, "darla", "denoiser"),
+        generator=torch_generator(seed, "darla", "denoiser"),
     )  # fmt: skip
-    losses = train_denoiser(model, data, settings.denoiser_steps, seed=0)
+    losses = train_denoiser(model, data, settings.denoiser_steps, seed=seed)
     return Denoiser(freeze(model), losses, data)
 
 
@@ -279,15 +290,17 @@ def kind_accuracy(encoder: Encoder, scenes: Scenes) -> float:
     return float((np.sign(x[tried] @ weights) == sign[tried]).mean())
 
 
-def losses_compared(found: Denoiser, settings: Settings) -> dict[str, list[Encoder]]:
+def losses_compared(
+    found: Denoiser, settings: Settings, names: Sequence[str] = ("pixels", "bottleneck")
+) -> dict[str, list[Encoder]]:
     """Encoders of the world with a small object: "pixels" compares pixels, "bottleneck" that layer of the denoiser, scaled.
 
-    All have the beta ``settings.small_beta`` and, by :func:`equal_variance_scale`, losses of one size.
+    ``names`` are what to compare. All have the beta ``settings.small_beta`` and, by :func:`equal_variance_scale`, losses of one size.
     """
     scenes = all_scenes(settings.world(settings.small_object))
     jobs = [VisionJob(found.data, settings.small_beta, seed) for seed in settings.seeds]
     encoders = {}
-    for name in ("pixels", "bottleneck"):
+    for name in names:
         features = None if name == "pixels" else FeatureMap(found.autoencoder, name).eval()
         scale = equal_variance_scale(found.data, features)
         models = train_jobs(jobs, settings, settings.small_steps, features=features, scale=scale)
