@@ -78,6 +78,7 @@ dry_run = False
 data_root = None
 
 # %% tags=["hide-input"]
+import json
 import math
 from functools import partial
 
@@ -86,7 +87,7 @@ import numpy as np
 import torch
 from scipy import stats
 
-from workings import ledger
+from workings import ledger, paths
 from workings.chapters.episode_difficulty import demo, full
 from workings.chapters.episode_difficulty.live import cases
 from workings.chapters.episode_difficulty.settings import Settings
@@ -182,6 +183,9 @@ print("by hand:", f"{episode_nll(at, [0]):.3f}", "and a guess:", end=" ")
 print(f"log 5 = {math.log(5):.2f}")
 
 # %% [markdown]
+# Libraries part at the square: [easyfsl](https://github.com/sicara/easy-few-shot-learning)'s prototypical network takes the plain distance, [torchmeta](https://github.com/tristandeleu/pytorch-meta)'s loss the squared one, as here.
+# The book's benchmark page sets our loss beside torchmeta's (derived anew: the package needs an old torch), and our episodes and class means beside easyfsl's.
+#
 # > **Predict.** Same network, same kind of episode, same number of pictures. How far apart are the easiest and the hardest of a thousand
 # > episodes: by a few points of accuracy, or by a third of all answers?
 
@@ -219,6 +223,26 @@ print(f"correlation of difficulty and accuracy: {np.mean(slope):.1f}")
 # thing, and difficulty says it without ties: with 75 queries an accuracy has only 76 values.
 #
 # </details>
+#
+# Characters of one alphabet share strokes. Are hard episodes those with more pairs of classes from one alphabet? Take the 100 hardest and the 100 easiest, for each network:
+
+# %%
+alphabet = data.alphabets[episodes.support[:, :, 0]]  # of every class
+alike = (alphabet[:, :, None] == alphabet[:, None]).double().numpy()
+alike = alike[:, *np.triu_indices(settings.way, 1)].mean(axis=1)
+more, error = [], []
+for net in found:
+    rank = net.difficulty["cosine"].argsort(kind="stable")
+    ends = alike[rank[-100:]], alike[rank[:100]]
+    more.append(100 * (ends[0].mean() - ends[1].mean()))
+    error.append(10 * math.sqrt(sum(end.var(ddof=1) for end in ends)))
+print(f"pairs from one alphabet, all episodes: {alike.mean():.0%}")
+between = bool(min(more) > 0 and max(more) < 5)
+print("hardest minus easiest 0 to 5 points, all networks:", between)
+print(f"standard error of one such difference: {np.mean(error):.0f} point")
+
+# %% [markdown]
+# With each network the hard end has slightly more such pairs, though the three share their episodes and are no three answers. An episode has ten pairs, so it is fewer than one more in two episodes.
 #
 # ## Is difficulty normal?
 #
@@ -480,8 +504,40 @@ for name in ("uniform", "easy", "hard"):
 
 # %% [markdown]
 # See the last column: an episode at $z = 3$, harder than nearly all others, keeps weight 1 even under *easy*. With a long right tail it is mostly the hard
-# side where that happens.
-#
+# side where that happens. All five targets, and their weights with the jump to 1 at both ends:
+
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Two panels over standardised difficulty from minus 3.2 to 3.2. Above, densities between minus 2.58 and 2.58: regular is a bell, uniform a low flat line, easy and hard flat lines of twice that height on the left and right half, curriculum a bell moved to the left. Below, the weights: regular is 1 throughout; uniform rises from about a half in the middle to 13 at both ends; easy and hard are twice as large on their half and 0 on the other; curriculum falls from left to right. Beyond minus 2.58 and 2.58 all weights are 1."}, "figure": {"caption": "Above: the proposal q, which is the regular target, and the four others (curriculum with a quarter of the training done). Below: the weights of the authors' code; from 1 upwards the axis is logarithmic. Beyond the dotted lines every target has weight 1.", "name": "fig-usd-weights"}}
+grid = np.linspace(-3.2, 3.2, 641)
+pieces = (grid < -a, np.abs(grid) <= a, grid > a)
+looks_of = {
+    "regular": ("ink", "-"),
+    "uniform": ("blue", "--"),
+    "easy": ("green", "-."),
+    "hard": ("red", ":"),
+    "curriculum": ("purple", (0, (5, 1, 1, 1, 1, 1))),
+}
+fig, (above, below) = plt.subplots(2, 1, figsize=(4.6, 5.8), sharex=True)
+for name, (colour, dash) in looks_of.items():
+    share = 0.25 if name == "curriculum" else None
+    look = dict(color=COLOURS[colour], linestyle=dash)
+    words = "regular (q)" if name == "regular" else name
+    above.plot(grid, target_pdf(grid, name, share), label=words, **look)
+    w = importance_weight(grid, name, share)
+    for piece in pieces:  # apart, so that no line joins them at the ends
+        below.plot(grid[piece], w[piece], **look)
+for ax in (above, below):
+    for end in (-a, a):
+        ax.axvline(end, color=COLOURS["grey"], linewidth=1, linestyle=":")
+below.set_yscale("symlog", linthresh=1)
+below.set_yticks([0, 1, 10], ["0", "1", "10"])
+below.set_ylim(-0.1, 40)
+above.set(ylabel="density", title="What is asked for, and the weights")
+below.set(xlabel="standardised difficulty z", ylabel="weight w")
+key = dict(loc="upper center", bbox_to_anchor=(0.45, -0.2), ncol=3)
+below.legend(*above.get_legend_handles_labels(), **key)
+plt.show()
+
+# %% [markdown]
 # ## What weights cost
 #
 # Unequal weights waste a batch. The *effective sample size* says how many equal ones it is worth,
@@ -518,6 +574,26 @@ for name, share in asked:
     worst = max(worst, abs(first - 1), abs(first**2 / second - exact))
     text = name if share is None else f"{name} {share:.0%}"
     print(f"{text:16s} {exact:.4f} of a batch, {16 * exact:4.1f} of 16")
+
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Seven pairs of bars. Closed form of 16: regular and curriculum half way 16, uniform 6, easy and hard 3, curriculum at both ends 1. Means over single batches of 16: the same 16 twice, uniform about 10, easy and hard about 6, curriculum at both ends about 3."}, "figure": {"caption": "Effective sample size of 16 episodes: 16 times the share of a large batch, in closed form, and the mean over 2,000 batches of 16 difficulties drawn from q.", "name": "fig-usd-ess"}}
+drawn = stats.truncnorm.rvs(-a, a, size=(2000, 16), random_state=0)
+small = [
+    effective_sample_size(importance_weight(drawn, *of)) for of in asked
+]
+at = np.arange(len(asked))
+exact = [16 * ess_fraction(*of) for of in asked]
+fig, ax = plt.subplots(figsize=(4.6, 3.8))
+look = dict(color=COLOURS["blue"], label="large batch, closed form")
+ax.barh(at - 0.2, exact, 0.4, **look)
+look = dict(color=COLOURS["orange"], label="single batches of 16, mean")
+ax.barh(at + 0.2, [one.mean() for one in small], 0.4, **look)
+words = [n if k is None else f"{n}\n{k:.0%} done" for n, k in asked]
+ax.set_yticks(at, words)
+ax.invert_yaxis()
+ax.set(xlabel="effective sample size of 16", xlim=(0, 17))
+ax.set_title("What the weights leave of 16")
+ax.legend(loc="upper center", bbox_to_anchor=(0.4, -0.16))
+plt.show()
 
 # %% [markdown]
 # <details>
@@ -638,7 +714,7 @@ ledger_.check("usd-8", mean, spread=sd, seeds=seeds, at="demo", digits=0)
 # %% [markdown]
 # ## Statistics on the way
 #
-# $\mu$ and $\sigma$ can come from a network that was trained before and scores a thousand episodes (*offline*). Or they are tracked during training, at no cost, from
+# $\mu$ and $\sigma$ can come from a network that was trained before and scores a thousand episodes (*offline*). Or they are tracked during training, at next to no cost, from
 # the losses that training computes anyway (*online*). With momentum $\beta = 0.9$ and each new difficulty $v$,
 #
 # $$
@@ -671,6 +747,17 @@ assert np.allclose(weights, by_kernel)  # agrees with the kernel
 # %%
 by_hand = DifficultyStats("online").update([1.0, 3.0, 2.2])
 print(f"by hand: mean {by_hand.mean:.1f}, variance {by_hand.variance:.1f}")
+
+# %% [markdown]
+# What do such weights cost? The book's benchmark page times those of 16 episodes beside one regular training step of a Conv4-64 on the pictures of these episodes. From its record:
+
+# %% tags=["hide-input"]
+file = paths.results_root() / "bench.json"
+timed = json.loads(file.read_text())["rows"] if file.is_file() else []
+for row in timed:
+    if row["id"] == "episode_difficulty/overhead":
+        share = row["ours"] / row["theirs"]
+        print("the weights take under 0.1% of the step:", share < 0.001)
 
 # %% [markdown]
 # Such a memory is short: about ten *episodes*, less than one batch. For independent difficulties the tracked mean has the variance $\frac{1-\beta}{1+\beta}\sigma^2 = 0.053\,\sigma^2$, so its root mean square
@@ -719,10 +806,11 @@ for name, factor in factors.items():
 # > **Predict.** Order the four by their accuracy on new alphabets.
 
 # %%
-looks = demo.train_learners(data, settings)
 names = demo.LEARNERS
+ways = names + demo.ENDS  # easy and hard, for later
+looks = demo.train_learners(data, settings, ways=ways)
 early = settings.looks.index(settings.early)
-last = dict(zip(names, looks[-1].accuracy.swapaxes(0, 1), strict=True))
+last = dict(zip(ways, looks[-1].accuracy.swapaxes(0, 1), strict=True))
 last["stopped"] = looks[early].accuracy[:, 0]  # (seeds, test episodes)
 
 
@@ -789,6 +877,31 @@ print("uniform loses over 0.3 points to regular, on average:", bool(below))
 # which episodes are hard. (The intervals are over test episodes. Another seed is another training, and so is another processor, whose roundings part from ours within some hundred steps: the points of one row can differ by more than their bars.)
 #
 # </details>
+#
+# And the question of the title? Two more copies were trained beside these, on the same episodes, with online weights for *easy* and for *hard*:
+
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Five rows of three points, each with a mean and a bar of one standard deviation, over accuracy from about 58 to 62 percent. Easy lies highest, a little right of regular; uniform and permuted lie left of regular; hard lies lowest."}, "figure": {"caption": "Accuracy on the 1,500 episodes of new alphabets after the last step: one point per seed, and their mean with a bar of one standard deviation on either side.", "name": "fig-usd-ends"}}
+fig, ax = plt.subplots(figsize=(4.6, 3.2))
+for row, name in enumerate(ways):
+    each = 100 * last[name].mean(axis=1)
+    at = row + 0.18 * (np.arange(len(each)) - 1)
+    ax.plot(each, at, "o", color=COLOURS["sky"])
+    look = dict(fmt="d", color=COLOURS["ink"])
+    ax.errorbar(each.mean(), row, xerr=each.std(ddof=1), **look)
+ax.set_yticks(range(len(ways)), ways)
+ax.invert_yaxis()
+ax.set(xlabel="accuracy (%)", title="The easy ones or the hard ones?")
+plt.show()
+
+# %%
+above = all(value > 0 for value in gain("easy", "hard"))
+print(f"easy above hard in every seed: {above}")
+below = np.mean(gain("hard", "regular")) < -0.3
+print("hard loses over 0.3 points to regular, on average:", bool(below))
+
+# %% [markdown]
+# This learner, at this length, does not gain from seeking the hard ones. In closed form *easy* and *hard* leave the same share of a batch; but neither has a copy with its own weights in random order here, so the figure
+# does not say that difficulty parts them. The long training below goes without these two, and nothing recorded here was trained by *curriculum*.
 #
 # <a id="usd-11"></a><a id="usd-9"></a><a id="usd-10"></a>
 

@@ -98,6 +98,24 @@ def test_learners_of_a_seed_part_only_when_the_weights_set_in_and_seeds_do_not_t
     np.testing.assert_allclose(alone.fresh_mean[0], later.fresh_mean[1], rtol=1e-3)
 
 
+def test_easy_and_hard_part_with_the_weights_and_do_not_touch_the_others(data):
+    late = replace(TINY, looks=(100, 120))
+    ways = demo.LEARNERS + demo.ENDS
+    warm, later = demo.train_learners(data, late, ways=ways)
+    assert (warm.accuracy == warm.accuracy[:, :1]).all()  # 100 steps of weight 1, on the same episodes
+    assert not np.allclose(later.fresh_mean[:, 3], later.fresh_mean[:, 4], rtol=1e-4)
+    for some, at in ((demo.LEARNERS, slice(0, 3)), (demo.ENDS, slice(3, 5))):
+        alone = demo.train_learners(data, late, ways=some)[-1]
+        np.testing.assert_allclose(alone.fresh_mean, later.fresh_mean[:, at], rtol=1e-3)
+
+
+def test_a_learner_of_easy_episodes_follows_their_weights_alone(data, monkeypatch):
+    asked, weigh = [], DifficultyStats.weigh
+    monkeypatch.setattr(DifficultyStats, "weigh", lambda s, x, *a: asked.append(a) or weigh(s, x, *a))
+    demo.train_learners(data, replace(TINY, learner_steps=2, seeds=(0,)), ways=demo.LEARNERS + demo.ENDS)
+    assert asked == 2 * [("uniform",), ("uniform",), ("uniform",), ("easy",), ("hard",)]
+
+
 def test_the_distance_to_uniform_of_known_samples():
     middles = (np.arange(1000) + 0.5) / 1000 * 2 * A - A
     assert demo.distance_to_uniform(middles, np.ones(1000)) == pytest.approx(0.0005, abs=1e-9)

@@ -97,6 +97,27 @@ def test_with_two_ways_it_is_the_wrong_cosine_minus_the_right_one():
     torch.testing.assert_close(episode_hardness(s, [0, 1], q, yq), expected)
 
 
+def test_rectified_support_alone_has_its_own_value_and_bound():
+    # Class means (1, 0) and (0, 1) after rectifying, (1, -1) and (0, 1) before; the query is along (-1, 1).
+    s, q = (
+        torch.tensor([[2.0, -2.0], [0.0, 3.0]], dtype=torch.float64),
+        torch.tensor([[-1.0, 1.0]], dtype=torch.float64),
+    )
+    of = lambda relu, label: episode_hardness(s, [0, 1], q, [label], relu).item()
+    assert of("support", 0) == pytest.approx(math.sqrt(2)) and of("support", 1) == pytest.approx(-math.sqrt(2))
+    assert of(False, 0) == pytest.approx(1 + math.sqrt(1 / 2)) and of(True, 0) == pytest.approx(1)
+    y, yq = torch.arange(5).repeat(2), torch.tensor([0, 1, 1, 4, 2, 3, 3])
+    for k in range(20):
+        s, q = randn(10, 6, name=f"s{k}"), randn(7, 6, name=f"q{k}")
+        p = cosine_logits(q, *support_init(s, y, 5, True), False).softmax(dim=1)[torch.arange(7), yq]
+        found = episode_hardness(s, y, q, yq, "support")
+        torch.testing.assert_close(found, ((1 - p) / p).log().mean())
+        torch.testing.assert_close(found, episode_hardness(s.relu(), y, q, yq))
+        assert abs(found.item() - math.log(4)) <= math.sqrt(2)
+    with pytest.raises(ValueError, match="relu must be one of 'support', got 'query'"):
+        episode_hardness(s, y, q, yq, "query")
+
+
 def test_a_block_of_episodes_has_the_hardness_of_each():
     s, q, y = randn(3, 4, 6), randn(3, 8, 6, name="q"), torch.tensor([0, 0, 1, 1])
     yq = torch.tensor([0, 1] * 4)

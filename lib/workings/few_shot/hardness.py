@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from workings import require_torch
-from workings.checks import as_finite_array
+from workings.checks import as_finite_array, one_of
 from workings.few_shot.prototypes import check_episode_labels, cosine_logits, support_init, way_of
 
 with require_torch("few_shot.hardness"):
@@ -28,23 +28,29 @@ class HardnessLine(NamedTuple):
 
 
 def episode_hardness(
-    support: torch.Tensor, support_labels: Any, query: torch.Tensor, query_labels: Any, relu: bool = False
+    support: torch.Tensor, support_labels: Any, query: torch.Tensor, query_labels: Any, relu: bool | str = False
 ) -> torch.Tensor:
     """Mean log odds, in nats, against the true class of the queries: shape (...) for leading dimensions (...).
 
     ``support`` (..., N, D) and ``query`` (..., M, D) are features of a network that plays no part in the comparison, labels
     (N,) and (M,), or with the leading dimensions, are places 0..K-1. p is the softmax of the cosines to the class means,
-    without temperature, and the hardness the mean of log (1 - p_y) / p_y. It lies within 2 of log(K - 1), and within 1 with
-    ``relu=True``, which rectifies support and query features first. ``relu=False`` is the rule of the official code.
+    without temperature, and the hardness the mean of log (1 - p_y) / p_y. It lies within 2 of log(K - 1).
 
-    Raises ``ValueError`` for a single way, for which there are no odds, and for what
+    Three rules are in use for negative features. ``relu=False``, the official code, keeps them. ``relu="support"``, as torchmeta
+    does, rectifies the support features before their mean but no query: within sqrt 2 of log(K - 1). ``relu=True`` rectifies
+    both: within 1.
+
+    Raises ``ValueError`` for a single way, for which there are no odds, for another word in ``relu``, and for what
     :func:`~workings.few_shot.prototypes.support_init` refuses.
     """
+    both = bool(relu) and not isinstance(relu, str)
+    if isinstance(relu, str):
+        one_of(relu, "relu", ("support",))
     way = way_of(support_labels, "support_labels")
-    weight, bias = support_init(support, support_labels, way, relu)
+    weight, bias = support_init(support, support_labels, way, bool(relu))
     if way == 1:
         raise ValueError("support_labels hold one class only; hardness compares at least two ways.")
-    logits = cosine_logits(query, weight, bias, relu)  # (..., M, K)
+    logits = cosine_logits(query, weight, bias, both)  # (..., M, K)
     truth = check_episode_labels(query_labels, logits.shape[:-1], way, "query_labels", every=False).to(logits.device)
     truth = truth.expand(logits.shape[:-1])[..., None]
     others = logits.scatter(-1, truth, -torch.inf)

@@ -23,6 +23,8 @@ from workings.training import ShuffledBatches
 SCALES = tuple(float(c) for c in np.geomspace(1.0, 8.0, 25))
 """Scales c of the cosine head among which the one with the smallest loss on base episodes is taken."""
 LEARNERS = ("regular", "uniform", "permuted")
+ENDS = ("easy", "hard")
+"""Two more ways of sampling, which only the demo trains: the weights of one half of the difficulties."""
 
 
 class Drawings(NamedTuple):
@@ -231,15 +233,17 @@ def train_learners(
     data: Drawings,
     settings: Settings,
     watch: Callable[[Iterable[int]], Iterable[int]] = iter,
+    ways: tuple[str, ...] = LEARNERS,
 ) -> list[Checkpoint]:
-    """The lesson in controls: :data:`LEARNERS` trained from each of ``settings.seeds``, looked at after each of ``settings.looks``.
+    """The lesson in controls: learners trained in these ``ways`` from each of ``settings.seeds``, looked at after ``settings.looks``.
 
-    "regular" averages the losses of a batch; "uniform" weighs them by online statistics for the uniform target, normalised by
-    the effective sample size; "permuted" computes the same weights for itself and hands them out in random order.
+    "regular" averages the losses of a batch; "uniform", "easy" and "hard" weigh them by online statistics for that target,
+    normalised by the effective sample size; "permuted" computes the weights of "uniform" for itself and hands them out in random
+    order. Learners of one seed start alike and see the same episodes, also in two calls with other ``ways``.
     """
     few = data.alphabets < settings.learner_alphabets
     x = principal_components(data.images, few, settings.learner_components)
-    learners = Learners(x.shape[1], settings.seeds, len(LEARNERS))
+    learners = Learners(x.shape[1], settings.seeds, len(ways))
     optimiser = torch.optim.Adam(learners.parameters, lr=1e-3)
     base = few.nonzero()[:, 0]
     samplers = [
@@ -253,7 +257,7 @@ def train_learners(
         for seed in settings.seeds
     ]
     shuffles = [numpy_generator(seed, "episode difficulty", "permutations") for seed in settings.seeds]
-    track = [[DifficultyStats("online", warmup=100 * settings.batch) for _ in LEARNERS] for _ in settings.seeds]
+    track = [[DifficultyStats("online", warmup=100 * settings.batch) for _ in ways] for _ in settings.seeds]
     test = _episodes(data, ~data.base, settings.test_episodes, settings.test_query, settings, "test")
     fresh = _episodes(data, few, settings.fresh_episodes, settings.learner_query, settings, "fresh")
     found = []
@@ -264,8 +268,8 @@ def train_learners(
         seen = losses.detach().double().numpy()
         scaled = np.empty_like(seen)
         for s, shuffle in enumerate(shuffles):
-            for t, name in enumerate(LEARNERS):
-                w = track[s][t].weigh(seen[s, t])
+            for t, name in enumerate(ways):
+                w = track[s][t].weigh(seen[s, t], name if name in ENDS else "uniform")
                 w = np.ones_like(w) if name == "regular" else shuffle.permutation(w) if name == "permuted" else w
                 scaled[s, t] = w * normalising_factor(w, "ess")
         optimiser.zero_grad()
