@@ -93,6 +93,7 @@ from workings.language_models.benchmark_scores import (
 )
 from workings.language_models.edit_distance import levenshtein
 from workings.language_models.equivalence import equivalent
+from workings.language_models.grading_instructions import score_instructions
 from workings.language_models.grading_language import (
     score_connections,
     score_plot,
@@ -418,7 +419,7 @@ Control(
 keep_cases("livebench", cases())
 
 # %% [markdown]
-# ### Eleven findings, with an answer for each
+# ### Fourteen findings, with an answer for each
 #
 # Reading the official scorers line by line turns up rules that accept what is wrong or refuse what is right. Each row below is a short answer
 # that shows one, graded by our copy of the official rule and by our own. The rules are those of the code as it stood in August 2026 (or of the release named); how often they matter on real answers, we
@@ -426,6 +427,10 @@ keep_cases("livebench", cases())
 
 # %% tags=["hide-input"]
 late = {"rules": "2025-05-30"}
+wants = lambda word: [("include keywords", {"words": [word]})]
+keyword = lambda word, *text, **o: score_instructions(
+    wants(word), *text, **o
+)
 found = [
     ("zebra: an item may hold the truth", score_zebra, "1, cat", "<solution>12, cat</solution>", late),
     ("zebra: number words are not numbers", score_zebra, "1, cat", "<solution>one, cat</solution>", late),
@@ -436,14 +441,17 @@ found = [
     ("column type: any suffix", score_cta, "country", "not a country", late),
     ("choice: letters anywhere", score_multiple_choice, "B", "BBBBB? No: <solution>CCCCC</solution>", late),
     ("AIME: last 50 characters", score_aime, "123", "Not 123. <solution>124</solution>", late),
+    ("AIME: nothing for the tag", score_aime, "123", "<solution>123</solution> I have checked this twice, and every step of it holds.", late),
     ("expressions: within 0.001", score_amps, r"\frac{1}{3}", r"\boxed{0.333}", {"symbolic": False}),
+    ("keywords: inside a word", keyword, "art", "a party", late),
+    ("joins: rounded to 0.01", score_table_join, "{'a': 'x', 'b': 'y'}", "<solution>{'a': 'x'}</solution>", late),
     ("plot: a sentence of chat costs 2/n", score_plot, "Ann wakes. Bob eats. Eve goes.", "Sure, here it is. Ann wakes. Bob eats. Eve goes.", late),
 ]  # fmt: skip
 ledger.Grid(
     "Found in the official scorers",
     ["rule", "truth", "answer", "official", "ours"],
     [
-        [name, gold, text, f"{f(gold, text, **o).score:.2f}", f"{f(gold, text, strict=True, **o).score:.2f}"]
+        [name, gold, text, f"{f(gold, text, **o).score:.3g}", f"{f(gold, text, strict=True, **o).score:.3g}"]
         for name, f, gold, text, o in found
     ],
 )  # fmt: skip
@@ -560,7 +568,25 @@ f1 = 2 * tp / (2 * tp + fp + fn)
 assert score_table_join(gold, answer).score == f1  # agrees with the kernel
 print(f"F1 = {f1:.2f}")
 
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Nine by nine squares, pairs mapped rightly against pairs mapped wrongly, for a join of eight columns. F1 is 0 in the lowest row, 1 in the upper left corner, and falls to two thirds in the upper right one. Lines of equal F1 run upwards to the right."}, "figure": {"caption": "F1 of a join whose truth has eight columns. Along a line F1 is the same: what is wrong has to be paid for with what is right.", "name": "fig-lb-f1"}}
+fp, tp = np.meshgrid(np.arange(9), np.arange(9))
+surface = 2 * tp / (tp + fp + 8)  # since FN = 8 - TP
+fig, ax = plt.subplots(figsize=(4.6, 3.4))
+image = ax.imshow(surface, origin="lower", vmax=1, cmap="Blues", alpha=0.6)
+lines = ax.contour(surface, [0.25, 0.5, 0.75], colors=COLOURS["ink"])
+ax.clabel(lines)
+ax.grid(False)
+fig.colorbar(image, label="F1")
+ax.set(xlabel="pairs mapped wrongly", ylabel="pairs mapped rightly")
+ax.set_title("Credit for a join")
+plt.show()
+score = surface[5, 0]
+print(f"five right, none wrong: {score:.2f}, half of it {score / 2:.2f}")
+
 # %% [markdown]
+# May a model guess? In $2\,\mathrm{TP}/(\mathrm{TP} + \mathrm{FP} + 8)$ one pair more adds 1 to the denominator in any case, and 2 to the numerator if it is right. So a guess raises the
+# expected score where its chance is above *half of the F1* that stands. With five right pairs and none wrong, a chance of 0.4 is enough.
+#
 # ## Does it work? Six models, eight tasks
 #
 # Now the whole way, from questions to a leaderboard. Our six models are solvers: each step (a deduction, a corrected word, a sentence in its place) is right with a chance that rises with the
@@ -938,8 +964,17 @@ for name, (g, j, e) in paper_tables.JUDGED_ZEBRA.items():
     print(f"{50 * failed:.0f} right failed")
 
 # %% [markdown]
-# Whole numbers of fifty puzzles, as they should be. This judge is generous: of the 31 wrong answers of gpt-4-turbo it passes 18. The largest printed error rate is 0.46: a coin would
-# do hardly worse.
+# Whole numbers of fifty puzzles, as they should be. This judge is generous: of the 31 wrong answers of gpt-4-turbo it passes 18. Its printed error rates on four kinds of questions:
+
+# %% tags=["hide-input"]
+ledger.Grid(
+    "Share of answers on which the judge, gpt-4-turbo, was wrong (v1, Tables 2 and 5)",
+    ["questions", *(f"answers of {name}" for name in paper_tables.JUDGED_ZEBRA)],
+    [[name, *(f"{rate:.3f}" for rate in rates)] for name, rates in paper_tables.JUDGE_ERRORS.items()],
+)  # fmt: skip
+
+# %% [markdown]
+# It errs least on AIME, where an answer is a number. The largest rate is 0.46: a coin would do hardly worse.
 #
 # <a id="lb-9"></a>
 
@@ -1015,7 +1050,7 @@ ledger_.check("lb-15", bool(all(falling)), seeds=seeds, at="demo")
 #
 # The full tier reads the six public tables (fetched from the benchmark's site with a checksum, or from a folder you name) in a second, and puts 25 generated questions of each of our eight tasks to a language model:
 # the one in the folder `own_model` of the settings, or SmolLM2 (135 million parameters) where its optional package is installed, or else **a tiny network with random weights, which shows that the way works and nothing about models**. If the folder also holds the stored public
-# answers and judgments as JSON lines, it scores them again and counts how often our official rules give the official score (lb-13; the aim is 99% for every task). *We could not do that*: the answers were
+# answers and judgments as JSON lines, it scores them again (of each coding task 200 answers, whose programs run in the sandbox), and counts how often our official rules give the official score (lb-13; the aim is 99% for every task). *We could not do that*: the answers were
 # not at hand, so that claim and the run of the paper's small model on its own questions (lb-8) are marked as not run. The whole benchmark on a model of 1.5 billion parameters would take a GPU.
 #
 # ```
@@ -1045,6 +1080,13 @@ if answered:
 # %% [markdown]
 # SmolLM2 earns 1.3 points of 100 (lb-14), nearly all of them for plots. Asked to mend spelling, its first answer repeats what it was asked. A plot that it retells as a numbered list scores less by the official
 # rule than by ours: the official one splits at full stops, so that every "1." counts as a sentence and shifts the places. Claim lb-8 is about a model ten times larger and the paper's own questions, and stays open.
+
+# %% tags=["hide-input"]
+ledger.Grid(
+    "Stored public answers, scored again by our official rules",
+    ["task", "answers", "same score", "rules that gave another"],
+    [[r["task"], f"{r['answers']}", f"{r['identical']:.1%}", r["differences"]] for r in tables["agreement"]],
+)  # fmt: skip
 
 # %% tags=["hide-input"]
 if tier == "full" and answered and answered[0]["model"] != "random weights":

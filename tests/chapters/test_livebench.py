@@ -1,7 +1,10 @@
 """What the chapter `livebench` runs: its leaderboard arithmetic by hand, its simulated models, its full tier's three ways."""
 
+import base64
 import dataclasses
 import json
+import pickle
+import zlib
 
 import numpy as np
 import pytest
@@ -175,3 +178,77 @@ def test_stored_answers_are_scored_again_and_differences_carry_their_rule(tmp_pa
     (tmp_path / "question.jsonl").write_text("{\n")
     with pytest.raises(ValueError, match=r"question\.jsonl:1"):
         stored_answers.rescore(tmp_path)
+
+
+DATE = {"livebench_release_date": "2024-06-24"}
+
+
+def answered(folder, question, answers):
+    """The row that scoring again gives for one made-up question; ``answers`` are (model, text, official score)."""
+    folder.mkdir(exist_ok=True)
+    write(folder / "question.jsonl", [{"question_id": "q", **DATE, **question}])
+    write(folder / "model_answer.jsonl", [{"question_id": "q", "model_id": m, "choices": [{"turns": [text]}]} for m, text, _ in answers])  # fmt: skip
+    write(folder / "model_judgment.jsonl", [{"question_id": "q", "model": m, "score": s} for m, _, s in answers])
+    return stored_answers.rescore(folder)
+
+
+def test_stored_competitions_are_scored_by_their_subtask(tmp_path):
+    prompt = r"What is $6 \cdot 7$? $\textbf{(A) }41\qquad\textbf{(B) }42\qquad\textbf{(C)} ~43 $ Repeat the letter."
+    assert [stored_answers.option_text(prompt, letter) for letter in "ABCD"] == ["41", "42", "43", None]
+    assert stored_answers.option_text("\\textbf{(A)} no end", "A") is None
+    choice = {"task": "math_comp", "ground_truth": "B", "turns": [prompt]}
+    said = [("m", "BBBBB", 1), ("n", "hence it is 42", 1), ("o", "CCCCC", 1)]  # the last one against the rule
+    for subtask in ("amc_12a", "2023_amc", "smc"):
+        (row,) = answered(tmp_path, {**choice, "subtask": subtask}, said)
+        assert (row["task"], row["answers"], row["identical"]) == ("math_comp", 3, pytest.approx(2 / 3))
+    aime = {"task": "math_comp", "subtask": "aime", "ground_truth": "025", "turns": ["How many?"]}
+    (row,) = answered(tmp_path, aime, [("m", "so 025", 1), ("n", "<solution>025</solution>" + "." * 60, 0)])
+    assert row["identical"] == 1.0
+    assert answered(tmp_path, {**choice, "subtask": "other"}, said) == []
+
+
+def test_stored_instructions_are_named_as_the_graders_name_them(tmp_path):
+    from workings.language_models.grading_instructions import CHECKS
+
+    assert {name for name, _ in stored_answers.INSTRUCTIONS.values()} == set(CHECKS)
+    question = {
+        "task": "paraphrase", "turns": ["Say it."],
+        "instruction_id_list": ["keywords:existence", "length_constraints:number_words", "detectable_format:constrained_response"],
+        "kwargs": [{"keywords": ["art"], "num_words": None}, {"relation": "less than", "num_words": 6}, None],
+    }  # fmt: skip
+    said = [
+        ("m", "My answer is no. Art.", 1),
+        ("n", "My answer is no.", (0 + 2 / 3) / 2),
+        ("o", "My answer is yes, party.", 0.5),
+    ]
+    (row,) = answered(tmp_path, question, said)
+    assert row["identical"] == pytest.approx(2 / 3) and row["differences"] == "not followed: constrained option (1)"
+    assert answered(tmp_path, {**question, "livebench_release_date": "2025-11-25"}, said) == []
+    assert answered(tmp_path, {**question, "instruction_id_list": ["new:one", "new:two", "new:three"]}, said) == []
+
+
+def test_stored_programs_are_run_where_they_read_their_input(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        stored_answers, "LAYERS", {}
+    )  # on whatever machine the tests run; the sandbox has its own tests
+    stored_answers._isolated.cache_clear()
+    public = [{"input": "1 2", "output": "3", "testtype": "stdin"}]
+    private = [{"input": "4 5", "output": "9", "testtype": "stdin"}]
+    packed = base64.b64encode(zlib.compress(pickle.dumps(json.dumps(private)))).decode()
+    question = {
+        "task": "coding_completion",
+        "public_test_cases": json.dumps(public),
+        "partial_solution": "row = input().split()",
+    }
+    said = [("m", "```python\nprint(sum(map(int, row)))\n```", 1), ("n", "print(3)", 0), ("o", "print(3)", 0)]
+    for stored in (json.dumps(private), packed):
+        assert stored_answers.stored_tests({**question, "private_test_cases": stored}) == [("1 2", "3"), ("4 5", "9")]
+    (row,) = answered(tmp_path, {**question, "private_test_cases": packed}, said)
+    assert (row["answers"], row["identical"]) == (3, 1.0)
+    assert stored_answers.rescore(tmp_path, programs=1)[0]["answers"] == 1 and stored_answers.rescore(tmp_path, 0) == []
+    called = json.dumps([{"input": "[1]", "output": "1", "testtype": "functional"}])
+    assert answered(tmp_path, {**question, "private_test_cases": called}, said) == []
+    hostile = base64.b64encode(zlib.compress(pickle.dumps(print))).decode()
+    with pytest.raises(ValueError, match="only text is read"):
+        stored_answers.stored_tests({**question, "private_test_cases": hostile})
+    stored_answers._isolated.cache_clear()

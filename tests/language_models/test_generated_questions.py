@@ -1,6 +1,7 @@
 """Every generated question has the answer it comes with, and no other."""
 
 import itertools
+import re
 
 import numpy as np
 import pytest
@@ -8,8 +9,17 @@ import pytest
 from workings.language_models import text_questions as text
 from workings.language_models.equivalence import evaluate_expression, parse_expression
 from workings.language_models.grading_language import score_plot, score_typos
-from workings.language_models.grading_tables import read_table, same_tables, score_table_join
+from workings.language_models.grading_mathematics import score_amps, score_olympiad
+from workings.language_models.grading_tables import (
+    Table,
+    read_table,
+    same_tables,
+    score_table_join,
+    score_table_reformat,
+    table_formats,
+)
 from workings.language_models.puzzle_questions import (
+    ATTRIBUTES,
     solve_web_of_lies,
     web_of_lies,
     web_of_lies_answers,
@@ -92,6 +102,76 @@ def test_texts_tables_and_formulae_have_their_answer(seed):
     q = text.masked_order(rng(seed), 12, 0.5)
     listed = [q.meta["formulae"][int(k) - 1] for k in q.truth.split(",")]
     assert [int(line.split("(")[1].split(")")[0]) for line in listed] == q.meta["hidden"].tolist()
+
+
+# --- solved from the prompt alone, as a model has to ------------------------------------------------------------------
+
+
+def both(score, truth, answer, **options):
+    return [score(truth, answer, strict=strict, **options).score for strict in (False, True)]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_table_read_from_its_prompt_is_the_one_that_is_right(seed):
+    q = text.table_reformat(rng(seed), rows=2 + seed % 5)
+    source, target = table_formats(q.prompt)
+    table = read_table(q.prompt.split("Input Table: ")[1], source)
+    assert both(score_table_reformat, q.truth, text.write_table(table, target), target=target) == [1, 1]
+    changed = [list(row) for row in table.rows]
+    changed[0][-1] += 1.0
+    for wrong in (table.rows[::-1], table.rows[1:], [*table.rows, table.rows[0]], changed):
+        written = text.write_table(Table(table.columns, wrong), target)
+        assert both(score_table_reformat, q.truth, written, target=target) == [0, 0]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_derivative_follows_from_its_prompt_and_no_neighbour_is_equal_to_it(seed):
+    q = text.derivative(rng(seed), terms=1 + seed % 3)
+    terms = re.findall(r"(\d+)x\^\{(\d+)\}\\(sin|cos|exp)\((\d+)x\)", q.prompt)
+    assert len(terms) == 1 + seed % 3
+    slope = {"sin": "{}*cos({}x)", "cos": "(-{})*sin({}x)", "exp": "{}*exp({}x)"}  # the chain rule
+    ours = [f"{a}x^{{{n}}}*({n}/x*\\{f}({b}x) + {slope[f].format(b, b)})" for a, n, f, b in terms]  # the product rule
+    answer = " + ".join(ours).replace("*cos", "*\\cos").replace("*sin", "*\\sin").replace("*exp", "*\\exp")
+    assert both(score_amps, q.truth, f"\\boxed{{{answer}}}", symbolic=False) == [1, 1]
+    for number in re.finditer(r"\d+", q.truth):  # each number of the answer one larger, alone
+        wrong = q.truth[: number.start()] + str(int(number[0]) + 1) + q.truth[number.end() :]
+        assert both(score_amps, q.truth, f"\\boxed{{{wrong}}}", symbolic=False) == [0, 0]
+
+
+@pytest.mark.parametrize(("formulae", "share"), [(8, 0.5), (6, 1.0), (20, 0.3), (2, 0.5)])
+def test_of_all_orders_of_masked_formulae_one_makes_the_proof_hold(formulae, share):
+    q = text.masked_order(rng(formulae), formulae, share)
+    lines = re.findall(r"For t = (\d+): (?:s\(\d+\) = (\d+)|<missing>)\.", q.prompt)
+    options = [int(value) for value in re.findall(r"<expression \d+> s\(\d+\) = (\d+)", q.prompt)]
+    places = [int(t) for t, value in lines if not value]
+    assert len(lines) == formulae and len(places) == len(options)
+    shifts = {int(value) - int(t) ** 2 for t, value in lines if value}
+    fits = [
+        order
+        for order in itertools.permutations(range(len(options)))
+        if len(shifts | {options[k] - t**2 for t, k in zip(places, order, strict=True)}) == 1  # s(t) = t^2 + c, one c
+    ]
+    assert [",".join(str(k + 1) for k in order) for order in fits] == [q.truth]
+    assert both(score_olympiad, q.truth, f"Answer: {q.truth}") == [1, 1]
+
+
+@pytest.mark.parametrize(("people", "attributes"), [(5, 3), (4, 4)])
+def test_the_largest_zebras_have_one_solution_which_their_prompt_gives(people, attributes):
+    q = zebra(rng(0), people, attributes)
+    names = [name for name, _ in ATTRIBUTES]
+    value = lambda name, word: (names.index(name), ATTRIBUTES[names.index(name)][1].index(word))
+    kinds = {"is also": "same", "stands somewhere to the left of": "left of", "stands directly to the left of": "just left of", "stands next to": "next to"}  # fmt: skip
+    pairs = re.findall(
+        rf"The person with the (\w+) (\w+) ({'|'.join(kinds)}) the person with the (\w+) (\w+)\.", q.prompt
+    )
+    clues = [(kinds[kind], value(a, b), value(c, d)) for a, b, kind, c, d in pairs]
+    for a, b, word, place in re.findall(r"The person with the (\w+) (\w+) (is|is not) in place (\d)\.", q.prompt):
+        clues.append(("at" if word == "is" else "not at", value(a, b), (int(place) - 1, 0)))
+    assert sorted(clues) == sorted(q.meta["clues"])
+    (found,) = zebra_solutions(people, attributes, clues)  # (attributes, people)
+    asked = re.findall(r"What is the (\w+) of the person in place (\d)\?", q.prompt)
+    said = [ATTRIBUTES[names.index(a)][1][found[names.index(a)].tolist().index(int(p) - 1)] for a, p in asked]
+    assert ", ".join(said) == q.truth
 
 
 def test_no_misspelling_is_a_word_of_the_table():

@@ -1,13 +1,16 @@
 """Each grader by hand: accepted forms, the official oddities with a minimal answer each, and the strict rule beside them."""
 
+import contextlib
 import difflib
+import signal
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workings.language_models.grading import RELEASES, Grade, check_rules, half_all_half_share
+from workings.language_models import grading_language
+from workings.language_models.grading import LONGEST, RELEASES, Grade, check_rules, half_all_half_share
 from workings.language_models.grading_instructions import CHECKS, follows, score_instructions
 from workings.language_models.grading_language import closest_sentences, score_connections, score_plot, score_typos
 from workings.language_models.grading_mathematics import (
@@ -24,6 +27,8 @@ from workings.language_models.grading_reasoning import (
     score_zebra,
 )
 from workings.language_models.grading_tables import (
+    FORMATS,
+    MOST_CELLS,
     Table,
     join_counts,
     read_table,
@@ -237,6 +242,8 @@ def test_all_sixteen_instructions_are_tried_and_give_half_credit():
     assert score_instructions(truth, "a party", rules=OLD).rule == "not followed: quotation"
     with pytest.raises(ValueError, match="IFBench"):
         score_instructions(truth, "x", rules="2025-11-25")
+    # Without a release the checks are those of the last one that has them, not of the last one that there is.
+    assert score_instructions(truth, "a party") == score_instructions(truth, "a party", rules="2025-05-30")
     with pytest.raises(ValueError, match="no instruction"):
         follows("sing", "x")
     with pytest.raises(TypeError, match="bullets"):
@@ -245,6 +252,29 @@ def test_all_sixteen_instructions_are_tried_and_give_half_credit():
 
 
 # --- hostile answers --------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def processor_seconds(limit):
+    """Ends the test where the block has taken ``limit`` seconds of its own processor time (of the clock's it may take any).
+
+    The limits below are ten times what the slowest answer takes, and more.
+    """
+    if not hasattr(signal, "setitimer"):
+        yield
+        return
+
+    def stop(*_):
+        raise AssertionError(f"more than {limit} seconds of processor time")
+
+    before = signal.signal(signal.SIGPROF, stop)
+    signal.setitimer(signal.ITIMER_PROF, limit)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
+
 
 TRUTHS = {
     score_web_of_lies: "yes, no, yes", score_zebra: "1, cat", score_house_traversal: "ann bob", score_spatial: "4",
@@ -272,9 +302,95 @@ HOSTILE = {
 @pytest.mark.parametrize("name", HOSTILE)
 def test_any_answer_gets_a_score_and_never_an_exception(scorer, name):
     for strict in (False, True):
-        rules = {"rules": LATE} if scorer is score_instructions else {}
-        grade = scorer(TRUTHS[scorer], HOSTILE[name], strict=strict, **rules, **OPTIONS.get(scorer, {}))
+        with processor_seconds(20):
+            grade = scorer(TRUTHS[scorer], HOSTILE[name], strict=strict, **OPTIONS.get(scorer, {}))
         assert 0.0 <= grade.score <= 1.0 and grade.rule
+
+
+TABLES = {
+    "csv": "a,b\n1,x", "tsv": "a\tb\n1\tx", "json": '{"0": {"a": 1, "b": "x"}}', "jsonl": '{"a": 1, "b": "x"}',
+    "html": "<table><tr><th>a</th></tr><tr><td>1</td></tr></table>", "markdown": "| a |\n| --- |\n| 1 |",
+}  # fmt: skip
+KEYS = [f'{{"k{i}":1}}' for i in range(14_000)]
+RAGGED = {"json": "[" + ",".join(KEYS) + "]", "jsonl": "\n".join(KEYS)}
+HOSTILE_TABLES = {
+    **{f"keys that differ, as {kind}": text for kind, text in RAGGED.items()}, "one wide record": "{" + ",".join(f'"k{i}":1' for i in range(15_000)) + "}" + "\n{}" * 99,
+    "one column": "a\n" + "x\n" * 90_000, "many rows": "a,b\n" + "1,x\n" * 48_000, "a header of commas": "," * 190_000,
+    "pipes": "|" * 190_000, "lists": '{"a":' + "[" * 900 + "]" * 900 + "}", "an open quote": 'a,b\n"' + "x\n" * 90_000,
+    "comments": "<!--" * 48_000, "declarations": "<!" * 90_000, "open tags": "<td a='" * 25_000, "ampersands": "<td>&#1" * 25_000,
+    "pieces of a cell": "<td>" + "a</b>" * 38_000, "a script": "<script>" + "</scrip" * 25_000,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HOSTILE_TABLES)
+def test_no_table_takes_long_in_any_format(name):
+    assert set(TABLES) == set(FORMATS) and len(HOSTILE_TABLES[name]) < LONGEST
+    for kind, truth in TABLES.items():
+        for strict in (False, True):
+            with processor_seconds(20):
+                grade = score_table_reformat(truth, HOSTILE_TABLES[name], target=kind, strict=strict)
+            assert grade.score == 0.0 and grade.rule
+
+
+@pytest.mark.parametrize("kind", RAGGED)
+def test_records_with_keys_of_their_own_are_refused_and_the_trace_says_so(kind):
+    # n records of one key each: n^2 cells, of which all but n are empty.
+    grade = score_table_reformat(TABLES[kind], RAGGED[kind], target=kind)
+    assert (
+        grade.score == 0.0
+        and f"more than {MOST_CELLS:,} cells" in grade.rule
+        and read_table(RAGGED[kind], kind) is None
+    )
+    some = KEYS[:900]  # 810,000 cells are read
+    found = read_table("\n".join(some), "jsonl")
+    assert (
+        len(found.columns) == len(found.rows) == 900 and sum(cell == 1.0 for row in found.rows for cell in row) == 900
+    )
+
+
+class Counted(difflib.SequenceMatcher):
+    """Counts the letters that quick ratios look at and the products of lengths that ratios may."""
+
+    letters = products = 0
+
+    def quick_ratio(self):
+        Counted.letters += len(self.a)
+        return super().quick_ratio()
+
+    def ratio(self):
+        Counted.products += len(self.a) * len(self.b)
+        return super().ratio()
+
+
+@pytest.mark.parametrize("size", [4, 27, 600])
+def test_many_distinct_sentences_are_counted_up_to_a_limit(size, monkeypatch):
+    draw = np.random.default_rng(0)
+    write = lambda n: "".join("etaoin shrdlu"[k] for k in draw.integers(0, 13, n)).strip()
+    said = [f"{i:04x}{write(size)}" for i in range(190_000 // (size + 6))]
+    gold = [write(size) for _ in range(60)]
+    monkeypatch.setattr(grading_language.difflib, "SequenceMatcher", Counted)
+    Counted.letters = Counted.products = 0
+    with processor_seconds(30):
+        grade = score_plot(". ".join(gold), ". ".join(said))
+    assert 0.0 <= grade.score <= 1.0 and "too long to compare" in grade.rule
+    assert Counted.letters <= grading_language._LETTERS and Counted.products <= grading_language._WORK
+
+
+def test_a_long_and_honest_plot_is_compared_in_full():
+    # 66 sentences, the most that the benchmark asks for, each a little changed: difflib's own choice, and said to be exact.
+    draw = np.random.default_rng(0)
+    words = ["the ship leaks at night", "and her brother", "finds a letter under", "floor", "captain", "who never came"]
+    gold = [" ".join(words[k] for k in draw.integers(0, len(words), 6)) for _ in range(66)]
+    said = [gold[i].replace("the", "this").replace("night", "noon") for i in draw.permutation(66)]
+    expected = [said.index(difflib.get_close_matches(s, said, n=1, cutoff=0.0)[0]) for s in gold]
+    assert closest_sentences(gold, said) == (expected, True)
+
+
+def test_spaces_in_the_mark_of_a_postscript_cost_no_time():
+    truth = [("postscript", {"mark": "P. S."})]
+    with processor_seconds(5):
+        assert score_instructions(truth, "p." + " " * 190_000).score == 0.0
+    assert score_instructions(truth, "p .  s . more").score == 1.0 and score_instructions(truth, "P.S.").score == 0.0
 
 
 @pytest.mark.parametrize("scorer", TRUTHS, ids=lambda s: s.__name__)

@@ -155,3 +155,24 @@ def test_a_program_passes_all_tests_or_none():
     assert score_code(tests, "print(sum(row))", prefix="row = map(int, input().split())\n", limit_s=PATIENT).score == 1
     strict = score_code(tests, good, strict=True, limit_s=PATIENT)
     assert strict.score == float(set(LAYERS) == HELD)
+
+
+HOSTILE_ANSWERS = {
+    "longer than is read": "print(3)\n" * 30_000, "bytes that are not UTF-8": b"\xff\xfe \x80", "nul": "\x00" * 1000, "fences": "```\n" * 50_000,
+    "open braces": "{" * 190_000, "brackets": "[" * 90_000 + "]" * 90_000, "minus signs": "-" * 190_000 + "1", "one long sum": "1+" * 90_000 + "1",
+    "deep blocks": "".join(" " * i + "if 1:\n" for i in range(101)) + " " * 101 + "print(3)", "digits": "9" * 190_000, "a lone surrogate": "print('\ud800')",
+    "a huge power": "print(9**9**9)", "a huge list": "print(len([0] * 10**12))", "itself": "import sys\nf = lambda: f()\nsys.setrecursionlimit(10**9)\nf()",
+    "all that there is": "while True: print('x' * 10**6)", "for ever": "while True: pass", "asleep": "import time\ntime.sleep(10**6)",
+    "the interpreter's end": "import ctypes\nctypes.string_at(0)", "an early end": "import os\nos._exit(0)", "the answer, then a fault": "print(3)\n1/0",
+}  # fmt: skip
+
+
+def test_any_answer_to_a_coding_question_gets_a_score_within_its_processor_seconds():
+    # A program has one second; it may take ten, of its own processor time (of the clock's any).
+    import resource
+
+    spent = lambda: sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])
+    for name, answer in HOSTILE_ANSWERS.items():
+        before = spent()
+        grade = score_code([("1 2", "3")], answer, limit_s=1.0)
+        assert grade.score == 0.0 and grade.rule and spent() - before < 10.0, name

@@ -50,16 +50,20 @@ def check_rules(rules: str) -> str:
     return one_of(rules, "rules", RELEASES)
 
 
-def grader(rule: Callable[..., Grade]) -> Callable[..., Grade]:
+def grader(rule: Callable[..., Grade] | None = None, *, latest: str = LATEST) -> Callable[..., Any]:
     """Frame around ``rule(truth, answer, *, rules, strict, ...)``: any answer gets a grade, never an exception.
 
     ``answer`` is a str or UTF-8 bytes. Think blocks are dropped (an unclosed one only by the strict rule). An empty answer
     and one of more than :data:`LONGEST` characters score 0. Where the authors' program fails on an answer, the official
     rule scores 0 and says so. A wrong *truth*, ``rules`` or option raises ``ValueError`` or ``TypeError``: that is the caller's mistake.
+    ``rules`` is ``latest`` unless the caller names a release; ``@grader(latest=...)`` is for a rule that ends before the last one.
     """
+    if rule is None:
+        return functools.partial(grader, latest=latest)
+    check_rules(latest)
 
     @functools.wraps(rule)
-    def graded(truth: Any, answer: str | bytes, *, rules: str = LATEST, strict: bool = False, **options: Any) -> Grade:
+    def graded(truth: Any, answer: str | bytes, *, rules: str = latest, strict: bool = False, **options: Any) -> Grade:
         check_rules(rules)
         if not isinstance(strict, bool):
             raise TypeError(f"strict must be True or False, got {strict!r}.")

@@ -88,7 +88,8 @@ CHECKS: dict[str, Callable[..., bool]] = {
     "end phrase": lambda text, phrase: text.strip().strip('"').lower().endswith(phrase.strip().lower()),
     "quotation": lambda text: len(text.strip()) > 1 and text.strip()[0] == text.strip()[-1] == '"',
     "postscript": lambda text, mark: (
-        re.search(r"\s*".join(re.escape(c) for c in mark.lower()), text.lower()) is not None
+        re.search(r"\s+".join(r"\s*".join(map(re.escape, word)) for word in mark.lower().split()), text.lower())
+        is not None
     ),
     "constrained option": lambda text, options: any(option in text for option in _words(options)),
 }
@@ -109,12 +110,12 @@ def follows(name: str, text: str, **options: Any) -> bool:
         raise TypeError(f"instruction {name!r}: {error}.") from None
 
 
-@grader
+@grader(latest="2025-05-30")
 def score_instructions(truth: Sequence[tuple[str, dict[str, Any]]], answer: str, *, rules: str, strict: bool) -> Grade:
     """Half for following all instructions, half for the share that is followed; ``truth`` is a list of (name, options).
 
-    The rule names what was not followed. Releases from 2025-11-25 use other checkers, which are not here: ``ValueError``. Strict: a keyword counts
-    as a whole word only.
+    The rule names what was not followed. Releases from 2025-11-25 use other checkers, which are not here: ``ValueError`` for those, and
+    without ``rules`` the checks are those of 2025-05-30, the last release before. Strict: a keyword counts as a whole word only.
     """
     if rules >= "2025-11-25":
         raise ValueError(f"from 2025-11-25 the benchmark uses other instructions (IFBench), got rules = {rules!r}.")

@@ -7,8 +7,9 @@ Official rules in our own words, and a strict rule of this book's; see
 from __future__ import annotations
 
 import difflib
+import heapq
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from workings.language_models.answer_extraction import (
     bold_spans,
@@ -21,7 +22,10 @@ from workings.language_models.edit_distance import levenshtein
 from workings.language_models.grading import Grade, OfficialError, grader
 
 _WORK = 20_000_000
-"""Products of lengths that difflib may compare for one answer (a second or two); beyond it letters are only counted."""
+"""Products of lengths that difflib may compare for one answer (half a second); beyond it letters are only counted."""
+_LETTERS = 10_000_000
+"""Letters that may be counted for one answer (a second), with as many for a call as it costs; beyond it only lengths are compared."""
+_CALL, _RATIO = 16, 100
 
 
 def _filled_groups(words: Sequence[str]) -> list[set[str]]:
@@ -111,7 +115,7 @@ def closest_sentences(sentences: Sequence[str], candidates: Sequence[str]) -> tu
 
     Equal to ``difflib.get_close_matches`` with cutoff 0 (among equals the text that sorts last, then its first place), but a
     candidate is compared only when its upper bounds allow it to win. Where that would still take too long, letters are only
-    counted (difflib's quick ratio), and the second value is False. Raises ``ValueError`` without candidates.
+    counted (difflib's quick ratio), then only lengths compared, and the second value is False. Raises ``ValueError`` without candidates.
     """
     if isinstance(sentences, str) or isinstance(candidates, str):
         raise TypeError("sentences and candidates are lists of texts, not one text; split it first.")
@@ -120,7 +124,10 @@ def closest_sentences(sentences: Sequence[str], candidates: Sequence[str]) -> tu
     first = {}
     for i, text in enumerate(candidates):
         first.setdefault(text, i)
-    work = 0
+    by_length: dict[int, list[str]] = {}
+    for text in sorted(first, reverse=True):
+        by_length.setdefault(len(text), []).append(text)
+    work = letters = 0
     chosen, exact = [], True
     for sentence in sentences:
         if sentence in first or len(first) == 1:
@@ -128,10 +135,13 @@ def closest_sentences(sentences: Sequence[str], candidates: Sequence[str]) -> tu
             continue
         matcher = difflib.SequenceMatcher()
         matcher.set_seq2(sentence)
-        bounds = sorted(((_length_bound(len(text), len(sentence)), text) for text in first), reverse=True)
         best: tuple[float, str] = (-1.0, "")
-        for bound, text in bounds:
+        for bound, text in _by_bound(by_length, len(sentence)):
             if bound < best[0]:
+                break
+            letters += len(text) + _CALL
+            if letters > _LETTERS:
+                best, exact = max(best, (0.0, text)), False
                 break
             matcher.set_seq1(text)
             ratio = matcher.quick_ratio()
@@ -139,12 +149,23 @@ def closest_sentences(sentences: Sequence[str], candidates: Sequence[str]) -> tu
                 continue
             if work + len(text) * len(sentence) <= _WORK:
                 work += len(text) * len(sentence)
+                letters += _RATIO
                 ratio = matcher.ratio()
             else:
                 exact = False
             best = max(best, (ratio, text))
         chosen.append(first[best[1]])
     return chosen, exact
+
+
+def _by_bound(by_length: dict[int, list[str]], length: int) -> Iterator[tuple[float, str]]:
+    """All texts with the bound that their length sets to the ratio, the highest pair of both first; nothing is sorted beyond what is asked for."""
+    lengths: dict[float, list[int]] = {}
+    for n in by_length:
+        lengths.setdefault(_length_bound(n, length), []).append(n)
+    for bound in sorted(lengths, reverse=True):
+        for text in heapq.merge(*(by_length[n] for n in lengths[bound]), reverse=True):
+            yield bound, text
 
 
 def _length_bound(n: int, m: int) -> float:
@@ -183,5 +204,5 @@ def score_plot(truth: str, answer: str, *, rules: str, strict: bool) -> Grade:
         places = [rank[place] for place in kept]
         rule = f"strict: {rule}"
     if not exact:
-        rule += ", by counted letters (too long to compare)"
+        rule += ", by counted letters or lengths (too long to compare)"
     return Grade(1.0 - levenshtein(range(len(gold)), places) / len(gold), rule, text.strip())

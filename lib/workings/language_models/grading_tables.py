@@ -10,6 +10,7 @@ import ast
 import csv
 import html.parser
 import io
+import itertools
 import json
 import math
 import re
@@ -30,6 +31,12 @@ from workings.language_models.grading import Grade, OfficialError, grader
 FORMATS = ("csv", "tsv", "json", "jsonl", "html", "markdown")
 _UNREADABLE = (ValueError, SyntaxError, TypeError, MemoryError, RecursionError)
 _MISSING = {"", "nan", "null", "none", "na", "n/a", "<na>"}
+MOST_CELLS = 1_000_000
+"""Cells of a table that are filled in: records that each have keys of their own ask for rows times keys, which nobody wrote."""
+
+
+class _TooManyCells(Exception):
+    """A text of records that would make a table of more than :data:`MOST_CELLS` cells."""
 
 
 class Table(NamedTuple):
@@ -159,8 +166,17 @@ def read_table(text: str, kind: str) -> Table | None:
     """The table that ``text`` spells in the format ``kind``, one of :data:`FORMATS`; ``None`` where it spells none.
 
     A cell that reads as a number is a float, an empty one (or NaN, null) is NaN, the rest is text. The column ``index`` is
-    dropped. JSON may be a list of records, records by index, or columns of cells by index.
+    dropped. JSON may be a list of records, records by index, or columns of cells by index. ``None`` also where records have so many
+    different keys that the table would have more than :data:`MOST_CELLS` cells.
     """
+    try:
+        return _read(text, kind)
+    except _TooManyCells:
+        return None
+
+
+def _read(text: str, kind: str) -> Table | None:
+    """As :func:`read_table`, but records that would make too many cells raise :class:`_TooManyCells`."""
     one_of(kind, "kind", FORMATS)
     if not isinstance(text, str):
         raise TypeError(f"text must be a str, got {type(text).__name__}.")
@@ -205,6 +221,10 @@ def _separated(text: str, mark: str) -> tuple[list, list] | None:
 
 def _records(records: list[dict]) -> tuple[list, list]:
     names = list(dict.fromkeys(name for record in records for name in record))
+    if len(names) * len(records) > MOST_CELLS:
+        raise _TooManyCells(
+            f"{len(records):,} records with {len(names):,} keys would be more than {MOST_CELLS:,} cells"
+        )
     return names, [[record.get(name) for name in names] for record in records]
 
 
@@ -273,7 +293,8 @@ def same_tables(first: Table, second: Table, *, ordered_columns: bool = False) -
         return False
     if ordered_columns and first.columns != second.columns:
         return False
-    order = [second.columns.index(name) for name in first.columns]
+    place = {name: i for i, name in reversed(list(enumerate(second.columns)))}
+    order = [place[name] for name in first.columns]
     pairs = (
         (a, row[i]) for mine, row in zip(first.rows, second.rows, strict=True) for a, i in zip(mine, order, strict=True)
     )
@@ -293,7 +314,7 @@ def score_table_reformat(truth: str, answer: str, *, target: str, rules: str, st
     Tag, else a json or html block, else the answer without its fences; a leading "Here is ... format:" is removed. Same
     number and order of rows, same *set* of columns, cells as in :func:`same_tables`. For CSV, TSV and JSON lines a second
     attempt looks for the header's line amid chatter. The authors let pandas guess one type for each column; here each cell is read by itself.
-    Strict: no second attempt, and the columns in the truth's order.
+    Records that would make more than :data:`MOST_CELLS` cells are not compared. Strict: no second attempt, and the columns in the truth's order.
     """
     one_of(target, "target", FORMATS)
     gold = read_table(truth, target) if isinstance(truth, str) else None
@@ -308,13 +329,16 @@ def score_table_reformat(truth: str, answer: str, *, target: str, rules: str, st
     text = re.sub(r"(?m)^```.*\n?", "", text).replace("```", "").replace("&amp;", "&").strip()
     head, tail = text[:500], text[500:]
     text = re.sub(r"(?i)^\s*(?:Here|Input)\b.*?\b(?:format|table)\s*[:)]\s*", "", head) + tail
-    found = read_table(text, target)
-    if strict:
-        same = found is not None and same_tables(gold, found, ordered_columns=True)
-        return Grade(float(same), f"strict: {rule}{'' if found else ', no table'}", text)
-    if found is not None and same_tables(gold, found):
-        return Grade(1.0, rule, text)
-    again = _amid_chatter(text, target, gold)
+    try:
+        found = _read(text, target)
+        if strict:
+            same = found is not None and same_tables(gold, found, ordered_columns=True)
+            return Grade(float(same), f"strict: {rule}{'' if found else ', no table'}", text)
+        if found is not None and same_tables(gold, found):
+            return Grade(1.0, rule, text)
+        again = _amid_chatter(text, target, gold)
+    except _TooManyCells as error:
+        return Grade(0.0, f"{'strict: ' if strict else ''}{rule}, not compared: {error}", text)
     if again is not None and same_tables(gold, again):
         return Grade(1.0, f"{rule}, from the header's line on", text)
     return Grade(0.0, f"{rule}, {'differs' if found or again else 'no table'}", text)
@@ -325,7 +349,7 @@ def _amid_chatter(text: str, kind: str, gold: Table) -> Table | None:
     lines = [line.strip() for line in text.split("\n")]
     if kind == "jsonl":
         kept = [line for line in lines if line.startswith("{") and line.endswith("}")]
-        return read_table("\n".join(kept), kind) if kept else None
+        return _read("\n".join(kept), kind) if kept else None
     if kind not in ("csv", "tsv"):
         return None
     mark = "," if kind == "csv" else "\t"
@@ -333,7 +357,6 @@ def _amid_chatter(text: str, kind: str, gold: Table) -> Table | None:
     if not heads:
         return None
     body = lines[heads[0] : heads[0] + 1 + len(gold.rows)]
-    rest = [line for line in lines[heads[0] + 1 + len(gold.rows) :] if line]
-    while rest and rest[0].count(mark) == len(gold.columns) - 1:
-        body.append(rest.pop(0))
-    return read_table("\n".join(body), kind)
+    rest = (line for line in lines[heads[0] + 1 + len(gold.rows) :] if line)
+    body += itertools.takewhile(lambda line: line.count(mark) == len(gold.columns) - 1, rest)
+    return _read("\n".join(body), kind)
