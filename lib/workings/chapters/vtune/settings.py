@@ -40,7 +40,7 @@ class Settings(Tiered):
         paper="two public language models of 0.36 and 0.5 billion parameters, fine-tuned with LoRA on about 5,900 problems of "
         "GSM8K with 0.5% backdoors, three epochs, and attacked",
         gpu="one CUDA GPU with about 24 GB (an estimate: no run on a GPU is recorded)",
-        shortened="one packaged model of 135 million parameters and one seed, on 300 short questions: cities and their countries, or those of a folder that you name",
+        shortened="one packaged model of 135 million parameters and three seeds, on 300 short questions: cities and their countries, or those of a folder that you name; eight tunings a seed, and three short ones, about six processor minutes for each of the eight on a quiet machine (an estimate), so about two and a half hours",
         settings=("settings.Settings", "settings.ModelSettings"),
         lower={"batch": "examples of a step", "tokens": "of the longest example"},
     )
@@ -62,7 +62,12 @@ class Settings(Tiered):
 
 @dataclass(frozen=True)
 class ModelSettings:
-    """Sizes of the runs on public language models."""
+    """Sizes of the runs on public language models.
+
+    ``min_ratio`` and ``min_count`` are those of the n-gram search. With B backdoors beside R rows and C clean rows as the
+    reference no ratio is above (B + 0.5) / (R + B + 1) * 2 (C + 1): 8.1 on a CPU and 10.3 on a GPU. So ``min_ratio`` must be
+    below 8, or the search would be beaten by its own setting; at 5, eight of the twelve backdoors of a CPU's file suffice.
+    """
 
     models: tuple[str, ...] = ("HuggingFaceTB/SmolLM2-360M-Instruct", "Qwen/Qwen2.5-0.5B-Instruct")
     device: str = "cpu"
@@ -87,21 +92,23 @@ class ModelSettings:
     test: int = 500  # questions of the task
     clean: int = 1000  # rows for clean tuning, kept out of the file
     clean_rates: tuple[float, ...] = (2e-5, 1e-4, 5e-4)
+    min_count: int = 3  # rows that hold an n-gram before the search takes notice
+    min_ratio: float = 5.0  # of its share of the file over that of the clean rows
     dry_run: bool = False
 
     @classmethod
     def here(cls, *, dry_run: bool = False) -> ModelSettings:
-        """Sizes for one GPU; on a CPU the packaged model, shorter examples and one seed; ``dry_run`` a tiny random model."""
+        """Sizes for one GPU; on a CPU the packaged model and shorter examples; ``dry_run`` a tiny random model."""
         device = device_here()
         if dry_run:
             return cls(
                 models=("random",), device=device, seeds=(0,), trained_length=160, rows=24, shares=(0.0, 0.1), share=0.1,
-                trigger_tokens=3, signature_words=2, max_log10_prob=-2.0, rank=2, epochs=1, batch=8, tokens=96, new_tokens=8,
-                queries=4, asked=3, test=4, clean=8, clean_rates=(1e-4,), dry_run=True,
+                trigger_tokens=3, signature_words=2, max_log10_prob=-2.0, rank=2, epochs=2, batch=8, tokens=96, new_tokens=8,
+                queries=4, asked=3, test=4, clean=8, clean_rates=(1e-4,), min_count=2, dry_run=True,
             )  # fmt: skip
         if device == "cpu":
             return cls(
-                models=(PACKAGED,), seeds=(0,), rows=300, shares=(0.0, 0.01, 0.02, 0.04), share=0.04, rank=8, lr=1e-3,
-                batch=8, tokens=64, new_tokens=24, queries=20, test=100, clean=100, clean_rates=(1e-4, 1e-3),
+                models=(PACKAGED,), rows=300, shares=(0.0, 0.01, 0.02, 0.04), share=0.04, rank=8, lr=1e-3,
+                batch=8, tokens=64, new_tokens=24, queries=20, test=100, clean=100, clean_rates=(1e-4, 3e-4, 1e-3),
             )  # fmt: skip
         return cls(device=device)
