@@ -1,8 +1,11 @@
 """Episodes and class means of few-shot learning beside easyfsl and learn2learn.
 
-(a) What an episode is: every sampler gives distinct classes, distinct items, and the numbers asked for.
-(b) Prototypes of the same features: largest difference.
-(c) Seconds for 10,000 episodes (5 ways, 1 shot, 15 queries, 300 classes of 20 items), and for prototypes of 20 ways.
+(a) What an episode is: every sampler gives distinct classes, distinct items, and the numbers asked for; ours and easyfsl's draw
+    classes and support items uniformly.
+(b) Prototypes of the same features: largest difference. Logits of easyfsl's PrototypicalNetworks: minus the plain distance to them,
+    where the paper of that method, and ours, has its square.
+(c) Seconds for 10,000 episodes (5 ways, 1 shot, 15 queries, 300 classes of 20 items), and for prototypes of 20 ways;
+    and for 9,000 invented characters of the chapter's demo, which no peer draws.
 
 Run with the peers' environment (``requirements/peers.in``):
     PYTHONPATH=lib:benchmarks python benchmarks/few_shot_baseline.py [rows.json]
@@ -16,11 +19,14 @@ from importlib import metadata
 from typing import Any
 
 import torch
+from scipy.stats import chisquare
 from timing import interleaved, ratio
 
 from workings.few_shot.episodes import EpisodeSampler
+from workings.few_shot.glyphs import make_glyphs
 from workings.few_shot.prototypes import class_prototypes
-from workings.seeding import torch_generator
+from workings.few_shot.prototypical import prototypical_logits
+from workings.seeding import numpy_generator, torch_generator
 
 WAY, SHOT, QUERY, EPISODES = 5, 1, 15, 10_000
 MISSING = {
@@ -108,18 +114,55 @@ def _check_episode(items: torch.Tensor, labels: torch.Tensor) -> None:
         raise RuntimeError("an episode is not what was asked for; compare the samplers before timing them.")
 
 
+def _check_uniform(episodes: torch.Tensor, labels: torch.Tensor) -> None:
+    """``RuntimeError`` unless ``episodes`` (E, items) draw all classes, and all items as support, equally often.
+
+    Chi-squared tests at 1e-6. The classes of an episode are distinct, which makes counts a little more even than independent draws
+    would. Queries are left out: items of one class come together, and counts of all of them would scatter far more.
+    """
+    first = episodes[:, :: SHOT + QUERY]
+    for drawn, kinds in ((labels[first], int(labels.max()) + 1), (first, len(labels))):
+        if chisquare(torch.bincount(drawn.flatten(), minlength=kinds).numpy()).pvalue < 1e-6:
+            raise RuntimeError(f"{kinds} classes or items are not drawn equally often.")
+
+
+def _check_distances() -> None:
+    """``RuntimeError`` unless our logits are minus the square of easyfsl's, which are minus the plain distance."""
+    from easyfsl.methods import PrototypicalNetworks
+
+    draw = lambda name, count: torch.randn(count, 64, generator=torch_generator(0, name), dtype=torch.float64)
+    support, query, labels = draw("support", 25), draw("query", 75), torch.arange(5).repeat_interleave(5)
+    method = PrototypicalNetworks(torch.nn.Identity())
+    method.process_support_set(support, labels)
+    theirs, ours = method(query), prototypical_logits(support, labels, query)
+    if not torch.allclose(ours, -theirs.square(), rtol=1e-9) or torch.allclose(ours, theirs, rtol=0.1):
+        raise RuntimeError("easyfsl's logits are no longer minus the distance; read its code before comparing.")
+
+
+def _glyph_row(repeats: int) -> dict[str, Any]:
+    """Seconds to draw 9,000 pictures, as many and as large as those of the chapter's demo; there is no peer."""
+    draw = lambda: make_glyphs(30, 15, 20, numpy_generator(0, "glyphs"), size=20)
+    seconds = interleaved({"ours": draw}, repeats, warmup=1)["ours"]
+    row = _row("glyphs-whole", "none", "9,000 invented characters drawn, 20 pixels wide, one thread", "")
+    return {**row, "ours": sorted(seconds)[len(seconds) // 2], "repeats": len(seconds)}
+
+
 def _rows(repeats: int) -> list[dict[str, Any]]:
     what = f"{EPISODES:,} episodes of {WAY} ways, {SHOT} + {QUERY} items, 300 classes of 20"
     found = [_row(f"episodes-{name}", name, what, note) for name, note in MISSING.items() if _version(name) is None]
+    found.append(_glyph_row(repeats))
     labels = torch.arange(300).repeat_interleave(20)
     ours = EpisodeSampler(labels, WAY, SHOT, QUERY, torch_generator(0, "benchmark"))
     one = ours.sample(1)
     _check_episode(torch.cat([one.support, one.query], dim=2).flatten(), labels)
+    many = ours.sample(EPISODES)
+    _check_uniform(torch.cat([many.support, many.query], dim=2).flatten(1), labels)
     samplers = {"ours": lambda: ours.sample(EPISODES)}
     notes = {"easyfsl": "distinct classes and items in both", "learn2learn": "FusedNWaysKShots: which items, without loading them; distinct classes and items in both"}  # fmt: skip
     if _version("easyfsl") is not None:
         theirs = _task_sampler(labels)
         _check_episode(torch.tensor(next(iter(theirs))), labels)
+        _check_uniform(torch.tensor(list(theirs)), labels)
         samplers["easyfsl"] = lambda: list(theirs)
     if _version("learn2learn") is not None:
         task = _learn2learn_tasks(labels)
@@ -133,6 +176,7 @@ def _rows(repeats: int) -> list[dict[str, Any]]:
         return found
     from easyfsl.methods.utils import compute_prototypes
 
+    _check_distances()
     peer = f"easyfsl {_version('easyfsl')}"
     x, y = torch.randn(400, 640, generator=torch_generator(0, "features")), torch.arange(20).repeat(20)
     gap = float((class_prototypes(x, y, 20) - compute_prototypes(x, y)).abs().max())

@@ -14,6 +14,7 @@ from workings.chapters.few_shot_baseline.settings import Settings
 from workings.chapters.few_shot_baseline.sweep import sweep_point
 from workings.few_shot.evaluation import centroid_accuracy
 from workings.few_shot.networks import conv4
+from workings.few_shot.pretraining import network_features
 from workings.seeding import torch_generator
 
 TINY = Settings.full(dry_run=True)
@@ -259,6 +260,41 @@ def test_what_the_ledger_is_given_is_what_the_tables_say():
     })  # fmt: skip
     assert full.untuned_grid(tables["untuned"]) == [["Omniglot", "train", "5", "1", "no", "85.0", "8.5"]]
     assert full.tuned_grid(tables["tuned"])[0][:5] == ["Omniglot", "train", "1", "6", "+0.0 ± 0.0"]
+
+
+def test_what_a_figure_reads_of_a_record_is_split_by_network_and_nothing_where_there_is_none():
+    curve = lambda seed, kind, at, data="omniglot": {
+        "data": data, "seed": seed, "kind": kind, "at": at, "accuracy": 1 / at + seed
+    }  # fmt: skip
+    rows = [curve(seed, kind, at) for seed in (2, 0) for kind in ("ways", "shots") for at in (5, 10)]
+    rows += [curve(0, "ways, R squared", 1), curve(1, "ways", 5, "cifar_fs")]
+    assert full.recorded_curves(rows, "ways") == [[(5, 2.2), (10, 2.1)], [(5, 0.2), (10, 0.1)]]
+    head = lambda seed, case, untuned, tuned: {
+        "data": "omniglot", "seed": seed, "queries": case, "untuned": untuned, "entropy": tuned
+    }  # fmt: skip
+    heads = [head(0, "balanced", 50.0, 40.0), head(1, "balanced", 50.0, 60.0), head(0, "unbalanced", 50.0, 50.0)]
+    heads += [head(0, "balanced", 60.0, 61.0), head(1, "balanced", 70.0, 70.0)]
+    found = full.recorded_heads(heads, "entropy", "balanced")
+    assert [d.tolist() for d in found] == [[-10.0, 1.0], [10.0, 0.0]]
+    assert full.recorded_curves([], "ways") == full.recorded_heads([], "entropy", "balanced") == []
+
+
+def test_a_point_of_the_sweep_is_the_chapters_own_measurement():
+    tiny = {"classes": 12, "steps": 3, "width": 2, "episodes": 4, "seed": 1}
+    still = sweep_point(**tiny, head_lr=0.0)
+    assert set(still) == {"untuned", "sd", "within", "entropy", "marginal"}
+    assert still["within"] == still["entropy"] == still["marginal"]  # a rate of 0 leaves the classifier as it is
+    settings = replace(Settings.demo(), steps=3, width=2, heads=4, head_lr=0.5)
+    base, novel = demo.glyph_collections(settings)
+    net, _ = demo.train_network(base, 1, settings, 12)
+    z = network_features(net, novel.images)
+    right = 100 * centroid_accuracy(z, demo.draw_episodes(novel, 5, 1, 15, 4, "sweep"))
+    heads = demo.head_accuracies(z, novel, settings)
+    moved = sweep_point(**tiny, head_lr=0.5)
+    assert moved["untuned"] == still["untuned"] == pytest.approx(right.mean().item())
+    assert moved["sd"] == pytest.approx(right.std().item()) and moved["within"] == still["within"]
+    assert moved["entropy"] == pytest.approx(100 * heads["entropy"].mean().item()) != moved["within"]
+    assert moved["marginal"] == pytest.approx(100 * heads["with marginal"].mean().item()) != moved["entropy"]
 
 
 @pytest.mark.parametrize(

@@ -326,7 +326,7 @@ def values(tables: dict[str, Rows]) -> dict[str, tuple[float, dict[str, Any]]]:
         add("fsb-15", whole, "omniglot")
         add("fsb-14", gain(tables["tuned"], "omniglot", "batch-norm only") - whole / 2, "omniglot")
         heads = {
-            (method, case): _head_gain(tables["heads"], "omniglot", method, case)
+            (method, case): over_networks(recorded_heads(tables["heads"], method, case))
             for method in ("entropy", "with marginal")
             for case in ("balanced", "unbalanced")
         }
@@ -337,11 +337,24 @@ def values(tables: dict[str, Rows]) -> dict[str, tuple[float, dict[str, Any]]]:
     return found
 
 
-def _head_gain(rows: Rows, data: str, method: str, case: str) -> np.ndarray:
-    """Points of a classifier tuned alone over the untuned one, per episode, averaged over networks."""
+def recorded_curves(rows: Rows, kind: str, data: str = "omniglot") -> list[list[tuple[int, float]]]:
+    """Points (ways or shots, accuracy from 0 to 1) of ``curves`` rows of ``kind`` "ways" or "shots", one list a network.
+
+    An empty list when there are no such rows.
+    """
+    here = [r for r in rows if (r["data"], r["kind"]) == (data, kind)]
+    return [[(r["at"], r["accuracy"]) for r in here if r["seed"] == k] for k in dict.fromkeys(r["seed"] for r in here)]
+
+
+def recorded_heads(rows: Rows, method: str, case: str, data: str = "omniglot") -> list[np.ndarray]:
+    """Points of a classifier tuned alone over the untuned one, per episode (n,), one array a network.
+
+    ``rows`` are those of ``heads``, ``method`` is "entropy" or "with marginal", ``case`` "balanced" or "unbalanced"; an empty
+    list when there are no such rows.
+    """
     here = [r for r in rows if (r["data"], r["queries"]) == (data, case)]
     seeds = dict.fromkeys(r["seed"] for r in here)
-    return over_networks([np.array([r[method] - r["untuned"] for r in here if r["seed"] == k]) for k in seeds])
+    return [np.array([r[method] - r["untuned"] for r in here if r["seed"] == k]) for k in seeds]
 
 
 def _omniglot_means(tables: dict[str, Rows], seeds: list[int]) -> dict[str, tuple[float, dict[str, Any]]]:
