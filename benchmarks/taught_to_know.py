@@ -121,20 +121,40 @@ def _by_gradient(z: np.ndarray, y: np.ndarray) -> float:
     return float(tau.exp())
 
 
+def _by_netcal(z: np.ndarray, y: np.ndarray) -> float:
+    """netcal takes probabilities and keeps 1 / T."""
+    from netcal.scaling import TemperatureScaling
+
+    scaling = TemperatureScaling()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        scaling.fit(1 / (1 + np.exp(-z)), y, random_state=0)
+    return 1 / float(scaling.weights[0])
+
+
 def temperature_rows(n: int = LOGITS) -> list[dict[str, Any]]:
     """Time and error of the temperature 2.5, by the negative log-likelihood that is left."""
     rng = numpy_generator(0, "benchmark", "temperature")
     z = rng.normal(0.5, 3.0, n)
     y = (rng.random(n) < 1 / (1 + np.exp(-z / 2.5))).astype(np.int64)
     ours = fit_temperature(z, y)
-    seconds = interleaved({"ours": lambda: fit_temperature(z, y), "theirs": lambda: _by_gradient(z, y)}, 1, warmup=0)
-    other = _by_gradient(z, y)
-    middle, low, high = ratio(seconds["ours"], seconds["theirs"])
-    return [_row(
-        "ttk-temperature-gradient", f"temperature of {n:,} log-odds", "AdamW, 2,000 steps, written here after the authors' settings",
-        ours=seconds["ours"][0], theirs=seconds["theirs"][0], unit="s", ratio=middle, ratio_low=low, ratio_high=high, repeats=1,
-        note=f"ours {ours.temperature:.4f}, theirs {other:.4f}",
-    )]  # fmt: skip
+    what, found = f"temperature of {n:,} log-odds", []
+    for name, peer, fit in (
+        ("gradient", "AdamW, 2,000 steps, written here after the authors' settings", _by_gradient),
+        ("netcal", _version("netcal") or "netcal", _by_netcal),
+    ):
+        try:
+            other = fit(z, y)  # its first call also imports what it needs
+        except ImportError as error:
+            found.append(_row(f"ttk-temperature-{name}", what, peer, note=f"not importable: {error}"))
+            continue
+        seconds = interleaved({"ours": lambda: fit_temperature(z, y), "theirs": lambda f=fit: f(z, y)}, 1, warmup=0)
+        middle, low, high = ratio(seconds["ours"], seconds["theirs"])
+        found.append(_row(
+            f"ttk-temperature-{name}", what, peer, ours=seconds["ours"][0], theirs=seconds["theirs"][0], unit="s",
+            ratio=middle, ratio_low=low, ratio_high=high, repeats=1, note=f"ours {ours.temperature:.4f}, theirs {other:.4f}",
+        ))  # fmt: skip
+    return found
 
 
 def adapter_rows() -> list[dict[str, Any]]:

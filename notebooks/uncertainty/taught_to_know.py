@@ -335,21 +335,27 @@ print(f"largest possible: {float(far):.4f} = ln 2 nats")
 # %% [markdown]
 # **Predict:** which of the three ranks best on fresh answers? Does any reach the exact posterior? And which beats the likelihood of the answer, which needs no training at all?
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Two panels of horizontal bars with a dot for each seed. Left, AUROC: asking is near one half; Probe, LoRA and LoRA plus Prompt lie close together, a little above seven tenths; the question's words alone and the likelihood are higher, and the exact posterior is highest. Right, ECE: the likelihood is far above all others, asking second, and all trained estimators are small."}, "figure": {"caption": "Ranking and calibration of every method, mean over three seeds as a bar and each seed as a dot. The three taught estimators have the blue bars. Left, longer is better; right, shorter.", "name": "fig-ttk-methods"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Two panels of horizontal bars with a dot and a thin interval for each seed. Left, AUROC: asking is near one half; Probe, LoRA and LoRA plus Prompt lie close together, a little above seven tenths; the question's words alone and the likelihood are higher, and the exact posterior is highest. Right, ECE: the likelihood is far above all others, asking second, and all trained estimators are small."}, "figure": {"caption": "Ranking and calibration of every method, mean over three seeds as a bar and each seed as a dot with its 95% bootstrap interval over the questions (that of an ECE leans upwards: resampling adds noise, which an ECE counts as error). The three taught estimators have the blue bars. Left, longer is better; right, shorter.", "name": "fig-ttk-methods"}}
 exact = [demo.logit(answers.posterior).numpy() for answers in test]
-fig, panels = plt.subplots(1, 2, sharey=True, figsize=(4.6, 3.4))
-for ax, key, title in zip(panels, ("auroc", "ece"), ("AUROC", "ECE"), strict=True):  # fmt: skip
+ece_of = lambda odds, c: ece_positive(demo.probability(odds), c)
+rng = numpy_generator(0, "intervals of the methods")
+options = dict(rng=rng, resamples=settings.resamples)
+ink = dict(color=COLOURS["ink"], markersize=3)
+apart_by = np.linspace(-0.2, 0.2, len(runs))  # one seed above the other
+fig, panels = plt.subplots(1, 2, sharey=True, figsize=(4.6, 3.6))
+for ax, measure, title in zip(panels, (auroc, ece_of), ("AUROC", "ECE"), strict=True):  # fmt: skip
     for place, (method, odds) in enumerate(demo.by_method(runs, exact)):
-        pairs = zip(odds, test, strict=True)
-        found = [demo.quality(o, a.right)[key] for o, a in pairs]
+        both = zip(odds, grades, strict=True)
+        found = [bootstrap_ci(measure, o, c, **options) for o, c in both]
         colour = COLOURS["sky" if method in demo.TAUGHT else "pale"]
-        ax.barh(place, np.mean(found), color=colour)
-        ink = dict(color=COLOURS["ink"], markersize=3)
-        ax.plot(found, [place] * len(found), "o", **ink)
+        ax.barh(place, np.mean([f.estimate for f in found]), color=colour)
+        for f, y in zip(found, place + apart_by, strict=True):
+            ax.plot([f.low, f.high], [y, y], "-", linewidth=0.8, **ink)
+            ax.plot(f.estimate, y, "o", **ink)
     names = [name for name, _ in demo.by_method(runs, exact)]
     ax.set_yticks(range(len(names)), names)
     ax.set(title=title)
-panels[0].set(xlim=(0.4, 0.95), xlabel="one half is a coin")
+panels[0].set(xlim=(0.35, 0.95), xlabel="one half is a coin")
 panels[1].set(xlabel="0 is perfect")
 plt.show()
 
@@ -475,36 +481,40 @@ ledger_.check(
 #
 # The paper: about 1,000 come close to 20,000. We have 100, 1,000 and 4,000, and the same number of steps (4,000 draws) each, so more steps might still help the largest set.
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "AUROC against the number of graded answers on a logarithmic axis, one line for each seed. All lines rise from one hundred to one thousand; from one thousand to four thousand they change much less. A dashed line near one half marks asking."}, "figure": {"caption": "LoRA + Prompt by the number of graded answers, one line per seed. Most of what 4,000 gain is there by 1,000.", "name": "fig-ttk-sizes"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "AUROC against the number of graded answers on a logarithmic axis, one line for each seed. All lines rise from one hundred to one thousand; from one thousand to four thousand they change much less. A dashed line near one half marks asking; a dotted line, above all of them, marks the likelihood."}, "figure": {"caption": "LoRA + Prompt by the number of graded answers, one line per seed, beside two baselines that need no graded answers (means). Most of what 4,000 gain is there by 1,000; no line reaches the likelihood.", "name": "fig-ttk-sizes"}}
 fig, ax = plt.subplots(figsize=(4.6, 2.8))
-for run, name in zip(runs, ("blue", "orange", "green"), strict=False):
-    ranks = [
-        demo.quality(o, run.answers.test.right)["auroc"]
-        for o in run.sizes.values()
-    ]
-    ax.plot(
-        list(run.sizes),
-        ranks,
-        marker="o",
-        color=COLOURS[name],
-        linestyle="-",
-    )
-ax.axhline(
-    quality(demo.ASKED)[0],
-    color=COLOURS["red"],
-    linestyle="--",
-    label="asked (mean)",
-)
+ranks_by_size = [
+    [auroc(odds, c) for odds in run.sizes.values()]
+    for run, c in zip(runs, grades, strict=True)
+]
+sizes = list(runs[0].sizes)
+colours = ("blue", "orange", "green")
+for ranks, name in zip(ranks_by_size, colours, strict=False):
+    ax.plot(sizes, ranks, "o-", color=COLOURS[name])
+for method, name, dash in (
+    (demo.LIKELIHOOD, "purple", ":"),
+    (demo.ASKED, "red", "--"),
+):
+    line = dict(color=COLOURS[name], linestyle=dash)
+    ax.axhline(quality(method)[0], label=f"{method} (mean)", **line)
 ax.set(
     xscale="log",
     xlabel="graded answers (log scale)",
     ylabel="AUROC",
     title="Little more after a thousand",
 )
-ax.set_xticks(list(runs[0].sizes), [f"{n:,}" for n in runs[0].sizes])
+ax.set_xticks(sizes, [f"{n:,}" for n in sizes])
 ax.minorticks_off()
-ax.legend()
+ax.legend(loc="center right", bbox_to_anchor=(1, 0.4))
 plt.show()
+
+# %%
+pairs = zip(ranks_by_size, runs, grades, strict=True)
+crossed = [
+    max(ranks) > auroc(run.odds[demo.LIKELIHOOD], c)
+    for ranks, run, c in pairs
+]
+print(f"lines that cross the likelihood: {sum(crossed)} of {len(crossed)}")
 
 # %%
 more = lambda run: (
@@ -694,16 +704,38 @@ ledger_.check(
 )
 
 # %% [markdown]
-# We expected a clear difference for the asked model (claim 16) and had not thought of this: it never says no, so there is none. **The last bin.** The official code's bins are $[a, b)$, so a confidence of exactly 1, common in half precision, falls out of
-# all of them. A model that is surely wrong then looks perfect:
+# We expected a clear difference for the asked model (claim 16) and had not thought of this: it never says no, so there is none. **The other conventions.** How many bins, of equal widths or equal counts, which of their ends is closed. And **the last bin**: the official
+# code's bins are $[a, b)$, so a confidence of exactly 1, common in half precision, falls out of all of them. All of these on LoRA's scores of one seed: as they are, and over-confident ($T = 0.2$) and kept in half precision:
 
 # %%
-sure, wrong = np.ones(5), np.zeros(5)
-inside = (sure >= 0.9) & (sure < 1.0)  # the last of the bins [a, b)
-print(f"bins [a, b): {inside.sum()} of 5 answers counted, ECE 0")
-print(f"ours: {expected_calibration_error(sure, wrong):.0f}")
+z, c = runs[0].odds[demo.LORA], grades[0]
+plain = demo.probability(z)
+sure = demo.probability(z / 0.2).astype(np.float16).astype(float)
+lost = lambda p, c: np.mean(p < 1) * ece_positive(p[p < 1], c[p < 1])
+conventions = {
+    "P(correct), 10 bins": ece_positive,
+    "decision, 10 bins": ece_top_label,
+    "P(correct), 15 bins": partial(ece_positive, n_bins=15),
+    "10 bins, equal counts": partial(ece_positive, binning="quantile"),
+    "10 bins (a, b]": partial(ece_positive, closed="right"),
+    "10 bins [a, b), 1.0 lost": lost,
+}
+ledger.Grid(
+    "ECE of one seed's scores by six conventions",
+    ["convention", "as they are", "T = 0.2, half precision"],
+    [
+        [name, *(f"{ece(p, c):.3f}" for p in (plain, sure))]
+        for name, ece in conventions.items()
+    ],
+)
+
+# %%
+print(f"confidences of exactly 1: {near(np.mean(sure == 1))}")
 
 # %% [markdown]
+# (The last three rows are of P(correct) too.) Where the ECE is small, fifteen bins say half as much again as ten. Where it is large, the bins hardly matter, and the lost 1.0 does: nearly half of the answers drop out of the sum, and
+# the model looks better for being too sure. No score lies on an edge, so the closed end changes nothing. Compare two ECEs only if both were computed alike.
+#
 # **Padding.** "The last token's state" is `states[:, -1]` only if the padding is on the left; on the right it is the state of a padding token. Our `last_token_states` takes the mask and refuses one with holes.
 #
 # **Base rates.** An estimator learns how often *this* model is right. On a weaker model's answers it ranks, but its confidences are too high: calibrate again. **Whose grade?** We graded exactly. The paper grades open answers by another language model, which is wrong
@@ -755,19 +787,12 @@ if tier == "full":
     for row in tables["note"]:
         print(row["message"])
 else:
-    recorded = {
-        name: ledger.attachment("taught_to_know", "full", name) or []
-        for name in (
-            "sampling",
-            "temperatures",
-            "graded",
-            "embedded",
-            "self",
-            "released",
-        )
-    }
-    print("recorded rows:", {k: len(v) for k, v in recorded.items()})
-    tables = recorded
+    parts = ["sampling", "probe", "graded", "embedded", "self"]
+    table = partial(ledger.attachment, "taught_to_know", "full")
+    tables = {name: table(name) or [] for name in [*parts, "released"]}
+    if not tables["probe"]:  # it has another name in older records
+        tables["probe"] = table("temperatures") or []
+    print("recorded rows:", {k: len(v) for k, v in tables.items()})
 
 # %% tags=["hide-input"]
 if tier == "full":
@@ -798,23 +823,21 @@ ledger.Grid(
 )  # fmt: skip
 
 # %% [markdown]
-# A second published table holds a trained classifier after temperature scaling (which of the paper's estimators, the file does not say), trained on multiple choice or open answers and tested on either:
+# A second published table holds Probe (their plotting notebook loads it under that name, and another file as its temperature-scaled form), trained on multiple choice or open answers and tested on either:
 
 # %% tags=["hide-input"]
 format_ = {"choice": "multiple choice", "oe": "open"}
 ledger.Grid(
-    "A classifier after temperature scaling, by the authors' published rows: macro means over models and subjects",
-    ["trained on", "tested on", "rows", "AUROC", "ECE, decision", "median temperature", "smallest"],
+    "Probe, by the authors' published rows: macro means over models and subjects",
+    ["trained on", "tested on", "rows", "AUROC", "ECE, decision"],
     [
-        [format_[row["trained"]], format_[row["tested"]], str(row["rows"]), shown(row["auroc"]), shown(row["ece"]),
-         shown(row["temperature"], 0), shown(row["smallest"], 0)]
-        for row in tables["temperatures"]
+        [format_[row["trained"]], format_[row["tested"]], str(row["rows"]), shown(row["auroc"]), shown(row["ece"])]
+        for row in tables["probe"]
     ],
 )  # fmt: skip
 
 # %% [markdown]
-# Every fitted temperature in that table is above 9, and half of those for open answers above 140. Such a temperature pulls all confidences towards one half, whatever the classifier thought. The AUROC, which no temperature changes, says that it thought little. So an ECE of 0.11
-# or 0.16 after scaling is no merit by itself: read it beside the AUROC.
+# The AUROC says that these probes rank hardly better than a coin. So an ECE of 0.112 or 0.165 is no merit by itself: read it beside the AUROC. (For its plot of rankings that notebook reads Probe from a later file, which we did not find, so these need not be the paper's bars.) The file's column `ts` is most likely the seconds of the evaluation, since an authors' script writes them under that name and they grow with the number of questions; it is not used.
 #
 # On the graded mathematics answers, an estimator that reads only the words of a solution, made for one model and tested on each; in the first row, one that reads only the question:
 
@@ -924,7 +947,7 @@ for name in ("likelihood", "likelihood, sentences") if on_seen else ():
 # **Another model's answers, as the authors released them.** They publish the answers of Llama 2 7B with grades, about 18,000 to train on and 2,000 to validate. The full run reads them from a folder (the module `released_answers` says which) and trains an estimator on 1,000 of them, on a GPU also on all. No such run is recorded.
 
 # %% tags=["hide-input"]
-ledger.Grid(
+released = ledger.Grid(
     "Released answers of another model, judged by a small one (95% bootstrap interval)",
     ["method", "answers tested", "AUROC", "ECE"],
     [
@@ -932,6 +955,9 @@ ledger.Grid(
         for row in tables["released"]
     ],
 )  # fmt: skip
+released if tables["released"] else print(
+    "the released answers: not recorded yet"
+)
 
 # %% [markdown]
 # ## The ledger

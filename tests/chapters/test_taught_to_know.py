@@ -130,28 +130,21 @@ def test_macro_means_skip_empty_cells_and_validation_rows(tmp_path):
     assert found["ece_counting"] == pytest.approx(0.2) and found["auroc_likelihood"] is None
 
 
-def test_temperatures_are_those_of_test_rows_by_format():
+def test_means_of_the_probe_are_over_test_rows_by_format_and_read_no_seconds():
     column = public_tables.GRADER
     plain, graded = {"unc_auroc": "0.5", "unc_ece": "0.2"}, {column + "unc_auroc": "0.6", column + "unc_ece": "0.3"}
-    of = lambda mode, scale, found, split="test": (
-        {"train_mode": "oe", "eval_mode": mode, "ts": scale, "split": split} | found
-    )
+    of = lambda mode, found, split="test": {"train_mode": "oe", "eval_mode": mode, "split": split} | found
     table = [
-        of("choice", "3", plain),
-        of("choice", "9", plain),
-        of("choice", "1", plain, "validation"),
-        of("oe", "7", plain | graded),
-    ]
-    table.append(of("oe", "5", {column + "unc_auroc": "", column + "unc_ece": "0.5"}))
-    choice, free = public_tables.temperatures(table)
-    assert (choice["rows"], choice["auroc"], choice["ece"], choice["temperature"], choice["smallest"]) == (
-        2,
-        0.5,
-        0.2,
-        6,
-        3,
-    )
-    assert (free["tested"], free["auroc"], free["ece"], free["temperature"], free["smallest"]) == ("oe", 0.6, 0.4, 6, 5)
+        of("choice", plain),
+        of("choice", plain | {"unc_auroc": "0.7"}),
+        of("choice", {"unc_auroc": "0.9", "unc_ece": "0.9"}, "validation"),
+        of("oe", plain | graded),
+        of("oe", {column + "unc_auroc": "", column + "unc_ece": "0.5"}),
+    ]  # no column ts
+    choice, free = public_tables.probe(table)
+    assert (choice["rows"], choice["auroc"], choice["ece"]) == (2, pytest.approx(0.6), pytest.approx(0.2))
+    assert (free["tested"], free["rows"], free["auroc"], free["ece"]) == ("oe", 2, 0.6, 0.4)
+    assert set(free) == {"trained", "tested", "rows", "auroc", "ece"}
 
 
 def test_another_file_than_the_recorded_one_is_refused(tmp_path):

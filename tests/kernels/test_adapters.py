@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from workings.language_models.lora import LoRALinear, add_lora, merge_lora
-from workings.seeding import torch_generator
+from workings.seeding import global_seed, torch_generator
 
 
 class Twice(nn.Module):
@@ -45,6 +45,42 @@ def test_an_adapter_that_is_the_whole_model_is_merged():
     merged = merge_lora(layer)
     assert type(merged) is nn.Linear
     torch.testing.assert_close(merged(x), layer(x))
+
+
+def test_dropout_thins_the_input_of_the_adapter_alone_and_only_in_training():
+    """With ``A`` and ``B`` all ones, what the adapter adds counts the inputs that were kept, each divided by 1 - dropout."""
+    layer = LoRALinear(nn.Linear(8, 1, dtype=torch.float64), 1, 1.0, torch_generator(0, "lora"), dropout=0.25)
+    with torch.no_grad():
+        layer.A.fill_(1.0)
+        layer.B.fill_(1.0)
+    x = torch.ones(4000, 8, dtype=torch.float64)
+    with global_seed(0, "dropout"):
+        added = (layer(x) - layer.base(x)).detach()
+    kept = added * 0.75
+    torch.testing.assert_close(kept, kept.round())
+    assert kept.min() >= 0 and kept.max() <= 8 and abs(float(added.mean()) - 8) < 0.1  # sd of the mean 0.026
+    torch.testing.assert_close(layer.eval()(x), layer.merged()(x))
+    never = LoRALinear(nn.Linear(8, 1), 1, 1.0, torch_generator(0, "lora"))
+    assert never.dropout is None and torch.equal(never(x.float()), never.eval()(x.float()))
+    with pytest.raises(ValueError, match="dropout must be in"):
+        LoRALinear(nn.Linear(8, 1), 1, 1.0, torch_generator(0, "lora"), dropout=1.5)
+
+
+def test_an_adapter_on_the_output_layer_leaves_an_embedding_tied_to_it_alone():
+    """The tied weight stays one tensor and is not trained; merging unties it, so that the embedding keeps its values."""
+    model = nn.ModuleDict({"embedding": nn.Embedding(5, 3), "lm_head": nn.Linear(3, 5, bias=False)}).double()
+    model["lm_head"].weight = model["embedding"].weight
+    before = model["embedding"].weight.detach().clone()
+    add_lora(model, 2, 4.0, ["lm_head"], generator=torch_generator(0, "lora"))
+    assert model["lm_head"].base.weight is model["embedding"].weight
+    assert not model["embedding"].weight.requires_grad
+    with torch.no_grad():
+        model["lm_head"].B.copy_(torch.randn(5, 2, generator=torch_generator(0, "B"), dtype=torch.float64))
+    x = model["embedding"](torch.arange(5))
+    adapted = model["lm_head"](x)
+    merge_lora(model)
+    torch.testing.assert_close(model["lm_head"](x), adapted)
+    assert torch.equal(model["embedding"].weight, before) and not torch.equal(model["lm_head"].weight, before)
 
 
 def test_yarn_needs_both_of_its_scales_or_none():

@@ -20,17 +20,22 @@ class LoRALinear(nn.Module):
 
     ``A`` starts uniform within ``1 / sqrt(in)``, drawn from ``generator`` (CPU), ``B`` at zero: the layer starts as
     ``base``. It has ``rank (in + out)`` trainable numbers. Source: Hu et al., arXiv 2106.09685, section 4.1.
+
+    While the layer trains, ``dropout`` of what enters ``A`` (not ``base``) is set to zero and the rest divided by
+    ``1 - dropout``, as in peft; drawn from torch's global generator, which :func:`workings.training.fit` seeds.
     """
 
     __constants__ = ("scale",)
 
-    def __init__(self, base: nn.Linear, rank: int, alpha: float, generator: torch.Generator):
+    def __init__(self, base: nn.Linear, rank: int, alpha: float, generator: torch.Generator, dropout: float = 0.0):
         super().__init__()
         if not isinstance(base, nn.Linear):
             raise TypeError(f"base must be an nn.Linear, got {type(base).__name__}.")
         rank = as_int(rank, "rank", minimum=1, maximum=min(base.in_features, base.out_features))
         self.base = base.requires_grad_(False)
         self.scale = as_float(alpha, "alpha", minimum=0.0, open_ends=True) / rank
+        dropout = as_float(dropout, "dropout", minimum=0.0, maximum=1.0)
+        self.dropout = nn.Dropout(dropout) if dropout else None
         start = (2 * torch.rand(rank, base.in_features, generator=as_generator(generator)) - 1) / math.sqrt(
             base.in_features
         )
@@ -41,7 +46,11 @@ class LoRALinear(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(..., in) to (..., out)."""
         out = self.base(x)
-        return out + self.scale * F.linear(F.linear(x, self.A), self.B) if self.enabled else out
+        if not self.enabled:
+            return out
+        if self.dropout is not None:
+            x = self.dropout(x)
+        return out + self.scale * F.linear(F.linear(x, self.A), self.B)
 
     @torch.no_grad()
     def merged(self) -> nn.Linear:
@@ -68,10 +77,11 @@ def add_lora(
     names: Sequence[str] = PROJECTIONS,
     *,
     generator: torch.Generator,
+    dropout: float = 0.0,
 ) -> nn.Module:
     """Freeze ``model`` and put a :class:`LoRALinear` in place of each linear layer called one of ``names``; in place.
 
-    A name is the last part of a module's path ("q_proj"). Returns ``model``. Raises ``ValueError`` when a name matches
+    A name is the last part of a module's path ("q_proj"); ``dropout`` as in :class:`LoRALinear`. Returns ``model``. Raises ``ValueError`` when a name matches
     no linear layer, or the model has LoRA layers already.
     """
     if isinstance(names, str):
@@ -94,7 +104,7 @@ def add_lora(
     for parent, child in places:
         layer = getattr(parent, child)
         if id(layer) not in made:
-            made[id(layer)] = LoRALinear(layer, rank, alpha, generator)
+            made[id(layer)] = LoRALinear(layer, rank, alpha, generator, dropout)
         setattr(parent, child, made[id(layer)])
     return model
 

@@ -31,7 +31,7 @@ Tables = dict[str, list[dict[str, Any]]]
 
 @Settings.needs.guard
 def run(settings: Settings, data_root: str | Path | None = None, model_root: str | Path | None = None) -> Tables:
-    """Tables by name: ``sampling`` and ``temperatures`` (the authors' results), ``graded`` and ``embedded`` (mathematics), ``self`` (a public model), ``released``
+    """Tables by name: ``sampling`` and ``probe`` (the authors' results), ``graded`` and ``embedded`` (mathematics), ``self`` (a public model), ``released``
     (another model's answers), ``values`` (what the claims compare) and ``note`` (messages).
 
     ``data_root`` is a folder with the authors' table and the graded mathematics answers; without one they are fetched and checked.
@@ -48,7 +48,7 @@ def run_protocol(
 ) -> Tables:
     """As :func:`run`, with settings and a folder of the caller's."""
     s, notes = settings, []
-    tables: Tables = {"sampling": [], "temperatures": [], "graded": [], "embedded": [], "self": [], "released": []}
+    tables: Tables = {"sampling": [], "probe": [], "graded": [], "embedded": [], "self": [], "released": []}
 
     def part(what: str, work: Callable[[], Tables]) -> None:
         try:
