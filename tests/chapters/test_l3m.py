@@ -11,10 +11,14 @@ import torch
 
 from workings.chapters import public_models
 from workings.chapters.l3m import demo, full
+from workings.chapters.l3m.pieces import PiecewiseTuner, scored_in_pieces
 from workings.chapters.l3m.settings import ModelSettings, Settings
 from workings.language_models import topic_language as toy
+from workings.language_models.constrained_tuning import ConstrainedFineTuner, MeanConstraint, response_length
+from workings.language_models.decoder import TinyDecoder
 from workings.language_models.multiplier_rules import LogBarrier
-from workings.seeding import torch_generator
+from workings.language_models.sequence_scores import sequence_log_prob
+from workings.seeding import global_seed, torch_generator
 
 TINY = dataclasses.replace(Settings.full(dry_run=True), steps=20)
 
@@ -92,7 +96,7 @@ def row(rule: str, seed: int = 0, **values):
 
 
 def test_claims_are_computed_from_the_rows():
-    s = dataclasses.replace(ModelSettings(), seeds=(0, 1, 2), intervals=((0.5, 0.7), (0.8, 0.9), (1.2, 1.5)))
+    s = dataclasses.replace(ModelSettings(), seeds=(0, 1, 2), intervals=((0.5, 0.7), (0.8, 0.9), (1.1, 1.3)))
     rows = []
     for seed in s.seeds:
         rows += [
@@ -110,8 +114,87 @@ def test_claims_are_computed_from_the_rows():
     assert found["l3m-2"]["value"] == pytest.approx(0.04) and found["l3m-2"]["sd"] == pytest.approx(0.01)
     assert found["l3m-4"]["value"] == pytest.approx(50 / 40) and found["l3m-9"]["value"] == pytest.approx(0.4)
     assert all(value["too_small"] is None for value in found.values())
-    short = full.claim_values(rows, dataclasses.replace(s, seeds=(0,)))
+    assert all(value["seeds"] == 3 for value in found.values())
+    short = full.claim_values(rows, dataclasses.replace(s, seeds=(0,), dual_seeds=(0,)))
     assert all("1 seed" in value["too_small"] for value in short)
+    one_dual = {value["claim"]: value for value in full.claim_values(rows, dataclasses.replace(s, dual_seeds=(0,)))}
+    assert "1 seed" in one_dual["l3m-4"]["too_small"] and one_dual["l3m-4"]["seeds"] == 1
+    assert all(value["too_small"] is None for claim, value in one_dual.items() if claim != "l3m-4")
+
+
+def test_an_interval_beyond_the_longest_response_is_a_sentence():
+    s = dataclasses.replace(ModelSettings(), intervals=((0.5, 0.7), (1.2, 1.5)), new_tokens=48)
+    assert full.interval_of(30.0, s, 0) == (15.0, 21.0) and full.interval_of(32.0, s, 1) == (38.4, 48.0)
+    with pytest.raises(public_models.NotHere, match=r"\[39\.6, 49\.5\] reaches beyond the 48 tokens"):
+        full.interval_of(33.0, s, 1)
+
+
+@pytest.mark.parametrize("constrained", [False, True])
+def test_pieces_have_the_gradient_of_one_pass(constrained):
+    """Rows of unequal length, in pieces of 3, of 1 and all at once, against the tuner that passes all rows together."""
+    model = TinyDecoder(11, 16, generator=torch_generator(0, "model"))
+    group = [full.Example((7, 8), (5,) * n + (0,)) for n in (1, 4, 2, 7, 3, 2, 5)]
+    task, own = full.padded(group, 0, "cpu"), full.padded(group[::-1][:5], 0, "cpu")
+    constraints = [MeanConstraint(response_length, 2.0, 4.5, scale=3.0)] if constrained else []
+    new = lambda kind, **more: kind(constraints, LogBarrier(10) if constrained else None, **more)
+    gradient = lambda value: torch.cat([g.flatten() for g in torch.autograd.grad(value, list(model.parameters()))])
+    whole = new(ConstrainedFineTuner)
+    wanted = gradient(whole.loss(model, task, own, 3))
+    for micro in (1, 3, 16):
+        tuner = new(PiecewiseTuner, micro=micro)
+        found = gradient(tuner.loss(model, task, own, 3))
+        assert torch.allclose(found, wanted, rtol=1e-5, atol=1e-6 * float(wanted.abs().max()))
+        assert tuner.history[0].log_perplexity == pytest.approx(whole.history[0].log_perplexity, rel=1e-5)
+        assert tuner.history[0][2:] == whole.history[0][2:]
+        in_pieces = scored_in_pieces(model, *task, micro)
+        assert torch.allclose(in_pieces, sequence_log_prob(model(task[0]), *task), rtol=1e-5)
+
+
+@pytest.fixture
+def adapted(tmp_path):
+    """The tiny random Llama with an adapter that changes its answers."""
+    pytest.importorskip("transformers")
+    peft = pytest.importorskip("peft")
+    model = public_models.open_model(DRY, None, tmp_path).model
+    config = peft.LoraConfig(
+        r=2, lora_alpha=4, lora_dropout=0.0, target_modules=full.PROJECTIONS, task_type="CAUSAL_LM"
+    )
+    with global_seed(0, "adapter"):
+        found = peft.get_peft_model(model, config)
+        for name, parameter in found.named_parameters():
+            if "lora_B" in name:
+                torch.nn.init.normal_(parameter, std=1.0)
+    return found
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+def test_merged_adapters_answer_alike_and_come_off_again(adapted):
+    prompt = torch.tensor([[5, 60, 70], [9, 30, 200]])
+    greedy = lambda: adapted.generate(
+        input_ids=prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=12, do_sample=False, eos_token_id=1, pad_token_id=1
+    )  # fmt: skip
+    before, state = greedy(), {name: value.clone() for name, value in adapted.state_dict().items()}
+    with adapted.disable_adapter():
+        assert not torch.equal(greedy(), before)  # the adapter says something
+    with full.merged(adapted):
+        assert torch.equal(greedy(), before)
+        inside = adapted.state_dict()
+        assert any(not torch.equal(inside[name], value) for name, value in state.items())
+    assert torch.equal(greedy(), before)
+    assert all(torch.equal(value, state[name]) for name, value in adapted.state_dict().items())
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+def test_pieces_have_the_gradient_of_one_pass_through_an_adapter(adapted):
+    model = full.Logits(adapted)
+    group = [full.Example((7, 8), (*(5, 40, 90, 33)[:n], 1)) for n in (1, 4, 2, 3, 2)]
+    task, own = full.padded(group, 1, "cpu"), full.padded(group[:3], 1, "cpu")
+    constraint = MeanConstraint(response_length, 1.0, 2.0)
+    wanted = [p for p in model.parameters() if p.requires_grad]
+    whole = ConstrainedFineTuner([constraint], LogBarrier(10)).loss(model, task, own, 0)
+    pieces = PiecewiseTuner([constraint], LogBarrier(10), micro=2).loss(model, task, own, 0)
+    for a, b in zip(torch.autograd.grad(pieces, wanted), torch.autograd.grad(whole, wanted), strict=True):
+        assert torch.allclose(a, b, rtol=1e-5, atol=1e-6 * float(b.abs().max()))
 
 
 def test_data_are_read_from_lines_and_long_ones_left_out(tmp_path):
@@ -128,14 +211,20 @@ def test_data_are_read_from_lines_and_long_ones_left_out(tmp_path):
         {"other": 1},
     ]
     (tmp_path / "a.jsonl").write_text("\n".join(json.dumps(line) for line in lines * 10))
-    s = dataclasses.replace(DRY, dry_run=False, prompt_tokens=3, new_tokens=4)
+    s = dataclasses.replace(DRY, dry_run=False, prompt_tokens=3, response_tokens=4)
     opened = public_models.Opened(None, Letters(), None, "letters")
     found = full.examples_of(opened, s, tmp_path)
     assert len(found) == 20 and found[0] == full.Example((97, 98), (99, 100, 101, 0))
     assert found[1] == full.Example((97, 98, 99), (100, 0))
     with pytest.raises(public_models.NotHere, match="only 0 responses"):
         full.examples_of(opened, dataclasses.replace(s, prompt_tokens=1), tmp_path)
-    (tmp_path / "a.jsonl").unlink()
+    (tmp_path / "a_train.jsonl").write_text("\n".join([json.dumps({"question": "b", "answer": "b"})] * 20))
+    (tmp_path / "a_test.jsonl").write_text("\n".join([json.dumps({"question": "c", "answer": "c"})] * 20))
+    assert (
+        full.examples_of(opened, s, tmp_path) == [full.Example((98,), (98, 0))] * 20
+    )  # neither the test set nor other files
+    for name in ("a", "a_train", "a_test"):
+        (tmp_path / f"{name}.jsonl").unlink()
     with pytest.raises(public_models.NotHere, match=r"no \*\.jsonl"):
         full.examples_of(opened, s, tmp_path)
 
@@ -148,6 +237,14 @@ def test_it_runs_end_to_end_on_a_random_model_and_an_interrupted_run_goes_on(tmp
     assert [r["rule"] for r in tables["runs"]] == ["no constraint", "barrier", "barrier", "dual ascent 0.2"]
     assert {value["claim"] for value in tables["values"]} >= {"l3m-1", "l3m-2", "l3m-4"}
     assert "tiny" in tables["note"][0]["message"]
+    far = dataclasses.replace(
+        DRY, intervals=((0.5, 0.7), (1.2, 1.5))
+    )  # a random model hardly ever stops before the cap of 6
+    with monkeypatch.context() as patch:
+        patch.setattr(ModelSettings, "here", lambda **_: far)
+        patch.setenv("WORKINGS_RUNS", str(tmp_path / "far"))
+        refused = full.run(Settings.full(dry_run=True))
+    assert refused["runs"] == [] and "reaches beyond the 6 tokens" in refused["note"][0]["message"]
     monkeypatch.setattr(full, "train_constrained", lambda *_, **__: pytest.fail("a finished run was computed again"))
     assert full.run(Settings.full(dry_run=True)) == tables
 

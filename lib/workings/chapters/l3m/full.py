@@ -6,9 +6,10 @@ dual ascent with several step sizes on the first. Each run is kept when it is fi
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,12 +18,12 @@ import torch.nn.functional as F
 from torch import nn
 
 from workings import paths
+from workings.chapters.l3m.pieces import PiecewiseTuner, scored_in_pieces
 from workings.chapters.l3m.settings import ModelSettings, Settings
 from workings.chapters.public_models import NotHere, Opened, encode, open_model
 from workings.language_models import topic_language as toy
 from workings.language_models.constrained_tuning import (
     Batch,
-    ConstrainedFineTuner,
     MeanConstraint,
     response_length,
     steps_to_stay,
@@ -30,7 +31,6 @@ from workings.language_models.constrained_tuning import (
 )
 from workings.language_models.generation import response_mask
 from workings.language_models.multiplier_rules import DualAscent, LogBarrier
-from workings.language_models.sequence_scores import response_log_perplexity
 from workings.runs.progress import progress
 from workings.runs.store import Store
 from workings.seeding import global_seed, torch_generator
@@ -39,6 +39,7 @@ from workings.statistics import mean_and_sd
 Tables = dict[str, list[dict[str, Any]]]
 PROJECTIONS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 PLAIN = "no constraint"
+RESPONSES = 500  # of a measurement, by the criteria
 
 
 class Example(NamedTuple):
@@ -52,8 +53,9 @@ class Example(NamedTuple):
 def run(settings: Settings, data_root: str | Path | None = None, model_root: str | Path | None = None) -> Tables:
     """Tables by name: ``runs``, one row per (seed, interval, rule); ``values``, what the claims compare; ``note``, a message.
 
-    ``data_root`` is a folder with ``*.jsonl`` whose lines hold ``prompt`` and ``response`` (or ``question`` and ``answer``); without
-    one UltraChat is fetched through `datasets`. ``model_root`` is a folder with a language model, see
+    ``data_root`` is a folder with ``*.jsonl`` whose lines hold ``prompt`` and ``response`` (or ``question`` and ``answer``), such as
+    ``gsm8k_train.jsonl``; where a file is called ``train.jsonl`` or ``*_train.jsonl``, no others are read. Without a folder
+    UltraChat is fetched through `datasets`. ``model_root`` is a folder with a language model, see
     :func:`workings.chapters.public_models.open_model`. What is missing is a message and no failure.
     """
     s = ModelSettings.here(dry_run=settings.dry_run)
@@ -64,11 +66,12 @@ def run(settings: Settings, data_root: str | Path | None = None, model_root: str
             raise NotHere("peft is not installed; pip install peft.")
         opened = open_model(s, model_root, folder)
         examples = examples_of(opened, s, data_root)
+        store = Store(folder / "runs.jsonl", {"settings": repr(s), "model": opened.name, "examples": len(examples)})
+        rows = run_protocol(opened, examples, s, store, watch=lambda jobs: progress(jobs, "runs"))
     except NotHere as missing:
         return {"runs": [], "values": [], "note": [{"message": f"Not run: {missing}"}]}
-    store = Store(folder / "runs.jsonl", {"settings": repr(s), "model": opened.name, "examples": len(examples)})
-    rows = run_protocol(opened, examples, s, store, watch=lambda jobs: progress(jobs, "runs"))
-    return {"runs": rows, "values": claim_values(rows, s), "note": [{"message": f"Run on {opened.name}."}]}
+    note = f"Run on {opened.name} with {len(examples)} prompts and responses."
+    return {"runs": rows, "values": claim_values(rows, s), "note": [{"message": note}]}
 
 
 def run_protocol(
@@ -79,22 +82,43 @@ def run_protocol(
     *,
     watch: Callable[[Iterable[Any]], Iterable[Any]] = iter,
 ) -> list[dict[str, Any]]:
-    """One row per finished run, those of ``store`` as they are: seed, rule, interval, mean length and what :func:`_row` adds."""
+    """One row per finished run, those of ``store`` as they are: seed, rule, interval, mean length and what :func:`_row` adds.
+
+    The runs without a constraint come first: :class:`NotHere` where an interval of theirs reaches beyond ``new_tokens``.
+    """
     s = settings
     jobs = [(seed, None, PLAIN) for seed in s.seeds]
     jobs += [(seed, i, "barrier") for seed in s.seeds for i in range(len(s.intervals))]
-    jobs += [(seed, 0, f"dual ascent {step:g}") for seed in s.seeds for step in s.dual_steps]
+    jobs += [(seed, 0, f"dual ascent {step:g}") for seed in s.dual_seeds for step in s.dual_steps]
     key = lambda seed, i, rule: f"{seed}/{i}/{rule}"
     for seed, i, rule in watch(jobs):
         if store.done(key(seed, i, rule)):
             continue
-        plain = store.get(key(seed, None, PLAIN)) if i is not None else None
-        constraint = None
-        if plain is not None:
-            low, high = (round(share * plain["mean"], 1) for share in s.intervals[i])
+        plain = constraint = None
+        if i is not None:
+            free = {each: store.get(key(each, None, PLAIN)) for each in s.seeds}
+            bounds = {
+                each: [interval_of(free[each]["mean"], s, j) for j in range(len(s.intervals))] for each in s.seeds
+            }
+            plain, (low, high) = (
+                free[seed],
+                bounds[seed][i],
+            )  # those of all seeds were looked at, before hours of training
             constraint = MeanConstraint(response_length, low, high, scale=max(plain["mean"] / 2, 1.0), name="length")
         store.put(key(seed, i, rule), _one_run(opened, examples, s, seed, constraint, rule, plain))
     return [store.get(key(*job)) for job in jobs]
+
+
+def interval_of(mean: float, settings: ModelSettings, i: int) -> tuple[float, float]:
+    """Interval ``i`` of the settings around a tuned model's ``mean`` length, in tokens; :class:`NotHere` where its upper end exceeds
+    ``new_tokens``: no response is longer, so it could not be told from a wider one."""
+    low, high = (round(share * mean, 1) for share in settings.intervals[i])
+    if high > settings.new_tokens:
+        raise NotHere(
+            f"the interval [{low:g}, {high:g}] reaches beyond the {settings.new_tokens} tokens after which a response is cut off; "
+            "raise new_tokens or lower the intervals of settings.ModelSettings."
+        )
+    return low, high
 
 
 def _one_run(
@@ -127,7 +151,7 @@ def _one_run(
     constraints = [] if constraint is None else [constraint]
     history = train_constrained(
         model,
-        ConstrainedFineTuner(constraints, weigh, decay=s.decay),
+        PiecewiseTuner(constraints, weigh, decay=s.decay, micro=s.micro),
         lambda step: padded(draw("task")(step), end, s.device),
         lambda m, step, source: sample(m, draw("prompts")(step), s.new_tokens, end),
         s.steps,
@@ -153,14 +177,14 @@ def _row(
     lengths, losses = [], []
     model.eval()
     with torch.no_grad(), global_seed(seed, "test"):
-        for start in range(0, s.test, s.batch):
-            group = drawn(test, min(s.batch, s.test - start), torch_generator(seed, "test", start))
+        for start in range(0, s.test, s.at_once):
+            group = drawn(test, min(s.at_once, s.test - start), torch_generator(seed, "test", start))
             _, mask = sample(model, group, s.new_tokens, end)
             lengths += mask.sum(dim=1).tolist()
             tokens, wanted = padded(group, end, s.device)
-            losses.append((len(group), float(response_log_perplexity(model(tokens[:, :-1]), tokens, wanted))))
+            losses += (-scored_in_pieces(model, tokens, wanted, s.micro) / wanted.sum(dim=1)).tolist()
     mean, sd = mean_and_sd([float(length) for length in lengths])
-    perplexity = sum(n * loss for n, loss in losses) / sum(n for n, _ in losses)
+    perplexity = sum(losses) / len(losses)
     row: dict[str, Any] = {
         "seed": seed, "rule": rule, "mean": mean, "half": 1.96 * sd / len(lengths) ** 0.5, "log_perplexity": perplexity,
         "responses": len(lengths), "cut": sum(length == s.new_tokens for length in lengths) / len(lengths), "steps": s.steps,
@@ -193,11 +217,36 @@ def sample(model: Logits, group: list[Example], new_tokens: int, end: int) -> Ba
     """Responses to the prompts of ``group``, drawn at temperature 1 from all tokens; torch's global generator is used."""
     device = next(model.parameters()).device
     prompts = torch.tensor([example.prompt for example in group], device=device)
-    tokens = model.model.generate(
-        input_ids=prompts, attention_mask=torch.ones_like(prompts), max_new_tokens=new_tokens, do_sample=True, temperature=1.0,
-        top_k=0, top_p=1.0, eos_token_id=end, pad_token_id=end,
-    )  # fmt: skip
+    with merged(model.model):
+        tokens = model.model.generate(
+            input_ids=prompts, attention_mask=torch.ones_like(prompts), max_new_tokens=new_tokens, do_sample=True, temperature=1.0,
+            top_k=0, top_p=1.0, eos_token_id=end, pad_token_id=end,
+        )  # fmt: skip
     return tokens, response_mask(tokens, end, prompt=prompts.shape[1])
+
+
+@contextlib.contextmanager
+def merged(adapted: nn.Module) -> Iterator[None]:
+    """The adapters of a `peft` model added to its weights while the block runs: sampling then takes one product per layer, not three.
+
+    Afterwards the weights are what they were, bit for bit. A model in half precision stays as it is: its sums would be rounded, and
+    the responses would be those of another model.
+    """
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    layers = [module.get_base_layer() for module in adapted.modules() if isinstance(module, BaseTunerLayer)]
+    if not layers or any(layer.weight.dtype in (torch.float16, torch.bfloat16) for layer in layers):
+        yield
+        return
+    before = [layer.weight.detach().clone() for layer in layers]
+    adapted.merge_adapter()
+    try:
+        yield
+    finally:
+        adapted.unmerge_adapter()
+        with torch.no_grad():
+            for layer, weight in zip(layers, before, strict=True):
+                layer.weight.copy_(weight)  # taking the adapter off again leaves rounding errors
 
 
 def drawn(examples: list[Example], n: int, generator: torch.Generator) -> list[Example]:
@@ -233,14 +282,14 @@ def examples_of(opened: Opened, settings: ModelSettings, data_root: str | Path |
             tuple(encode(opened.tokenizer, prompt)),
             (*opened.tokenizer.encode(response, add_special_tokens=False), end),
         )
-        if len(example.prompt) <= s.prompt_tokens and len(example.response) <= s.new_tokens:
+        if len(example.prompt) <= s.prompt_tokens and len(example.response) <= s.response_tokens:
             found.append(example)
         if len(found) == s.examples:
             break
     if len(found) < 20:
         raise NotHere(
-            f"only {len(found)} responses have at most {s.new_tokens} tokens and a prompt of at most {s.prompt_tokens}; "
-            "raise new_tokens or prompt_tokens, or give other data."
+            f"only {len(found)} responses have at most {s.response_tokens} tokens and a prompt of at most {s.prompt_tokens}; "
+            "raise response_tokens or prompt_tokens, or give other data."
         )
     return found
 
@@ -254,6 +303,7 @@ def _pairs(s: ModelSettings, data_root: str | Path | None) -> Iterable[tuple[str
             yield words[0], "".join(word[0] for word in words[1:])
         return
     files = [] if data_root is None else sorted(Path(data_root).glob("*.jsonl"))
+    files = [file for file in files if file.stem.split("_")[-1] == "train"] or files  # not the test set beside it
     for file in files:
         for line in file.read_text(encoding="utf-8").splitlines():
             row = json.loads(line)
@@ -265,7 +315,10 @@ def _pairs(s: ModelSettings, data_root: str | Path | None) -> Iterable[tuple[str
     if data_root is not None:
         raise NotHere(f"there is no *.jsonl in {Path(data_root).name!r}; see the docstring of full.run for its lines.")
     if importlib.util.find_spec("datasets") is None:
-        raise NotHere("no data_root is given, and datasets is not installed.")
+        raise NotHere(
+            "no data_root is given, and datasets is not installed; name a folder with gsm8k_train.jsonl "
+            "(github.com/openai/grade-school-math) or other *.jsonl of prompts and responses."
+        )
     from datasets import load_dataset
 
     try:
@@ -281,23 +334,25 @@ def _pairs(s: ModelSettings, data_root: str | Path | None) -> Iterable[tuple[str
 def claim_values(rows: list[dict[str, Any]], settings: ModelSettings) -> list[dict[str, Any]]:
     """What the claims l3m-1, 2, 4 and 9 compare: rows of claim, value, sd, seeds and ``too_small``, why it settles nothing."""
     s = settings
-    too_small = None
-    if len(s.seeds) < 3 or s.test < 500 or len(s.intervals) < 3:
-        too_small = (
-            f"{len(s.seeds)} seed(s), {s.steps} steps and {s.test} responses; the criterion is for three seeds and 500"
-        )
-    barrier = [[r for r in rows if r["rule"] == "barrier" and r["seed"] == seed] for seed in s.seeds]
-    dual = [[r for r in rows if r["rule"].startswith("dual") and r["seed"] == seed] for seed in s.seeds]
-    inside = sum(sum(of[i]["inside"] for of in barrier) * 2 > len(barrier) for i in range(len(s.intervals)))
-    rises = [mean_and_sd([of[i]["rise"] for of in barrier]) for i in range(len(s.intervals))]
-    ratio = mean_and_sd(
-        [of[0]["stays"] / min(r["stays"] for r in others) for of, others in zip(barrier, dual, strict=True)]
-    )
-    found = {"l3m-1": (float(inside), 0.0), "l3m-2": max(rises), "l3m-4": ratio}
-    kept = [of[0]["outside"] for of in barrier if of[0]["inside"]]
+    asked = f"; the criterion is for three seeds and {RESPONSES}"
+    few = f"{len(s.seeds)} seed(s), {len(s.intervals)} intervals and {s.test} responses{asked}"
+    few = few if len(s.seeds) < 3 or s.test < RESPONSES or len(s.intervals) < 3 else None
+    fast = f"{len(s.dual_seeds)} seed(s), {len(s.dual_steps)} step sizes of dual ascent and {s.test} responses{asked}"
+    fast = fast if len(s.dual_seeds) < 3 or len(s.dual_steps) < 3 else few
+    of = lambda rule, seed: [r for r in rows if r["rule"].startswith(rule) and r["seed"] == seed]
+    barrier = [of("barrier", seed) for seed in s.seeds]
+    inside = sum(sum(runs[i]["inside"] for runs in barrier) * 2 > len(barrier) for i in range(len(s.intervals)))
+    rises = [mean_and_sd([runs[i]["rise"] for runs in barrier]) for i in range(len(s.intervals))]
+    ratios = [of("barrier", seed)[0]["stays"] / min(run["stays"] for run in of("dual", seed)) for seed in s.dual_seeds]
+    found = {
+        "l3m-1": ((float(inside), 0.0), len(s.seeds), few),
+        "l3m-2": (max(rises), len(s.seeds), few),
+        "l3m-4": (mean_and_sd(ratios), len(s.dual_seeds), fast),
+    }
+    kept = [runs[0]["outside"] for runs in barrier if runs[0]["inside"]]
     if kept:
-        found["l3m-9"] = mean_and_sd(kept)
+        found["l3m-9"] = (mean_and_sd(kept), len(kept), few)
     return [
-        {"claim": claim, "value": value, "sd": sd, "seeds": len(s.seeds), "too_small": too_small}
-        for claim, (value, sd) in found.items()
+        {"claim": claim, "value": value, "sd": sd, "seeds": seeds, "too_small": too_small}
+        for claim, ((value, sd), seeds, too_small) in found.items()
     ]
