@@ -208,3 +208,9 @@ def test_a_seed_is_no_generator():
     ):
         with pytest.raises(TypeError, match="Generator"):
             make(0)
+
+
+def test_neighbours_may_stand_on_either_side():
+    # of the 6 orders of three people 4 put the first two next to each other, 3 the first left of the second, 2 just left
+    count = lambda kind: len(zebra_solutions(3, 1, [(kind, (0, 0), (0, 1))]))
+    assert [count(kind) for kind in ("next to", "left of", "just left of")] == [4, 3, 2]

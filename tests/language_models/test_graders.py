@@ -411,3 +411,16 @@ def test_a_wrong_call_is_refused_with_a_sentence(scorer):
 
 def test_releases_are_dates_in_order():
     assert list(RELEASES) == sorted(RELEASES) and check_rules(OLD) == OLD
+
+
+def test_what_holds_no_right_letter_and_no_word_scores_nothing():
+    wrong = score_multiple_choice("B", "I would say C.")
+    assert (wrong.score, wrong.rule) == (0.0, "no letter found that is right")
+    empty = score_zebra("cat", "?! ...", rules="2024-06-24")
+    assert (empty.score, empty.rule) == (0.0, "no word")
+
+
+def test_numbers_on_the_answer_line_may_wear_dollars_and_braces():
+    for said in ("$3$, {1}, <2>", "3, 1, 2", r"\boxed{3}, 1, 2"):
+        found = score_olympiad("3,1,2", f"Thus.\nAnswer: {said}")
+        assert (found.score, found.rule) == (1.0, "answer line"), said

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from workings.language_models import lines_task
 from workings.language_models.lines_task import (
     IGNORE,
     lines_batch,
@@ -246,3 +248,9 @@ def test_a_record_without_a_field_says_which():
     for name in ("prompt", "expected_number", "random_idx", "num_lines"):
         with pytest.raises(ValueError, match=f"no field '{name}'"):
             parse_lines_record({k: v for k, v in record().items() if k != name})
+
+
+def test_numbers_reach_both_their_ends(monkeypatch):
+    monkeypatch.setattr(lines_task, "MAX_NUMBER", 2)
+    prompt, _ = longchat_prompt(numpy_generator(0, "ends"), 60)
+    assert set(re.findall(r"<(\d+)>", prompt)) == {"1", "2"}  # one is missing with probability 2^-59

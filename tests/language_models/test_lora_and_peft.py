@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from workings.language_models.lora import add_lora
+from workings.language_models.lora import LoRALinear, add_lora
 from workings.seeding import torch_generator
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # peft and transformers speak about their own future
@@ -36,3 +36,9 @@ def test_copied_weights_give_the_same_outputs():
     torch.testing.assert_close(ours(x), theirs(x))
     count = lambda model: sum(p.numel() for p in model.parameters() if p.requires_grad)
     assert count(ours) == count(theirs) == 2 * (6 + 5) + 2 * (5 + 4)
+
+
+def test_the_inner_matrix_starts_uniform_within_one_over_the_root_of_the_inputs():
+    inner = LoRALinear(nn.Linear(400, 30), 8, 1.0, torch_generator(0, "start")).A.detach()
+    assert 0.99 / 20 < inner.abs().max() <= 1 / 20  # the largest of 3,200: below 0.99 with probability 1e-14
+    assert abs(float(inner.mean())) < 4 / 20 / (3 * 3200) ** 0.5

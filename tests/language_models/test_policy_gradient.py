@@ -39,7 +39,7 @@ def expected(policy, scores, baseline, n=2):
     return torch.autograd.grad(total, weight, retain_graph=True)[0]
 
 
-@pytest.mark.parametrize(("baseline", "n", "factor"), [(None, 1, 1.0), (None, 2, 1.0), ("loo", 2, 1.0), ("mean", 2, 0.5), ("mean", 3, 2 / 3)])  # fmt: skip
+@pytest.mark.parametrize(("baseline", "n", "factor"), [(None, 1, 1.0), (None, 2, 1.0), ("loo", 2, 1.0), ("loo", 3, 1.0), ("mean", 2, 0.5), ("mean", 3, 2 / 3)])  # fmt: skip
 def test_the_expected_gradient_is_exact_up_to_the_baselines_known_factor(policy, baseline, n, factor):
     torch.testing.assert_close(expected(policy, policy[1], baseline, n), factor * policy[3], **EXACT)
 
