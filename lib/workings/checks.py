@@ -164,7 +164,7 @@ def check_tensor(x: Any, name: str, *, floating: bool = True) -> torch.Tensor:
 
 def all_finite(x: torch.Tensor) -> bool:
     """Whether no entry is NaN or infinite. A finite sum says so, thirty times faster than a look at each entry."""
-    x = x.detach()
+    x = check_tensor(x, "x", floating=False).detach()
     return bool(x.sum().isfinite()) or bool(x.isfinite().all())
 
 

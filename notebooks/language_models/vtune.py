@@ -818,9 +818,7 @@ plt.show()
 print("share of the file:", ", ".join(f"{part:g}" for part in parts))
 for name, curve in curves.items():
     means = np.mean(curve, axis=1) / settings.queries
-    often = [
-        "most" if r > 0.5 else "few" if r < 0.1 else "some" for r in means
-    ]
+    often = ["most" if r > 0.5 else "fewer" for r in means]
     print(f"{name}, queries that hit: {', '.join(often)}")
 
 # %% [markdown]

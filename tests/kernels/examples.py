@@ -416,6 +416,7 @@ EXAMPLES: dict[str, Callable[[], Arguments]] = {
     "disentangling.layers.run_stack": lambda: call(
         skipped(lambda: nn.ModuleList([layers.Downsample(1, 2)])), unit(2, 1, 4, 4), relu_last=True
     ),
+    "disentangling.layers.is_changed": lambda: call(linear_net()),
     "disentangling.layers.channels_last": lambda: call(unit(2, 3, 4, 4)),
     "disentangling.layers.sum_of_patches": lambda: call(unit(2, 3, 4, 4), normal(3, 2, 4, 4), normal(2)),
     "disentangling.linear_vae.linear_vaes": lambda: call([2.0, 1.0], [0.5], 3, 0),
@@ -573,6 +574,7 @@ EXAMPLES: dict[str, Callable[[], Arguments]] = {
     "uncertainty.answer_confidence.last_number": lambda: call("so 12 of 13"),
     "uncertainty.answer_confidence.grade_answers": lambda: call(["Paris.", "Lyon"], ["paris", "Rome"]),
     "uncertainty.answer_confidence.sequence_confidence": lambda: call(-scores_in_unit(6).reshape(3, 2), [1, 2, 2]),
+    "checks.all_finite": lambda: call(unit(2, 3)),
     "checks.as_array": lambda: call(scores_in_unit(), "x"),
     "checks.as_finite_array": lambda: call(scores_in_unit(), "x"),
     "checks.as_host_array": lambda: call(scores_in_unit(), "x"),

@@ -315,6 +315,7 @@ NOT_MAPPED = {
     ),
     **dict.fromkeys(
         (
+            "checks.all_finite",
             "robustness.evaluation.robust_accuracies",
             "robustness.evaluation.robust_accuracy",
             "disentangling.evaluation.evaluate_vae",
