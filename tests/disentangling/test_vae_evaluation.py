@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from workings.disentangling.evaluation import evaluate_vae
+from workings.disentangling.evaluation import Evaluation, evaluate_vae
 from workings.disentangling.objectives import bernoulli_nll
 from workings.seeding import torch_generator
 
@@ -39,3 +39,10 @@ def test_each_number_is_the_formula_of_its_name(logvar):
     assert (found.nll == pytest.approx(plain, rel=1e-6)) if logvar < 0 else (found.nll > plain + 0.25)
     assert (found.corr.diagonal() > 0.999).all() and (found.corr >= 0).all()
     assert found.one_latent_each()
+
+
+def test_a_factor_has_a_latent_of_its_own_by_its_column():
+    seen = lambda *rows: Evaluation(torch.zeros(3), 0.0, 0.0, torch.tensor(rows)).one_latent_each()
+    assert seen([0.95, 0.1], [0.0, 0.2], [0.3, 0.97])  # a latent (row) may follow nothing
+    assert not seen([0.95, 0.96], [0.0, 0.2], [0.3, 0.1])  # one latent for both factors
+    assert not seen([0.95, 0.1], [0.0, 0.8], [0.3, 0.7])  # the second factor has none

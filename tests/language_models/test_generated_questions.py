@@ -214,3 +214,9 @@ def test_neighbours_may_stand_on_either_side():
     # of the 6 orders of three people 4 put the first two next to each other, 3 the first left of the second, 2 just left
     count = lambda kind: len(zebra_solutions(3, 1, [(kind, (0, 0), (0, 1))]))
     assert [count(kind) for kind in ("next to", "left of", "just left of")] == [4, 3, 2]
+
+
+def test_derivatives_have_every_factor_and_every_power_that_they_may_have():
+    prompts = [text.derivative(rng(k)).prompt for k in range(200)]  # 400 terms, 4 values each
+    terms = [term for prompt in prompts for term in re.findall(r"\d+x\^\{(\d+)\}\\\w+\((\d+)x\)", prompt)]
+    assert [set(map(int, column)) for column in zip(*terms, strict=True)] == [{2, 3, 4, 5}] * 2

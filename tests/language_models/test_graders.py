@@ -424,3 +424,10 @@ def test_numbers_on_the_answer_line_may_wear_dollars_and_braces():
     for said in ("$3$, {1}, <2>", "3, 1, 2", r"\boxed{3}, 1, 2"):
         found = score_olympiad("3,1,2", f"Thus.\nAnswer: {said}")
         assert (found.score, found.rule) == (1.0, "answer line"), said
+
+
+def test_of_two_tags_with_connections_the_last_words_count():
+    words, mixed = "a,b,c,d,e,f,g,h", "a,e,b,f,c,g,d,h"
+    said = lambda *rows: " or ".join(f"<solution>{row}</solution>" for row in rows)
+    assert score_connections(words, said(mixed, words)).score == 1.0
+    assert score_connections(words, said(words, mixed)).score == 0.0
