@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 from workings.disentangling.denoising import DenoisingAutoencoder, FeatureMap, mask_rectangles, train_denoiser
-from workings.disentangling.networks import freeze, mlp_vae
+from workings.disentangling.ensembles import draw_noise, flat_then_linear
+from workings.disentangling.networks import freeze, he_vae, mlp_vae
 from workings.disentangling.objectives import gaussian_kl, squared_error
 from workings.disentangling.perceptual import (
     VisionJob,
@@ -18,6 +19,7 @@ from workings.disentangling.perceptual import (
     train_vision,
 )
 from workings.seeding import torch_generator
+from workings.training import ShuffledBatches
 
 
 def g(name="draws"):
@@ -198,3 +200,26 @@ def test_codes_are_standardised_by_the_reference():
     assert np.allclose(standardise_by(reference + 3.0, reference)[:, 1], 3.0)
     with pytest.raises(ValueError, match="one width"):
         standardise_by(reference, reference[:, :1])
+
+
+def test_the_training_is_the_loss_step_by_step():
+    """The same training in plain PyTorch, one network, in double precision."""
+    x, scale, beta, steps = images(60, name="loop").double(), 0.7, 0.3, 8
+    job = VisionJob(x, beta, 4)
+    (ours,) = train_vision([job], steps, scale=scale, latent_dim=3, hidden=(16,), batch=16, learning_rate=1e-2)
+    net = he_vae((3, 8, 8), 3, (16,), torch_generator(4, "vision", "weights")).double()
+    order, noise = ShuffledBatches(60, 16, 4), torch_generator(4, "vision", "noise")
+    optimiser = torch.optim.Adam(net.parameters(), lr=1e-2)
+    for step in range(steps):
+        optimiser.param_groups[0]["lr"] = 1e-2 * flat_then_linear(step / steps)
+        picture = x[order(step)]
+        mu, logvar = net.encode(picture)
+        z = mu + logvar.exp().sqrt() * draw_noise([noise], mu[None])[0]
+        error = (torch.sigmoid(net.decode(z)) - picture).square().flatten(1).sum(dim=1)
+        kl = (mu.square() + logvar.exp() - logvar - 1).sum(dim=1) / 2
+        optimiser.zero_grad()
+        (scale * error + beta * kl).mean().backward()
+        optimiser.step()
+    assert flat_then_linear((steps - 1) / steps) < 1  # the rate did fall
+    for a, b in zip(ours.parameters(), net.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-8)

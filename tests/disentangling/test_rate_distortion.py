@@ -11,7 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import brentq, minimize
 
-from workings.disentangling.rate_distortion import gaussian_rate, linear_beta_vae_optimum, reverse_water_filling
+from workings.disentangling.rate_distortion import (
+    gaussian_rate,
+    linear_beta_vae_optimum,
+    reverse_water_filling,
+    shuffled_code_nll,
+)
 from workings.seeding import torch_generator
 
 VARIANCES = st.lists(st.floats(0.01, 100.0), min_size=1, max_size=8)
@@ -183,3 +188,13 @@ def test_a_linear_beta_vae_trained_by_gradient_ends_at_the_closed_form():
 def test_bad_values_are_refused_with_a_reason(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("n", [2, 5])
+def test_a_shuffled_code_costs_the_mean_picture_at_no_nats_and_each_picture_at_many(n):
+    pictures = torch.rand(n, 1, 2, 3, generator=torch_generator(0, "pictures"), dtype=torch.float64)
+    order = torch.randperm(n, generator=torch_generator(1, "order"))
+    none, many = shuffled_code_nll(pictures, [0.0, 8.0], order).tolist()
+    entropy = lambda p: float(-(p * p.log() + (1 - p) * (1 - p).log()).flatten(1).sum(dim=1).mean())
+    assert none == pytest.approx(entropy(pictures.mean(dim=0, keepdim=True)), abs=1e-5)
+    assert many == pytest.approx(entropy(pictures), abs=1e-5)
