@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from scipy.optimize import brentq, minimize
 
 from workings.disentangling.rate_distortion import (
+    channel_information,
     gaussian_rate,
     linear_beta_vae_optimum,
     reverse_water_filling,
@@ -198,3 +199,11 @@ def test_a_shuffled_code_costs_the_mean_picture_at_no_nats_and_each_picture_at_m
     entropy = lambda p: float(-(p * p.log() + (1 - p) * (1 - p).log()).flatten(1).sum(dim=1).mean())
     assert none == pytest.approx(entropy(pictures.mean(dim=0, keepdim=True)), abs=1e-5)
     assert many == pytest.approx(entropy(pictures), abs=1e-5)
+
+
+@pytest.mark.parametrize("places", [2, 4, 9])
+def test_a_channel_tells_nothing_at_no_nats_which_place_at_many_and_never_more_than_is_charged(places):
+    assert channel_information(places, 0.0) == pytest.approx(0.0, abs=1e-6)
+    assert channel_information(places, 8.0) == pytest.approx(math.log(places), abs=1e-6)
+    told = [channel_information(places, rate) for rate in (0.25, 0.5, 1.0, 2.0)]
+    assert told == sorted(told) and all(0 < t < r for t, r in zip(told, (0.25, 0.5, 1.0, 2.0), strict=True))
