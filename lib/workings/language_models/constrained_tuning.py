@@ -143,22 +143,22 @@ class ConstrainedFineTuner:
         n = len(task[0])
         terms, lengths = _scored(model, *_together(task, sampled))  # one pass for both
         objective = _log_perplexity(terms[:n], lengths[:n], self.normalise)
+        broken = self._broken(sampled, step, float(objective.detach()))
+        return objective + policy_gradient_surrogate(terms[n:].sum(dim=1), broken, self.baseline)
+
+    def _broken(self, sampled: Batch, step: int, objective: float) -> torch.Tensor:
+        """What each response of ``sampled`` adds to the broken bounds (B,), weighed by the rule.
+
+        The running means take in the batch, and ``history`` the step, with the task's log-perplexity ``objective``.
+        """
         scores = torch.stack([constraint.scores(*sampled) for constraint in self.constraints])  # (constraints, B)
         means = self.running.update(scores.mean(dim=1))
         values = torch.cat([c.values(mean) for c, mean in zip(self.constraints, means, strict=True)])  # (k,)
         weights = self.rule(values, step)
         rows = [(i, sign / c.scale) for i, c in enumerate(self.constraints) for _, sign, _ in c.sides]
-        broken = sum(weight * slope * scores[i] for weight, (i, slope) in zip(weights, rows, strict=True))  # (B,)
-        self.history.append(
-            StepRecord(
-                step,
-                float(objective.detach()),
-                tuple(scores.mean(dim=1).tolist()),
-                tuple(values.tolist()),
-                tuple(weights.tolist()),
-            )
-        )
-        return objective + policy_gradient_surrogate(terms[n:].sum(dim=1), broken, self.baseline)
+        as_means = tuple(scores.mean(dim=1).tolist()), tuple(values.tolist()), tuple(weights.tolist())
+        self.history.append(StepRecord(step, objective, *as_means))
+        return sum(weight * slope * scores[i] for weight, (i, slope) in zip(weights, rows, strict=True))
 
 
 def train_constrained(

@@ -91,18 +91,19 @@ def see(
     data, scenes = vision_data(world, domain, settings.pictures), all_scenes(world)
     betas = settings.betas if betas is None else betas
     jobs = [VisionJob(data, beta, seed) for beta in betas for seed in settings.seeds]
-    features = None if eyes is None else FeatureMap(eyes.autoencoder, "bottleneck").eval()
-    scale = equal_variance_scale(data, features)
-    models = train_jobs(jobs, settings, settings.vision_steps, features=features, scale=scale)
+    models = train_jobs(jobs, settings, settings.vision_steps, None if eyes is None else eyes.features())
     found = [describe(model, job.beta, job.seed, data, scenes) for model, job in zip(models, jobs, strict=True)]
     return {beta: [one for one in found if one.beta == beta] for beta in betas}
 
 
-def train_jobs(jobs: Sequence[VisionJob], settings: Settings, steps: int, **options) -> list[VAE]:
-    """:func:`train_vision` with the sizes of ``settings``."""
+def train_jobs(
+    jobs: Sequence[VisionJob], settings: Settings, steps: int, features: FeatureMap | None = None
+) -> list[VAE]:
+    """:func:`train_vision` with the sizes of ``settings``; a loss in ``features`` is scaled for the pictures of the first job."""
+    scale = 1.0 if features is None else equal_variance_scale(jobs[0].pictures, features)
     return train_vision(
         jobs, steps, latent_dim=settings.latents, hidden=(settings.vision_hidden,) * 2, batch=min(settings.vision_batch, settings.pictures),
-        learning_rate=settings.learning_rate, **options,
+        learning_rate=settings.learning_rate, features=features, scale=scale,
     )  # fmt: skip
 
 
@@ -264,6 +265,10 @@ class Denoiser(NamedTuple):
     losses: torch.Tensor
     data: torch.Tensor
 
+    def features(self, layer: str = "bottleneck") -> FeatureMap:
+        """A layer of the autoencoder as a function of pictures."""
+        return FeatureMap(self.autoencoder, layer).eval()
+
 
 def denoiser(settings: Settings, object_size: int | None = None, seed: int = 0) -> Denoiser:
     """A denoising autoencoder for the world with objects of ``object_size`` (default: the small ones).
@@ -301,9 +306,7 @@ def losses_compared(
     jobs = [VisionJob(found.data, settings.small_beta, seed) for seed in settings.seeds]
     encoders = {}
     for name in names:
-        features = None if name == "pixels" else FeatureMap(found.autoencoder, name).eval()
-        scale = equal_variance_scale(found.data, features)
-        models = train_jobs(jobs, settings, settings.small_steps, features=features, scale=scale)
+        models = train_jobs(jobs, settings, settings.small_steps, None if name == "pixels" else found.features(name))
         encoders[name] = [describe(m, j.beta, j.seed, found.data, scenes) for m, j in zip(models, jobs, strict=True)]
     return encoders
 

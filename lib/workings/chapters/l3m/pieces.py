@@ -36,14 +36,7 @@ class PiecewiseTuner(ConstrainedFineTuner):
             return total
         if sampled is None:
             raise ValueError("constraints are about the model's own responses; pass sampled=(tokens, mask).")
-        scores = torch.stack([constraint.scores(*sampled) for constraint in self.constraints])  # (constraints, B)
-        means = self.running.update(scores.mean(dim=1))
-        values = torch.cat([c.values(mean) for c, mean in zip(self.constraints, means, strict=True)])  # (k,)
-        weights = self.rule(values, step)
-        rows = [(i, sign / c.scale) for i, c in enumerate(self.constraints) for _, sign, _ in c.sides]
-        broken = sum(weight * slope * scores[i] for weight, (i, slope) in zip(weights, rows, strict=True))  # (B,)
-        as_means = tuple(scores.mean(dim=1).tolist()), tuple(values.tolist()), tuple(weights.tolist())
-        self.history.append(StepRecord(step, objective, *as_means))
+        broken = self._broken(sampled, step, objective)
         at = torch.zeros(len(broken), device=sampled[0].device, requires_grad=True)
         (slopes,) = torch.autograd.grad(policy_gradient_surrogate(at, broken, self.baseline), at)  # the same everywhere
         return total + linear_in_pieces(model, *sampled, slopes, self.micro)[0]
