@@ -110,6 +110,15 @@ def test_deterministic_sets_and_restores_everything_also_after_an_error():
     assert os.environ.get("CUBLAS_WORKSPACE_CONFIG") == variable
 
 
+def test_deterministic_gives_cublas_its_workspace_and_leaves_the_callers(monkeypatch):
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    with deterministic():
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")
+    with deterministic():
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":16:8"
+
+
 def test_deterministic_refuses_no_threads():
     with pytest.raises(ValueError, match="threads"), deterministic(threads=0):
         pass

@@ -189,6 +189,23 @@ def test_a_checkpoint_of_another_architecture_is_refused_by_name(tmp_path):
         load_weights(nn.Linear(4, 8), path)
 
 
+def test_a_schedule_that_differs_at_the_last_step_alone_is_another_one(tmp_path):
+    path = tmp_path / "state.pt"
+    x, y = make_data()
+
+    def train(steps, last):
+        torch.manual_seed(0)
+        model, rate = make_model(), lambda t: last if t == 5 else 1.0
+        optimiser = torch.optim.SGD(model.parameters(), lr=0.1)
+        return fit(
+            model, noisy_loss, lambda t: (x, y), optimiser, steps, seed=0, schedule=rate, checkpoint=path
+        )  # fmt: skip
+
+    train(6, last=0.5)
+    with pytest.raises(ValueError, match="another schedule"):
+        train(8, last=0.25)
+
+
 def test_a_checkpoint_of_another_seed_optimiser_rate_or_length_is_refused(tmp_path):
     path = tmp_path / "state.pt"
     run(checkpoint=path, steps=6)

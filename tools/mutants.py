@@ -202,6 +202,12 @@ def alike() -> dict[str, dict[str, str]]:
     return yaml.safe_load(ALIKE.read_text(encoding="utf-8"))
 
 
+def is_said(words: str, line: str, change: str) -> bool:
+    """Whether ``words``, the change of a ``line``, are what the list calls ``change``: "0 -> 1", or "0 -> 1 in f(0, x)"."""
+    told, _, where = change.partition(" in ")
+    return words == change or (words == told and where != "" and where in line)
+
+
 def score(module: Path, tests: list[str], sample: int | None, seed: int, timeout: int) -> dict:
     """Run the tests against mutants of ``module``; numbers, and the survivors in words."""
     every = mutants(module.read_text())
@@ -220,15 +226,16 @@ def score(module: Path, tests: list[str], sample: int | None, seed: int, timeout
         if survives("raise RuntimeError", module, tests, lib, limit)[0]:
             raise SystemExit(f"The tests pass on a module that cannot be imported: {' '.join(tests)} do not load it.")
         left = [m for m in sorted(chosen, key=lambda m: m.line) if survives(m.source, module, tests, lib, limit)[0]]
-    known = alike().get(module.relative_to(ROOT).as_posix(), {})
+    known, lines = alike().get(module.relative_to(ROOT).as_posix(), {}), module.read_text(encoding="utf-8").splitlines()
     said = {m: f"{m.before} -> {m.after}" for m in left}
+    same = {m for m in left if any(is_said(said[m], lines[m.line - 1], change) for change in known)}
     return {
         "tests": tests,
         "mutants": len(every),
         "run": len(chosen),
         "noticed": len(chosen) - len(left),
-        "alike": [f"line {m.line}: {words}" for m, words in said.items() if words in known],
-        "survivors": [f"line {m.line}: {words}" for m, words in said.items() if words not in known],
+        "alike": [f"line {m.line}: {words}" for m, words in said.items() if m in same],
+        "survivors": [f"line {m.line}: {words}" for m, words in said.items() if m not in same],
     }
 
 

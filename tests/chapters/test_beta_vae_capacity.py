@@ -26,13 +26,11 @@ from workings.chapters.beta_vae_capacity.settings import FACTORS, Settings
 from workings.disentangling.blobs import blob_images
 from workings.disentangling.evaluation import Evaluation, evaluate_vae
 from workings.disentangling.linear_vae import linear_vaes
-from workings.disentangling.objectives import capacity_schedule
 from workings.disentangling.rate_distortion import (
     factor_variances,
     linear_beta_vae_optimum,
     reverse_water_filling,
 )
-from workings.disentangling.training import History, on_target, target
 from workings.seeding import torch_generator
 
 TINY = dataclasses.replace(Settings.full(dry_run=True), seeds=(0, 1), vae_steps=20, blob_steps=6, blob_seeds=(0, 1))
@@ -119,31 +117,6 @@ def test_every_known_factor_run_is_there_and_keeps_models_at_the_stops():
     assert [round(float(m.channel.capacity)) for m in first.kept] == [5, 20] and len(second.kept) == 2
     assert not torch.equal(first.nll, second.nll)
     assert torch.equal(runs["equal"][0].rates[:, 0], runs["equal"][0].rates[:, 4])
-
-
-def history(kl: torch.Tensor, steps: torch.Tensor) -> History:
-    return History(steps, torch.zeros(len(steps), dtype=torch.float64), kl[:, None])
-
-
-def test_target_is_the_mean_of_the_schedule_over_each_window():
-    ends = torch.tensor([10, 20, 30, 35])
-    found = target(history(torch.zeros(4), ends), 1.0, 5.0, 20)
-    wanted = [np.mean([capacity_schedule(s, 5.0, 20, 1.0) for s in range(a, b)]) for a, b in
-              ((0, 10), (10, 20), (20, 30), (30, 35))]  # fmt: skip
-    np.testing.assert_allclose(found, wanted)
-
-
-def test_on_target_counts_late_windows_only():
-    ends = torch.arange(10, 201, 10)
-    goal = target(history(torch.zeros(20), ends), 0.0, 4.0, 100)
-    exact = history(goal, ends)
-    assert on_target(exact, 0.0, 4.0, 100) == 1.0
-    early = goal.clone()
-    early[:2] += 3  # steps 1 to 20 are the first tenth
-    assert on_target(history(early, ends), 0.0, 4.0, 100) == 1.0
-    late = goal.clone()
-    late[-9:] += 0.6
-    assert on_target(history(late, ends), 0.0, 4.0, 100) == pytest.approx(0.5)
 
 
 def test_all_kinds_of_square_vaes_are_there_and_the_annealed_ones_keep_copies():

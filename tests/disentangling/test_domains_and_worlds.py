@@ -294,3 +294,19 @@ def test_the_arm_reaches_where_its_angles_point():
         ReachWorld(radius=2)
     with pytest.raises(ValueError, match="must name the factors"):
         world.check(SOURCE)
+
+
+@pytest.mark.parametrize("turn", [0, 4, 8, 12])
+def test_arm_and_target_turn_together(turn):
+    world, looks = ReachWorld(), np.zeros((1, 2), int)
+    paid = [
+        world.step(TABLES, looks, np.array([[turn, 0, aim, 2]]), np.array([0]), rng())[1][0] for aim in range(0, 16, 4)
+    ]
+    assert paid == [float(aim == turn) for aim in range(0, 16, 4)]
+
+
+def test_the_tip_pays_up_to_the_radius_and_no_further():
+    distance = 0.42 + 0.42 - 0.75  # arm and target both to the right, the target on the outer ring
+    state, looks, wait = np.array([[0, 0, 0, 2]]), np.zeros((1, 2), int), np.array([0])
+    for radius, reward in ((distance, 1.0), (np.nextafter(distance, 0), 0.0)):
+        assert ReachWorld(radius=radius).step(TABLES, looks, state, wait, rng())[1].tolist() == [reward]

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.distributions import Independent, Normal, kl_divergence
 
+from workings.disentangling import scan
 from workings.disentangling.concepts import khot
 from workings.disentangling.networks import freeze, mlp_vae
 from workings.disentangling.objectives import bernoulli_nll, gaussian_kl, kl_diag_gaussians
@@ -155,6 +156,25 @@ def test_trained_symbols_are_narrow_where_they_speak_and_wide_elsewhere():
         assert of.deviation[said] < 0.5
     narrow = backward.encode(khot(symbols, SIZES)).deviation
     assert narrow.max() < 0.5
+
+
+@pytest.mark.parametrize("direction", ["forward", "reversed"])
+def test_training_is_adam_on_the_loss_with_the_symbols_own_noise(monkeypatch, direction):
+    pairs = made_up_pairs(64)
+    y = khot(pairs.assignments, SIZES).float()
+    monkeypatch.setattr(scan, "_Feed", lambda *_: lambda step: (pairs.mu, pairs.logvar, y))
+    trained = train_scans([ScanJob(pairs, 3, 2.0, 0.5, direction)], SIZES, 5, hidden=10, learning_rate=0.05)[0]
+    by_hand = symbol_vae(SIZES, 3, 10, generator=torch_generator(3, "scan", "weights"))
+    optimiser, noise = torch.optim.Adam(by_hand.parameters(), lr=0.05), torch_generator(3, "scan", "noise")
+    for _ in range(5):
+        q = by_hand.encode(y)
+        logits = by_hand.decode(q.mu + q.deviation * torch.randn(q.mu.shape, generator=noise))
+        loss = scan_loss(logits, y, q, (pairs.mu, pairs.logvar), 0.5, 2.0, direction)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    for a, b in zip(trained.parameters(), by_hand.parameters(), strict=True):
+        assert torch.allclose(a, b, atol=1e-4)
 
 
 def test_a_job_does_not_depend_on_its_neighbours_and_repeats():

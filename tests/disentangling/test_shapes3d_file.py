@@ -105,3 +105,5 @@ def test_the_file_is_asked_of_the_published_address_with_its_checksum(tmp_path, 
     monkeypatch.setattr(shapes3d_file.fetch, "download", download)
     assert fetch_shapes3d(tmp_path, progress=False) == tmp_path / "3dshapes.h5"
     assert asked == [(shapes3d_file.ADDRESS, shapes3d_file.SHA256, False)]
+    monkeypatch.setattr(shapes3d_file.fetch, "cache_dir", lambda: tmp_path / "cache")
+    assert fetch_shapes3d() == tmp_path / "cache" / "shapes3d" / "3dshapes.h5"

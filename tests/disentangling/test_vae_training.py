@@ -1,11 +1,12 @@
 """The training of the part's VAEs: objectives by step, recording, and resuming."""
 
+import numpy as np
 import pytest
 import torch
 
 from workings.disentangling.networks import mlp_vae
-from workings.disentangling.objectives import bernoulli_nll, gaussian_kl
-from workings.disentangling.training import annealed_capacity, fixed_beta, train_vae
+from workings.disentangling.objectives import bernoulli_nll, capacity_schedule, gaussian_kl
+from workings.disentangling.training import History, annealed_capacity, fixed_beta, on_target, target, train_vae
 from workings.seeding import torch_generator
 
 
@@ -124,3 +125,28 @@ def test_pictures_may_be_an_object_that_gives_images_by_index():
     a = train_vae(one, Half(), 12, fixed_beta(1.0), seed=0, batch=8, optimiser=adam(one))
     b = train_vae(two, images()[:20], 12, fixed_beta(1.0), seed=0, batch=8, optimiser=adam(two))
     assert torch.equal(a.kl, b.kl)
+
+
+def history(kl: torch.Tensor, steps: torch.Tensor) -> History:
+    return History(steps, torch.zeros(len(steps), dtype=torch.float64), kl[:, None])
+
+
+def test_target_is_the_mean_of_the_schedule_over_each_window():
+    ends = torch.tensor([10, 20, 30, 35])
+    found = target(history(torch.zeros(4), ends), 1.0, 5.0, 20)
+    wanted = [np.mean([capacity_schedule(s, 5.0, 20, 1.0) for s in range(a, b)]) for a, b in
+              ((0, 10), (10, 20), (20, 30), (30, 35))]  # fmt: skip
+    np.testing.assert_allclose(found, wanted)
+
+
+def test_on_target_counts_late_windows_only():
+    ends = torch.arange(10, 201, 10)
+    goal = target(history(torch.zeros(20), ends), 0.0, 4.0, 100)
+    exact = history(goal, ends)
+    assert on_target(exact, 0.0, 4.0, 100) == 1.0
+    early = goal.clone()
+    early[:2] += 3  # steps 1 to 20 are the first tenth
+    assert on_target(history(early, ends), 0.0, 4.0, 100) == 1.0
+    late = goal.clone()
+    late[-9:] = 4.5  # as far away as is allowed is too far
+    assert on_target(history(late, ends), 0.0, 4.0, 100) == pytest.approx(0.5)

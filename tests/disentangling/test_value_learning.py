@@ -150,6 +150,48 @@ def test_agents_of_both_algorithms_learn_a_short_corridor(train):
         train(world, SOURCE, table[1:], 1, seeds=(0,))
 
 
+class Watched(SeekAvoidWorld):
+    """A world that notes each agent's scenes and actions, and how often copies begin."""
+
+    def step(self, domain, looks, state, actions, generator):
+        self.moves.append((self.index(looks, state), actions))
+        return super().step(domain, looks, state, actions, generator)
+
+    def draw_looks(self, domain, n, generator):
+        self.begun.append(n)
+        return super().draw_looks(domain, n, generator)
+
+
+def watched(**sizes):
+    world = Watched.hues(2, size=8, object_size=4, **sizes)
+    for name in ("moves", "begun"):
+        object.__setattr__(world, name, [])
+    return world, torch.eye(len(world.scenes()[0]))
+
+
+def test_exploration_falls_from_all_to_a_tenth_over_the_first_half():
+    world, table = watched(horizon=6)
+    steps, copies, seeds = 100, 100, (0, 1)
+    agents = train_dqn(world, SOURCE, table, steps, seeds=seeds, copies=copies, hidden=(8,), learning_rate=0.0)
+    best = greedy_policies(agents, table).argmax(axis=-1)  # that of the first step too: nothing is learnt
+    other = np.array([(best[k % 2][scene] != action).sum() for k, (scene, action) in enumerate(world.moves)])
+    other = other.reshape(steps, 2).sum(axis=1)
+    explored = (
+        np.maximum(0.1, 1 - 1.8 * np.arange(steps) / steps) * 2 / 3
+    )  # one random action of three is the greedy one
+    for part in (slice(0, 5), slice(20, 30), slice(45, 50), slice(50, 100)):
+        chance, moves = explored[part], copies * len(seeds)
+        deviation = np.sqrt((chance * (1 - chance)).sum() * moves)
+        # four sums, each beyond 4.5 standard deviations once in 150,000 seeds
+        assert abs(other[part].sum() - chance.sum() * moves) < 4.5 * deviation
+
+
+def test_copies_end_their_episodes_one_after_another():
+    world, table = watched(horizon=6)
+    train_dqn(world, SOURCE, table, 6, seeds=(0,), copies=6, hidden=(8,))
+    assert len(world.begun) == 1 + 6  # all at first, then one copy at every step
+
+
 def test_a_report_needs_the_random_and_the_best_return():
     ends = {"random": (0.0, 0.0), "optimal": (1.0, 2.0)}
     report = transfer_report([0.8, 1.0], [0.4, 0.5], **ends)
@@ -164,6 +206,12 @@ def test_a_report_needs_the_random_and_the_best_return():
         transfer_report([0.8, 1.0], [0.4, 0.5], random=(1.0, 0.0), optimal=(1.0, 1.0))
     with pytest.raises(ValueError, match="one value per seed"):
         transfer_report([0.8, 1.0], [0.4], **ends)
+
+
+def test_what_is_kept_is_counted_from_the_random_returns():
+    report = transfer_report([2.0, 3.0], [2.0, 4.0], random=(1.0, 1.0), optimal=(3.0, 5.0))
+    # half and all of the source's 2 above random, a quarter and three quarters of the target's 4
+    assert report.kept.mean == pytest.approx((0.25 / 0.5 + 0.75 / 1.0) / 2)
 
 
 def test_students_interval_covers_as_often_as_it_says():
@@ -191,6 +239,18 @@ def test_agreement_is_one_for_permuted_latents_and_low_for_rotated_ones():
     for bad in ((codes[1:], kl), (codes, kl[1:])):
         with pytest.raises(ValueError, match="codes"):
             disentanglement_agreement(*bad, codes, kl)
+
+
+def test_agreement_by_hand():
+    rising, swapped, turned = (
+        [1.0, 2, 3, 4],
+        [1.0, 2, 4, 3],
+        [4.0, 1, 2, 3],
+    )  # rank correlations .8 and -.2 with the first
+    one = np.array([rising]).T
+    assert disentanglement_agreement(one, [1], np.array([swapped]).T, [1]) == pytest.approx(0.8**2 / 0.8)
+    found = disentanglement_agreement(one, [1], np.array([swapped, turned]).T, [1, 1])
+    assert found == pytest.approx((0.8**2 / (0.8 + 0.2) + 0.8**2 / 0.8 + 0.2**2 / 0.2) / 3)
 
 
 def test_agreement_does_not_depend_on_the_order_of_the_pair():

@@ -81,6 +81,18 @@ def test_mask_and_identity_rules_are_there_for_comparison():
         assert torch.equal(grad, expected)
 
 
+@pytest.mark.parametrize("scale", [0.25, 1.0, 4.0])
+def test_all_rules_draw_the_same_numbers_at_any_scale_of_the_map(scale):
+    h = scale * MAP.expand(50, 5)
+    outs = [
+        poisson_activation_pruning(h, 3, torch_generator(0, "scale"), backward=rule)
+        for rule in ("mask", "identity", "pathwise")
+    ]
+    for out in outs[1:]:
+        torch.testing.assert_close(out, outs[0], rtol=1e-12, atol=0)
+    assert (outs[0] != 0).any() and (outs[0][:, :3] == 0).any()
+
+
 @pytest.mark.parametrize("rule", ["mask", "identity", "pathwise"])
 def test_zero_rows_and_single_live_neurons_give_no_nan(rule):
     h = torch.zeros(2, 4)

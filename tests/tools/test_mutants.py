@@ -36,7 +36,16 @@ def test_arguments_are_swapped_where_that_says_something_else():
 
 def test_what_is_said_to_compute_the_same_still_stands_in_its_module():
     for name, changes in mutants.alike().items():
-        text = ast.unparse(ast.parse((mutants.ROOT / name).read_text(encoding="utf-8")))
+        source = (mutants.ROOT / name).read_text(encoding="utf-8")
+        text = ast.unparse(ast.parse(source))
         for change, reason in changes.items():
-            before, arrow, after = change.partition(" -> ")
-            assert before in text and arrow and after and reason, f"{name}: {change}"
+            told, _, where = change.partition(" in ")
+            before, arrow, after = told.partition(" -> ")
+            assert before in text and where in source and arrow and after and reason, f"{name}: {change}"
+
+
+def test_a_change_can_be_listed_for_one_line_alone():
+    assert mutants.is_said("0 -> 1", "a = f(0, x)", "0 -> 1")
+    assert mutants.is_said("0 -> 1", "a = f(0, x)", "0 -> 1 in f(0, x)")
+    assert not mutants.is_said("0 -> 1", "a = g(0, x)", "0 -> 1 in f(0, x)")
+    assert not mutants.is_said("1 -> 2", "a = f(0, x)", "0 -> 1 in f(0, x)")
