@@ -123,6 +123,19 @@ def test_a_refused_history_is_told_before_a_run(monkeypatch, capsys, tmp_path):
     assert capsys.readouterr().err == "workings: git refuses.\n"
 
 
+def test_a_run_goes_on_with_the_stores_of_another_machine(monkeypatch, capsys, tmp_path):
+    (tmp_path / "results/unfinished/toy").mkdir(parents=True)
+    (tmp_path / "results/unfinished/toy/full.jsonl").write_text('{"settings": {}}\n')
+    monkeypatch.setenv("WORKINGS_RESULTS", str(tmp_path / "results"))
+    monkeypatch.setenv("WORKINGS_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setattr(notebook, "run", lambda *_, **__: tmp_path / "x.ipynb")
+    monkeypatch.setattr(notebook, "closing_line", lambda _: None)
+    for said in ("toy/full.jsonl", "none"):
+        assert cli.main(["run", "conformal_set_size", "--go-on"]) == 0
+        assert f"{said}.\n" in capsys.readouterr().out.split("Stores taken over")[1]
+    assert (tmp_path / "runs/toy/full.jsonl").is_file()
+
+
 def test_the_runs_folder_is_one_for_all(monkeypatch, tmp_path):
     monkeypatch.delenv("WORKINGS_RUNS", raising=False)
     assert paths.runs_root() == checkout.root() / "runs"

@@ -216,6 +216,10 @@ def run_text(run: dict[str, Any]) -> str:
     words += [*machine, str(hardware["gpu"]) if hardware.get("gpu") else "no GPU"]
     if is_number(run.get("wall_s")):
         words.append(f"wall time {seconds_text(run['wall_s'])}")
+    for one in run.get("earlier", []):
+        told = f"{one['results']} result{'s' * (one['results'] != 1)} of an earlier sitting ({one['from'] or 'day unknown'}, commit "
+        told += f"{(one['commit'] or 'unknown')[:12]}, {one['cpu'] or 'processor unknown'}"
+        words.append(told + (f", {seconds_text(one['seconds'])})" if one["seconds"] is not None else ")"))
     if is_number(run.get("peak_memory_mib")):
         words.append(f"peak memory {run['peak_memory_mib']:.0f} MiB")
     if is_number(run.get("peak_gpu_memory_mib")):

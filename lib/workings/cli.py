@@ -28,6 +28,9 @@ def build_parser() -> argparse.ArgumentParser:
     run.add_argument("--tier", default="full", help="demo or full (default: full)")
     run.add_argument("--dry-run", action="store_true", help="a few steps on generated data; records nothing")
     run.add_argument("--data", metavar="FOLDER", help="folder with the real data, where it is already here")
+    run.add_argument(
+        "--go-on", action="store_true", help="with what results/unfinished holds of a run that another machine began"
+    )
     needs = commands.add_parser("needs", help="what a chapter's full tier needs, and what it took when it was recorded")
     needs.add_argument("slug", nargs="?", help="one chapter (default: all)")
     sweep = commands.add_parser("sweep", help="a chapter's experiment over a grid of settings and seeds")
@@ -93,7 +96,7 @@ def dispatch(args: argparse.Namespace) -> None:
         _list()
     elif args.command == "run":
         from workings import paths
-        from workings.runs import checkout, notebook, provenance
+        from workings.runs import checkout, notebook, provenance, store
 
         (script,) = checkout.notebook_scripts(args.slug)
         if (trouble := provenance.why_no_commit(checkout.root())) is not None:
@@ -101,6 +104,12 @@ def dispatch(args: argparse.Namespace) -> None:
         needs = notebook.needs(script.stem) if args.tier == "full" else None
         if needs is not None:
             print(needs.statement(dry_run=args.dry_run), flush=True)
+        if args.go_on:
+            taken = store.go_on(paths.results_root() / "unfinished", paths.runs_root())
+            print(
+                f"Stores taken over from results/unfinished: {', '.join(map(paths.shown, taken)) or 'none'}.",
+                flush=True,
+            )
         target = notebook.run(script.stem, args.tier, dry_run=args.dry_run, data_root=args.data)
         if closing := notebook.closing_line(target):
             print(closing)

@@ -621,6 +621,20 @@ def test_a_second_session_replaces_its_rows_and_keeps_the_others_with_their_own_
     assert sorted(found.runs) == ["2026-01-02T00:00:00Z", "2026-01-03T00:00:00Z"]  # the first run left no row
 
 
+def test_a_record_counts_the_time_of_earlier_sittings_once(house, monkeypatch):
+    earlier = [
+        {"commit": "a" * 40, "cpu": "x", "results": 3, "seconds": 100.0, "from": "2026-11-30", "to": "2026-12-01"}
+    ]
+    monkeypatch.setattr(ledger.session.store, "earlier_sittings", lambda: earlier)
+    book = ledger.open("toy", "full", record=True, **house)
+    book.stopwatch.add(50)
+    book.check("toy-2", 1.3)
+    book.close()
+    book.close()
+    (run,) = ledger.load_results("toy", "full", **house).runs.values()
+    assert run["earlier"] == earlier and 150 <= run["wall_s"] < 160
+
+
 @pytest.mark.parametrize(
     ("table", "words"),
     [

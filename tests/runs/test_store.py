@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from workings.runs import store as stores
 from workings.runs.store import Store
 
 
@@ -55,14 +56,15 @@ def test_a_file_cut_anywhere_keeps_every_whole_line_and_can_go_on(tmp_path, data
     path.unlink(missing_ok=True)
     filled(path)
     content = path.read_bytes()
-    cut = data.draw(st.integers(0, len(content)))
+    cut = data.draw(st.integers(0, 1000)) * len(content) // 1000
     path.write_bytes(content[:cut])
     whole = max(content[:cut].count(b"\n") - 1, 0)  # the first line holds the settings
     store = Store(path, Settings())
     assert [store.done(f"split {number}") for number in range(3)] == [number < whole for number in range(3)]
     for number in range(whole, 3):
         store.put(f"split {number}", [number, 0.1 + 0.2])
-    assert path.read_bytes() == content
+    told = lambda text: [{**json.loads(line), "made": None} for line in text.splitlines()]
+    assert told(path.read_bytes()) == told(content)  # all but when and how fast
 
 
 def test_a_damaged_line_before_the_last_is_named(tmp_path):
@@ -75,6 +77,11 @@ def test_a_damaged_line_before_the_last_is_named(tmp_path):
         (3, '{"key": 1, "payload": 1}\n', ":3: damaged line: expected a key and a payload"),
         (3, '{"key": "split 1", "payload": NaN}\n', ":3: damaged line: NaN is not a result"),
         (3, "[]\n", ":3: damaged line: expected an object"),
+        (
+            3,
+            '{"key": "split 1", "payload": 1, "made": {"cpu": "x"}}\n',
+            ":3: damaged line: 'made' must say commit, cpu",
+        ),
         (3, "\n", ":3: damaged line"),
         (3, lines[1], ":3: damaged line: key 'split 0' stands twice"),
         (1, lines[1], ":1: damaged line: expected the settings"),
@@ -243,3 +250,47 @@ def test_three_processes_that_write_at_once_leave_every_key_once(tmp_path):
         assert writer.communicate()[1] == b"" and writer.returncode == 0
     store = Store(tmp_path / "run.jsonl", {"keys": 40})  # refuses a key that stands twice
     assert len(store) == 40 and all(store.get(str(number)) == [number] * 500 for number in range(40))
+
+
+def sittings(path):
+    """What a process that opens ``path`` alone is told of earlier ones."""
+    code = "import json, sys; from workings.runs import store; kept = store.Store(sys.argv[1], {}); print(json.dumps(store.earlier_sittings()))"
+    return json.loads(subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, check=True).stdout)
+
+
+def test_a_run_that_goes_on_elsewhere_names_its_parts_and_sums_their_time(tmp_path):
+    line = lambda key, **made: json.dumps({"key": key, "payload": 1} | ({"made": made} if made else {}))
+    there = {"commit": "a" * 40, "cpu": "some processor"}
+    path = tmp_path / "a"
+    path.write_text(
+        "\n".join(
+            [
+                json.dumps({"settings": {}}),
+                line("x", **there, date="2026-11-30T10:00:00Z", seconds=2.5),
+                line("y", **there, date="2026-12-01T10:00:00Z", seconds=1.5),
+                line("z"),
+                "",
+            ]
+        )
+    )
+    unknown = {"commit": None, "cpu": None, "results": 1, "seconds": None, "from": None, "to": None}
+    known = {**there, "results": 2, "seconds": 4.0, "from": "2026-11-30", "to": "2026-12-01"}
+    assert sittings(path) == [known, unknown]
+    here = Store(path, {})
+    here.put("w", 2)  # what this process computes is no earlier sitting
+    assert len(here._found) == 3
+    made = json.loads(path.read_text().splitlines()[-1])["made"]
+    assert made["commit"] and made["cpu"] and 0 <= made["seconds"] < 60
+    assert [one["results"] for one in sittings(path)] == [2, 1, 1]
+
+
+def test_a_store_is_taken_over_unless_one_is_there(tmp_path):
+    kept, runs = tmp_path / "unfinished", tmp_path / "runs"
+    for name in ("one/a.jsonl", "two/b.jsonl"):
+        (kept / name).parent.mkdir(parents=True)
+        filled(kept / name)
+    (runs / "two").mkdir(parents=True)
+    filled(runs / "two/b.jsonl", 1)
+    assert stores.go_on(kept, runs) == [runs / "one/a.jsonl"]
+    assert len(Store(runs / "one/a.jsonl", Settings())) == 3 and len(Store(runs / "two/b.jsonl", Settings())) == 1
+    assert stores.go_on(tmp_path / "nowhere", runs) == []

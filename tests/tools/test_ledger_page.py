@@ -166,6 +166,14 @@ def test_recorded_runs_appear_with_verdict_spread_and_circumstances(house, monke
         assert word in line, (word, line)
 
 
+def test_earlier_sittings_of_a_run_are_named():
+    sitting = {"commit": "a" * 40, "cpu": "x", "results": 3, "seconds": 100.0, "from": "2026-11-30", "to": "2026-12-01"}
+    unknown = dict.fromkeys(sitting) | {"results": 1}
+    told = ledger_page.run_text({"wall_s": 160.0, "earlier": [sitting, unknown]})
+    assert "; 3 results of an earlier sitting (2026-11-30, commit aaaaaaaaaaaa, x, 100 s)" in told
+    assert "; 1 result of an earlier sitting (day unknown, commit unknown, processor unknown)" in told
+
+
 def test_a_run_that_settles_nothing_says_why(house):
     book = ledger.open("toy", "full", record=True, **house)
     book.check("toy-2", 1.41, too_small="one seed")

@@ -27,7 +27,7 @@ from workings.ledger.display import Elsewhere, Row, Table, tier_text, with_symbo
 from workings.ledger.results import Result, Results, check_table, save_results
 from workings.ledger.results import load_results as _load_results
 from workings.ledger.verdicts import SYMBOLS, decide, verdict
-from workings.runs import provenance
+from workings.runs import provenance, store
 
 
 def open(
@@ -184,6 +184,9 @@ class Ledger:
             return None
         seeds = {seed for row in self._rows.values() for seed in row.seeds}
         run = provenance.circumstances(self.stopwatch, seeds)
+        if earlier := store.earlier_sittings():
+            run["earlier"] = earlier  # a run that was interrupted took the time of all its sittings
+            run["wall_s"] = round(run["wall_s"] + sum(one["seconds"] or 0.0 for one in earlier), 1)
         new = Results(
             self.chapter.slug, self.chapter.part, self.tier, dict(self._rows), dict(self._tables), {self._run: run}
         )

@@ -2,21 +2,29 @@
 
 One JSON object a line, only ever appended to. The first line holds the fingerprint of the settings, so that
 results of other settings are never mixed in. A line half written when the power went is dropped. Two processes may
-write to one file: each takes the file's lock for a line, and takes over what the other has stored.
+write to one file: each takes the file's lock for a line, and takes over what the other has stored. Each line says by
+which code, on which processor and in how many seconds it was made, so that a run which goes on elsewhere can name its parts.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import json
 import os
+import shutil
+import time
+import weakref
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
 from workings import paths
-from workings.runs import locks
+from workings.runs import locks, provenance
+
+_OPENED: weakref.WeakSet[Store] = weakref.WeakSet()  # of this process
+_MADE = ("commit", "cpu", "date", "seconds")
 
 
 class Store:
@@ -32,12 +40,16 @@ class Store:
         self._done: dict[str, Any] = {}
         self._settings = _plain(settings)
         self._read_to, self._lines = 0, 0  # bytes and lines of the file that are known here
+        self._made: list[dict[str, Any]] = []  # of the results that are known here
         with paths.writing_run(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
         with self._open() as file:
             self._catch_up(file)
             if not self._lines:
                 self._write(file, json.dumps({"settings": self._settings}))
+        self._found = tuple(self._made)
+        self._since = time.monotonic()
+        _OPENED.add(self)
 
     def __len__(self) -> int:
         return len(self._done)
@@ -63,8 +75,10 @@ class Store:
             raise TypeError(f"key must be a text, got {key!r} of type {type(key).__name__}.")
         if key in self._done:
             raise ValueError(f"{key!r} is already done; ask store.done(key) before computing it again.")
+        now = time.monotonic()
+        made = _here() | {"date": provenance.utc_now(), "seconds": round(now - self._since, 3)}
         try:
-            line = json.dumps({"key": key, "payload": payload}, allow_nan=False)
+            line = json.dumps({"key": key, "payload": payload, "made": made}, allow_nan=False)
         except ValueError as error:
             raise ValueError(f"{key!r} cannot be stored: {error}. Every number must be finite.") from None
         except TypeError as error:
@@ -74,6 +88,7 @@ class Store:
             if key not in self._done:
                 self._write(file, line)
                 self._done[key] = json.loads(line)["payload"]
+        self._since = now
 
     @contextlib.contextmanager
     def _open(self) -> Iterator[IO[bytes]]:
@@ -110,11 +125,15 @@ class Store:
             if number == 1:
                 self._check_settings(entry)
                 continue
-            if set(entry) != {"key", "payload"} or not isinstance(entry["key"], str):
+            if set(entry) - {"made"} != {"key", "payload"} or not isinstance(entry["key"], str):
                 raise self._damage(number, "expected a key and a payload")
+            made = entry.get("made", dict.fromkeys(_MADE))  # lines of an older version do not say
+            if not isinstance(made, dict) or set(made) != set(_MADE):
+                raise self._damage(number, f"'made' must say {', '.join(_MADE)}")
             if entry["key"] in self._done:
                 raise self._damage(number, f"key {entry['key']!r} stands twice")
             self._done[entry["key"]] = entry["payload"]
+            self._made.append(made)
         self._lines += len(content[:whole].splitlines())
         self._read_to += whole
         if whole < len(content):
@@ -146,6 +165,49 @@ class Store:
             f"{paths.shown(self.path)}:{number}: damaged line: {what}. Lines before it may be kept by hand; "
             "otherwise delete the file and run again."
         )
+
+
+def earlier_sittings() -> list[dict[str, Any]]:
+    """What the stores opened by this process held already: by ``commit`` and ``cpu``, how many ``results``, their ``seconds``
+    (``None`` where the lines do not say) and the days ``from`` and ``to`` which they were made."""
+    found: dict[tuple[Any, Any], list[dict[str, Any]]] = {}
+    for made in (made for store in _OPENED for made in store._found):
+        found.setdefault((made["commit"], made["cpu"]), []).append(made)
+    sittings = []
+    for (commit, cpu), rows in found.items():
+        days = sorted(row["date"][:10] for row in rows if row["date"])
+        known = [row["seconds"] for row in rows if row["seconds"] is not None]
+        sittings.append(
+            {
+                "commit": commit, "cpu": cpu, "results": len(rows), "seconds": round(sum(known), 1) if known else None,
+                "from": days[0] if days else None, "to": days[-1] if days else None,
+            }
+        )  # fmt: skip
+    return sorted(sittings, key=lambda one: (str(one["from"]), str(one["commit"])))
+
+
+def go_on(unfinished: Path, runs: Path) -> list[Path]:
+    """Copy the stores (``*.jsonl``) under ``unfinished`` to the same places under ``runs``, unless one is there; those copied."""
+    copied = []
+    for file in sorted(Path(unfinished).rglob("*.jsonl")):
+        target = Path(runs) / file.relative_to(unfinished)
+        if not target.exists():
+            with paths.writing_run(target):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(file, target)
+            copied.append(target)
+    return copied
+
+
+@functools.cache
+def _here() -> dict[str, Any]:
+    """The code and the processor of this process, for the lines it writes."""
+    commit, dirty = provenance.code_state()
+    hardware = provenance.hardware()
+    return {
+        "commit": f"{commit} with uncommitted changes" if commit and dirty else commit,
+        "cpu": f"{hardware['gpu'] or hardware['cpu']}",
+    }
 
 
 def _plain(settings: Any) -> dict[str, Any]:
