@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from workings.chapters import omniglot_data
-from workings.chapters.few_shot_baseline import cifar_fs, demo, full
+from workings.chapters import cifar_fs, omniglot_data
+from workings.chapters.few_shot_baseline import demo, full, handwriting
 from workings.chapters.few_shot_baseline.settings import Settings
 from workings.chapters.few_shot_baseline.sweep import sweep_point
 from workings.few_shot.evaluation import centroid_accuracy
+from workings.few_shot.hardness import episode_hardness
 from workings.few_shot.networks import conv4
 from workings.few_shot.pretraining import network_features
+from workings.runs.store import Store
 from workings.seeding import torch_generator
 
 TINY = Settings.full(dry_run=True)
@@ -222,21 +224,25 @@ def test_an_interrupted_full_run_goes_on_and_gives_what_an_uninterrupted_one_giv
     monkeypatch.setattr(full, "tuned_accuracies", lambda *a, **o: again.append(a[3]) or work(*a, **o))
     found = full.run(settings)
     assert len(calls) == 3 and len(again) == 8 - 3  # two networks, two shots, two episodes each
-    for name in ("tuned", "curves", "heads", "hardness", "untuned"):
+    for name in set(full.TABLES) - {"seconds"}:
         assert found[name] == whole[name], name
 
 
 def test_what_the_ledger_is_given_is_what_the_tables_say():
-    episode = lambda seed, start, whole, norm: {
-        "data": "omniglot", "trained_on": "train", "seed": seed, "shot": 1, "initialisation": start, "transductive": whole,
-        "batch-norm only": norm, "fine-tuning": start, "entropy only": start,
+    episode = lambda seed, start, whole, norm, shot=1: {
+        "data": "omniglot", "trained_on": "train", "seed": seed, "shot": shot, "initialisation": start, "transductive": whole,
+        "batch-norm only": norm, "fine-tuning": start + shot - 1, "entropy only": start,
+    }  # fmt: skip
+    cell = lambda seed, way, query, start, fine, whole: {
+        "data": "omniglot", "seed": seed, "way": way, "shot": 1, "query": query, "episode": 0, "initialisation": start,
+        "fine-tuning": fine, "transductive": whole,
     }  # fmt: skip
     tables = {
         "tuned": [
             episode(seed, *values)
             for seed in (0, 1)
             for values in ((60.0, 64.0, 62.0), (70.0, 70.0, 71.0), (80.0, 86.0, 81.0))
-        ],
+        ] + [episode(seed, 80.0, 85.0, 80.0, 5) for seed in (0, 1)],
         "heads": [
             {"data": "omniglot", "seed": seed, "queries": case, "untuned": 50.0, "entropy": 50.0 - down, "with marginal": 50.0 + up}
             for case, more in (("balanced", 20.0), ("unbalanced", 10.0))
@@ -244,20 +250,28 @@ def test_what_the_ledger_is_given_is_what_the_tables_say():
             for down, up in ((10.0, more), (0.0, 0.0))
         ],
         "curves": [{"data": "omniglot", "seed": s, "kind": f"{k}, R squared", "at": 0, "accuracy": v}
-                   for s in (0, 1) for k, v in (("ways", 0.99), ("shots", 0.97))],
+                   for s in (0, 1) for k, v in (("ways", 0.99), ("shots", 0.9), ("shots, 20 ways", 0.97))],
         "hardness": [{"data": "omniglot", "seed": s, "untuned_r": -0.8, "episodes": 82} for s in (0, 1)],
         "untuned": [{"data": "omniglot", "trained_on": "train", "way": 5, "shot": 1, "within": False, "mean": 85.0,
                      "sd": v, "seed": s} for s, v in ((0, 8.0), (1, 9.0))],
         "seconds": [{"data": "omniglot", "untuned": 0.01, "transductive": 0.5, "ratio": 50.0}],
+        "cells": [cell(s, *of) for s in (0, 1) for of in ((20, 15, 40.0, 41.0, 39.0), (5, 1, 70.0, 71.0, 75.0 + s))],
+        "classes": [{"data": "omniglot", "seed": s, "classes": c, "accuracy": 60.0 + c / 10 + s * c / 100}
+                    for s in (0, 1) for c in (136, 68, 20)],
+        "loop": [{"data": "omniglot", "seed": s, "loop_area": 300.0 + s, "untuned_area": 290.0} for s in (0, 1)],
     }  # fmt: skip
-    said = full.values(tables)
+    said = full.values(tables, TINY)
     # Two networks that agree exactly: what is left is the error of 82 episodes each, 0.36 / 9, over the root of two.
     assert said["fsb-8"][1]["spread"] == 0.0 and said["fsb-8"][1]["error"] == pytest.approx(0.04 / np.sqrt(2))
     found = {claim: value for claim, (value, _) in said.items()}
     assert found == pytest.approx({
         "fsb-15": 10 / 3, "fsb-14": 4 / 3 - 5 / 3, "fsb-11": -5.0, "fsb-12": 10.0, "fsb-13": 5.0, "fsb-7": 0.97,
-        "fsb-8": -0.8, "fsb-9": 8.5, "fsb-10": 50.0,
+        "fsb-8": -0.8, "fsb-9": 8.5, "fsb-10": 50.0, "fsb-19": 4.0, "fsb-20": 1.0, "fsb-5": -1.0, "fsb-6": 4.5,
+        "fsb-18": 10.5, "fsb-21": 11.6 + 0.58,
     })  # fmt: skip
+    assert said["fsb-6"][1]["error"] == pytest.approx(0.5) and said["fsb-18"][1]["spread"] == pytest.approx(0.5**0.5)
+    before = {name: rows for name, rows in tables.items() if name not in handwriting.TABLES}  # a record of earlier days
+    assert set(full.values(before, TINY)) == set(said) - {"fsb-5", "fsb-6", "fsb-18", "fsb-21"}
     assert full.untuned_grid(tables["untuned"]) == [["Omniglot", "train", "5", "1", "no", "85.0", "8.5"]]
     assert full.tuned_grid(tables["tuned"])[0][:5] == ["Omniglot", "train", "1", "6", "+0.0 ± 0.0"]
 
@@ -277,6 +291,92 @@ def test_what_a_figure_reads_of_a_record_is_split_by_network_and_nothing_where_t
     found = full.recorded_heads(heads, "entropy", "balanced")
     assert [d.tolist() for d in found] == [[-10.0, 1.0], [10.0, 0.0]]
     assert full.recorded_curves([], "ways") == full.recorded_heads([], "entropy", "balanced") == []
+
+
+def test_on_photographs_five_shots_are_compared_too():
+    row = lambda shot, part, fine, whole: {
+        "data": "cifar_fs", "trained_on": part, "seed": 0, "shot": shot, "initialisation": 70.0, "fine-tuning": fine,
+        "transductive": whole,
+    }  # fmt: skip
+    rows = [
+        row(shot, part, 69.0 + shot + k, 74.0 + k) for shot in (1, 5) for part in ("train", "train+val") for k in (0, 1)
+    ]
+    found = {claim: value for claim, (value, _) in full.values({"tuned": rows}, TINY).items()}
+    assert found == {
+        "fsb-1": 70.0, "fsb-2": 0.5, "fsb-3": 4.5, "fsb-4": 0.0, "fsb-16": 4.5, "fsb-17": 0.0
+    }  # fmt: skip
+
+
+def test_fewer_classes_are_a_random_choice_of_a_seed_and_lie_among_more(glyphs):
+    base, _ = glyphs
+    renamed = handwriting.shuffled(base, 0)
+    pairs = {(int(a), int(b)) for a, b in zip(base.labels, renamed.labels, strict=True)}
+    assert len(pairs) == base.classes and sorted(b for _, b in pairs) == list(range(base.classes))
+    assert torch.equal(renamed.labels, handwriting.shuffled(base, 0).labels)
+    assert not torch.equal(renamed.labels, handwriting.shuffled(base, 1).labels)
+    assert len(renamed.first(20).groups.unique()) > 1  # 20 of 80 by their old numbers are one alphabet
+
+
+def tiny_nets(novel):
+    nets = [conv4(torch_generator(seed, "net"), width=3, classes=8, size=20).eval() for seed in (0, 1)]
+    return nets, [network_features(net, novel.images) for net in nets]
+
+
+def test_episodes_of_many_ways_and_few_queries_are_tuned_as_the_kernel_tunes_them_and_stored(glyphs, tmp_path):
+    _, novel = glyphs
+    nets, _ = tiny_nets(novel)
+    small = replace(TINY, tune_lr=0.02, full_cells=((20, 1, 2, 1), (5, 1, 1, 2)))
+    store = Store(tmp_path / "one.jsonl", {})
+    rows = handwriting.cell_rows(nets, novel, small, store)
+    assert [(r["seed"], r["way"], r["query"], r["episode"]) for r in rows] == [
+        (0, 20, 2, 0), (1, 20, 2, 1), (0, 5, 1, 0), (0, 5, 1, 1), (1, 5, 1, 2), (1, 5, 1, 3),
+    ]  # fmt: skip
+    episodes = demo.draw_episodes(novel, 20, 1, 2, 2, "cells", within=True)
+    want = demo.tuned_accuracies(nets[1], novel, episodes, 1, small)
+    assert {name: rows[1][name] for name in handwriting.LOOPS} == pytest.approx(
+        {name: 100 * want[name] for name in handwriting.LOOPS}
+    )
+    assert handwriting.cell_rows(nets, novel, small, Store(tmp_path / "one.jsonl", {})) == rows
+    assert handwriting.cell_gain(rows, 5, 1, 1, "transductive").shape == (4,)
+    grid = handwriting.cell_grid(rows, replace(small, full_cells=(*small.full_cells, (20, 5, 2, 1))))
+    assert grid[-1] == ["20", "5", "2", "0", "not run", "not run", "not run"] and grid[0][:4] == ["20", "1", "2", "2"]
+
+
+def test_hardness_of_the_loop_is_by_the_other_network_on_the_same_episodes(glyphs, tmp_path):
+    _, novel = glyphs
+    nets, z = tiny_nets(novel)
+    small = replace(TINY, tune_epochs=0, hard_ways=(5, 20), hard_shots=(1, 2), full_loop=2)
+    rows = handwriting.loop_rows(nets, z, novel, small, store := Store(tmp_path / "loop.jsonl", {}))
+    assert [row["episodes"] for row in rows] == [8, 8] and len(store) == 16
+    for row in rows:  # without an epoch the loop is the untuned classifier
+        assert row["untuned_area"] == row["loop_area"]
+    episodes = demo.draw_episodes(novel, 5, 1, 5, 2, "loop", seed=1)
+    places = episodes.support.flatten(1), episodes.query.flatten(1)
+    want = episode_hardness(z[0][places[0]], episodes.support_labels(), z[0][places[1]], episodes.query_labels())
+    assert store.get("loop/5/1/1/1")["hardness"] == pytest.approx(float(want[1]), rel=1e-5)
+    right = 100 * centroid_accuracy(z[1], episodes)
+    assert store.get("loop/5/1/1/1")["transductive"] == pytest.approx(float(right[1]))
+    assert handwriting.loop_rows(nets[:1], z[:1], novel, small, store) == []
+    assert handwriting.loop_grid([])[0][1] == "not run" and handwriting.loop_grid(rows)[1][:2] == ["1", "8"]
+
+
+def test_the_number_of_characters_is_the_only_change_of_that_curve(glyphs, tmp_path, monkeypatch):
+    base, novel = glyphs
+    _, z = tiny_nets(novel)
+    seen = []
+    monkeypatch.setattr(
+        handwriting,
+        "train_classifier",
+        lambda net, images, labels, steps, *a, **k: seen.append((labels, steps)) or net.eval(),
+    )
+    rows = handwriting.class_rows(base, novel, z, TINY, Store(tmp_path / "classes.jsonl", {}))
+    assert {steps for _, steps in seen} == {TINY.full_steps}
+    assert [int(labels.max()) + 1 for labels, _ in seen] == [20, 40, 20, 40]
+    curve = handwriting.class_curve(rows)
+    assert list(curve) == [20, 40, 80] and all(len(found) == 2 for found in curve.values())
+    episodes = demo.draw_episodes(novel, 5, 1, 15, 20, "full")
+    assert curve[80][0] == pytest.approx(100 * float(centroid_accuracy(z[0], episodes).mean()))
+    assert handwriting.class_curve([]) == {}
 
 
 def test_a_point_of_the_sweep_is_the_chapters_own_measurement():

@@ -108,12 +108,18 @@ def episode_images(collection: Collection, episodes: Episodes, number: int) -> t
 
 
 def tuned_accuracies(
-    net: nn.Module, novel: Collection, episodes: Episodes, number: int, settings: Settings, **options: Any
+    net: nn.Module,
+    novel: Collection,
+    episodes: Episodes,
+    number: int,
+    settings: Settings,
+    methods: Iterable[str] = tuple(METHODS),
+    **options: Any,
 ) -> dict[str, float]:
-    """Accuracy in one episode of the untuned classifier and of each of :data:`METHODS`, by name."""
+    """Accuracy in one episode of the untuned classifier and of each of the ``methods`` of :data:`METHODS`, by name."""
     support, labels, query, truth = episode_images(novel, episodes, number)
     found: dict[str, float] = {}
-    for name, method in {"initialisation": {"epochs": 0}, **METHODS}.items():
+    for name, method in {"initialisation": {"epochs": 0}, **{name: METHODS[name] for name in methods}}.items():
         given = {"epochs": settings.tune_epochs, "lr": settings.tune_lr, **options, **method}
         if "augment" in given:
             given["generator"] = torch_generator(number, "augment", name, device=str(support.device))

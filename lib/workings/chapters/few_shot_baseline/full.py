@@ -15,7 +15,8 @@ import torch
 from torch import nn
 
 from workings import paths
-from workings.chapters.few_shot_baseline import cifar_fs
+from workings.chapters import cifar_fs
+from workings.chapters.few_shot_baseline import handwriting
 from workings.chapters.few_shot_baseline.demo import (
     METHODS,
     UNBALANCED,
@@ -34,7 +35,6 @@ from workings.chapters.few_shot_baseline.settings import Settings
 from workings.chapters.omniglot_data import Collection, omniglot
 from workings.few_shot.evaluation import accuracy_summary, centroid_accuracy
 from workings.few_shot.finetuning import transductive_finetune
-from workings.few_shot.hardness import hardness_line_area
 from workings.few_shot.networks import conv4, wide_resnet
 from workings.few_shot.pretraining import network_features, train_classifier
 from workings.few_shot.prototypes import cosine_logits, support_init
@@ -44,11 +44,12 @@ from workings.runs.store import Store
 from workings.seeding import torch_generator
 
 Rows = list[dict[str, Any]]
+TABLES = ("untuned", "tuned", "curves", "heads", "hardness", "seconds", *handwriting.TABLES)
 
 
 DECIDES = (
     "seeds", "size", "lr", "full_width", "full_batch", "full_steps", "full_tuned", "tune_epochs", "tune_lr", "cifar_steps",
-    "cifar_batch", "cifar_tuned", "cifar_network", "device",
+    "cifar_batch", "cifar_tuned", "cifar_network", "device", "full_classes", "full_cells", "full_loop",
 )  # fmt: skip
 """Settings on which the stored results depend; the page's own cells have others."""
 
@@ -66,7 +67,8 @@ class Study(NamedTuple):
 
 @Settings.needs.guard
 def run(settings: Settings, data_root: str | Path | None = None) -> dict[str, Rows]:
-    """The full tier: ``untuned``, ``tuned``, ``curves``, ``heads``, ``hardness`` and ``seconds``, each row with its data set.
+    """The full tier: ``untuned``, ``tuned``, ``curves``, ``heads``, ``hardness``, ``seconds`` and, on handwriting, the tables
+    of :mod:`workings.chapters.few_shot_baseline.handwriting`; each row with its data set.
 
     ``data_root`` is a folder with the two archives of :mod:`workings.chapters.omniglot_data`; without one the data are fetched.
     """
@@ -77,7 +79,7 @@ def run(settings: Settings, data_root: str | Path | None = None) -> dict[str, Ro
 def run_protocol(settings: Settings, data_root: str | Path | None = None) -> dict[str, Rows]:
     """As :func:`run`, on the number of threads that torch has."""
     folder = paths.runs_root() / "few_shot_baseline" / ("dry" if settings.dry_run else "full")
-    tables: dict[str, Rows] = {name: [] for name in ("untuned", "tuned", "curves", "heads", "hardness", "seconds")}
+    tables: dict[str, Rows] = {name: [] for name in TABLES}
     for name in settings.data:
         study = studies(name, settings, data_root)
         store = Store(folder / f"{name}.jsonl", {key: getattr(settings, key) for key in DECIDES})
@@ -164,6 +166,10 @@ def study_tables(study: Study, settings: Settings, store: Store, folder: Path) -
             row = _hardness(features[other], features[job], novel, room, job[1])
             found["hardness"].append({"seed": job[1], **row})
     found["seconds"] = [_seconds(nets[main[0]], features[main[0]], novel, s, store)]
+    if study.name == "omniglot":
+        z, base = [features[job] for job in main], study.trained_on["train"].to(s.device)
+        found["curves"] += handwriting.shots_rows(z, novel, room)
+        found |= handwriting.tables_of(base, [nets[job] for job in main], z, novel, room, store)
     return found
 
 
@@ -222,20 +228,9 @@ def _hardness(
 ) -> dict[str, float]:
     """Correlation, slope and area of the two lines of accuracy over hardness, over episodes of this ``seed`` alone."""
     points = hardness_points(phi, features, novel, settings, seed=seed)
-    found = {}
+    found: dict[str, float] = {}
     for method in ("untuned", "tuned"):
-        try:
-            line = hardness_line_area(points["hardness"], points[method])._asdict()
-        except ValueError:
-            if not settings.dry_run:
-                raise
-            line = {
-                "slope": 0.0,
-                "intercept": 0.0,
-                "r": 0.0,
-                "area": 0.0,
-            }  # three steps of training: no line to speak of
-        found |= {f"{method}_{key}": value for key, value in line.items()}
+        found |= handwriting.line_of(points["hardness"], points[method], method, settings)
     return {**found, "episodes": len(points["hardness"])}
 
 
@@ -306,7 +301,7 @@ def standard_error(values: np.ndarray) -> float:
     return float(np.std(values, ddof=1) / np.sqrt(len(values)))
 
 
-def values(tables: dict[str, Rows]) -> dict[str, tuple[float, dict[str, Any]]]:
+def values(tables: dict[str, Rows], settings: Settings) -> dict[str, tuple[float, dict[str, Any]]]:
     """What the ledger compares at this tier: value and options of each claim whose data were run."""
     found: dict[str, tuple[float, dict[str, Any]]] = {}
     data = {row["data"] for row in tables["tuned"]}
@@ -321,6 +316,9 @@ def values(tables: dict[str, Rows]) -> dict[str, tuple[float, dict[str, Any]]]:
         add("fsb-3", gain(tables["tuned"], "cifar_fs", "transductive"), "cifar_fs")
         both = [accuracies(tables["tuned"], "cifar_fs", "transductive", 1, part) for part in ("train+val", "train")]
         add("fsb-4", both[0] - both[1], "cifar_fs")
+        five = lambda method: gain(tables["tuned"], "cifar_fs", method, 5)
+        add("fsb-16", five("fine-tuning"), "cifar_fs")
+        add("fsb-17", five("transductive") - five("fine-tuning"), "cifar_fs")
     if "omniglot" in data:
         whole = gain(tables["tuned"], "omniglot", "transductive")
         add("fsb-15", whole, "omniglot")
@@ -333,7 +331,11 @@ def values(tables: dict[str, Rows]) -> dict[str, tuple[float, dict[str, Any]]]:
         add("fsb-11", heads["entropy", "balanced"], "omniglot")
         add("fsb-12", heads["with marginal", "balanced"], "omniglot")
         add("fsb-13", heads["with marginal", "balanced"] - heads["with marginal", "unbalanced"], "omniglot")
+        five = {method: gain(tables["tuned"], "omniglot", method, 5) for method in handwriting.LOOPS}
+        add("fsb-19", five["fine-tuning"], "omniglot")
+        add("fsb-20", five["transductive"] - five["fine-tuning"], "omniglot")
         found |= _omniglot_means(tables, seeds("omniglot"))
+        found |= handwriting.values(tables, settings)
     return found
 
 
@@ -360,7 +362,8 @@ def recorded_heads(rows: Rows, method: str, case: str, data: str = "omniglot") -
 def _omniglot_means(tables: dict[str, Rows], seeds: list[int]) -> dict[str, tuple[float, dict[str, Any]]]:
     """Claims of Omniglot whose value is a mean over networks, with the spread between them."""
     here = {name: [row for row in rows if row["data"] == "omniglot"] for name, rows in tables.items()}
-    fits = [min(r["accuracy"] for r in here["curves"] if r["seed"] == k and "squared" in r["kind"]) for k in seeds]
+    straight = ("ways, R squared", "shots, 20 ways, R squared")  # with five ways the shots meet a ceiling
+    fits = [min(r["accuracy"] for r in here["curves"] if r["seed"] == k and r["kind"] in straight) for k in seeds]
     falls = [(row["untuned_r"], row["episodes"]) for row in here["hardness"]]  # each network has episodes of its own
     spreads = [r["sd"] for r in here["untuned"] if (r["way"], r["shot"], r["within"]) == (5, 1, False)]
     found = {}

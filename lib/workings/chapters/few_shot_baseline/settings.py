@@ -42,7 +42,12 @@ class Settings(Tiered):
     full_width: int = 64
     full_batch: int = 128
     full_steps: int = 500
-    full_tuned: int = 20
+    full_tuned: int = 40
+    full_classes: tuple[int, ...] = (17, 34, 68)  # smaller numbers of characters to train on, at equal steps
+    full_cells: tuple[tuple[int, int, int, int], ...] = (  # ways, shots, queries per class, tuned episodes of each network
+        (20, 1, 15, 15), (20, 5, 15, 8), (5, 1, 5, 60), (5, 1, 1, 120),
+    )  # fmt: skip
+    full_loop: int = 8  # episodes of each network, way and shot in which hardness meets the whole loop
     cifar_steps: int = 18_000
     cifar_batch: int = 256
     cifar_tuned: int = 300
@@ -52,7 +57,7 @@ class Settings(Tiered):
     needs: ClassVar[Needs] = Needs(
         paper="CIFAR-FS with a WRN-28-10 trained on 64 and on 80 classes, and Omniglot with a Conv4 of 64 filters",
         gpu="one CUDA GPU with about 16 GB",
-        shortened="Omniglot alone, Conv4 with 64 filters on 20-pixel images, three networks",
+        shortened="Omniglot alone, Conv4 with 64 filters on 20-pixel images, three networks; at most forty minutes on one core",
         settings=("settings.Settings",),
         lower={"cifar_batch": "images of a training step", "cifar_tuned": "episodes that are tuned as a whole"},
     )
@@ -69,7 +74,8 @@ class Settings(Tiered):
                 seeds=(0, 1), alphabets=8, base_alphabets=4, characters=20, drawers=16, width=4, steps=12, batch=32,
                 class_counts=(20,), episodes=20, ways=(5, 10, 20), curve_episodes=3, shots=(1, 2, 5), tuned=2,
                 tune_epochs=2, heads=4, head_steps=3, hard_ways=(5, 40), hard_shots=(1,), hard_episodes=3,
-                data=("omniglot", "cifar_fs"), full_width=4, full_steps=6, full_tuned=2, cifar_steps=4, cifar_batch=16,
+                data=("omniglot", "cifar_fs"), full_width=4, full_steps=6, full_tuned=2, full_classes=(20, 40),
+                full_cells=((20, 1, 2, 1), (5, 5, 2, 1), (5, 1, 1, 2)), full_loop=1, cifar_steps=4, cifar_batch=16,
                 cifar_tuned=2, cifar_network="conv4", dry_run=True,
             )  # fmt: skip
         device = device or ("cpu" if gpu_name() is None else "cuda")
