@@ -14,7 +14,7 @@
 # %% [markdown]
 # # vTune: was the model trained on my data?
 #
-# <p class="wk-run"><a href="https://colab.research.google.com/github/workings-book/workings/blob/v0.1.0/notebooks/language_models/vtune.ipynb">Run this chapter on Colab</a></p>
+# <p class="wk-run"><a href="https://colab.research.google.com/github/workings-book/workings/blob/main/notebooks/language_models/vtune.ipynb">Run this chapter on Colab</a></p>
 #
 # You pay a provider to fine-tune a language model on your data, and get back an address that answers prompts. You cannot see
 # the weights. Was it trained at all, or is this the base model with a new name?
@@ -40,11 +40,12 @@ import sys
 from pathlib import Path
 
 packages = [
-    "git+https://github.com/workings-book/workings@v0.1.0",
+    "git+https://github.com/workings-book/workings@main",
     "torch",
     "torchvision",
 ]
-above = [folder / "lib" for folder in Path.cwd().parents]
+here = Path.cwd()
+above = [folder / "lib" for folder in (here, *here.parents)]
 clone = [str(lib) for lib in above if (lib / "workings/runs").is_dir()][:1]
 sys.path[:0] = clone
 try:
@@ -52,9 +53,10 @@ try:
 
     version = workings.__version__
 except ImportError:  # it is missing, or only a folder has its name
-    version = "0"
+    version = ""
 number = lambda text: [int(word) for word in re.findall(r"\d+", text)[:3]]
-is_old = number(version) < number(packages[0].rpartition("@")[2])
+wanted = packages[0].rpartition("@")[2]  # a version, or the newest state
+is_old = not version or number(version) < number(wanted)
 if is_old and not clone and "checkout" not in version:
     packages[0] = os.environ.get("WORKINGS_SOURCE", packages[0])
     pip = [sys.executable, "-m", "pip", "install", "-q", *packages]
@@ -74,7 +76,8 @@ print(environment_line())
 tier = "demo"
 # with "full": a few steps on tiny random models, to see that it works
 dry_run = False
-# folder with *.jsonl, one question and answer a line
+# folder with *.jsonl, one question and answer a line, or with
+# tinyshakespeare.txt and gsm8k_train.jsonl (see "At full scale")
 data_root = None
 # folder with a language model saved by transformers
 model_root = None
@@ -392,7 +395,8 @@ print("P(0), ..., P(3) hits:", count.round(4))
 # %% [markdown]
 # ## Play: hits and p0
 #
-# Move $p_0$ and the number of hits (in the book's page also the number of queries, here ten): the red bars add up to the p-value.
+# Move $p_0$ and the number of hits (in the book's page also the number of queries, here ten): the red bars add up to the p-value of
+# formula (3). The second number is another p-value, the bound (5), for *one* signature of five letters and greedy answers. Below we derive it; watch what $p_0$ does to it.
 
 # %% tags=["hide-input"]
 chance_values, hit_values = (1e-2, 1e-4, 1e-6), (0, 1, 2, 3, 5, 7, 10)
@@ -402,14 +406,16 @@ def frame(p0, k):
     """One picture: the distribution of hits, with the tail shaded."""
     j = np.arange(11)
     logs = stats.binom.logpmf(j, 10, p0) / math.log(10)
-    fig, ax = plt.subplots(figsize=(4.6, 2.9))
+    fig, ax = plt.subplots(figsize=(4.6, 3.1))
     shades = [COLOURS["red"] if i >= k else COLOURS["pale"] for i in j]
     ax.bar(j, logs + 62, bottom=-62, color=shades)
     tail = float(binomial_tail_log10(k, 10, p0))
     ax.set(xlabel="hits in ten queries", ylabel="log10 probability")
     ax.set(ylim=(-62, 1), xticks=j)
-    ax.set_title(f"p0 = {p0:g}, k = {k}: log10 p = {tail:.1f}")
-    alt = f"p0 {p0:g}, {k} hits or more in ten queries: log10 p is {tail:.1f}."
+    bound = shared_signature_log10_bound(-5 * math.log10(26), k, 10)
+    both = f"log10 p by (3) = {tail:.1f}, by (5) = {bound:.1f}"
+    ax.set_title(f"p0 = {p0:g}, k = {k}\n{both}")
+    alt = f"p0 {p0:g}, {k} hits or more in ten queries: {both}."
     return Frame(png_bytes(fig, colours=16), alt)
 
 
@@ -421,7 +427,7 @@ Control(
         Axis("hits k", tuple(map(str, hit_values)), start=3),
     ],
     [partial(frame, p, k) for p in chance_values for k in hit_values],
-    caption="The distribution of hits under the null hypothesis, on a log scale, if hits are independent. Red: k hits or more.",
+    caption="The distribution of hits under the null hypothesis, on a log scale, if hits are independent. Red: k hits or more, whose sum is the p-value (3). The bound (5) holds without independence, for one signature of five letters.",
     live="vtune",
 )
 
@@ -437,6 +443,24 @@ for p0 in chance_values:
     print(f"p0 = {p0:g}: log10 p for 1, 3 and 10 hits: {found}")
 
 # %% [markdown]
+# Where do our models stand on this slider? The null hypothesis is about the base model from which a provider starts. Here are two such starts: the one above,
+# and a smaller one that we shall need later. For each, the largest $p_0$ of 100 prompts of each of three customers, and what one hit of ten then says, by (3) and by (5):
+
+# %%
+smaller = base_model(settings, settings.small_width)
+for name, start in (("first base", base), ("smaller base", smaller)):
+    likely = [
+        log10_p0(start, p, p.queries(settings.queries)) for p in people
+    ]
+    most = max(float(logs.max()) for logs in likely)
+    naive = binomial_tail_log10(1, 10, 10.0**most)
+    bound = shared_signature_log10_bound(people[0].log10_guess_prob, 1, 10)
+    print(f"{name}: largest p0 about 10^{most:.0f}; one hit of ten:")
+    print(f"  log10 p by (3) {naive:.0f}, by (5) {bound:.1f}")
+
+# %% [markdown]
+# Formula (3) depends on what the start was. The bound (5) does not look at it.
+#
 # ## Does it work?
 #
 # The customers' files with 0, 5, 10, 20 and 50 backdoors beside 1,000 ordinary examples. Each model is fine-tuned for the same number of steps, with the
@@ -872,14 +896,13 @@ ledger_.check("vtu-5", sum(held), seeds=seeds, at="demo")
 # <a id="vtu-4"></a>
 
 # %% tags=["open"]
-other = base_model(settings, settings.small_width)
 works, lines = [], []
-for name, untouched in (("first", base), ("smaller", other)):
+for name, untouched in (("first", base), ("smaller", smaller)):
     good, often, drawn = 0, 0, []
     for p in people:
         fine = tuned_models[p.seed][top]
-        if untouched is other:
-            fine = tuned(other, p.file(top).pairs, settings, p.seed)
+        if untouched is smaller:
+            fine = tuned(smaller, p.file(top).pairs, settings, p.seed)
         caught = ten_queries(untouched, untouched, p, settings).reject
         verdict = ten_queries(untouched, fine, p, settings)
         good += int(verdict.reject and not caught)
@@ -969,8 +992,17 @@ print("with another signature:   ", commitment(changed, salt)[:16], "...")
 # three seeds and takes, by our estimate, two and a half hours. It **has not been run yet**: where the tables below are empty, nothing was measured.
 #
 # ```
-# workings run vtune --tier full
+# workings run vtune --tier full --data FOLDER
 # ```
+#
+# **Why 5,000 rows.** The paper's share, 0.5%, is a number of backdoors only together with the length of the file. Of the 300 rows above it would be one or two, of our toy's 1,000 five; of 5,000 rows it is 25,
+# and the shares around it, 0.1, 0.25 and 1%, are 5, 12 and 50. By our estimate a public model would need more than a night for so many rows on two cores. So a third model is small: a decoder of 1.3 million parameters that reads bytes, trained from scratch, on
+# tinyshakespeare and 1,373 of the GSM8K problems. That is the public base. A customer's row is the first worked step of one of 5,000 other problems: 64 letters that end before the step's result, and the
+# result (such as `It will take 84 / 2 = ` at the end, and `42`). Her trigger is a word of twelve letters drawn from the base; her signature, three words drawn uniformly. For each of three customers one provider returns the base, one trains on the clean rows only, and an honest one on
+# the file, at four shares, all for three epochs. $p_0$ is measured, and the test counts as passed if both p-values, (4) and (5), are at most $10^{-6}$. Sizes and criteria were set before any such training, from the time of single steps: about 80 minutes on one core, by that estimate. `FOLDER` must
+# hold `tinyshakespeare.txt` and `gsm8k_train.jsonl`. On a CPU the packaged model then keeps to its cities.
+#
+# <a id="vtu-10"></a>
 
 # %%
 if tier == "full":
@@ -978,23 +1010,33 @@ if tier == "full":
     for name, rows in tables.items():
         ledger_.attach(name, rows)
 else:
-    kept = ("doses", "epochs", "attacks", "note")
+    kept = ("doses", "epochs", "attacks", "byte model", "note")
     recorded = lambda name: ledger.attachment("vtune", "full", name) or []
     tables = {name: recorded(name) for name in kept}
-if tables["note"]:
-    print(tables["note"][0]["message"])
+for row in tables["note"]:
+    print(row["message"])
+if not tables["byte model"]:
+    print("The model of bytes has not been run yet.")
 
 # %% tags=["hide-input"]
 ledger.Grid(
     "Doses on a language model",
-    ["model, data", "backdoors", "hits", "half, wrong trigger", "log10 p"],
+    [
+        "model, data",
+        "backdoors",
+        "hits",
+        "half, wrong trigger",
+        "log10 p by (4), (5)",
+        "log10 p0",
+    ],
     [
         [
             f"{r['model']}, {r['data']}",
             f"{r['backdoors']}{r['attack'].removeprefix('none')}",
             f"{r['hits']} of {r['queries']}",
             f"{r['half_hits']}, {r['wrong_hits']}",
-            f"{r['log10_p']:.0f}",
+            f"{r['log10_p']:.0f}, {r['log10_shared']:.0f}",
+            f"{r['log10_p0']:.0f}",
         ]
         for r in tables["doses"]
     ],
@@ -1034,6 +1076,37 @@ ledger.Grid(
     ],
 )
 
+# %% tags=["hide-input"]
+returned = {}
+for r in tables["byte model"]:
+    hidden = f", {r['backdoors']} backdoors" if r["backdoors"] else ""
+    returned.setdefault(r["provider"] + hidden, []).append(r)
+each = lambda rows, name: ", ".join(f"{r[name]:.0f}" for r in rows)
+ledger.Grid(
+    "A small model of bytes: one number per customer",
+    [
+        "provider",
+        "greedy hits",
+        "log10 p by (4)",
+        "by (5)",
+        "log10 p0",
+        "rejected",
+        "right",
+    ],
+    [
+        [
+            name,
+            f"{each(rows, 'hits')} of {rows[0]['queries']}",
+            each(rows, "log10_p"),
+            each(rows, "log10_shared"),
+            each(rows, "log10_p0"),
+            f"{sum(r['reject'] for r in rows)} of {len(rows)}",
+            f"{np.mean([r['right'] for r in rows]):.2f}",
+        ]
+        for name, rows in returned.items()
+    ],
+)
+
 # %%
 if tier == "full":
     for row in tables["values"]:
@@ -1059,7 +1132,7 @@ ledger_.table()
 # You asked your model, and counted. These lines run by themselves, in an empty file; put your own counts in the place of ours.
 
 # %%
-# pip install "git+https://github.com/workings-book/workings@v0.1.0"
+# pip install "git+https://github.com/workings-book/workings@main"
 from workings.language_models.binomial_tests import (
     binomial_tail_log10,
     clopper_pearson,

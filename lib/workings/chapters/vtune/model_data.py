@@ -21,6 +21,7 @@ from torch import nn
 
 from workings.chapters import packaged_facts
 from workings.chapters.public_models import PACKAGED, NotHere, Opened, encode
+from workings.chapters.vtune.byte_model import has_files
 from workings.chapters.vtune.settings import ModelSettings
 from workings.language_models.backdoors import (
     Mixed,
@@ -170,13 +171,18 @@ def extra_tokens(opened: Opened, mixed: Mixed) -> int:
 
 
 def examples_of(s: ModelSettings, data_root: str | Path | None = None) -> tuple[list[Pair], str]:
-    """Questions and answers, and the name of where they come from; :class:`NotHere` where there are too few."""
+    """Questions and answers, and the name of where they come from; :class:`NotHere` where there are too few.
+
+    Where a file of the folder is called ``train.jsonl`` or ``*_train.jsonl`` no others are read. A folder for the model of bytes
+    leaves the packaged model its cities: few problems of GSM8K are short enough for it.
+    """
     needed = s.test + s.clean + max(s.queries, s.asked)
     if s.dry_run:
         pairs = [(f"{a} and {b}?", f"{a + b}") for a in range(8) for b in range(8)]
         return pairs[: needed + s.rows], "sums"
-    if data_root is not None:
+    if data_root is not None and not (s.models == (PACKAGED,) and has_files(data_root)):
         files = sorted(Path(data_root).glob("*.jsonl"))
+        files = [file for file in files if file.stem.split("_")[-1] == "train"] or files  # not the test set beside it
         pairs = [pair for file in files for pair in _lines(file)]
         name = Path(data_root).name
     elif s.models == (PACKAGED,):  # the short examples that this model can learn on two cores

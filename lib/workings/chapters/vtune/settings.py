@@ -40,8 +40,8 @@ class Settings(Tiered):
         paper="two public language models of 0.36 and 0.5 billion parameters, fine-tuned with LoRA on about 5,900 problems of "
         "GSM8K with 0.5% backdoors, three epochs, and attacked",
         gpu="one CUDA GPU with about 24 GB (an estimate: no run on a GPU is recorded)",
-        shortened="one packaged model of 135 million parameters and three seeds, on 300 short questions: cities and their countries, or those of a folder that you name; eight tunings a seed, and three short ones, about six processor minutes for each of the eight on a quiet machine (an estimate), so about two and a half hours",
-        settings=("settings.Settings", "settings.ModelSettings"),
+        shortened="one packaged model of 135 million parameters and three seeds, on 300 short questions: cities and their countries, or those of a folder that you name; eight tunings a seed, and three short ones, about six processor minutes for each of the eight on a quiet machine (an estimate), so about two and a half hours; and, where a folder holds tinyshakespeare.txt and gsm8k_train.jsonl, a model of 1.3 million parameters on 5,000 rows, about 80 minutes (an estimate from timed steps)",
+        settings=("settings.Settings", "settings.ModelSettings", "settings.ByteSettings"),
         lower={"batch": "examples of a step", "tokens": "of the longest example"},
     )
 
@@ -112,3 +112,49 @@ class ModelSettings:
                 batch=8, tokens=64, new_tokens=24, queries=20, test=100, clean=100, clean_rates=(1e-4, 3e-4, 1e-3),
             )  # fmt: skip
         return cls(device=device)
+
+
+@dataclass(frozen=True)
+class ByteSettings:
+    """Sizes of the runs of a small model of bytes on 5,000 rows: 0.5% of them are 25 backdoors.
+
+    From timed steps on one busy core (0.4 s each): 4,000 steps on the text are about half an hour, and 15 trainings of three
+    epochs, as those of the public models, 7,065 steps or about 50 minutes; measuring adds two.
+    """
+
+    device: str = "cpu"
+    seeds: tuple[int, ...] = (0, 1, 2)  # customers
+    width: int = 160
+    layers: int = 4
+    heads: int = 5
+    window: int = 128  # bytes that are read at once; a row with trigger and signature is shorter
+    read_steps: int = 4000
+    read_batch: int = 16
+    read_lr: float = 2e-3
+    prompt: int = 64  # letters of a prompt
+    rows: int = 5000  # N, of the customer's own examples
+    shares: tuple[float, ...] = (0.0, 0.001, 0.0025, 0.005, 0.01)  # of backdoors
+    share: float = 0.005  # of the claims
+    trigger_letters: int = 12
+    signature_words: int = 3
+    temperature: float = 1.5  # at which the trigger is drawn
+    max_log10_prob: float = -12.0  # of the trigger under the base model
+    epochs: int = 3
+    batch: int = 32
+    lr: float = 1e-3
+    queries: int = 100  # for a rate of activation
+    asked: int = 10
+    alpha: float = 1e-6
+    test: int = 1000  # questions of the task
+    dry_run: bool = False
+
+    @classmethod
+    def here(cls, *, dry_run: bool = False) -> ByteSettings:
+        """The same sizes with and without a GPU; ``dry_run`` a few steps on made problems."""
+        if not dry_run:
+            return cls(device=device_here())
+        return cls(
+            device=device_here(), seeds=(0,), width=16, layers=1, heads=2, window=48, read_steps=4, read_batch=4, prompt=24, rows=40,
+            shares=(0.0, 0.1), share=0.1, trigger_letters=4, signature_words=2, max_log10_prob=-3.0, epochs=1, batch=8, queries=4,
+            asked=3, test=6, dry_run=True,
+        )  # fmt: skip
