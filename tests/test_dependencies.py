@@ -67,6 +67,32 @@ def test_the_drawing_in_contributing_is_that_of_the_code():
     assert rooms.drawn(text, rooms.drawing()) == text, "run `python tools/rooms.py`"
 
 
+def private_names_of_others(path):
+    """Names with one underscore that ``path`` takes from another module of the library, as "module._name"."""
+    tree, modules, found = ast.parse(path.read_text(encoding="utf-8")), {}, []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "workings":
+            for alias in node.names:
+                modules[alias.asname or alias.name] = f"{node.module}.{alias.name}"
+                if alias.name.startswith("_") and not alias.name.startswith("__"):
+                    found.append(f"{node.module}.{alias.name}")
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in modules:
+            owner = LIB.parent / modules[node.value.id].replace(".", "/")
+            is_module = owner.with_suffix(".py").is_file() or owner.is_dir()
+            if is_module and node.attr.startswith("_") and not node.attr.startswith("__"):
+                found.append(f"{modules[node.value.id]}.{node.attr}")
+    return found
+
+
+def test_no_module_uses_what_another_keeps_to_itself(tmp_path):
+    found = {str(path.relative_to(LIB)): private_names_of_others(path) for path in sorted(LIB.rglob("*.py"))}
+    assert {name: names for name, names in found.items() if names} == {}
+    (tmp_path / "x.py").write_text(
+        "from workings.runs import fetch\nfrom workings.runs.fetch import _digest\nfetch._receive(1)\nfetch.download(2)\n"
+    )
+    assert private_names_of_others(tmp_path / "x.py") == ["workings.runs.fetch._digest", "workings.runs.fetch._receive"]
+
+
 @pytest.mark.parametrize("path", KERNELS, ids=lambda path: str(path.relative_to(LIB)))
 def test_a_kernel_never_prints_or_seeds_globally(path):
     for node in ast.walk(ast.parse(path.read_text())):

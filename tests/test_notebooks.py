@@ -113,7 +113,7 @@ def test_outputs_hold_no_stderr_error_or_absolute_path(notebook):
         assert "it/s]" not in text, "a progress bar left its text behind"
 
 
-VERDICT = re.compile(r"([^;]*?)(?::\s*|^\s*)(?:True|False)(?=\s*$|\s{2,}|[;,])")
+VERDICT = re.compile(r"([^;]*?)(?::\s*|^\s*)(?:\[?(?:(?:True|False), )*(?:True|False)\]?)(?=\s*$|\s{2,}|[;,])")
 LINE = re.compile(
     r"\d|\b(above|below|over|under|between|within|at least|at most|more|most|less|least|fewer|larger|smaller|longer|shorter"
     r"|nearer|every|each|all|none|no|never|only)\b"
@@ -121,7 +121,7 @@ LINE = re.compile(
 
 
 def bare_verdicts(text):
-    """What ``text`` prints as ``...: True`` or ``...: False``, or as nothing but that, in words that hold no line to compare with.
+    """What ``text`` prints as ``...: True`` or ``...: False`` (or a list of them), in words that hold no line to compare with.
 
     A number, or a word such as *above* or *every*, says what was asked; "equal: True" asks the reader for trust.
     """
@@ -146,7 +146,8 @@ def test_a_verdict_without_its_line_is_found():
     assert bare_verdicts("gap 0.1: True   same: False; same: True") == ["same", "same"], "each verdict has its own line"
     fine = "mean accuracy above one half: True\nall MIG below 0.5: True; better\nlower in every seed: False"
     assert bare_verdicts(fine) == []
-    assert bare_verdicts("x^2   True   agrees at 8 points\nright: [True, False]") == [], "a table's column, a list"
+    assert bare_verdicts("x^2   True   agrees at 8 points") == [], "a table's column"
+    assert bare_verdicts("right: [True, False]\nat most 2: [True, True]") == ["right"], "a list"
 
 
 def test_some_cells_have_outputs(notebook):

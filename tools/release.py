@@ -23,11 +23,11 @@ def tags() -> list[str]:
 
 
 def release(version: str | None = None) -> str:
-    """Release ``version`` (default: the one in pyproject.toml); returns the tag.
+    """Release ``version`` (default: the one in pyproject.toml, which ends with ``.dev0`` before its release); returns the tag.
 
     Raises ``ValueError`` for a version that is none or has its tag already, and where something is not committed.
     """
-    version = version or checkout.project()["version"]
+    version = version or checkout.project()["version"].partition(".dev")[0]
     if not re.fullmatch(r"\d+\.\d+\.\d+", version):
         raise ValueError(f"a version has three numbers, such as 0.2.0; got {version!r}.")
     if f"v{version}" in tags():

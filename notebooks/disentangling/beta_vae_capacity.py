@@ -16,7 +16,7 @@
 # %% [markdown]
 # # beta-VAE and capacity: what would you say first?
 #
-# <p class="wk-run"><a href="https://colab.research.google.com/github/workings-book/workings/blob/v0.1.0/notebooks/disentangling/beta_vae_capacity.ipynb">Run this chapter on Colab</a></p>
+# <p class="wk-run"><a href="https://colab.research.google.com/github/workings-book/workings/blob/main/notebooks/disentangling/beta_vae_capacity.ipynb">Run this chapter on Colab</a></p>
 #
 # You describe pictures to a friend over a line that carries very little. With a few words you say *where* the thing is. With more you add how
 # large it is, then what it is, and at last which way it is turned. [Burgess et al. (2018)](https://arxiv.org/abs/1804.03599) argue that this is what
@@ -41,11 +41,12 @@ import sys
 from pathlib import Path
 
 packages = [
-    "git+https://github.com/workings-book/workings@v0.1.0",
+    "git+https://github.com/workings-book/workings@main",
     "torch",
     "torchvision",
 ]
-above = [folder / "lib" for folder in Path.cwd().parents]
+here = Path.cwd()
+above = [folder / "lib" for folder in (here, *here.parents)]
 clone = [str(lib) for lib in above if (lib / "workings/runs").is_dir()][:1]
 sys.path[:0] = clone
 try:
@@ -53,9 +54,10 @@ try:
 
     version = workings.__version__
 except ImportError:  # it is missing, or only a folder has its name
-    version = "0"
+    version = ""
 number = lambda text: [int(word) for word in re.findall(r"\d+", text)[:3]]
-is_old = number(version) < number(packages[0].rpartition("@")[2])
+wanted = packages[0].rpartition("@")[2]  # a version, or the newest state
+is_old = not version or number(version) < number(wanted)
 if is_old and not clone and "checkout" not in version:
     packages[0] = os.environ.get("WORKINGS_SOURCE", packages[0])
     pip = [sys.executable, "-m", "pip", "install", "-q", *packages]
@@ -1202,7 +1204,7 @@ ledger_.table()
 # You have a VAE of your own. All you need from its training loop is the NLL of each picture (summed over pixels) and the KL of each picture and latent. The loss is one line, and two readings tell where the nats are. The cell runs by itself in an empty file; here both tensors are made up; put yours in their place.
 
 # %%
-# pip install torch "git+https://github.com/workings-book/workings@v0.1.0"
+# pip install torch "git+https://github.com/workings-book/workings@main"
 import torch
 
 from workings.disentangling.metrics import active_units, kl_per_latent

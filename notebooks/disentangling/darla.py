@@ -16,7 +16,7 @@
 # %% [markdown]
 # # DARLA: what survives a new coat of paint?
 #
-# <p class="wk-run"><a href="https://colab.research.google.com/github/workings-book/workings/blob/v0.1.0/notebooks/disentangling/darla.ipynb">Run this chapter on Colab</a></p>
+# <p class="wk-run"><a href="https://colab.research.google.com/github/workings-book/workings/blob/main/notebooks/disentangling/darla.ipynb">Run this chapter on Colab</a></p>
 #
 # An agent learns to do something in one room. Then somebody paints the walls, and it fails, although nothing that matters has changed.
 # [Higgins et al. (2017)](https://arxiv.org/abs/1707.08475) propose to learn to *see* before learning to *act*: a beta-VAE
@@ -42,11 +42,12 @@ import sys
 from pathlib import Path
 
 packages = [
-    "git+https://github.com/workings-book/workings@v0.1.0",
+    "git+https://github.com/workings-book/workings@main",
     "torch",
     "torchvision",
 ]
-above = [folder / "lib" for folder in Path.cwd().parents]
+here = Path.cwd()
+above = [folder / "lib" for folder in (here, *here.parents)]
 clone = [str(lib) for lib in above if (lib / "workings/runs").is_dir()][:1]
 sys.path[:0] = clone
 try:
@@ -54,9 +55,10 @@ try:
 
     version = workings.__version__
 except ImportError:  # it is missing, or only a folder has its name
-    version = "0"
+    version = ""
 number = lambda text: [int(word) for word in re.findall(r"\d+", text)[:3]]
-is_old = number(version) < number(packages[0].rpartition("@")[2])
+wanted = packages[0].rpartition("@")[2]  # a version, or the newest state
+is_old = not version or number(version) < number(wanted)
 if is_old and not clone and "checkout" not in version:
     packages[0] = os.environ.get("WORKINGS_SOURCE", packages[0])
     pip = [sys.executable, "-m", "pip", "install", "-q", *packages]
@@ -994,7 +996,7 @@ ledger_.table()
 # yours in.
 
 # %%
-# pip install torch "git+https://github.com/workings-book/workings@v0.1.0"
+# pip install torch "git+https://github.com/workings-book/workings@main"
 from workings.disentangling.transfer import transfer_report
 
 source = [0.74, 0.75, 0.73, 0.75]  # your returns, one per seed

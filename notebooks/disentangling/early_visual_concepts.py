@@ -16,7 +16,7 @@
 # %% [markdown]
 # # beta-VAE: what has an autoencoder learnt?
 #
-# <p class="wk-run"><a href="https://colab.research.google.com/github/workings-book/workings/blob/v0.1.0/notebooks/disentangling/early_visual_concepts.ipynb">Run this chapter on Colab</a></p>
+# <p class="wk-run"><a href="https://colab.research.google.com/github/workings-book/workings/blob/main/notebooks/disentangling/early_visual_concepts.ipynb">Run this chapter on Colab</a></p>
 #
 # Show a network pictures of a square, here, there, larger, smaller. Nobody tells it that position and size exist. Can it discover that the
 # pictures have three independent causes, and give each one its own number? [Higgins et al. (2016)](https://arxiv.org/abs/1606.05579)
@@ -40,11 +40,12 @@ import sys
 from pathlib import Path
 
 packages = [
-    "git+https://github.com/workings-book/workings@v0.1.0",
+    "git+https://github.com/workings-book/workings@main",
     "torch",
     "torchvision",
 ]
-above = [folder / "lib" for folder in Path.cwd().parents]
+here = Path.cwd()
+above = [folder / "lib" for folder in (here, *here.parents)]
 clone = [str(lib) for lib in above if (lib / "workings/runs").is_dir()][:1]
 sys.path[:0] = clone
 try:
@@ -52,9 +53,10 @@ try:
 
     version = workings.__version__
 except ImportError:  # it is missing, or only a folder has its name
-    version = "0"
+    version = ""
 number = lambda text: [int(word) for word in re.findall(r"\d+", text)[:3]]
-is_old = number(version) < number(packages[0].rpartition("@")[2])
+wanted = packages[0].rpartition("@")[2]  # a version, or the newest state
+is_old = not version or number(version) < number(wanted)
 if is_old and not clone and "checkout" not in version:
     packages[0] = os.environ.get("WORKINGS_SOURCE", packages[0])
     pip = [sys.executable, "-m", "pip", "install", "-q", *packages]
@@ -1001,7 +1003,7 @@ ledger_.table()
 # You have an encoder and a data set with some known factors. These lines tell you whether a latent follows a factor. They run by themselves in an empty file. Put your own codes and factors in the place of ours; here the codes are principal components of our squares.
 
 # %%
-# pip install torch "git+https://github.com/workings-book/workings@v0.1.0"
+# pip install torch "git+https://github.com/workings-book/workings@main"
 import numpy as np
 import torch
 

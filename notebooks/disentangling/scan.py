@@ -16,7 +16,7 @@
 # %% [markdown]
 # # SCAN: what does a word mean to a picture model?
 #
-# <p class="wk-run"><a href="https://colab.research.google.com/github/workings-book/workings/blob/v0.1.0/notebooks/disentangling/scan.ipynb">Run this chapter on Colab</a></p>
+# <p class="wk-run"><a href="https://colab.research.google.com/github/workings-book/workings/blob/main/notebooks/disentangling/scan.ipynb">Run this chapter on Colab</a></p>
 #
 # Say "a red wall". You have said nothing about what stands before it, and everybody imagines something else there. [Higgins et al. (2018)](https://arxiv.org/abs/1707.03389) take this
 # seriously: a word is a *distribution* over a picture model's code, narrow in what the word names and wide in everything else. From a few labelled
@@ -40,11 +40,12 @@ import sys
 from pathlib import Path
 
 packages = [
-    "git+https://github.com/workings-book/workings@v0.1.0",
+    "git+https://github.com/workings-book/workings@main",
     "torch",
     "torchvision",
 ]
-above = [folder / "lib" for folder in Path.cwd().parents]
+here = Path.cwd()
+above = [folder / "lib" for folder in (here, *here.parents)]
 clone = [str(lib) for lib in above if (lib / "workings/runs").is_dir()][:1]
 sys.path[:0] = clone
 try:
@@ -52,9 +53,10 @@ try:
 
     version = workings.__version__
 except ImportError:  # it is missing, or only a folder has its name
-    version = "0"
+    version = ""
 number = lambda text: [int(word) for word in re.findall(r"\d+", text)[:3]]
-is_old = number(version) < number(packages[0].rpartition("@")[2])
+wanted = packages[0].rpartition("@")[2]  # a version, or the newest state
+is_old = not version or number(version) < number(wanted)
 if is_old and not clone and "checkout" not in version:
     packages[0] = os.environ.get("WORKINGS_SOURCE", packages[0])
     pip = [sys.executable, "-m", "pip", "install", "-q", *packages]
@@ -1142,7 +1144,7 @@ ledger_.table()
 # You have a model with Gaussian codes and some labelled examples. What does a label mean in your latent space? The cell runs by itself; put your encoder's means and log-variances in the place of ours.
 
 # %%
-# pip install torch "git+https://github.com/workings-book/workings@v0.1.0"
+# pip install torch "git+https://github.com/workings-book/workings@main"
 import torch
 
 from workings.disentangling.scan import matched_gaussian

@@ -14,7 +14,7 @@
 # %% [markdown]
 # # Few-shot baseline: what do five labelled pictures teach?
 #
-# <p class="wk-run"><a href="https://colab.research.google.com/github/workings-book/workings/blob/v0.1.0/notebooks/few_shot/few_shot_baseline.ipynb">Run this chapter on Colab</a></p>
+# <p class="wk-run"><a href="https://colab.research.google.com/github/workings-book/workings/blob/main/notebooks/few_shot/few_shot_baseline.ipynb">Run this chapter on Colab</a></p>
 #
 # Show a child one picture of a character and ask for the same character in another hand: it will do. A network wants thousands of
 # pictures of each class, or so it was thought, and a whole field of methods grew that train on thousands of small problems to
@@ -40,11 +40,12 @@ import sys
 from pathlib import Path
 
 packages = [
-    "git+https://github.com/workings-book/workings@v0.1.0",
+    "git+https://github.com/workings-book/workings@main",
     "torch",
     "torchvision",
 ]
-above = [folder / "lib" for folder in Path.cwd().parents]
+here = Path.cwd()
+above = [folder / "lib" for folder in (here, *here.parents)]
 clone = [str(lib) for lib in above if (lib / "workings/runs").is_dir()][:1]
 sys.path[:0] = clone
 try:
@@ -52,9 +53,10 @@ try:
 
     version = workings.__version__
 except ImportError:  # it is missing, or only a folder has its name
-    version = "0"
+    version = ""
 number = lambda text: [int(word) for word in re.findall(r"\d+", text)[:3]]
-is_old = number(version) < number(packages[0].rpartition("@")[2])
+wanted = packages[0].rpartition("@")[2]  # a version, or the newest state
+is_old = not version or number(version) < number(wanted)
 if is_old and not clone and "checkout" not in version:
     packages[0] = os.environ.get("WORKINGS_SOURCE", packages[0])
     pip = [sys.executable, "-m", "pip", "install", "-q", *packages]
@@ -1052,7 +1054,7 @@ if tier == "full":
 
 # %% [markdown]
 # With the two archives of `data_root`, networks are trained on 136 characters of five alphabets, 500 steps of 128 pictures of 20 by 20 pixels, and episodes come from the 106
-# characters of three other alphabets; without them, on 964 and 659 characters that torchvision fetches. Where a table is empty, nothing has been recorded yet.
+# characters of three other alphabets; without them, on 964 and 659 characters that torchvision fetches.
 #
 # Our record is of the former kind, on two cores, and so of handwriting and not of the paper's photographs. There tuning the whole network with the queries gains a
 # little over the untuned classifier with one shot (fsb-15), and statistics alone do not (fsb-14). On frozen features entropy alone loses a lot, as in the demo (fsb-11), and the marginal
@@ -1153,7 +1155,7 @@ ledger_.table()
 # empty file; put your features in the place of ours.
 
 # %%
-# pip install "git+https://github.com/workings-book/workings@v0.1.0" torch
+# pip install "git+https://github.com/workings-book/workings@main" torch
 import torch
 
 from workings.few_shot.episodes import EpisodeSampler

@@ -16,7 +16,7 @@
 # %% [markdown]
 # # RoPE: how far does the context stretch?
 #
-# <p class="wk-run"><a href="https://colab.research.google.com/github/workings-book/workings/blob/v0.1.0/notebooks/language_models/giraffe.ipynb">Run this chapter on Colab</a></p>
+# <p class="wk-run"><a href="https://colab.research.google.com/github/workings-book/workings/blob/main/notebooks/language_models/giraffe.ipynb">Run this chapter on Colab</a></p>
 #
 # A language model is trained on texts of some length. Give it a longer one, and it may fail at once, as if it had never learnt to
 # read. For models with *rotary* positions one can change how position enters, sometimes by a single division, and read on.
@@ -43,11 +43,12 @@ import sys
 from pathlib import Path
 
 packages = [
-    "git+https://github.com/workings-book/workings@v0.1.0",
+    "git+https://github.com/workings-book/workings@main",
     "torch",
     "torchvision",
 ]
-above = [folder / "lib" for folder in Path.cwd().parents]
+here = Path.cwd()
+above = [folder / "lib" for folder in (here, *here.parents)]
 clone = [str(lib) for lib in above if (lib / "workings/runs").is_dir()][:1]
 sys.path[:0] = clone
 try:
@@ -55,9 +56,10 @@ try:
 
     version = workings.__version__
 except ImportError:  # it is missing, or only a folder has its name
-    version = "0"
+    version = ""
 number = lambda text: [int(word) for word in re.findall(r"\d+", text)[:3]]
-is_old = number(version) < number(packages[0].rpartition("@")[2])
+wanted = packages[0].rpartition("@")[2]  # a version, or the newest state
+is_old = not version or number(version) < number(wanted)
 if is_old and not clone and "checkout" not in version:
     packages[0] = os.environ.get("WORKINGS_SOURCE", packages[0])
     pip = [sys.executable, "-m", "pip", "install", "-q", *packages]
@@ -1050,7 +1052,8 @@ pairs = zip(wanted, said, strict=True)
 hits = [w.strip() in text for w, text in pairs]
 share = presence_accuracy(said, wanted)
 assert np.mean(hits) == share  # agrees with the kernel
-print("counted as right:", hits, "- the last one is a false hit")
+marks = ["counted" if hit else "missed" for hit in hits]
+print(", ".join(marks), "- the last one is a false hit")
 
 # %% [markdown]
 # Fine-tuned at scale 4, the paper's model answers .3233, .3783 and .4434 of the free-form questions at 2k, 4k and 8k tokens; at the same scale without fine-tuning .2217,
@@ -1150,7 +1153,7 @@ ledger_.table()
 # You have a model with rotary positions. Two steps: change its frequencies, then ask it something that it cannot guess. `set_frequencies` finds every module of a `transformers` model that holds them; a stand-in takes its place here.
 
 # %%
-# pip install torch "git+https://github.com/workings-book/workings@v0.1.0"
+# pip install torch "git+https://github.com/workings-book/workings@main"
 import torch
 
 from workings.chapters.giraffe.llm import set_frequencies
@@ -1166,7 +1169,7 @@ set_frequencies(your_rotary, *new)
 print(f"slowest clock divided by {old[-1] / your_rotary.inv_freq[-1]:.2f}")
 
 # %%
-# pip install torch "git+https://github.com/workings-book/workings@v0.1.0"
+# pip install torch "git+https://github.com/workings-book/workings@main"
 from workings.language_models import lines_task
 from workings.seeding import numpy_generator
 

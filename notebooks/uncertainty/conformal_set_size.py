@@ -16,7 +16,7 @@
 # %% [markdown]
 # # Conformal prediction: how big will my sets be?
 #
-# <p class="wk-run"><a href="https://colab.research.google.com/github/workings-book/workings/blob/v0.1.0/notebooks/uncertainty/conformal_set_size.ipynb">Run this chapter on Colab</a></p>
+# <p class="wk-run"><a href="https://colab.research.google.com/github/workings-book/workings/blob/main/notebooks/uncertainty/conformal_set_size.ipynb">Run this chapter on Colab</a></p>
 #
 # Conformal prediction wraps any model and promises that its prediction sets cover the truth with at least the probability you
 # choose. It does not say how large the sets will be. A doctor told "somewhere between healthy and dying" has been promised the truth and
@@ -42,8 +42,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-packages = ["git+https://github.com/workings-book/workings@v0.1.0"]
-above = [folder / "lib" for folder in Path.cwd().parents]
+packages = ["git+https://github.com/workings-book/workings@main"]
+here = Path.cwd()
+above = [folder / "lib" for folder in (here, *here.parents)]
 clone = [str(lib) for lib in above if (lib / "workings/runs").is_dir()][:1]
 sys.path[:0] = clone
 try:
@@ -51,9 +52,10 @@ try:
 
     version = workings.__version__
 except ImportError:  # it is missing, or only a folder has its name
-    version = "0"
+    version = ""
 number = lambda text: [int(word) for word in re.findall(r"\d+", text)[:3]]
-is_old = number(version) < number(packages[0].rpartition("@")[2])
+wanted = packages[0].rpartition("@")[2]  # a version, or the newest state
+is_old = not version or number(version) < number(wanted)
 if is_old and not clone and "checkout" not in version:
     packages[0] = os.environ.get("WORKINGS_SOURCE", packages[0])
     pip = [sys.executable, "-m", "pip", "install", "-q", *packages]
@@ -1078,7 +1080,7 @@ ledger_.table()
 # your own bound in the place of ours.
 
 # %%
-# pip install "git+https://github.com/workings-book/workings@v0.1.0"
+# pip install "git+https://github.com/workings-book/workings@main"
 import numpy as np
 from sklearn.datasets import load_diabetes
 

@@ -14,7 +14,7 @@
 # %% [markdown]
 # # Taught to know: does a model know when it is wrong?
 #
-# <p class="wk-run"><a href="https://colab.research.google.com/github/workings-book/workings/blob/v0.1.0/notebooks/uncertainty/taught_to_know.ipynb">Run this chapter on Colab</a></p>
+# <p class="wk-run"><a href="https://colab.research.google.com/github/workings-book/workings/blob/main/notebooks/uncertainty/taught_to_know.ipynb">Run this chapter on Colab</a></p>
 #
 # A language model answers a question, and you have to decide whether to act on it. You could ask: "are you sure?"
 # [Kapoor et al. (2024)](https://arxiv.org/abs/2406.08391) say that asking is not enough. A model must be *taught* to know: let it
@@ -39,11 +39,12 @@ import sys
 from pathlib import Path
 
 packages = [
-    "git+https://github.com/workings-book/workings@v0.1.0",
+    "git+https://github.com/workings-book/workings@main",
     "torch",
     "torchvision",
 ]
-above = [folder / "lib" for folder in Path.cwd().parents]
+here = Path.cwd()
+above = [folder / "lib" for folder in (here, *here.parents)]
 clone = [str(lib) for lib in above if (lib / "workings/runs").is_dir()][:1]
 sys.path[:0] = clone
 try:
@@ -51,9 +52,10 @@ try:
 
     version = workings.__version__
 except ImportError:  # it is missing, or only a folder has its name
-    version = "0"
+    version = ""
 number = lambda text: [int(word) for word in re.findall(r"\d+", text)[:3]]
-is_old = number(version) < number(packages[0].rpartition("@")[2])
+wanted = packages[0].rpartition("@")[2]  # a version, or the newest state
+is_old = not version or number(version) < number(wanted)
 if is_old and not clone and "checkout" not in version:
     packages[0] = os.environ.get("WORKINGS_SOURCE", packages[0])
     pip = [sys.executable, "-m", "pip", "install", "-q", *packages]
@@ -920,9 +922,7 @@ own = ledger.Grid(
         for row in tables["self"]
     ],
 )  # fmt: skip
-own if tables["self"] else print(
-    "the public model on itself: not recorded yet"
-)
+own if tables["self"] else None
 
 # %%
 on_seen = {r["method"]: r for r in tables["self"] if r["test"] == "seen"}
@@ -955,9 +955,7 @@ released = ledger.Grid(
         for row in tables["released"]
     ],
 )  # fmt: skip
-released if tables["released"] else print(
-    "the released answers: not recorded yet"
-)
+released if tables["released"] else None
 
 # %% [markdown]
 # ## The ledger
@@ -976,7 +974,7 @@ ledger_.table()
 # You have log-odds (or logits) that an answer is right, and grades. These lines run by themselves, in an empty file; put your own arrays in the place of ours.
 
 # %%
-# pip install "git+https://github.com/workings-book/workings@v0.1.0"
+# pip install "git+https://github.com/workings-book/workings@main"
 import numpy as np
 
 from workings import calibration as cal

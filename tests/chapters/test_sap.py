@@ -61,6 +61,20 @@ def test_images_aimed_at_a_fixed_pruning_are_shown_to_the_same_one_and_to_others
     assert table[0, 1] == float((second == test.labels).double().mean())
 
 
+@pytest.mark.parametrize("rule", ["mask", "pathwise"])
+def test_images_are_aimed_at_a_fixed_pruning_by_the_rule_that_is_asked_for(rule):
+    settings, test = Settings(prunings=2, eps=0.1), images()
+    table = demo.pruning_transfer(net(), test, 0, settings, rule)
+    masks = lambda number: torch_generator(0, "sap", "fixed pruning", number)
+    aimed = demo.insert_sap(net(), backward=rule, generator=masks(1))
+    moved = test.images.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(torch.nn.functional.cross_entropy(aimed(moved), test.labels), moved)
+    shown = (test.images + 0.1 * slope.sign()).clamp(0, 1)
+    for column in range(2):
+        found = demo.insert_sap(net(), generator=masks(column))(shown).argmax(1)
+        assert table[1, column] == float((found == test.labels).double().mean())
+
+
 def test_curves_begin_at_the_clean_accuracy_and_hold_every_rule_for_both_fractions():
     settings = Settings.full(dry_run=True)
     found = demo.attack_curves([net()], images(), (0,), settings)

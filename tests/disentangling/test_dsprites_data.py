@@ -353,7 +353,7 @@ def test_a_file_is_fetched_once_and_resumed(server, tmp_path, monkeypatch):
 def test_another_file_is_refused_wherever_it_stands(server, tmp_path):
     path = tmp_path / module.FILE_NAME
     path.write_bytes(b"something else")
-    with pytest.raises(ValueError, match=r"not the published file.*Delete it"):
+    with pytest.raises(ValueError, match=r"not the expected file: MD5 .*Delete it"):
         fetch_dsprites(tmp_path)
     assert path.read_bytes() == b"something else"
     path.unlink()

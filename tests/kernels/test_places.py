@@ -10,11 +10,13 @@ import pytest
 import torch
 from PIL import Image
 
+from workings.chapters import cifar_fs, omniglot_data
 from workings.disentangling.dsprites_file import fetch_dsprites
 from workings.robustness.data import CIFAR10_CLASSES, cifar10
-from workings.runs import fetch
+from workings.runs import fetch, locks
 from workings.runs.store import Store
 from workings.training import load_checkpoint, save_checkpoint
+from workings.uncertainty.uci import load_uci
 
 
 def test_without_a_home_folder_the_error_names_the_variable(monkeypatch):
@@ -37,6 +39,52 @@ def test_a_folder_that_cannot_be_written_to_is_named_with_the_remedy(tmp_path, m
     assert caught.value.errno == number
     with pytest.raises(fetch.FetchError, match=r"dsprites_\S+\.npz cannot be written .*WORKINGS_DATA"):
         fetch_dsprites(tmp_path)
+
+
+def test_a_folder_that_cannot_be_entered_is_named_with_the_remedy(tmp_path, monkeypatch):
+    def refusing(question):
+        def ask(path):
+            if tmp_path in path.parents:
+                raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+            return question(path)
+
+        return ask
+
+    monkeypatch.setenv("WORKINGS_DATA", str(tmp_path))
+    for name in ("exists", "is_file"):
+        monkeypatch.setattr(Path, name, refusing(getattr(Path, name)))
+    for ask in (
+        lambda: fetch.download("http://127.0.0.1:9/data", tmp_path / "data.bin", "0" * 64),
+        fetch_dsprites,
+        lambda: load_uci("wine"),
+        lambda: load_uci("wine", download=True),
+    ):
+        with pytest.raises(fetch.FetchError, match=r"cannot be written \(Permission denied\); set WORKINGS_DATA"):
+            ask()
+
+
+def test_what_torchvision_fetches_is_fetched_by_one_process_at_a_time(tmp_path, monkeypatch):
+    held = []
+
+    class Data:
+        def __init__(self, root, **options):
+            self.data, self.targets = np.zeros((10, 32, 32, 3), dtype=np.uint8), list(range(10))
+            self.classes, self._characters = list("abcdefghij"), ["alphabet/character"]
+            with pytest.raises(locks.Busy), locks.locked(Path(root) / "fetching.lock", wait=False):
+                pass
+            held.append(Path(root).name)
+
+        def __iter__(self):
+            yield Image.new("L", (105, 105)), 0
+
+    for name in ("CIFAR10", "CIFAR100", "Omniglot"):
+        monkeypatch.setattr(f"torchvision.datasets.{name}", Data)
+    monkeypatch.setenv("WORKINGS_DATA", str(tmp_path))
+    cifar10(tmp_path / "ten", download=True)
+    with pytest.raises((KeyError, ValueError)):  # ten classes are no hundred
+        cifar_fs.collections()
+    omniglot_data.omniglot()
+    assert held == ["ten", "cifar100", "cifar100", "omniglot", "omniglot"]
 
 
 def stored(folder):

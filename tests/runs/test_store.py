@@ -268,20 +268,20 @@ def test_a_run_that_goes_on_elsewhere_names_its_parts_and_sums_their_time(tmp_pa
                 json.dumps({"settings": {}}),
                 line("x", **there, date="2026-11-30T10:00:00Z", seconds=2.5),
                 line("y", **there, date="2026-12-01T10:00:00Z", seconds=1.5),
+                line("y, in part", **there, date="2026-12-01T09:59:59Z", seconds=1.0),  # within those
                 line("z"),
                 "",
             ]
         )
     )
     unknown = {"commit": None, "cpu": None, "results": 1, "seconds": None, "from": None, "to": None}
-    known = {**there, "results": 2, "seconds": 4.0, "from": "2026-11-30", "to": "2026-12-01"}
+    known = {**there, "results": 3, "seconds": 4.5, "from": "2026-11-30", "to": "2026-12-01"}
     assert sittings(path) == [known, unknown]
     here = Store(path, {})
-    here.put("w", 2)  # what this process computes is no earlier sitting
-    assert len(here._found) == 3
+    here.put("w", 2)
     made = json.loads(path.read_text().splitlines()[-1])["made"]
     assert made["commit"] and made["cpu"] and 0 <= made["seconds"] < 60
-    assert [one["results"] for one in sittings(path)] == [2, 1, 1]
+    assert [one["results"] for one in sittings(path)] == [3, 1, 1]
 
 
 def test_a_store_is_taken_over_unless_one_is_there(tmp_path):
@@ -294,3 +294,12 @@ def test_a_store_is_taken_over_unless_one_is_there(tmp_path):
     assert stores.go_on(kept, runs) == [runs / "one/a.jsonl"]
     assert len(Store(runs / "one/a.jsonl", Settings())) == 3 and len(Store(runs / "two/b.jsonl", Settings())) == 1
     assert stores.go_on(tmp_path / "nowhere", runs) == []
+
+
+def test_what_this_process_computes_is_no_earlier_sitting(tmp_path):
+    code = (
+        "import json, sys; from workings.runs import store; store.Store(sys.argv[1], {}).put('a', 1);"
+        "again = store.Store(sys.argv[1], {}); print(json.dumps([again.get('a'), store.earlier_sittings()]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "a")], capture_output=True, check=True)
+    assert json.loads(done.stdout) == [1, []]

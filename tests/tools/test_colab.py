@@ -10,6 +10,7 @@ import sys
 import nbformat
 import pytest
 
+import stamp
 from refresh import read_script
 from workings.runs import checkout
 from workings.runs.imports import imported_files
@@ -72,7 +73,7 @@ def test_the_notebook_alone_sets_itself_up_and_runs(bare, source, tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     executed = nbformat.read(tmp_path / "done.ipynb", as_version=4)
     said = "".join(o.get("text", "") for o in executed.cells[1].outputs)
-    assert re.search(r"Environment: workings \d+\.\d+\.\d+ .*Python 3\.\d+", said)
+    assert re.search(r"Environment: workings \d+\.\d+\.\d+(\.dev\d+)? .*Python 3\.\d+", said)
     assert "torch" not in said, "this chapter must not bring torch along"
     # The ledger travels inside the package: the notebook ends with the same table as in the book.
     table = [
@@ -166,14 +167,15 @@ subprocess.run = run
 """
 
 
-def set_up(cwd, *, path=(), status=0, isolated="-I"):
-    """What the cell prints and complains of in ``cwd``, with ``path`` where packages are looked for."""
+def set_up(cwd, *, path=(), status=0, isolated="-I", ref=None):
+    """What the cell prints and complains of in ``cwd``, with ``path`` where packages are looked for, stamped with ``ref``."""
+    cell = stamp.stamped(TEMPLATE, checkout.address(), ref or checkout.tag())
     begin = f"import sys; sys.path[:0] = {[str(p) for p in path]!r}\n" + PIP.format(library=str(LIBRARY), status=status)
     clean = [
         part for part in sys.path if part.endswith("site-packages")
     ]  # what the library needs, not the library itself
     begin += f"sys.path += {clean!r}\nsys.meta_path = [f for f in sys.meta_path if 'editable' not in repr(f).lower()]\n"
-    command = [sys.executable, isolated, "-S", "-c", begin + TEMPLATE]
+    command = [sys.executable, isolated, "-S", "-c", begin + cell]
     done = subprocess.run(command, capture_output=True, text=True, cwd=cwd)
     installs = [line for line in done.stdout.splitlines() if line.startswith("[")]
     return len(installs), done
@@ -185,8 +187,11 @@ def test_a_folder_above_a_clone_is_not_taken_for_the_package(tmp_path):
     assert installs == 1 and "Environment: workings" in done.stdout, done.stderr
 
 
-@pytest.mark.parametrize(("version", "expected"), [("0.0.9", 1), ("99.0.0", 0)])
-def test_an_older_package_is_replaced_and_a_newer_one_is_taken(tmp_path, version, expected):
+@pytest.mark.parametrize(
+    ("ref", "version", "expected"),
+    [("v0.1.0", "0.0.9", 1), ("v0.1.0", "0.1.0", 0), ("v0.1.0", "99.0.0", 0), ("main", "0.0.9", 0)],
+)
+def test_an_older_package_is_replaced_and_a_newer_one_is_taken(tmp_path, ref, version, expected):
     for name, text in {
         "__init__": f"__version__ = {version!r}",
         "runs/__init__": "",
@@ -194,7 +199,7 @@ def test_an_older_package_is_replaced_and_a_newer_one_is_taken(tmp_path, version
     }.items():
         (tmp_path / "site" / "workings" / name).with_suffix(".py").parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "site" / "workings" / name).with_suffix(".py").write_text(text)
-    installs, done = set_up(tmp_path, path=[tmp_path / "site"])
+    installs, done = set_up(tmp_path, path=[tmp_path / "site"], ref=ref)
     assert installs == expected and done.stdout.splitlines()[-1].startswith("Environment: workings"), done.stderr
     assert ("stand-in" in done.stdout) == (not expected)
 
@@ -203,8 +208,9 @@ def test_a_clones_own_package_comes_first_whatever_is_installed(tmp_path):
     folder = tmp_path / "clone" / "notebooks" / "part"
     folder.mkdir(parents=True)
     (tmp_path / "clone" / "lib").symlink_to(LIBRARY)
-    installs, done = set_up(folder)
-    assert installs == 0 and done.stdout.startswith("Environment: workings"), done.stderr
+    for place in (folder, tmp_path / "clone"):
+        installs, done = set_up(place)
+        assert installs == 0 and done.stdout.startswith("Environment: workings"), done.stderr
 
 
 def test_where_pip_fails_the_remedy_is_named(tmp_path):

@@ -11,7 +11,7 @@ import stamp
 from workings.runs import checkout, stored
 
 ROOT = checkout.root()
-NAMED = re.compile(r"(?:git\+https://[\w./-]+@|/blob/)(v[\w.-]+)")
+NAMED = re.compile(r"(?:git\+https://[\w./-]+@|/blob/)(v[\w.-]+|main\b)")
 
 
 def git(folder, *arguments):
@@ -48,10 +48,17 @@ def repository(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_the_first_release_tags_what_stands_there(repository):
-    before = git(repository, "rev-parse", "HEAD")
-    tag = release.release()
-    assert tag == checkout.tag() and git(repository, "rev-parse", f"{tag}^{{commit}}") == before
+def test_pages_lead_to_the_newest_state_until_the_first_release_and_to_its_tag_afterwards(repository):
+    readme = repository / "README.md"
+    (repository / "pyproject.toml").write_text(
+        re.sub("(?m)^version = .*", 'version = "7.8.9.dev0"', (repository / "pyproject.toml").read_text())
+    )
+    stamp.stamp()
+    git(repository, "commit", "--quiet", "--allow-empty", "-am", "a version to come")
+    assert checkout.tag() == "main" and "@main" in readme.read_text() and "@v" not in readme.read_text()
+    assert release.release() == "v7.8.9" == checkout.tag() and "@v7.8.9" in readme.read_text()
+    tagged = git(repository, "rev-parse", "v7.8.9^{commit}")
+    assert tagged == git(repository, "rev-parse", "HEAD")
 
 
 def test_a_later_release_changes_every_file_that_names_the_version_and_the_notebook_stays_fresh(repository):
@@ -85,13 +92,16 @@ def test_what_cannot_be_released_is_refused(repository):
         release.release("7.8.9")
 
 
-def test_every_tag_that_a_page_names_exists_once_there_are_any():
+def test_every_tag_that_a_page_names_exists():
     try:
         known = release.tags()
     except RuntimeError:
         pytest.skip("a copy without its history")
-    if not known:
-        pytest.skip("no version has been released from this history yet: `make release` makes the tag that pages name")
-    for path in stamp.stamped_files():
-        for tag in NAMED.findall(path.read_text(encoding="utf-8")):
-            assert tag in known, f"{path.name} names {tag}, which does not exist: `make release` makes it"
+    if release.git("rev-parse", "--is-shallow-repository") == "true":
+        pytest.skip("a clone of the newest commits does not know every tag")
+    named = {
+        tag: path.name for path in stamp.stamped_files() for tag in NAMED.findall(path.read_text(encoding="utf-8"))
+    }
+    assert named, "pages name where they come from"
+    for tag, page in named.items():
+        assert tag in {"main", *known}, f"{page} names {tag}, which does not exist: `make release` makes it"

@@ -14,7 +14,7 @@
 # %% [markdown]
 # # {{title}}
 #
-# <p class="wk-run"><a href="https://colab.research.google.com/github/workings-book/workings/blob/v0.1.0/notebooks/{{part}}/{{slug}}.ipynb">Run this chapter on Colab</a></p>
+# <p class="wk-run"><a href="https://colab.research.google.com/github/workings-book/workings/blob/main/notebooks/{{part}}/{{slug}}.ipynb">Run this chapter on Colab</a></p>
 #
 # The question, and why anyone should care, in a paragraph. This text comes from the template of {{part}}/{{slug}}: it works
 # through the simplest claim in statistics, so that every piece of a chapter can be seen at work before you replace it.
@@ -32,8 +32,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-packages = ["git+https://github.com/workings-book/workings@v0.1.0"]
-above = [folder / "lib" for folder in Path.cwd().parents]
+packages = ["git+https://github.com/workings-book/workings@main"]
+here = Path.cwd()
+above = [folder / "lib" for folder in (here, *here.parents)]
 clone = [str(lib) for lib in above if (lib / "workings/runs").is_dir()][:1]
 sys.path[:0] = clone
 try:
@@ -41,9 +42,10 @@ try:
 
     version = workings.__version__
 except ImportError:  # it is missing, or only a folder has its name
-    version = "0"
+    version = ""
 number = lambda text: [int(word) for word in re.findall(r"\d+", text)[:3]]
-is_old = number(version) < number(packages[0].rpartition("@")[2])
+wanted = packages[0].rpartition("@")[2]  # a version, or the newest state
+is_old = not version or number(version) < number(wanted)
 if is_old and not clone and "checkout" not in version:
     packages[0] = os.environ.get("WORKINGS_SOURCE", packages[0])
     pip = [sys.executable, "-m", "pip", "install", "-q", *packages]
@@ -219,7 +221,7 @@ ledger_.table()
 # The lines below run by themselves, in an empty file; put your own values in the place of ours.
 
 # %%
-# pip install "git+https://github.com/workings-book/workings@v0.1.0"
+# pip install "git+https://github.com/workings-book/workings@main"
 import numpy as np
 
 from workings.{{part}}.{{slug}} import interval

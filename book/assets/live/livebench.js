@@ -12,7 +12,7 @@ workingsLive.add("livebench", ({ range, fixed }) => {
   const officialTags = (text) => [/<solution>([^\n]*?)<\/solution>/g, /<\/solution>([^\n]*?)<\/solution>/g].map((one) => matches(text, one)).find((found) => found.length) || [];
   const closing = (text) => { // where the first brace that opens is closed
     let depth = 0;
-    for (const brace of text.matchAll(/[{}]/g)) if (!(depth += brace[0] === "{" ? 1 : -1)) return brace.index;
+    for (const brace of text.matchAll(/[{}]/g)) if (!(depth += brace[0] === "{" ? 1 : -1) && brace[0] === "}") return brace.index;
     return -1;
   };
   const afterBox = (text) => ["\\boxed", "\\fbox"].filter((name) => text.includes(name)).map((name) => text.slice(text.lastIndexOf(name) + name.length))[0];
@@ -24,7 +24,7 @@ workingsLive.add("livebench", ({ range, fixed }) => {
   const FAILS = "official program fails: no brace follows \\boxed at once";
   const officialBox = (text) => {
     const found = lastBoxed(text);
-    if (found === null && /\\(?:boxed|fbox)(?![A-Za-z])/.test(text) && !afterBox(text).startsWith("{") && closing(afterBox(text)) >= 0) throw FAILS;
+    if (found === null && afterBox(text) !== undefined && !afterBox(text).startsWith("{") && closing(afterBox(text)) >= 0) throw FAILS;
     return found;
   };
   const unwrapped = (text) => without(text, "**", "$").replace(/\\text(?:bf|it|rm)?\{([^{}]*)\}/g, "$1").trim().replace(/\.$/, "").trim();
@@ -53,13 +53,13 @@ workingsLive.add("livebench", ({ range, fixed }) => {
       return [Number(said.join() === parts.join()), `strict: words of the ${place}`, found];
     }
     let parsed = null, rule = "nothing found";
-    const tags = officialTags(answer);
+    const tags = later ? matches(answer, /<solution>([^\n]*?)<\/solution>/g) : officialTags(answer);
     if (tags.length) [parsed, rule] = [last(tags), "tag"];
     const bold = parsed === null && !later ? matches(answer, /\*\*([^\n]*?)\*\*/g).flatMap((span) => span.split(/\s+/)) : [];
     const words = bold.map((word) => without(word.toLowerCase(), ",", ".")).filter((word) => WORDS.includes(word));
     if (words.length) [parsed, rule] = [words.slice(-3).join(", "), "bold words"];
     const boxed = parsed === null || !parsed.trim() ? officialBox(answer.split("\\textbf{").join("\\boxed{")) : null;
-    if (boxed !== null) [parsed, rule] = [boxed, "box"];
+    if (boxed !== null) [parsed, rule] = [later ? without(boxed, "\\text{", "}") : boxed, "box"];
     const ends = TRIPLES.map((triple) => (parsed === null ? answer.toLowerCase().indexOf(triple) : -1)), place = Math.max(...ends);
     if (place >= 0) [parsed, rule] = [TRIPLES[ends.indexOf(place)], "latest triple in the text"];
     if (!parsed) return [0, rule, ""];

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from workings.chapters.omniglot_data import Collection
+from workings.runs import fetch
 from workings.runs.fetch import cache_dir
 
 VALIDATION = [
@@ -63,7 +65,8 @@ def collections(data_root: str | Path | None = None) -> tuple[Collection, Collec
     except ImportError:
         raise RuntimeError("CIFAR-100 is read by torchvision, which is not installed; pip install it.") from None
     root = cache_dir() / "cifar100" if data_root is None else Path(data_root)
-    parts = [CIFAR100(str(root), train=train, download=data_root is None) for train in (True, False)]
+    with fetch.alone(root) if data_root is None else contextlib.nullcontext():
+        parts = [CIFAR100(str(root), train=train, download=data_root is None) for train in (True, False)]
     pixels = torch.from_numpy(np.concatenate([part.data for part in parts])).permute(0, 3, 1, 2)
     labels = torch.cat([torch.tensor(part.targets) for part in parts])
     return split(pixels, labels, list(parts[0].classes))

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from workings.checks import as_int
+from workings.runs import fetch
 from workings.runs.fetch import cache_dir
 
 ZIPS = ("omniglot_images_background_small1.zip", "omniglot_images_background_small2.zip")
@@ -115,7 +116,8 @@ def _torchvision(size: int) -> tuple[Collection, Collection]:
         raise RuntimeError("Omniglot is read by torchvision, which is not installed; pip install it.") from None
     parts = []
     for background in (True, False):
-        data = Omniglot(str(cache_dir() / "omniglot"), background=background, download=True)
+        with fetch.alone(cache_dir() / "omniglot"):
+            data = Omniglot(str(cache_dir() / "omniglot"), background=background, download=True)
         names = data._characters  # "alphabet/character", in the order of the labels
         pictures = [(_shrunk(picture, size), names[label]) for picture, label in data]
         labels = torch.from_numpy(np.unique([name for _, name in pictures], return_inverse=True)[1].astype(np.int64))

@@ -6,9 +6,7 @@ its members is a pickle, which can run code when it is opened: it never is, here
 
 from __future__ import annotations
 
-import hashlib
 import math
-import os
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -26,7 +24,7 @@ from workings.disentangling.dsprites_renderer import (
     dsprites_classes,
     dsprites_index,
 )
-from workings.runs import fetch, locks
+from workings.runs import fetch
 
 FILE_NAME = "dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz"
 ADDRESS = f"https://raw.githubusercontent.com/google-deepmind/dsprites-dataset/master/{FILE_NAME}"
@@ -98,32 +96,7 @@ def fetch_dsprites(root: Path | str | None = None, *, progress: bool = True) -> 
     Raises ``ValueError`` for another file standing there, and what :func:`workings.runs.fetch.download` raises.
     """
     path = (fetch.cache_dir() / "dsprites" if root is None else Path(root)) / FILE_NAME
-    if path.exists():
-        if (found := _md5_of(path)) != MD5:
-            raise ValueError(
-                f"{paths.shown(path)} is not the published file: MD5 {MD5} expected, {found} found. "
-                f"Delete it to fetch it again from {ADDRESS}."
-            )
-        return path
-    part = path.with_name(path.name + ".part")
-    with fetch.writing(path), locks.locked(path.with_name(path.name + ".lock")):
-        if path.exists():  # another process was faster
-            return fetch_dsprites(root, progress=progress)
-        if not (part.exists() and _md5_of(part) == MD5):  # else stopped between the last byte and the rename
-            fetch._receive(ADDRESS, part, None, progress, 30.0)
-            if (found := _md5_of(part)) != MD5:
-                part.unlink()
-                raise fetch.Corrupt(
-                    f"what came from {ADDRESS} is not the published file: MD5 {MD5} expected, {found} found. It has been "
-                    "deleted. Call again; if it happens twice, the file behind the address has changed."
-                )
-        os.replace(part, path)
-    return path
-
-
-def _md5_of(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    return fetch.download(ADDRESS, path, md5=MD5, progress=progress).path
 
 
 def _packed_from(path: Path, rows: int) -> torch.Tensor:

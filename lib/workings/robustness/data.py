@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import os
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 
 from workings.checks import as_generator, as_int, check_tensor, one_of
+from workings.runs import fetch
 from workings.seeding import numpy_generator
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -118,7 +120,8 @@ def _cifar10_torchvision(root: Path, split: str, download: bool) -> Split:
     from torchvision.datasets import CIFAR10
 
     try:
-        data = CIFAR10(str(root), train=split == "train", download=download)
+        with fetch.alone(Path(root)) if download else contextlib.nullcontext():
+            data = CIFAR10(str(root), train=split == "train", download=download)
     except RuntimeError:
         raise FileNotFoundError(
             f"CIFAR-10 is not under {str(root)!r}; pass download=True (170 MB, once), "

@@ -46,7 +46,9 @@ def address() -> str:
 
 
 def tag() -> str:
-    return "v" + project()["version"]
+    """What the pages' links name: the tag of a released version, such as ``v0.1.0``, and ``main`` until there is one."""
+    version = project()["version"]
+    return f"v{version}" if re.fullmatch(r"\d+\.\d+\.\d+", version) else "main"
 
 
 def notebook_scripts(slug: str | None = None) -> list[Path]:

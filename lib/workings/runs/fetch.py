@@ -80,15 +80,20 @@ def cache_dir() -> Path:
 
 def sha256_of(path: Path) -> str:
     """The file's SHA-256 as 64 hexadecimal digits."""
+    return _digest(path, "sha256")
+
+
+def _digest(path: Path, kind: str) -> str:
     with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return hashlib.file_digest(file, lambda: hashlib.new(kind, usedforsecurity=False)).hexdigest()
 
 
 def download(
     url: str,
     path: Path | str,
-    sha256: str,
+    sha256: str | None = None,
     *,
+    md5: str | None = None,
     size: int | None = None,
     progress: bool = True,
     timeout: float = 30.0,
@@ -96,30 +101,64 @@ def download(
     """Fetch ``url`` to ``path`` unless the right file is there already.
 
     The bytes gather in ``path.part``; an interrupted download goes on from there (HTTP Range), or starts over
-    where the server cannot. Other processes that ask for the same file wait until it is there. Only a file whose SHA-256 (and ``size`` in bytes, when given) is right takes the
+    where the server cannot. Other processes that ask for the same file wait until it is there. Only a file whose SHA-256 (or MD5, where its source publishes no other; and ``size`` in bytes, when given) is right takes the
     name ``path``, by one rename. ``progress`` shows a bar in a notebook or on a terminal.
 
     Raises ``ValueError`` for an address that is not http(s), a malformed checksum, or a wrong file standing at
     ``path``; :class:`Offline`, :class:`Refused`, :class:`Corrupt` or :class:`DiskFull` otherwise.
     """
-    path, sha256 = Path(path), sha256.lower()
+    path, check = Path(path), _Check.of(sha256, md5)
     if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
         raise ValueError(f"only http and https addresses are fetched, got {url!r}; open local files by their path.")
-    if not re.fullmatch(r"[0-9a-f]{64}", sha256):
-        raise ValueError(f"sha256 must be 64 hexadecimal digits, got {sha256!r}.")
-    if path.exists():
-        return _already(url, path, sha256)
-    part = path.with_name(path.name + ".part")
-    with writing(path, size), locks.locked(path.with_name(path.name + ".lock")):
-        if path.exists():  # another process has fetched it while this one waited
-            return _already(url, path, sha256)
-        if part.exists() and sha256_of(part) == sha256:  # stopped between the last byte and the rename
-            start, received = part.stat().st_size, 0
-        else:
-            start, received = _receive(url, part, size, progress, timeout)
-            _verify(url, part, sha256, size)
-        os.replace(part, path)
-    return Fetched(path, path.stat().st_size, sha256, start, received, False)
+    with writing(path, size):
+        if path.exists():
+            return _already(url, path, check)
+        part = path.with_name(path.name + ".part")
+        with locks.locked(path.with_name(path.name + ".lock")):
+            if path.exists():  # another process has fetched it while this one waited
+                return _already(url, path, check)
+            if part.exists() and check.found(part) == check.wanted:  # stopped between the last byte and the rename
+                start, received = part.stat().st_size, 0
+            else:
+                start, received = _receive(url, part, size, progress, timeout)
+                _verify(url, part, check, size)
+            os.replace(part, path)
+    return Fetched(path, path.stat().st_size, check.sha256(path), start, received, False)
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Around what another library fetches into ``folder``: one process at a time, and :func:`writing`'s errors."""
+    with writing(folder), locks.locked(folder / "fetching.lock"):
+        yield
+
+
+@dataclass(frozen=True)
+class _Check:
+    """A checksum that is ``wanted`` of a file: ``kind`` "sha256" or "md5"."""
+
+    kind: str
+    wanted: str
+
+    @classmethod
+    def of(cls, sha256: str | None, md5: str | None) -> _Check:
+        given = [cls(kind, value.lower()) for kind, value in (("sha256", sha256), ("md5", md5)) if value is not None]
+        if len(given) != 1:
+            raise ValueError("give one checksum: sha256, or md5 where the file's source publishes no other.")
+        digits = {"sha256": 64, "md5": 32}[given[0].kind]
+        if not re.fullmatch(f"[0-9a-f]{{{digits}}}", given[0].wanted):
+            raise ValueError(f"{given[0].kind} must be {digits} hexadecimal digits, got {given[0].wanted!r}.")
+        return given[0]
+
+    def __str__(self) -> str:
+        return {"sha256": "SHA-256", "md5": "MD5"}[self.kind]
+
+    def found(self, path: Path) -> str:
+        return _digest(path, self.kind)
+
+    def sha256(self, path: Path) -> str:
+        """The SHA-256 of a file that was found right."""
+        return self.wanted if self.kind == "sha256" else sha256_of(path)
 
 
 @contextlib.contextmanager
@@ -146,15 +185,15 @@ def writing(path: Path, size: int | None = None) -> Iterator[None]:
         raise
 
 
-def _already(url: str, path: Path, sha256: str) -> Fetched:
+def _already(url: str, path: Path, check: _Check) -> Fetched:
     """The file that stands at ``path``; ``ValueError`` when it is another one."""
-    found = sha256_of(path)
-    if found != sha256:
+    found = check.found(path)
+    if found != check.wanted:
         raise ValueError(
-            f"{paths.shown(path)} is not the expected file: SHA-256 {sha256} expected, {found} found. "
+            f"{paths.shown(path)} is not the expected file: {check} {check.wanted} expected, {found} found. "
             f"Delete it to fetch it again from {url}."
         )
-    return Fetched(path, path.stat().st_size, sha256, 0, 0, True)
+    return Fetched(path, path.stat().st_size, check.sha256(path), 0, 0, True)
 
 
 def _receive(url: str, part: Path, size: int | None, progress: bool, timeout: float) -> tuple[int, int]:
@@ -220,13 +259,13 @@ def _total(response: Any, start: int) -> int | None:
     return start + int(length) if length.isdigit() else None
 
 
-def _verify(url: str, part: Path, sha256: str, size: int | None) -> None:
+def _verify(url: str, part: Path, check: _Check, size: int | None) -> None:
     length = part.stat().st_size
     wrong = None
     if size is not None and length != size:
         wrong = f"{size} bytes expected, {length} found"
-    elif (found := sha256_of(part)) != sha256:
-        wrong = f"SHA-256 {sha256} expected, {found} found"
+    elif (found := check.found(part)) != check.wanted:
+        wrong = f"{check} {check.wanted} expected, {found} found"
     if wrong:
         part.unlink()
         raise Corrupt(

@@ -11,19 +11,21 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import itertools
 import json
+import math
 import os
 import shutil
 import time
-import weakref
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
 from workings import paths
 from workings.runs import locks, provenance
 
-_OPENED: weakref.WeakSet[Store] = weakref.WeakSet()  # of this process
+_FOUND: dict[Path, tuple[dict[str, Any], ...]] = {}  # by file: what it held when this process first opened it
 _MADE = ("commit", "cpu", "date", "seconds")
 
 
@@ -47,9 +49,8 @@ class Store:
             self._catch_up(file)
             if not self._lines:
                 self._write(file, json.dumps({"settings": self._settings}))
-        self._found = tuple(self._made)
+        _FOUND.setdefault(self.path.resolve(), tuple(self._made))
         self._since = time.monotonic()
-        _OPENED.add(self)
 
     def __len__(self) -> int:
         return len(self._done)
@@ -168,22 +169,31 @@ class Store:
 
 
 def earlier_sittings() -> list[dict[str, Any]]:
-    """What the stores opened by this process held already: by ``commit`` and ``cpu``, how many ``results``, their ``seconds``
-    (``None`` where the lines do not say) and the days ``from`` and ``to`` which they were made."""
+    """What stores held when this process first opened them: by ``commit`` and ``cpu``, how many ``results``, the ``seconds``
+    they took (time that two stores share counts once; ``None`` where the lines do not say) and the days ``from`` and ``to``
+    which they were made."""
     found: dict[tuple[Any, Any], list[dict[str, Any]]] = {}
-    for made in (made for store in _OPENED for made in store._found):
+    for made in itertools.chain.from_iterable(_FOUND.values()):
         found.setdefault((made["commit"], made["cpu"]), []).append(made)
     sittings = []
     for (commit, cpu), rows in found.items():
-        days = sorted(row["date"][:10] for row in rows if row["date"])
-        known = [row["seconds"] for row in rows if row["seconds"] is not None]
+        known = [row for row in rows if row["date"] is not None and row["seconds"] is not None]
+        days = sorted(row["date"][:10] for row in known)
+        first, last, seconds = (days[0], days[-1], round(_covered(known), 1)) if known else (None, None, None)
         sittings.append(
-            {
-                "commit": commit, "cpu": cpu, "results": len(rows), "seconds": round(sum(known), 1) if known else None,
-                "from": days[0] if days else None, "to": days[-1] if days else None,
-            }
-        )  # fmt: skip
+            {"commit": commit, "cpu": cpu, "results": len(rows), "seconds": seconds, "from": first, "to": last}
+        )
     return sorted(sittings, key=lambda one: (str(one["from"]), str(one["commit"])))
+
+
+def _covered(rows: list[dict[str, Any]]) -> float:
+    """Seconds of the union of the times in which ``rows`` were made, each from ``seconds`` before its ``date`` to it."""
+    ends = [(datetime.fromisoformat(row["date"]).timestamp(), row["seconds"]) for row in rows]
+    total, reached = 0.0, -math.inf
+    for start, end in sorted((end - seconds, end) for end, seconds in ends):
+        total += max(0.0, end - max(start, reached))
+        reached = max(reached, end)
+    return total
 
 
 def go_on(unfinished: Path, runs: Path) -> list[Path]:

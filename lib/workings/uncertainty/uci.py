@@ -16,7 +16,7 @@ import numpy as np
 
 from workings import paths
 from workings.checks import as_int, as_numpy_generator, one_of
-from workings.runs.fetch import cache_dir, download, sha256_of
+from workings.runs.fetch import cache_dir, download, sha256_of, writing
 
 _COMMIT = "f0737523712fe66a1640e4b980b927e8490b58eb"
 _ADDRESS = "https://raw.githubusercontent.com/treforevans/uci_datasets/{commit}/uci_datasets/{name}/data.csv.gz"
@@ -65,7 +65,9 @@ def load_uci(
     file = folder / f"{name}.csv.gz"
     if download and root is None:
         _fetch(name, file, progress)
-    if not file.is_file():
+    with writing(file):
+        there = file.is_file()
+    if not there:
         remedy = "put it there" if root is not None else "call load_uci(..., download=True), or pass root=FOLDER"
         raise FileNotFoundError(f"{paths.shown(file)} is not there: {remedy}. The file comes from {address(name)}.")
     found = sha256_of(file)

@@ -175,11 +175,13 @@ def fraction_sweep(model: nn.Module, test: Split, seed: int, settings: Settings)
     return {name: np.array(row) for name, row in rows.items()}
 
 
-def pruning_transfer(model: nn.Module, test: Split, seed: int, settings: Settings) -> np.ndarray:
+def pruning_transfer(
+    model: nn.Module, test: Split, seed: int, settings: Settings, backward: str = "mask"
+) -> np.ndarray:
     """Accuracy (P, P + 1) when the FGSM images aimed at one fixed pruning are shown to another.
 
     A fixed pruning is SAP-100 that starts every pass from the same random numbers. Row i: images aimed at pruning i at radius
-    ``settings.eps``, with the gradient of that very pruning (mask rule, one pass). Column j: the pruning that sees them; the
+    ``settings.eps``, with the gradient of that very pruning (the rule ``backward``, one pass). Column j: the pruning that sees them; the
     last column is the mean softmax of all P = ``settings.prunings`` prunings.
     """
     x, y = test
@@ -190,7 +192,7 @@ def pruning_transfer(model: nn.Module, test: Split, seed: int, settings: Setting
 
     table = np.zeros((settings.prunings, settings.prunings + 1))
     for i in range(settings.prunings):
-        images = fgsm_step(x, gradient(fixed(i), x, y, 1), settings.eps)
+        images = fgsm_step(x, gradient(configure(fixed(i), backward=backward), x, y, 1), settings.eps)
         outputs = torch.cat([sample_softmax(fixed(j), images, 1) for j in range(settings.prunings)])  # (P, B, K)
         table[i, :-1] = (outputs.argmax(dim=2) == y).double().mean(dim=1)
         table[i, -1] = accuracies(outputs, y)[1]
