@@ -1,9 +1,9 @@
-"""Graders beside what the official scorers are made of: difflib's search, and the textbook table of edit distances.
+"""Graders beside what the official scorers are made of (difflib's search, the textbook table of edit distances), and beside themselves.
 
-The official package is not on the package index, so its scorers themselves are a row without a number. What its plot scorer spends its
-time in is `difflib.get_close_matches`, which is part of Python: agreement first, then interleaved times.
+Agreement first, then interleaved times. The official scorers are on no package index: where ``LIVEBENCH_HOME`` names a folder that
+holds the package ``livebench`` of LiveBench/LiveBench, each of them is a row (`livebench_official`); elsewhere they are left out, and a line says so.
 
-    PYTHONPATH=lib:benchmarks python benchmarks/livebench.py [rows.json]
+    LIVEBENCH_HOME=folder PYTHONPATH=lib:benchmarks python benchmarks/livebench.py [rows.json]
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import re
 import sys
 from typing import Any
 
+import livebench_official
 import numpy as np
 from timing import interleaved, ratio
 
@@ -77,7 +78,7 @@ def _difflib(sentences: list[str], candidates: list[str]) -> list[int]:
 
 
 def rows(repeats: int = 15) -> list[dict[str, Any]]:
-    """All rows: about half a minute on one core."""
+    """All rows: about half a minute on one core, with the official scorers about four minutes."""
     rng = np.random.default_rng(0)
     truth = _sentences(rng, 40)
     shuffled = [truth[i] for i in rng.permutation(40)]
@@ -102,10 +103,7 @@ def rows(repeats: int = 15) -> list[dict[str, Any]]:
                 note="same result" if agree else "another result",
             )
         )  # fmt: skip
-    out.append(
-        _row("official", "official scorers, per call", "LiveBench", note="not installed: not on the package index")
-    )
-    return out
+    return out + livebench_official.rows(_row)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@
 # %% [markdown]
 # # LiveBench: who grades the graders?
 #
-# <p class="wk-run"><a href="https://colab.research.google.com/github/workings-book/workings/blob/v0.1.0/notebooks/language_models/livebench.ipynb">Run this chapter on Colab</a></p>
+# <p class="wk-run"><a href="https://colab.research.google.com/github/workings-book/workings/blob/main/notebooks/language_models/livebench.ipynb">Run this chapter on Colab</a></p>
 #
 # A leaderboard says that one language model scores 58 and another 61. Between the model and the number stand four things that
 # nobody looks at: whether the model has seen the questions before, a program that has to find the answer in a page of free text,
@@ -41,8 +41,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-packages = ["git+https://github.com/workings-book/workings@v0.1.0"]
-above = [folder / "lib" for folder in Path.cwd().parents]
+packages = ["git+https://github.com/workings-book/workings@main"]
+here = Path.cwd()
+above = [folder / "lib" for folder in (here, *here.parents)]
 clone = [str(lib) for lib in above if (lib / "workings/runs").is_dir()][:1]
 sys.path[:0] = clone
 try:
@@ -50,9 +51,10 @@ try:
 
     version = workings.__version__
 except ImportError:  # it is missing, or only a folder has its name
-    version = "0"
+    version = ""
 number = lambda text: [int(word) for word in re.findall(r"\d+", text)[:3]]
-is_old = number(version) < number(packages[0].rpartition("@")[2])
+wanted = packages[0].rpartition("@")[2]  # a version, or the newest state
+is_old = not version or number(version) < number(wanted)
 if is_old and not clone and "checkout" not in version:
     packages[0] = os.environ.get("WORKINGS_SOURCE", packages[0])
     pip = [sys.executable, "-m", "pip", "install", "-q", *packages]
@@ -362,8 +364,8 @@ ledger.Grid(
 # separate bold words, because the last bold span is just "yes". No rule is right for every text. What a grader owes you is the *trace*: which rule
 # fired, on what. Ours returns it with each score.
 #
-# How well we copied the official rules we could check only by reading them: the official package is not on the package index, and the stored
-# public answers were not at hand (see *At full scale*).
+# How well we copied the official rules we checked by running the official scorers beside ours, on generated answers in some fifty forms: the
+# book's page of benchmarks says on how many the scores differ. The stored public answers were not at hand (see *At full scale*).
 #
 # ### Play: memory and form
 #
@@ -421,7 +423,7 @@ keep_cases("livebench", cases())
 # %% [markdown]
 # ### Fourteen findings, with an answer for each
 #
-# Reading the official scorers line by line turns up rules that accept what is wrong or refuse what is right. Each row below is a short answer
+# Reading the official scorers line by line, and running them beside our copies, turns up rules that accept what is wrong or refuse what is right. Each row below is a short answer
 # that shows one, graded by our copy of the official rule and by our own. The rules are those of the code as it stood in August 2026 (or of the release named); how often they matter on real answers, we
 # cannot say without those.
 
@@ -1139,7 +1141,7 @@ ledger_.table()
 # You have answers of a model and their truths. These lines run by themselves, in an empty file; put your own in the place of ours.
 
 # %%
-# pip install "git+https://github.com/workings-book/workings@v0.1.0"
+# pip install "git+https://github.com/workings-book/workings@main"
 import numpy as np
 
 from workings.language_models.benchmark_scores import bootstrap_overall

@@ -103,7 +103,7 @@ CASES = {
     "olympiad: box": (score_olympiad, {}, "3,1,2", r"\boxed{3,1,2}", 1, 1),
     "table: csv": (score_table_reformat, {"target": "csv"}, "a,b\n1,x\n2,y", "b,a\nx,1.0\ny,2", 1, 0),
     "table: rows": (score_table_reformat, {"target": "csv"}, "a,b\n1,x\n2,y", "a,b\n2,y\n1,x", 0, 0),
-    "table: chatter": (score_table_reformat, {"target": "csv"}, "a,b\n1,x\n2,y", "Sure!\na,b\n1,x\n2,y\nDone.", 1, 0),
+    "table: chatter": (score_table_reformat, {"target": "csv"}, "a,b\n1,x\n2,y", "Sure!\na,b\n1,x\n2,y", 1, 0),
     "table: phrase": (score_table_reformat, {"target": "tsv"}, "a\tb\n1\tx", "Here is the table in TSV format:\na\tb\n1\tx", 1, 1),
 }  # fmt: skip
 

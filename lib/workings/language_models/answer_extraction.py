@@ -12,6 +12,7 @@ import unicodedata
 from typing import Any
 
 _FENCE = re.compile(r"(?m)^[ \t]*```([^\n`]*)$")
+_BRACE = re.compile(r"[{}]")
 _PRE_BOX = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])")
 
 
@@ -51,7 +52,7 @@ def solution_tags(text: str, dotall: bool = False, opener: str = "<solution>") -
     A match may not cross a line end unless ``dotall``. ``opener`` may be ``</solution>``, for answers that use the closing
     tag twice. Equal to ``re.findall(opener + "(.*?)</solution>", text)``, in linear time.
     """
-    text, closer = as_text(text, "text"), "</solution>"
+    text, closer = text if isinstance(text, str) else as_text(text, "text"), "</solution>"
     if not opener:
         raise ValueError("opener must not be empty; the usual one is '<solution>'.")
     found: list[str] = []
@@ -80,7 +81,7 @@ def last_boxed(text: str) -> str | None:
     Where ``\boxed`` is anywhere followed by a space, everything from the last such place to the next ``$``. ``None`` where
     there is no box, its braces do not balance, or no brace follows it at once.
     """
-    text = as_text(text, "text")
+    text = text if isinstance(text, str) else as_text(text, "text")
     if "\\boxed " in text:
         return text.rsplit("\\boxed ", 1)[1].split("$", 1)[0]
     for name in ("\\boxed", "\\fbox"):
@@ -91,10 +92,10 @@ def last_boxed(text: str) -> str | None:
         if not text.startswith("{", begin):
             return None
         depth = 0
-        for brace in re.finditer(r"[{}]", text[begin:]):
+        for brace in _BRACE.finditer(text, begin):
             depth += 1 if brace[0] == "{" else -1
             if depth == 0:
-                return text[begin + 1 : begin + brace.start()].replace("$", "")
+                return text[begin + 1 : brace.start()].replace("$", "")
         return None
     return None
 
@@ -106,7 +107,12 @@ def has_box(text: str) -> bool:
 
 def bold_spans(text: str) -> list[str]:
     """What stands between pairs of ``**`` on one line, in order: ``re.findall(r"\\*\\*(.*?)\\*\\*", text)``."""
-    return re.findall(r"\*\*(.*?)\*\*", as_text(text, "text"))
+    text, spans = text if isinstance(text, str) else as_text(text, "text"), []
+    for line in text.split("\n"):
+        if "**" in line:
+            parts = line.split("**")
+            spans += parts[1 : len(parts) - 1 : 2]  # a last pair of stars without a partner opens nothing
+    return spans
 
 
 def fenced_blocks(text: str) -> list[tuple[str, str]]:

@@ -38,7 +38,8 @@ def levenshtein(a: Sequence[Any], b: Sequence[Any]) -> int:
 
 
 def _equal(first: Any, second: Any) -> bool:
-    return bool(np.all(first == second))  # an item may be an array itself
+    same = first == second
+    return same if same is True or same is False else bool(np.all(same))  # an item may be an array itself
 
 
 def _plain(x: list[Any], y: list[Any]) -> int:

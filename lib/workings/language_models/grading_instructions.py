@@ -15,6 +15,9 @@ from workings.checks import as_int
 from workings.language_models.answer_extraction import as_text
 from workings.language_models.grading import Grade, grader, half_all_half_share
 
+_SENTENCE_MARK = re.compile(r"[.,?!'\"]")
+_STARS, _DASHES = re.compile(r"(?m)^[^\S\n]*\*[^*].*"), re.compile(r"(?m)^[^\S\n]*-")
+_POSTSCRIPTS = {"P.S.": re.compile(r"p\.\s?s\."), "P.P.S": re.compile(r"p\.\s?p\.\s?s")}
 _RELATIONS = {"at least": lambda n, k: n >= k, "less than": lambda n, k: n < k}
 
 
@@ -39,21 +42,44 @@ def _paragraphs(text: str, mark: str) -> list[str] | None:
 
 
 def _nth_first_word(text: str, total: int, place: int, word: str) -> bool:
-    parts = [part for part in re.split(r"\n\s*\n", text) if part.strip()]
+    """Paragraphs end at two line ends; blank ones are not counted in the total, but they are where the place is looked up."""
+    parts = text.split("\n\n")
     place = as_int(place, "place", minimum=1)
-    if len(parts) != as_int(total, "total", minimum=1) or place > len(parts):
+    filled = sum(not (part.isspace() or not part) for part in parts)
+    if filled != as_int(total, "total", minimum=1) or place > filled or not parts[place - 1].split():
         return False
-    first = parts[place - 1].split()[0].strip("'\"").split(".")[0].split(",")[0].split("?")[0].split("!")[0]
-    return first.lower() == word.lower()
+    first = parts[place - 1].split(maxsplit=1)[0].lstrip("'").lstrip('"')
+    return _SENTENCE_MARK.split(first, maxsplit=1)[0].lower() == word.lower()
 
 
 def _is_json(text: str) -> bool:
-    text = re.sub(r"^```(?:json)?|```$", "", text.strip(), flags=re.IGNORECASE).strip()
+    text = text.strip()
+    for fence in ("```json", "```Json", "```JSON", "```"):
+        text = text.removeprefix(fence)
+    text = text.removesuffix("```").strip()
     try:
         json.loads(text)
     except (ValueError, RecursionError):
         return False
     return True
+
+
+def _has_title(text: str) -> bool:
+    """A line has "<<", something, and ">>"; what stands between the first and the last of them is more than brackets and blanks."""
+    if "<<" not in text:
+        return False
+    for line in text.split("\n"):
+        start, end = line.find("<<"), line.rfind(">>")
+        if 0 <= start < end - 2 and line[start : end + 2].lstrip("<").rstrip(">").strip():
+            return True
+    return False
+
+
+def _has_postscript(text: str, mark: str) -> bool:
+    known = _POSTSCRIPTS.get(mark.strip())
+    if known is None:
+        known = re.compile(r"\s+".join(r"\s*".join(map(re.escape, word)) for word in mark.lower().split()))
+    return known.search(text.lower()) is not None
 
 
 def _two_responses(text: str) -> bool:
@@ -76,21 +102,18 @@ CHECKS: dict[str, Callable[..., bool]] = {
     ),
     "first word of a paragraph": _nth_first_word,
     "bullets": lambda text, number: (
-        len(re.findall(r"(?m)^[ \t]*(?:\*(?!\*)|-)", text)) == as_int(number, "number", minimum=0)
+        len(_STARS.findall(text)) + len(_DASHES.findall(text)) == as_int(number, "number", minimum=0)
     ),
-    "title": lambda text: any(title.strip() for title in re.findall(r"<<([^<>\n]+)>>", text)),
+    "title": _has_title,
     "sections": lambda text, mark, number: (
-        len(re.findall(rf"(?<!\w){re.escape(mark)}\s?\d+", text)) >= as_int(number, "number", minimum=1)
+        len(re.findall(rf"{re.escape(mark.strip())}\s?\d+", text)) >= as_int(number, "number", minimum=1)
     ),
     "json": _is_json,
     "two responses": _two_responses,
     "repeat the prompt first": lambda text, prompt: text.strip().lower().startswith(prompt.strip().lower()),
     "end phrase": lambda text, phrase: text.strip().strip('"').lower().endswith(phrase.strip().lower()),
     "quotation": lambda text: len(text.strip()) > 1 and text.strip()[0] == text.strip()[-1] == '"',
-    "postscript": lambda text, mark: (
-        re.search(r"\s+".join(r"\s*".join(map(re.escape, word)) for word in mark.lower().split()), text.lower())
-        is not None
-    ),
+    "postscript": _has_postscript,
     "constrained option": lambda text, options: any(option in text for option in _words(options)),
 }
 """Name of each instruction and its check: ``check(text, **options) -> bool``."""

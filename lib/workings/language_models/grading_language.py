@@ -8,33 +8,34 @@ from __future__ import annotations
 
 import difflib
 import heapq
-import re
 from collections.abc import Iterator, Sequence
 
 from workings.language_models.answer_extraction import (
     bold_spans,
     canonical,
     final_answer,
-    last_boxed,
     solution_tags,
 )
 from workings.language_models.edit_distance import levenshtein
-from workings.language_models.grading import Grade, OfficialError, grader
+from workings.language_models.grading import Grade, OfficialError, grader, official_box
 
 _WORK = 20_000_000
 """Products of lengths that difflib may compare for one answer (half a second); beyond it letters are only counted."""
 _LETTERS = 10_000_000
 """Letters that may be counted for one answer (a second), with as many for a call as it costs; beyond it only lengths are compared."""
 _CALL, _RATIO = 16, 100
+_NO_SENTENCES = ("</PLOT_SUMMARY>", "**End of Plot Summary**")
 
 
 def _filled_groups(words: Sequence[str]) -> list[set[str]]:
     """Sets of four, filled in order; a word that is in the set already does not advance it."""
-    groups: list[set[str]] = [set()]
+    group: set[str] = set()
+    groups = [group]
     for word in words:
-        if len(groups[-1]) == 4:
-            groups.append(set())
-        groups[-1].add(word.strip().lower())
+        if len(group) == 4:
+            group = set()
+            groups.append(group)
+        group.add(word.strip().lower())
     return groups
 
 
@@ -42,8 +43,9 @@ def _filled_groups(words: Sequence[str]) -> list[set[str]]:
 def score_connections(truth: str, answer: str, *, rules: str, strict: bool) -> Grade:
     """Words in groups of four, ``truth`` as one list between commas: the share of groups that are found.
 
-    From 2024-11-25: tag (also over line ends), else box; words are filled into sets of four; an answer's group counts where
-    it equals one of the truth. Before: each bold span is grouped, a group of the truth is found where an answer's group
+    From 2024-11-25: tag (also over line ends), else box; words are filled into sets of four; a group of the truth counts, once,
+    where a group of the answer equals it (in the state of August 2026 the authors counted a group that the answer repeats each
+    time; later they count it once). Before: each bold span is grouped, a group of the truth is found where an answer's group
     holds it, and the best span counts. Strict: as many words as asked for, each once, else 0.
     """
     if not isinstance(truth, str) or not truth.strip():
@@ -60,19 +62,27 @@ def score_connections(truth: str, answer: str, *, rules: str, strict: bool) -> G
         share = len(set(groups(said)) & set(groups(ours))) / len(groups(ours))
         return Grade(share, f"strict: groups of the {place}", found)
     if rules < "2024-11-25":
-        best, seen = 0.0, None
+        best, seen = 0, None
+        fewest = min(map(len, wanted)) - 1  # commas of a span that can hold a group
         for span in bold_spans(answer.replace("\n", "")):
-            groups = _filled_groups(span.split(","))
-            share = sum(any(gold <= group for group in groups) for gold in wanted) / len(wanted)
-            if seen is None or share > best:
-                best, seen = max(best, share), span
-        return Grade(best, "no bold span" if seen is None else "best bold span", seen)
-    joined = answer.replace("\n", "")
+            found = 0
+            if span.count(",") >= fewest:
+                groups = _filled_groups(span.split(","))
+                for gold in wanted:
+                    for group in groups:
+                        if gold <= group:
+                            found += 1
+                            break
+            if seen is None or found > best:
+                best, seen = found, span
+        return Grade(best / len(wanted), "no bold span" if seen is None else "best bold span", seen)
     found, rule = [], "tag"
-    for opener in ("<solution>", "</solution>"):
-        found = found or solution_tags(answer, opener=opener) or solution_tags(joined, opener=opener)
+    if "</solution>" in answer:
+        joined = answer.replace("\n", "")
+        for opener in ("<solution>", "</solution>"):
+            found = found or solution_tags(answer, opener=opener) or solution_tags(joined, opener=opener)
     if not found and "\\boxed" in answer:
-        boxed = last_boxed(answer)
+        boxed = official_box(answer)
         if boxed is None:
             raise OfficialError("a box without balanced braces")
         found, rule = [boxed.replace("\\text{", "").replace("}", "").replace("\\", "")], "box"
@@ -81,16 +91,19 @@ def score_connections(truth: str, answer: str, *, rules: str, strict: bool) -> G
     said = [word for text in found for word in text.replace("\n", "").split(",")]
     if len(found) > 1:
         said, rule = said[-len(words) :], "last words of several tags"
-    right = sum(group in wanted for group in _filled_groups(said))
-    return Grade(min(right / len(wanted), 1.0), rule, ",".join(said))
+    left = wanted.copy()
+    for group in _filled_groups(said):
+        if group in left:
+            left.remove(group)
+    return Grade((len(wanted) - len(left)) / len(wanted), rule, ",".join(said))
 
 
 @grader
 def score_typos(truth: str, answer: str, *, rules: str, strict: bool) -> Grade:
     """A text with its misspellings mended and nothing else changed, 0 or 1.
 
-    Tag, else what stands between the last `` --- `` separators; lines joined by a space; right if the truth is a substring,
-    letter for letter. Strict: the tag (or the whole answer) *is* the truth, whatever the line breaks.
+    Tag, else what stands between the last two `` --- `` of the first line that has two; lines joined by a space; right if the truth
+    is a substring, letter for letter. Strict: the tag (or the whole answer) *is* the truth, whatever the line breaks.
     """
     if not isinstance(truth, str) or not truth.strip():
         raise ValueError(f"truth must be a text that is not empty, got {truth!r}.")
@@ -103,10 +116,13 @@ def score_typos(truth: str, answer: str, *, rules: str, strict: bool) -> Grade:
         found = tags[-1]
     else:
         found, rule = answer.replace("<solution>", "").replace("</solution>", ""), "whole answer"
-        parts = found.split(" --- ")
-        if len(parts) > 2:
-            found, rule = parts[-2], "between separators"
-    found = " ".join(line for line in found.split("\n") if line)
+        if " --- " in found:
+            for line in found.split("\n"):
+                parts = line.split(" --- ")
+                if len(parts) > 2:
+                    found, rule = parts[-2], "between separators"
+                    break
+    found = " ".join(line for line in found.strip().split("\n") if line)
     return Grade(float(truth in found), rule, found)
 
 
@@ -176,8 +192,9 @@ def _length_bound(n: int, m: int) -> float:
 def score_plot(truth: str, answer: str, *, rules: str, strict: bool) -> Grade:
     """Sentences of a plot in order: ``1 - d / n`` in [0, 1].
 
-    The text after ``<PLOT_SUMMARY>`` (else all of it) is split at full stops. Each of the ``n`` sentences of the truth takes its
-    most similar sentence of the answer; ``d`` is the edit distance between 0, 1, ..., n-1 and the places found. A sentence of
+    The text after ``<PLOT_SUMMARY>``, up to the last closing tag if there is one (else all of the answer), is split at full stops;
+    a closing tag and "**End of Plot Summary**" are no sentences. Each of the ``n`` sentences of the truth takes its most
+    similar sentence of the answer; ``d`` is the edit distance between 0, 1, ..., n-1 and the places found. A sentence of
     chat in front shifts every place and costs 2/n. Strict: places are counted among the matched sentences only, so that
     chat costs nothing, and a sentence that is used twice counts once.
     """
@@ -187,10 +204,11 @@ def score_plot(truth: str, answer: str, *, rules: str, strict: bool) -> Grade:
     if not gold:
         raise ValueError("truth has no sentence; it must be a text with full stops.")
     text, rule = answer, "whole answer"
-    opened = re.search(r"<PLOT_SUMMARY>", answer)
-    if opened:
-        text, rule = answer[opened.end() :].split("</PLOT_SUMMARY>")[0], "after <PLOT_SUMMARY>"
-    said = [s for s in map(str.strip, text.split(".")) if s]
+    opened = answer.find("<PLOT_SUMMARY>")
+    if opened >= 0:
+        text, rule = answer[opened + len("<PLOT_SUMMARY>") :], "after <PLOT_SUMMARY>"
+        text = text.rpartition("</PLOT_SUMMARY>")[0] if "</PLOT_SUMMARY>" in text else text
+    said = [s for s in map(str.strip, text.split(".")) if s and s not in _NO_SENTENCES]
     if not said:
         return Grade(0.0, "no sentence")
     places, exact = closest_sentences(gold, said)

@@ -6,15 +6,20 @@ Official rules in our own words, and a strict rule of this book's; see
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 
 from workings.language_models.answer_extraction import canonical, final_answer, last_boxed, solution_tags
 from workings.language_models.edit_distance import levenshtein
 from workings.language_models.equivalence import equivalent
-from workings.language_models.grading import Grade, grader
+from workings.language_models.grading import Grade, OfficialError, grader, official_box
 
 _UNREAD = "not a number"
+_WHOLE_NUMBERS = re.compile(r"\s*\d{1,9}\s*(?:,\s*\d{1,9}\s*)*")
+_DIGITS = re.compile(r"\d+")
+_OPENERS = ("\\text{", "\\textbf{", "\\mathrm{", "\\overline{")
+_WRAPPERS, _ANGLES = str.maketrans("", "", "${}\\"), str.maketrans("", "", "<>")
 
 
 def _unboxed(text: str) -> str:
@@ -26,8 +31,8 @@ def score_multiple_choice(truth: str, answer: str, *, value: str | None = None, 
     """A letter A to E of a competition (AMC, SMC), 0 or 1; ``value`` is the right option's text, if it is known.
 
     Any of: a tag of one repeated letter; the letter four times in a row *anywhere*; a box with the letter; the value within
-    the last 20 + len(value) characters; a last line that is the letter or has it in its first parentheses. Strict: the final
-    answer is the letter, repeated or in parentheses, or the value.
+    the last 20 + len(value) characters; a last line that is the letter, with or without stars, or has it between its first "(" and
+    the next bracket. Strict: the final answer is the letter, repeated or in parentheses, or the value.
     """
     if not isinstance(truth, str) or truth not in tuple("ABCDE"):
         raise ValueError(f"truth must be one capital letter from A to E, got {truth!r}.")
@@ -44,14 +49,15 @@ def score_multiple_choice(truth: str, answer: str, *, value: str | None = None, 
         return Grade(1.0, "tag of one letter", tags[-1])
     if truth * 4 in answer:
         return Grade(1.0, "letter four times in a row, anywhere", truth * 4)
-    boxed = last_boxed(answer)
+    boxed = official_box(answer)
     if boxed is not None and _unboxed(boxed).lower() == low:
         return Grade(1.0, "box", boxed)
     if value is not None and value in answer[-(20 + len(value)) :]:
         return Grade(1.0, "value near the end", value)
-    line = answer.strip().split("\n")[-1].strip().replace("*", "").lower()
-    inside = re.search(r"\(([^()]*)\)", line)
-    if line == low or (inside is not None and inside[1] == low):
+    line = answer.strip().rpartition("\n")[2].lower()
+    if line.strip().replace("*", "") == low or (
+        ")" in line and line.partition("(")[2].split("(", 1)[0].split(")", 1)[0] == low
+    ):
         return Grade(1.0, "last line", line)
     return Grade(0.0, "no letter found that is right", line)
 
@@ -70,27 +76,32 @@ def score_aime(truth: str, answer: str, *, rules: str, strict: bool) -> Grade:
         said = found.replace(",", "").strip()
         right = said.isascii() and said.isdigit() and len(said) <= 20 and int(said) == int(truth)
         return Grade(float(right), f"strict: the {place or 'text'}", found)
-    tags = solution_tags(answer)
-    if tags and len(set(tags[-1])) == 1 and tags[-1][0] == truth:
+    if len(truth) == 1 and (tags := solution_tags(answer)) and set(tags[-1]) == {truth}:
         return Grade(1.0, "tag of one repeated character", tags[-1])
     near = answer[-50:]
-    return Grade(float(truth in near), "last 50 characters", near)
+    return Grade(1.0 if truth in near else 0.0, "last 50 characters", near)
 
 
-def _numbers(parts: Sequence[str]) -> list[int | str] | None:
-    """Integers with a sentinel for what is none; ``None`` where nothing is a number."""
+def _numbers(parts: Sequence[str], unwrap: bool = False) -> list[int | str] | None:
+    """Integers with a sentinel for what is none, not even without dollars, braces and brackets (``unwrap``); ``None`` where nothing is a number."""
     out: list[int | str] = []
     for part in parts:
         try:
             out.append(int(part))
         except ValueError:
-            out.append(_UNREAD)
+            if unwrap:
+                out += _numbers([part.translate(_WRAPPERS).replace("boxed", "").translate(_ANGLES)]) or [_UNREAD]
+            else:
+                out.append(_UNREAD)
     return None if set(out) <= {_UNREAD} else out
 
 
 def _digits(part: str) -> str:
-    found = re.search(r"[0-9]+", part)
-    return found[0] if found else ""
+    """The first run of digits, raised and lowered ones among them."""
+    if part.isascii():
+        found = _DIGITS.search(part)
+        return found[0] if found else ""
+    return "".join(itertools.takewhile(str.isdigit, itertools.dropwhile(lambda sign: not sign.isdigit(), part)))
 
 
 @grader
@@ -98,12 +109,12 @@ def score_olympiad(truth: str, answer: str, *, rules: str, strict: bool) -> Grad
     """The order of a proof's masked formulae, ``truth`` such as ``"3,1,2"``: ``1 - d / max(lengths)`` with the edit distance.
 
     Integers of the last line that says "answer:" (or of the line after it), the last word of each item; else of a box; else
-    the first digits of each item of the last line. Strict: the same score of the final answer's integers.
+    the first digits of each item of the last line; else those of what follows the last "answer:" (or of the whole answer), as far as
+    the first item after the first that holds anything else. Strict: the same score of the final answer's integers.
     """
-    parts = truth.split(",") if isinstance(truth, str) else []
-    if not parts or any(not re.fullmatch(r"\s*\d{1,9}\s*", part) for part in parts):
+    if not isinstance(truth, str) or not _WHOLE_NUMBERS.fullmatch(truth):
         raise ValueError(f"truth must be whole numbers between commas, such as '3,1,2', got {truth!r}.")
-    gold = [int(part) for part in parts]
+    gold = [int(part) for part in truth.split(",")]
     if strict:
         found, place = final_answer(answer)
         said: list[int | str] | None = _numbers([_digits(part) for part in found.split(",")])
@@ -123,19 +134,30 @@ def _official_numbers(answer: str) -> tuple[list[int | str] | None, str, str]:
         found = clean(lines[places[-1]].split("answer:")[1])
         if not found and places[-1] + 1 < len(lines):
             found = clean(lines[places[-1] + 1])
-        words = [part.strip().split(" ")[-1] for part in found.split(",")]
-        said = _numbers([re.sub(r"[${}\\<>]|boxed", "", word) for word in words])
+        said = _numbers([part.strip().rpartition(" ")[2] for part in found.split(",")], unwrap=True)
         if said is not None:
             return said, "answer line", found
     if "\\boxed" in answer:
-        boxed = last_boxed(answer)
+        boxed = official_box(answer)
         found = _unboxed(answer if boxed is None else boxed)
         said = _numbers([part.strip() for part in found.strip().split(",")])
         if said is not None:
             return said, "box", found
     found = lines[-1]
     said = _numbers([digits for part in found.split(",") if (digits := _digits(part))])
-    return said, "last line", found
+    if said is not None:
+        return said, "last line", found
+    tail, said = answer.lower().rpartition("answer:")[2], []
+    for i, part in enumerate(map(str.strip, tail.split(","))):
+        digits = _digits(part)
+        if digits and digits != "₂":
+            try:
+                said.append(int(digits))
+            except ValueError:
+                raise OfficialError("digits that are no number") from None
+        if i and len(digits) < len(part):
+            break
+    return said, "numbers anywhere", tail
 
 
 def normalise_latex(text: str) -> str:
@@ -149,7 +171,9 @@ def normalise_latex(text: str) -> str:
     text = re.sub(r"\\[dt]frac", r"\\frac", text)
     text = re.sub(r"\\(?:left|right|[bB]ig+[lr]?)(?![A-Za-z])|\\[,;!:]|\\ |\$", "", text).replace("\n", " ")
     text = re.sub(r"\\cdot(?![A-Za-z])|\\times(?![A-Za-z])", "*", text)
-    text = re.sub(r"\\(?:text|textbf|mathrm|overline)\{([^{}]*)\}", r"\1", text)
+    for opener in _OPENERS:  # a wrapper goes with the first brace that closes, whatever stands between
+        first, *rest = text.split(opener)
+        text = first + "".join(part.replace("}", "", 1) for part in rest)
     text = text.rsplit("=", 1)[-1]
     text = re.sub(r"(frac)([^{\\ ])([^{\\ ])", r"\1{\2}{\3}", text)
     text = re.sub(r"(sqrt)([^{\[\\ ])", r"\1{\2}", text)
@@ -164,9 +188,11 @@ def score_amps(
 ) -> Grade:
     r"""An expression equal to ``truth`` (LaTeX), 0 or 1.
 
-    The last box, else the last ``$...$`` (right of "="), normalised (:func:`normalise_latex`), "+C" removed; equal by
-    :func:`~workings.language_models.equivalence.equivalent` within ``limit_s`` seconds; with no box and no mathematics,
-    the answer ends with the truth. ``symbolic=False`` asks sympy for no proof: agreement at points decides. (Since August 2025 the authors send what is not equal to a language model; we do not.)
+    The tag, else the last box, else the last ``$...$`` (right of "="), normalised (:func:`normalise_latex`), "+C" removed (not of C_1);
+    equal by :func:`~workings.language_models.equivalence.equivalent` within ``limit_s`` seconds; with no tag, box or mathematics, the answer
+    ends with the truth. ``symbolic=False`` asks sympy for no proof: agreement at points decides. (In August 2025 the authors sent what is
+    not equal to a language model. Later they read a tag as it stands, compare at random points, numbers to 1e-9, and let expressions
+    differ by a constant. We do none of that.)
     Strict: the same, of the box or the final answer only, and a constant of integration is removed only at the end.
     """
     if not isinstance(truth, str) or not truth.strip():
@@ -176,7 +202,9 @@ def score_amps(
         found, place = final_answer(answer)
         said = normalise_latex(re.sub(r"\+\s*[Cc]\s*$", "", found))
         return _compared(gold, said, f"strict: the {place or 'text'}", limit_s, symbolic)
-    text = re.sub(r"\+ ?[Cc]", "", answer).replace("\n", "")
+    text = re.sub(r"\+\s*[Cc](?![_{])", "", answer).replace("\n", "")
+    if tags := solution_tags(text):
+        return _compared(gold, normalise_latex(tags[-1]), "tag", limit_s, symbolic)
     boxed = last_boxed(text)
     if boxed is not None:
         return _compared(gold, normalise_latex(boxed), "box", limit_s, symbolic)

@@ -16,11 +16,9 @@ from workings.language_models.answer_extraction import (
     bold_spans,
     canonical,
     final_answer,
-    has_box,
-    last_boxed,
     solution_tags,
 )
-from workings.language_models.grading import Grade, OfficialError, grader, half_all_half_share
+from workings.language_models.grading import Grade, grader, half_all_half_share, official_box
 
 _WORDS = ("yes", "no", "unknown")
 _TRIPLES = tuple(", ".join(triple) for triple in itertools.product(_WORDS, repeat=3))
@@ -48,7 +46,12 @@ _NUMBERS = [
     "twenty",
 ]
 _DIGIT_OF = {word: str(n) for n, word in enumerate(_NUMBERS)}
+_SPELLED = {str(n): word for n, word in enumerate(_NUMBERS[1:10], start=1)}
 _SOLIDS = ("tetrahedra", "tetrahedron", "triangle", "square")
+_STARRED = re.compile(r"\*\*\*(\w+)\*\*\*")
+_PLAIN_BOLD = re.compile(r"\*\*([^*]+)\*\*")
+_RUN_OF_STARS, _PAIRED_STARS = "*" * 9, re.compile(r"(\*{2,})(.*?)\1")
+_WORD = re.compile(r"\w+")
 
 
 def _texts(truth: Any, name: str = "truth") -> list[str]:
@@ -58,33 +61,25 @@ def _texts(truth: Any, name: str = "truth") -> list[str]:
 
 
 def _tags(answer: str) -> list[str]:
+    if "</solution>" not in answer:
+        return []
     return solution_tags(answer) or solution_tags(answer, opener="</solution>")
 
 
-def _box(answer: str) -> str | None:
-    """The last box as the authors read it; an error where their program has one."""
-    found = last_boxed(answer)
-    if found is None and has_box(answer) and "\\boxed " not in answer:
-        start = max(answer.rfind("\\boxed"), -1)
-        start = start if start >= 0 else answer.rfind("\\fbox")
-        name = "\\boxed" if answer.startswith("\\boxed", start) else "\\fbox"
-        rest = answer[start + len(name) :]
-        if not rest.startswith("{") and _closes(rest):
-            raise OfficialError("no brace follows \\boxed at once")
-    return found
+def _star_spans(text: str, most: int) -> list[str]:
+    """The last spans, as many as ``most`` or more, on one line between two equal runs of two or more stars.
 
-
-def _closes(text: str) -> bool:
-    depth = 0
-    for brace in re.finditer(r"[{}]", text):
-        depth += 1 if brace[0] == "{" else -1
-        if depth == 0:
-            return True
-    return False
+    The first run is taken as long as a second one allows. Among runs of nine stars and more, which nobody writes, trying all
+    lengths would take forever: there the second run only has to be at least as long as the first.
+    """
+    if "***" not in text:
+        return bold_spans(text)
+    if _RUN_OF_STARS not in text:
+        return [span for _, span in _PAIRED_STARS.findall(text)[-most:]]
+    return [span for line in text.split("\n") for span in _between_stars(line)]
 
 
 def _between_stars(line: str) -> list[str]:
-    """Spans between two runs of stars, the second at least as long as the first, which has two or more."""
     spans, opened = [], None
     for run in re.finditer(r"\*{2,}", line):
         if opened is None or len(run[0]) < len(opened[0]):
@@ -105,22 +100,23 @@ def _normalised(item: str) -> str:
 def score_web_of_lies(truth: str, answer: str, *, rules: str, strict: bool) -> Grade:
     """Three people, ``truth`` such as ``"yes, no, yes"``: who tells the truth?
 
-    Until April 2025 0 or 1. Cascade: the tag, with its case; the last three of yes, no, unknown among bold words; a box; the
-    latest of the 27 triples in the text. Right if equal to the truth, or if it holds the truth and the counts of yes, no and
-    unknown (which holds a "no") add to 3. From 2025-04-02 no bold step, split at commas without trimming, and half of the
-    score for the share. Strict: three words, in any case and spacing.
+    Until April 2025 0 or 1. Cascade: the tag, with its case (a closing tag may open it); the last three of yes, no, unknown among
+    bold words; a box; the latest of the 27 triples in the text. Right if equal to the truth, or if it holds the truth and the counts
+    of yes, no and unknown (which holds a "no") add to 3. From 2025-04-02 no bold step, tags that open as tags do, no text wrapper
+    in a box, split at commas without trimming, and half of the score for the share. Strict: three words, in any case and spacing.
     """
     parts = [part.strip().lower() for part in _texts(truth)]
     wanted = truth.lower()
-    if any(part not in _WORDS for part in parts):
-        raise ValueError(f"truth must be yes, no or unknown between commas, got {truth!r}.")
+    for part in parts:
+        if part not in _WORDS:
+            raise ValueError(f"truth must be yes, no or unknown between commas, got {truth!r}.")
     if strict:
         found, place = final_answer(answer)
         said = re.findall(r"\b(?:yes|no|unknown)\b", found.lower())
         return Grade(float(said == parts), f"strict: words of the {place or 'text'}", found)
     later = rules >= "2025-04-02"
     parsed, rule = None, "nothing found"
-    if tags := _tags(answer):
+    if tags := solution_tags(answer) if later else _tags(answer):
         parsed, rule = tags[-1], "tag"
     if parsed is None and not later:
         words = [w.lower().replace(",", "").replace(".", "") for span in bold_spans(answer) for w in span.split()]
@@ -128,15 +124,15 @@ def score_web_of_lies(truth: str, answer: str, *, rules: str, strict: bool) -> G
         if last:
             parsed, rule = ", ".join(last), "bold words"
     if parsed is None or not parsed.strip():
-        boxed = _box(answer.replace("\\textbf{", "\\boxed{"))
+        boxed = official_box(answer.replace("\\textbf{", "\\boxed{"))
         if boxed is not None:
-            parsed, rule = boxed, "box"
+            parsed, rule = boxed.replace("\\text{", "").replace("}", "") if later else boxed, "box"
     if parsed is None:
-        lowered = answer.lower()
-        ends = [(lowered.find(triple), triple) for triple in _TRIPLES]
-        place, triple = max(ends, key=lambda pair: pair[0])
-        if place >= 0:
-            parsed, rule = triple, "latest triple in the text"
+        lowered, last = answer.lower(), -1
+        for triple in _TRIPLES:
+            place = lowered.find(triple)
+            if place > last:
+                last, parsed, rule = place, triple, "latest triple in the text"
     if not parsed:
         return Grade(0.0, rule)
     if later:
@@ -168,19 +164,20 @@ def score_zebra(truth: str, answer: str, *, rules: str, strict: bool) -> Grade:
         score = half_all_half_share(right, len(ours))
         return Grade(score if len(ours) > 1 else float(right == 1), f"strict: items of the {place or 'text'}", found)
     if rules < "2024-11-25":
-        spans = re.findall(r"\*\*\*(\w+)\*\*\*", answer)
-        words = spans or re.findall(r"\b\w+\b", answer)[-1:]
-        if not words:
+        if spans := _STARRED.findall(answer):
+            word = spans[-1]
+        elif backwards := _WORD.search(answer[::-1]):
+            word = backwards[0][::-1]
+        else:
             return Grade(0.0, "no word")
-        said, target = words[-1].lower(), truth.lower()
-        spelled = {str(n): word for n, word in enumerate(_NUMBERS[1:10], start=1)}.get(words[-1])
-        right = said == target or spelled == target or said + " movies" == target
-        return Grade(float(right), "bold word" if spans else "last word", words[-1])
+        said, target = word.lower(), truth.lower()
+        right = said == target or _SPELLED.get(word) == target or said + " movies" == target
+        return Grade(float(right), "bold word" if spans else "last word", word)
     found, rule = _tags(answer), "tag"
-    if not found and (boxed := _box(answer)) is not None:
+    if not found and (boxed := official_box(answer)) is not None:
         found, rule = [boxed.replace("\\text{", "").replace("}", "").replace("\\", "")], "box"
     if not found:
-        line = answer.strip().split("\n")[-1]
+        line = answer.strip().rpartition("\n")[2]
         if line.count(",") == len(wanted) - 1:
             found, rule = [line], "last line"
     if not found:
@@ -189,8 +186,10 @@ def score_zebra(truth: str, answer: str, *, rules: str, strict: bool) -> Grade:
         said, rule = ",".join(found).split(",")[-len(wanted) :], "last items of several tags"
     else:
         said = found[0].split(",")
-    clean = lambda item: item.strip().lower().replace("-", " ")
-    right = sum(clean(gold) in clean(item).replace("position", "") for gold, item in zip(wanted, said, strict=False))
+    right = 0
+    for gold, item in zip(wanted, said, strict=False):
+        read = item.strip().lower().replace("-", " ").replace("position", "")
+        right += gold.strip().lower().replace("-", " ") in read
     return Grade(half_all_half_share(right, len(wanted)), rule, ",".join(said))
 
 
@@ -198,43 +197,52 @@ def score_zebra(truth: str, answer: str, *, rules: str, strict: bool) -> Grade:
 def score_house_traversal(truth: str, answer: str, *, rules: str, strict: bool) -> Grade:
     """Names in the order in which houses are passed, ``truth`` with spaces between them; withdrawn by the authors. 0 or 1.
 
-    The names in order inside the last bold span, or the last bold spans holding one name each, in order. Strict: the final
+    The names in order inside the last bold span, or the last bold spans are those names, one each, in order. Strict: the final
     answer is those names, between commas or spaces, and nothing else.
     """
-    names = " ".join(_texts(truth)).lower().split()
+    _texts(truth)
+    names = truth.lower().replace(",", " ").split()
     if strict:
         found, place = final_answer(answer)
         said = canonical(found.replace(",", " ").replace("->", " ")).split()
         return Grade(float(said == [canonical(n) for n in names]), f"strict: names of the {place or 'text'}", found)
-    spans = [span for line in answer.lower().split("\n") for span in _between_stars(line)]
+    spans = _star_spans(answer.lower(), len(names))
     if not spans:
         return Grade(0.0, "no bold span")
-    if len(spans) >= len(names) and all(n in s for n, s in zip(names, spans[-len(names) :], strict=True)):
+    if spans[-len(names) :] == names:
         return Grade(1.0, "last bold spans", ", ".join(spans[-len(names) :]))
-    places = [spans[-1].find(name) for name in names]
-    rising = all(a < b for a, b in itertools.pairwise([-1, *places]))
-    return Grade(float(rising), "last bold span", spans[-1])
+    span, place, rising = spans[-1], -1, True
+    for name in names:
+        last, place = place, span.find(name)
+        if place <= last:
+            rising = False
+            break
+    return Grade(float(rising), "last bold span", span)
 
 
 @grader
 def score_spatial(truth: str, answer: str, *, rules: str, strict: bool) -> Grade:
     """A shape or a count, 0 or 1.
 
-    Any of the last three bold spans equals the truth in any case, or is its number word; for four solids holding the truth is
-    enough while the span is shorter than twice the truth's length plus five; else a box, exactly. Strict: the final answer equals the truth.
+    The whole answer is the truth; or any of the last three bold spans equals it in any case, or is its number word; for four solids
+    holding the truth is enough while the span is shorter than twice the truth's length plus five; else a box, letter for letter but
+    without wrappers for text and bold. Strict: the final answer equals the truth.
     """
-    wanted = " ".join(_texts(truth)).strip().lower()
+    _texts(truth)
+    wanted = truth.strip().lower()
     if strict:
         found, place = final_answer(answer)
         return Grade(float(_normalised(found) == _normalised(wanted)), f"strict: the {place or 'text'}", found)
-    spans = [span.strip().lower() for span in re.findall(r"\*\*([^*]+)\*\*", answer)[-3:]]
+    if answer == truth:
+        return Grade(1.0, "the whole answer", answer)
+    spans = [span.strip().lower() for span in _PLAIN_BOLD.findall(answer)[-3:]]
     for span in reversed(spans):
         if span == wanted or _DIGIT_OF.get(span) == wanted:
             return Grade(1.0, "one of the last three bold spans", span)
         if wanted in _SOLIDS and wanted in span and len(span) < 2 * len(wanted) + 5:
             return Grade(1.0, "bold span holds the solid", span)
-    boxed = _box(answer)
+    boxed = official_box(answer)
     if boxed is not None:
-        said = boxed.replace("\\text{", "").replace("}", "").strip().lower()
-        return Grade(float(said == wanted), "box", said)
+        said = boxed.replace("\\textbf{", "").replace("\\mathbf{", "").replace("\\text{", "").replace("}", "")
+        return Grade(float(said == truth), "box", said)
     return Grade(0.0, "bold spans differ" if spans else "no bold span", spans[-1] if spans else None)

@@ -6,30 +6,31 @@ Official rules in our own words, and a strict rule of this book's; see
 
 from __future__ import annotations
 
-import ast
 import csv
 import html.parser
 import io
-import itertools
 import json
 import math
 import re
-import warnings
 from typing import Any, NamedTuple
 
 from workings.checks import one_of
+from workings.language_models import pandas_rows
 from workings.language_models.answer_extraction import (
     canonical,
     fenced_blocks,
     final_answer,
-    has_box,
-    last_boxed,
     solution_tags,
 )
-from workings.language_models.grading import Grade, OfficialError, grader
+from workings.language_models.column_mappings import official_mapping, python_literal, strict_mapping
+from workings.language_models.grading import Grade, OfficialError, grader, official_box
 
 FORMATS = ("csv", "tsv", "json", "jsonl", "html", "markdown")
 _UNREADABLE = (ValueError, SyntaxError, TypeError, MemoryError, RecursionError)
+_MARKS = {"csv": ",", "tsv": "\t"}
+_JSON_BLOCK, _HTML_BLOCK = (re.compile(rf"```{kind}\n(.*?)```", re.DOTALL) for kind in ("json", "html"))
+_FENCE_LINE = re.compile(r"(?m)^```.*\n?")
+_PHRASE = re.compile(r"(?i)^\s*(?:Here|Input)\b.*?\b(?:format|table)\s*[:)]\s*")
 _MISSING = {"", "nan", "null", "none", "na", "n/a", "<na>"}
 MOST_CELLS = 1_000_000
 """Cells of a table that are filled in: records that each have keys of their own ask for rows times keys, which nobody wrote."""
@@ -61,7 +62,7 @@ def score_cta(truth: str, answer: str, *, rules: str, strict: bool) -> Grade:
     clean = lambda text: re.sub(r"\W", "", text.lower())
     found, rule = answer, "whole answer"
     if "\\boxed{" in answer:
-        boxed = last_boxed(answer)
+        boxed = official_box(answer)
         if boxed is None:
             raise OfficialError("a box without balanced braces")
         found, rule = boxed.replace("\\text{", "").replace("}", "").replace("\\", ""), "box"
@@ -71,18 +72,6 @@ def score_cta(truth: str, answer: str, *, rules: str, strict: bool) -> Grade:
     if gold and said.endswith(gold):
         return Grade(1.0, f"{rule}, ends with the truth", found)
     return Grade(0.0, f"{rule}, differs", found)
-
-
-def python_literal(text: str) -> Any:
-    """The Python or JSON value that ``text`` spells; ``None`` where it spells none. Nothing is executed."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # "invalid escape" and the like, about the answer's text
-        for read in (ast.literal_eval, json.loads):
-            try:
-                return read(text.strip())
-            except _UNREADABLE:
-                continue
-    return None
 
 
 def join_counts(truth: dict[Any, Any], answer: dict[Any, Any]) -> tuple[int, int, int]:
@@ -101,39 +90,29 @@ def join_counts(truth: dict[Any, Any], answer: dict[Any, Any]) -> tuple[int, int
 def score_table_join(truth: dict[str, str] | str, answer: str, *, rules: str, strict: bool) -> Grade:
     """Which column of one table is which of another: F1 of the pairs, rounded to two decimals.
 
-    ``truth`` is a dict or the text of one. Tag (may span lines) read as a Python literal; else the last fenced block, else a
-    box, else all of the answer. Strict: the same F1, not rounded, of the tag, the last block or the last ``{...}`` in the text.
+    ``truth`` is a dict or the text of one. The tag (may span lines), else all of the answer, read as a Python literal; if it is none, the
+    last python block in it, else the last json block, else the last between any fences, else a box, with every null as None. Pairs whose
+    column is None are dropped, and one that is empty counts as wrong and as missed twice. Strict: the same F1, not rounded, of the
+    tag, the last block or the last ``{...}`` in the text, JSON or Python.
     """
     gold = python_literal(truth) if isinstance(truth, str) else truth
     if not isinstance(gold, dict) or not gold:
         raise ValueError(f"truth must be a mapping of columns that is not empty, got {truth!r}.")
-    tags = solution_tags(answer, dotall=True)
-    blocks = [content for language, content in fenced_blocks(answer) if language in ("python", "json", "")]
-    inline = re.findall(r"```(?:python|json)?([^`]*)```", answer)
-    if tags:
-        found, rule = tags[-1], "tag"
-        inner = [content for _, content in fenced_blocks(found)]
-        found = inner[-1] if inner else found
-    elif blocks or inline:
-        found, rule = (blocks or inline)[-1], "fenced block"
-    elif has_box(answer) and (boxed := last_boxed(answer.replace("\n", ""))) is not None:
-        found, rule = re.sub(r"\\text{['\"](.*?)['\"]}", r"'\1'", boxed).replace("\\", ""), "box"
-    else:
-        found, rule = answer, "whole answer"
-        if strict and "}" in answer and "{" in answer:
-            end = answer.rfind("}")
-            found, rule = answer[answer.rfind("{", 0, end) : end + 1], "last braces"
-    value = python_literal(found.replace("\n", " "))
-    rule = f"strict: {rule}" if strict else rule
+    value, rule, found = (strict_mapping if strict else official_mapping)(answer)
     if not isinstance(value, dict):
         return Grade(0.0, f"{rule}, not a mapping", found)
-    missing = {"null", "None", None}
-    said = {k: v for k, v in value.items() if not _is_in(k, missing) and not _is_in(v, missing)}
+    if strict:
+        missing = {"null", "None", None}
+        said = {k: v for k, v in value.items() if not _is_in(k, missing) and not _is_in(v, missing)}
+    else:
+        said = {k: v for k, v in value.items() if v is not None}
     if not said:
         return Grade(0.0, f"{rule}, an empty mapping", found)
     right, wrong, missed = join_counts(gold, said)
+    if not strict:
+        missed += sum(name in said and not said[name] for name in gold)
     f1 = 2 * right / (2 * right + wrong + missed)
-    return Grade(f1 if strict else round(f1, 2), rule, found)
+    return Grade(f1 if strict else round(f1 * 100) / 100, rule, found)
 
 
 def _is_in(value: Any, missing: set[Any]) -> bool:
@@ -166,7 +145,7 @@ def read_table(text: str, kind: str) -> Table | None:
     """The table that ``text`` spells in the format ``kind``, one of :data:`FORMATS`; ``None`` where it spells none.
 
     A cell that reads as a number is a float, an empty one (or NaN, null) is NaN, the rest is text. The column ``index`` is
-    dropped. JSON may be a list of records, records by index, or columns of cells by index. ``None`` also where records have so many
+    dropped. JSON may be a list of records, records by index, columns of cells, or ``data`` with a ``schema``. ``None`` also where records have so many
     different keys that the table would have more than :data:`MOST_CELLS` cells.
     """
     try:
@@ -192,16 +171,15 @@ def _read(text: str, kind: str) -> Table | None:
         found = readers[kind](text.strip(), *(("," if kind == "csv" else "\t",) if kind in ("csv", "tsv") else ()))
     except (*_UNREADABLE, csv.Error, KeyError, IndexError, AttributeError):
         return None
-    if found is None or not found[0]:
-        return None
-    names = [str(name).strip() for name in found[0]]
-    if len(set(names)) < len(names):
+    return None if found is None else _as_table(*found)
+
+
+def _as_table(header: list, body: list) -> Table | None:
+    names = [str(name).strip() for name in header]
+    if not names or len(set(names)) < len(names) or any(len(row) != len(names) for row in body):
         return None
     keep = [i for i, name in enumerate(names) if name != "index"]
-    rows = [[_cell(row[i]) for i in keep] for row in found[1] if len(row) == len(names)]
-    if len(rows) < len(found[1]):
-        return None
-    return Table([names[i] for i in keep], rows)
+    return Table([names[i] for i in keep], [[_cell(row[i]) for i in keep] for row in body])
 
 
 def _cell(value: Any) -> float | str:
@@ -219,6 +197,13 @@ def _separated(text: str, mark: str) -> tuple[list, list] | None:
     return (rows[0], rows[1:]) if rows else None
 
 
+def _json_value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except _UNREADABLE:
+        return None
+
+
 def _records(records: list[dict]) -> tuple[list, list]:
     names = list(dict.fromkeys(name for record in records for name in record))
     if len(names) * len(records) > MOST_CELLS:
@@ -230,7 +215,7 @@ def _records(records: list[dict]) -> tuple[list, list]:
 
 def _json(text: str) -> tuple[list, list] | None:
     value = json.loads(text)
-    if isinstance(value, dict) and isinstance(value.get("data"), list):
+    if isinstance(value, dict) and "schema" in value and isinstance(value.get("data"), list):
         value = value["data"]
     if isinstance(value, dict):
         inner = list(value.values())
@@ -311,52 +296,92 @@ def _same_cell(a: float | str, b: float | str) -> bool:
 def score_table_reformat(truth: str, answer: str, *, target: str, rules: str, strict: bool) -> Grade:
     """The same table in another format, 0 or 1; ``target`` is one of :data:`FORMATS` (:func:`table_formats` reads a prompt).
 
-    Tag, else a json or html block, else the answer without its fences; a leading "Here is ... format:" is removed. Same
-    number and order of rows, same *set* of columns, cells as in :func:`same_tables`. For CSV, TSV and JSON lines a second
-    attempt looks for the header's line amid chatter. The authors let pandas guess one type for each column; here each cell is read by itself.
-    Records that would make more than :data:`MOST_CELLS` cells are not compared. Strict: no second attempt, and the columns in the truth's order.
+    Tag, else all of the answer; in it the last json block, else the last html block, else all without fences; a leading "Here is ...
+    format:" is removed. Same number and order of rows, same *set* of columns, cells as in :func:`same_tables`. Rows of CSV, TSV and
+    Markdown are read as pandas reads them, short ones filled, and Markdown before 2025-04-25 with its line of dashes and without its first
+    column. A second attempt, for CSV, JSON lines and a TSV that cannot be read, starts at the line that is the header or keeps the lines that are records.
+    The authors let pandas guess one type for each column; here each cell is read by itself. Records that would make more than
+    :data:`MOST_CELLS` cells are not compared. Strict: the last fenced block of any kind, full rows only, no second attempt, and the columns in the truth's order.
     """
     one_of(target, "target", FORMATS)
     gold = read_table(truth, target) if isinstance(truth, str) else None
     if gold is None:
         raise ValueError(f"truth is not a table in the format {target!r}; give it as text in that format.")
+    try:
+        return _strict_reformat(gold, answer, target) if strict else _official_reformat(truth, answer, target, rules)
+    except _TooManyCells as error:
+        return Grade(0.0, f"{'strict: ' if strict else ''}not compared: {error}", answer)
+
+
+def _without_phrase(text: str) -> str:
+    head, tail = text[:500], text[500:]
+    return (_PHRASE.sub("", head) + tail).strip()
+
+
+def _strict_reformat(gold: Table, answer: str, target: str) -> Grade:
+    text, rule = answer, "strict: whole answer"
+    if tags := solution_tags(answer, dotall=True):
+        text, rule = tags[-1].strip(), "strict: tag"
+    if blocks := fenced_blocks(text):
+        text, rule = blocks[-1][1], f"{rule}, fenced block"
+    text = _FENCE_LINE.sub("", text).replace("```", "").replace("&amp;", "&").strip()
+    text = _without_phrase(text)
+    found = _read(text, target)
+    same = found is not None and same_tables(gold, found, ordered_columns=True)
+    return Grade(float(same), f"{rule}{'' if found else ', no table'}", text)
+
+
+def _official_reformat(truth: str, answer: str, target: str, rules: str) -> Grade:
     text, rule = answer, "whole answer"
     if tags := solution_tags(answer, dotall=True):
         text, rule = tags[-1].strip(), "tag"
-    blocks = [content for language, content in fenced_blocks(text) if language in ("json", "html") or strict]
-    if blocks:
-        text, rule = blocks[-1], f"{rule}, fenced block"
-    text = re.sub(r"(?m)^```.*\n?", "", text).replace("```", "").replace("&amp;", "&").strip()
-    head, tail = text[:500], text[500:]
-    text = re.sub(r"(?i)^\s*(?:Here|Input)\b.*?\b(?:format|table)\s*[:)]\s*", "", head) + tail
-    try:
-        found = _read(text, target)
-        if strict:
-            same = found is not None and same_tables(gold, found, ordered_columns=True)
-            return Grade(float(same), f"strict: {rule}{'' if found else ', no table'}", text)
-        if found is not None and same_tables(gold, found):
-            return Grade(1.0, rule, text)
-        again = _amid_chatter(text, target, gold)
-    except _TooManyCells as error:
-        return Grade(0.0, f"{'strict: ' if strict else ''}{rule}, not compared: {error}", text)
+    if blocks := _JSON_BLOCK.findall(text) or _HTML_BLOCK.findall(text):
+        text, rule = blocks[-1].strip(), f"{rule}, fenced block"
+    else:
+        text = text.split("\n", 1)[-1] if text.startswith("```") and "\n" in text else text
+        text = text.replace("&amp;", "&").replace("```", "").strip()
+    text = _without_phrase(text)
+    gold, found = _read_official(truth, target, rules), _read_official(text, target, rules)
+    if gold is not None and found is not None and same_tables(gold, found):
+        return Grade(1.0, rule, text)
+    again = None
+    if gold is not None and (target in ("csv", "jsonl") or (target == "tsv" and found is None)):
+        again = _amid_chatter(truth, text, target)
     if again is not None and same_tables(gold, again):
-        return Grade(1.0, f"{rule}, from the header's line on", text)
+        return Grade(1.0, f"{rule}, amid other text", text)
     return Grade(0.0, f"{rule}, {'differs' if found or again else 'no table'}", text)
 
 
-def _amid_chatter(text: str, kind: str, gold: Table) -> Table | None:
-    """The table that begins at the line with the truth's header; trailing lines are dropped until its width fits."""
-    lines = [line.strip() for line in text.split("\n")]
+def _read_official(text: str, kind: str, rules: str) -> Table | None:
+    """As the authors' program reads it; an answer that it cannot read is ``None``."""
+    if kind == "html" and "<th" not in text.lower():  # columns without names
+        return None
+    if kind == "json" and text.lstrip().startswith("{"):
+        value = _json_value(text)
+        if isinstance(value, dict) and "schema" not in value and not all(isinstance(v, dict) for v in value.values()):
+            return None  # columns, not records
+    if kind not in ("csv", "tsv", "markdown"):
+        return _read(text, kind)
+    later = rules >= "2025-04-25"
+    try:
+        if kind == "markdown":
+            return _as_table(*(pandas_rows.piped_rows if later else pandas_rows.piped_rows_with_dashes)(text))
+        return _as_table(*pandas_rows.separated_rows(text, _MARKS[kind]))
+    except (ValueError, csv.Error):
+        return None
+
+
+def _amid_chatter(truth: str, text: str, kind: str) -> Table | None:
+    """JSON lines: all lines that are records with the truth's keys. CSV and TSV: what begins at the line with the truth's header."""
     if kind == "jsonl":
-        kept = [line for line in lines if line.startswith("{") and line.endswith("}")]
-        return _read("\n".join(kept), kind) if kept else None
-    if kind not in ("csv", "tsv"):
+        names = _json_lines(truth)[0]
+        lines = [line for line in text.strip().split("\n") if len(line) > 1 and line[0] == "{" and line[-1] == "}"]
+        records = [_json_value(line) for line in lines if all(name in line for name in names)]
+        records = [record for record in records if isinstance(record, dict)]
+        return _as_table(*_records(records)) if records else None
+    names = next(row for row in csv.reader(io.StringIO(truth), delimiter=_MARKS[kind]) if row)
+    try:
+        rows = pandas_rows.rows_below_header(text, _MARKS[kind], _MARKS[kind].join(names).strip())
+    except (ValueError, csv.Error):
         return None
-    mark = "," if kind == "csv" else "\t"
-    heads = [i for i, line in enumerate(lines) if [c.strip() for c in line.split(mark)] == gold.columns]
-    if not heads:
-        return None
-    body = lines[heads[0] : heads[0] + 1 + len(gold.rows)]
-    rest = (line for line in lines[heads[0] + 1 + len(gold.rows) :] if line)
-    body += itertools.takewhile(lambda line: line.count(mark) == len(gold.columns) - 1, rest)
-    return _read("\n".join(body), kind)
+    return None if rows is None else _as_table(*rows)

@@ -69,6 +69,7 @@ INSTRUCTIONS: dict[str, tuple[str, dict[str, str]]] = {
 }  # fmt: skip
 """An instruction's name in the data, ours, and for each of its options the name in the data and ours."""
 OPTIONS = ["My answer is yes.", "My answer is no.", "My answer is maybe."]
+_OPTION_TEXTS = {letter: re.compile(rf"\\textbf\{{\({letter}\)\s?\}}(.*?)(?:\\qquad|\$)") for letter in "ABCDE"}
 CODE = ("LCB_generation", "coding_completion")
 FILES = ("model_answer.jsonl", "model_judgment.jsonl", "question.jsonl")
 
@@ -127,13 +128,9 @@ def grader_of(question: dict[str, Any]) -> Callable[[str], Grade] | None:
 
 def option_text(prompt: str, letter: str) -> str | None:
     r"""The text of the option ``letter`` in a competition's question, from ``\textbf{(B)}`` to ``\qquad`` or ``$`` on the same line."""
-    parts = re.split(r"\\textbf\{\(([A-E])\)\s?\}", prompt)
-    found = None
-    for name, rest in zip(parts[1::2], parts[2::2], strict=True):
-        text, *more = re.split(r"\\qquad|\$", rest.split("\n")[0], maxsplit=1)
-        if name == letter and more:
-            found = text.strip(" $~") or None
-    return found
+    option = _OPTION_TEXTS.get(letter)
+    found = option.findall(prompt) if option else []
+    return (found[-1].strip().strip("$").strip("~") or None) if found else None
 
 
 def _instruction(name: str, options: dict[str, Any] | None) -> tuple[str, dict[str, Any]] | None:
