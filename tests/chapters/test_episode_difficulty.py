@@ -1,5 +1,6 @@
 """What the chapter `episode_difficulty` runs, at tiny sizes."""
 
+import json
 import math
 from dataclasses import replace
 
@@ -7,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from workings.chapters.episode_difficulty import demo, full
+from workings.chapters import cifar_fs
+from workings.chapters.episode_difficulty import demo, episodic, full, tables
 from workings.chapters.episode_difficulty.agreement import agreement_error, least_agreement
 from workings.chapters.episode_difficulty.settings import Settings
 from workings.chapters.episode_difficulty.sweep import sweep_point
@@ -133,17 +135,155 @@ def test_on_normal_difficulties_the_weights_do_reach_the_uniform_target():
     assert demo.half_way(stats.gamma(1.0).ppf((np.arange(2000) + 0.5) / 2000)) > 0.7
 
 
-def test_a_full_run_goes_on_where_it_stopped_and_compares_on_equal_episodes(tmp_path, monkeypatch):
-    small = replace(TINY, full_heads=("cosine",), full_seeds=(0,), full_samplers=("regular", "uniform", "permuted"))
-    store = Store(tmp_path / "one.jsonl", {})
-    first = full.on_omniglot(small, store, None)
-    assert {row["sampling"] for row in first["omniglot"]} == {"regular", "uniform", "permuted"}
-    (gap,) = [row for row in first["gains"] if (row["sampling"], row["over"]) == ("uniform", "regular")]
-    accuracy = {row["sampling"]: row["accuracy"] for row in first["omniglot"]}
-    assert gap["points"] == pytest.approx(100 * (accuracy["uniform"] - accuracy["regular"]))
-    assert all(0 <= row["half_way"] <= 1 for row in first["omniglot"])
-    monkeypatch.setattr(full, "train_episodes", lambda *a, **k: pytest.fail("it trained again"))
-    assert full.on_omniglot(small, Store(tmp_path / "one.jsonl", {}), None) == first
+SMALL = replace(TINY, full_data=("omniglot",), full_heads=("cosine",), full_seeds=(0,))
+
+
+@pytest.mark.parametrize("name", ["omniglot", "cifar_fs"])
+def test_a_full_run_goes_on_where_it_stopped_and_compares_on_equal_episodes(tmp_path, monkeypatch, name):
+    file, work, done = tmp_path / f"{name}.jsonl", episodic.train_episodes, []
+
+    def cut(study, head, seed, how, *args, **options):
+        if how == "easy" and len(done) == 4:
+            raise KeyboardInterrupt
+        done.append(how)
+        return work(study, head, seed, how, *args, **options)
+
+    monkeypatch.setattr(episodic, "train_episodes", cut)
+    with pytest.raises(KeyboardInterrupt):
+        episodic.train_all(name, SMALL, Store(file, {}), None)
+    assert done == ["regular", "online", "permuted", "uniform"]
+    copied = tmp_path / "elsewhere.jsonl"  # another machine goes on with a copy of the store
+    copied.write_bytes(file.read_bytes())
+    done.append("resumed")
+    episodic.train_all(name, SMALL, store := Store(copied, {}), None)
+    assert done[4:] == ["resumed", "easy", "hard", "curriculum"]
+    found = tables.tables_of(name, SMALL, store)
+    episodic.train_all(name, SMALL, whole := Store(tmp_path / "whole.jsonl", {}), None)
+    assert tables.tables_of(name, SMALL, whole) == found
+    assert {row["sampling"] for row in found["omniglot"]} == set(SMALL.full_samplers)
+    assert {row["data"] for rows in found.values() for row in rows} <= {name}
+    assert [row["way"] for row in found["omniglot"] if row["sampling"] == "easy"] == [3, 2]
+    accuracy = {(row["sampling"], row["way"]): row["accuracy"] for row in found["omniglot"]}
+    for gap in found["gains"]:
+        if gap["over"] == "regular" and gap["sampling"] != "stopped":
+            both = [accuracy[how, gap["way"]] for how in (gap["sampling"], "regular")]
+            assert gap["points"] == pytest.approx(100 * (both[0] - both[1]))
+    early = {row["way"]: row["half_way"] for row in found["omniglot"] if row["sampling"] == "regular"}
+    (gap,) = tables.points(found["gains"], "stopped", "regular", data=name)
+    assert gap["points"] == pytest.approx(100 * (early[3] - accuracy["regular", 3]))
+    assert len(tables.points(found["gains"], "stopped", "regular", way=2, data=name)) == 1
+
+
+def test_a_folder_decides_by_what_it_holds_which_data_are_trained_on(tmp_path):
+    here = replace(SMALL, dry_run=False)
+    assert full.data_sets(here, None) == full.data_sets(here, tmp_path) == ("omniglot",)
+    (tmp_path / "cifar-100-python").mkdir()
+    assert full.data_sets(here, tmp_path) == ("cifar_fs",)
+    (tmp_path / full.ZIPS[0]).touch()
+    assert full.data_sets(here, tmp_path) == ("omniglot", "cifar_fs")
+    assert full.data_sets(SMALL, tmp_path) == ("omniglot",)
+
+
+def test_photographs_are_read_from_such_a_folder_and_trained_on(tmp_path, monkeypatch):
+    labels = torch.arange(100).repeat_interleave(8)
+    pixels = torch.randint(0, 256, (800, 3, 32, 32), dtype=torch.uint8, generator=torch_generator(0, "pixels"))
+    names = [*cifar_fs.VALIDATION, *cifar_fs.TEST, *(f"other{k}" for k in range(64))]
+    parts = cifar_fs.split(pixels, labels, names)
+    asked = []
+    monkeypatch.setattr(cifar_fs, "collections", lambda root: asked.append(root) or parts)
+    study = episodic.collections("cifar_fs", replace(SMALL, dry_run=False, full_way=20), tmp_path)
+    assert asked == [tmp_path] and (study.base.classes, study.novel.classes, study.way) == (64, 20, 5)
+    assert list(episodic.compared_episodes(study, replace(SMALL, full_test_ways=(5, 20)))) == [5, 20]
+    net, _ = episodic.train_episodes(study, "cosine", 0, "regular", SMALL)
+    assert net.features(study.novel.images[:2]).shape == (2, 4 * SMALL.full_width)
+
+
+def tiny_study():
+    return episodic.collections("omniglot", SMALL, None)
+
+
+def test_a_stored_network_scores_as_the_one_that_was_trained():
+    study = tiny_study()
+    net, scale = episodic.train_episodes(study, "cosine", 0, "regular", SMALL)
+    other, same = episodic.unpacked(json.loads(json.dumps(episodic.packed(net, scale))), study, SMALL)
+    assert same == scale != 1.0
+    x = study.base.images[:50]
+    torch.testing.assert_close(other.features(x), net.features(x), rtol=0, atol=0)
+
+
+def test_looked_up_scores_are_the_losses_of_the_frozen_network():
+    study = tiny_study()
+    net, scale = episodic.train_episodes(study, "cosine", 0, "regular", SMALL)
+    frozen = episodic.Frozen(episodic.network_features(net.features, study.base.images), scale)
+    episodes = episodic.sampler(study.base, 3, 2, SMALL, "some").sample(5)
+    losses = episodic.head_losses(*episodic.both_features(net, study.base, episodes), "cosine", scale, episodes)
+    np.testing.assert_allclose(episodic.scores(frozen, "cosine", episodes), losses.detach(), rtol=1e-4)
+
+
+def test_ways_of_a_seed_start_alike_and_part_when_the_weights_set_in(monkeypatch):
+    study, looked = tiny_study(), {}
+    monkeypatch.setattr(episodic, "precision", lambda settings: "float32")
+    for steps in (100, 104):
+        for how in ("regular", "online", "permuted"):
+            long = replace(SMALL, full_steps=steps, full_batch=4)
+            net, _ = episodic.train_episodes(study, "cosine", 0, how, long)
+            looked[how, steps] = net.blocks[0].weight.detach().clone()
+    assert torch.equal(looked["regular", 100], looked["online", 100])
+    assert torch.equal(looked["regular", 100], looked["permuted", 100])
+    assert not torch.allclose(looked["regular", 104], looked["online", 104])
+    assert not torch.allclose(looked["permuted", 104], looked["online", 104])
+
+
+def test_the_learning_rate_halves_and_a_rate_of_nothing_trains_nothing(monkeypatch):
+    assert [episodic.learning_rate(step, 250) for step in (0, 249, 250, 500)] == [1e-3, 1e-3, 5e-4, 2.5e-4]
+    assert episodic.learning_rate(10**6, 0) == 1e-3
+    study = tiny_study()
+    moved, _ = episodic.train_episodes(study, "cosine", 0, "regular", SMALL)
+    monkeypatch.setattr(episodic, "learning_rate", lambda step, halve: 0.0)
+    still, scale = episodic.train_episodes(study, "cosine", 0, "regular", SMALL)
+    first = episodic.empty(study, SMALL, torch_generator(0, "episode difficulty", "full"))
+    assert torch.equal(still.blocks[0].weight, first.blocks[0].weight) and scale == 1.0
+    assert not torch.equal(moved.blocks[0].weight, first.blocks[0].weight)
+
+
+def test_half_precision_is_used_only_where_a_processor_has_it(monkeypatch):
+    monkeypatch.setattr(episodic, "fast_autocast", lambda device: torch.bfloat16)
+    assert episodic.precision(SMALL) == "bfloat16"
+    assert episodic.precision(replace(SMALL, device="cuda")) == "float32"
+    monkeypatch.setattr(episodic, "fast_autocast", lambda device: None)
+    assert episodic.precision(SMALL) == "float32"
+
+
+def test_test_episodes_have_the_ways_of_training_first_and_only_those_for_which_there_are_classes():
+    study = tiny_study()
+    episodes = episodic.compared_episodes(
+        study, replace(SMALL, full_test_ways=(2, 3, 6))
+    )  # an alphabet has 5 characters
+    assert list(episodes) == [3, 2] and all(len(some.classes) == SMALL.full_episodes for some in episodes.values())
+    for some in episodes.values():
+        groups = study.novel.groups[some.support[:, :, 0]]
+        assert (groups == groups[:, :1]).all()
+
+
+def test_a_table_of_gains_says_not_run_until_a_run_says_its_ways():
+    old = [{"head": "cosine", "seed": 0, "sampling": "online", "over": "regular", "points": 3.0, "half_width": 1.0}]
+    grid, titles = tables.gain_grid(old, TINY), tables.heading(old, TINY)
+    assert len(titles) == 2 + 4 and titles[2] == "Omniglot, sqeuclidean, 2 ways"
+    assert [row[:2] for row in grid] == [[how, "regular"] for how in tables.SHOWN] + [
+        list(pair) for pair in tables.ASKED
+    ]
+    assert all(cell == "not run" for row in grid for cell in row[2:])
+    assert tables.points(old, "online", "regular") == []
+    new = [
+        {**old[0], "data": "cifar_fs", "way": 5, "training_way": 5, "seed": seed, "points": value}
+        for seed, value in enumerate((1.0, 2.0))
+    ]
+    grid = tables.gain_grid(old + new, TINY)
+    assert tables.heading(old + new, TINY)[2:] == ["CIFAR-FS, cosine, 5 ways"]
+    assert grid[0] == ["online", "regular", "+1.5 (0.7)"] and grid[1] == ["uniform", "regular", "not run"]
+    both = [{**one, "head": head} for one in new for head in ("cosine", "sqeuclidean")]
+    both[1]["points"] = 3.0  # seed 0, the other head
+    assert tables.seed_means(both) == [2.0, 2.0]
 
 
 def scorings(seeds, episodes=400, noise=1.0, stream="scorings"):
@@ -169,17 +309,18 @@ def test_a_network_that_disagrees_shows_in_the_error_of_three():
 
 
 def test_one_network_agrees_with_none_and_two_are_told_once(tmp_path):
-    pair = replace(TINY, full_heads=("cosine",), full_seeds=(0, 1), full_samplers=("regular",))
-    (row,) = full.on_omniglot(pair, Store(tmp_path / "two.jsonl", {}), None)["agreement"]
+    pair = replace(SMALL, full_seeds=(0, 1), full_samplers=("regular",))
+    episodic.train_all("omniglot", pair, store := Store(tmp_path / "two.jsonl", {}), None)
+    (row,) = tables.tables_of("omniglot", pair, store)["agreement"]
     assert row["networks"] == 2 and -1 <= row["least"] <= 1 and row["error"] > 0
-    alone = replace(pair, full_seeds=(0,))
-    assert full.on_omniglot(alone, Store(tmp_path / "one.jsonl", {}), None)["agreement"] == []
+    assert tables.tables_of("omniglot", replace(pair, full_seeds=(0,)), store)["agreement"] == []
 
 
-def test_an_offline_target_needs_the_frozen_network(data):
-    base, _ = full.collections(TINY, None)
+def test_an_offline_target_needs_the_frozen_network(tmp_path):
     with pytest.raises(ValueError, match="regular"):
-        full.train_episodes(base, "cosine", 0, "hard", TINY)
+        episodic.train_episodes(tiny_study(), "cosine", 0, "hard", SMALL)
+    with pytest.raises(ValueError, match="regular"):
+        episodic.train_all("omniglot", replace(SMALL, full_samplers=("hard",)), Store(tmp_path / "x.jsonl", {}), None)
 
 
 def test_the_long_training_is_reported_by_step_and_against_the_first_look(tmp_path):
@@ -225,37 +366,49 @@ def test_a_setting_that_cannot_be_is_named(options, words):
 def test_values_are_the_means_of_the_tables_and_a_run_that_still_improves_decides_nothing():
     gains = [{"over_regular": 1.0, "over_permuted": -1.0, "over_stopped": -3.0}]
     gains[0] |= {f"{key}_sd": 0.5 for key in list(gains[0])}
-    pair = lambda one, other, points: {
-        "head": "cosine", "seed": 0, "sampling": one, "over": other, "points": points, "half_width": 0.5
+    pair = lambda one, other, points, way=5, seed=0, data="omniglot": {
+        "head": "cosine", "seed": seed, "sampling": one, "over": other, "points": points, "half_width": 0.5, "data": data,
+        "way": way, "training_way": 5,
     }  # fmt: skip
-    row = lambda head, early: {"head": head, "sampling": "regular", "accuracy": 0.9, "half_way": early}
-    tables = {
+    row = lambda head, early, way=5, data="omniglot": {
+        "head": head, "sampling": "regular", "accuracy": 0.9, "half_way": early, "data": data, "way": way, "training_way": 5
+    }  # fmt: skip
+    found_in = {
         "learner_gains": gains,
-        "omniglot": [row("cosine", 0.895), row("cosine", 0.888), row("sqeuclidean", 0.9)],
+        "omniglot": [
+            row("cosine", 0.895), row("cosine", 0.888), row("sqeuclidean", 0.9), row("cosine", 0.5, 20),
+            row("cosine", 0.5, 5, "cifar_fs"),
+        ],
         "diagnostics": [
             {"head": "cosine", "seed": s, "skew": 0.1, "probability_plot_r": 0.9 + s / 10, "to_uniform": 0.4}
-            | {"class_share": 0.6}
+            | {"class_share": 0.6, "data": "omniglot"}
             for s in (0, 1)
         ],
-        "agreement": [{"networks": 2, "least": 0.7, "error": 0.02}],
+        "agreement": [{"networks": 2, "least": 0.7, "error": 0.02, "data": "omniglot"}],
         "gains": [
-            pair("online", "permuted", 0.3),
-            pair("uniform", "regular", 0.7),
-            pair("uniform", "permuted", 0.2),
-            pair("online", "uniform", -0.4),
+            pair("uniform", "regular", 0.7), pair("uniform", "permuted", 0.2), pair("online", "uniform", -0.4),
+            pair("uniform", "easy", 0.9), pair("uniform", "hard", 2.0), pair("uniform", "curriculum", 0.8),
+            pair("uniform", "curriculum", 0.4, seed=1), pair("hard", "regular", -1.5), pair("online", "stopped", -0.1),
+            pair("online", "permuted", 0.3), pair("online", "permuted", 1.1, way=20),
+            pair("uniform", "regular", 9.0, data="cifar_fs"),
         ],
-    }
-    found = full.values(tables, replace(TINY, full_heads=("cosine",)))
+    }  # fmt: skip
+    settings = replace(TINY, full_heads=("cosine",))
+    found = full.values(found_in, settings)
     assert found["usd-13"]["value"] == 1.0
     assert found["usd-1"]["value"] == pytest.approx(0.95)
     assert found["usd-4"]["value"] == pytest.approx(-0.3)  # 0.2 - 0.5, over permuted
     assert found["usd-6"]["value"] == 1
     assert found["usd-5"]["value"] == pytest.approx(0.4)
+    means = {"usd-16": 0.6, "usd-17": 0.3, "usd-18": -0.1, "usd-19": -1.5, "usd-20": 1.1}  # over a curriculum by least
+    assert {claim: found[claim]["value"] for claim in means} == pytest.approx(means)
     assert "usd-7" not in found  # no squared-distance head was run
     assert (found["usd-2"]["value"], found["usd-2"]["error"]) == (0.7, 0.02) and "spread" not in found["usd-2"]
     assert "usd-9" not in found  # it is about the small learner
-    assert found["usd-2"]["too_small"] is None  # 0.85 points on average
-    tables["omniglot"].append(row("sqeuclidean", 0.87))  # and now 1.5
-    late = full.values(tables, replace(TINY, full_heads=("cosine",)))
-    assert "1.5 points in its last half" in late["usd-2"]["too_small"]
+    assert found["usd-2"]["too_small"] is None  # 0.85 points on average, with 5 ways and of handwriting
+    found_in["omniglot"].append(row("sqeuclidean", 0.87))  # and now 1.5
+    late = full.values(found_in, settings)
+    assert "1.5 points in its last half" in late["usd-2"]["too_small"] == late["usd-20"]["too_small"]
     assert "too_small" not in late["usd-13"]
+    elsewhere = {name: [r for r in rows if r.get("data") == "cifar_fs"] for name, rows in found_in.items()}
+    assert set(full.values(elsewhere | {"learner_gains": gains}, settings)) == {"usd-13", "usd-14", "usd-15"}

@@ -1,57 +1,35 @@
-"""The full tier of the chapter `episode_difficulty`: episodic training on Omniglot, and the small learner trained on."""
+"""The full tier of the chapter `episode_difficulty`: episodic training of a Conv4, and the small learner trained on."""
 
 from __future__ import annotations
 
-import copy
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import torch
-from torch import nn
 
 from workings import paths
-from workings.chapters.episode_difficulty.agreement import agreement_error, least_agreement
-from workings.chapters.episode_difficulty.demo import (
-    LEARNERS,
-    difficulties,
-    drawings,
-    half_way,
-    redrawn,
-    train_learners,
-)
+from workings.chapters.episode_difficulty.demo import LEARNERS, drawings, train_learners
+from workings.chapters.episode_difficulty.episodic import train_all
 from workings.chapters.episode_difficulty.settings import Settings
-from workings.chapters.omniglot_data import Collection, omniglot
-from workings.few_shot.difficulty_diagnostics import class_set_icc, normality_report
-from workings.few_shot.difficulty_sampling import DifficultyStats
-from workings.few_shot.episodes import Episodes, EpisodeSampler
+from workings.chapters.episode_difficulty.tables import points, seed_means, tables_of
+from workings.chapters.omniglot_data import ZIPS
 from workings.few_shot.evaluation import paired_difference
-from workings.few_shot.meta_gradients import weighted_episode_loss
-from workings.few_shot.networks import Conv4, conv4
-from workings.few_shot.pretraining import network_features
-from workings.few_shot.prototypical import episode_nll, prototypical_logits
 from workings.runs.parallel import cpu_threads
 from workings.runs.progress import progress
 from workings.runs.store import Store
-from workings.seeding import numpy_generator, torch_generator
 from workings.statistics import mean_and_sd
 
 Rows = list[dict[str, Any]]
-PAIRS = (
-    ("online", "regular"), ("online", "permuted"), ("online", "uniform"), ("uniform", "regular"), ("uniform", "permuted"),
-    ("easy", "regular"), ("hard", "regular"), ("curriculum", "regular"),
-)  # fmt: skip
-"""Which ways of sampling are compared: the first minus the second, on the same episodes."""
-OFFLINE = ("uniform", "easy", "hard", "curriculum")
-"""Ways of sampling whose difficulties a frozen network gives: the one of the same head and seed trained by "regular"."""
 
 
 @Settings.needs.guard
 def run(settings: Settings, data_root: str | Path | None = None) -> dict[str, Rows]:
-    """The full tier: ``learners`` and ``learner_gains`` of the small learner, and the tables of :func:`on_omniglot`.
+    """The full tier: ``learners`` and ``learner_gains`` of the small learner, and of each of :func:`data_sets` the tables of
+    :func:`~workings.chapters.episode_difficulty.tables.tables_of`.
 
-    ``data_root`` is a folder with the two archives of :mod:`workings.chapters.omniglot_data`; without one the data are fetched.
+    ``data_root`` is a folder with the two archives of :mod:`workings.chapters.omniglot_data`, or with CIFAR-100 as torchvision
+    unpacks it; without one the data are fetched.
     """
     with cpu_threads(1 if settings.device == "cpu" else None):  # small batches: threads would wait for each other
         return run_protocol(settings, data_root)
@@ -63,8 +41,23 @@ def run_protocol(settings: Settings, data_root: str | Path | None = None) -> dic
     kind = "dry" if settings.dry_run else settings.device
     told = {key: value for key, value in asdict(settings).items() if key.startswith(("long_", "learner_"))}
     rows = long_learners(settings, Store(folder / f"{kind}-learners.jsonl", told))
-    told = {key: value for key, value in asdict(settings).items() if key.startswith("full_")}
-    return {**rows, **on_omniglot(settings, Store(folder / f"{kind}-omniglot.jsonl", told), data_root)}
+    found: dict[str, Rows] = {}
+    own = ("full_data",)  # the stores are one for each data set
+    told = {key: value for key, value in asdict(settings).items() if key.startswith("full_") and key not in own}
+    for name in data_sets(settings, data_root):
+        store = Store(folder / f"{kind}-{name}.jsonl", told)
+        train_all(name, settings, store, data_root)
+        for table, some in tables_of(name, settings, store).items():
+            found.setdefault(table, []).extend(some)
+    return {**rows, **found}
+
+
+def data_sets(settings: Settings, data_root: str | Path | None) -> tuple[str, ...]:
+    """The data of the episodic trainings: what the folder ``data_root`` holds, ``settings.full_data`` without one."""
+    if data_root is None or settings.dry_run:
+        return settings.full_data
+    marks = {"omniglot": ZIPS[0], "cifar_fs": "cifar-100-python"}
+    return tuple(name for name, mark in marks.items() if (Path(data_root) / mark).exists()) or settings.full_data
 
 
 # The small learner, trained on
@@ -102,201 +95,7 @@ def long_learners(settings: Settings, store: Store) -> dict[str, Rows]:
     return {"learners": rows, "learner_gains": gains}
 
 
-# Omniglot
-
-
-def collections(settings: Settings, data_root: str | Path | None) -> tuple[Collection, Collection]:
-    """Characters to train on and characters to test on; invented ones in a dry run."""
-    if not settings.dry_run:
-        return omniglot(data_root)
-    data, split = drawings(settings), settings.base_alphabets * settings.characters
-    base, novel = data.base, ~data.base
-    return (
-        Collection(data.images[base], data.characters[base], data.alphabets[base]),
-        Collection(data.images[novel], data.characters[novel] - split, data.alphabets[novel] - settings.base_alphabets),
-    )
-
-
-def on_omniglot(settings: Settings, store: Store, data_root: str | Path | None) -> dict[str, Rows]:
-    """``omniglot``: accuracy by head, seed and way of sampling; ``gains``: paired differences; of "regular", ``diagnostics`` of
-    each network and the ``agreement`` of all, one row."""
-    base, novel = (part.to(settings.device) for part in collections(settings, data_root))
-    test = _sample(novel, settings, settings.full_episodes, "test")
-    sets = redrawn_sets(novel, settings)
-    for head in settings.full_heads:
-        for seed in settings.full_seeds:
-            frozen: tuple[Conv4, torch.Tensor] | None = None
-            names = [name for name in settings.full_samplers if not store.done(f"{head}/{seed}/{name}")]
-            if any(name in OFFLINE for name in names) and "regular" not in names:
-                names = ["regular", *names]  # its network is needed to score episodes
-            for name in names:
-                trained = train_episodes(base, head, seed, name, settings, frozen)
-                if name == "regular":
-                    frozen = trained.last
-                if not store.done(f"{head}/{seed}/{name}"):
-                    found = _measured(*trained.last, head, novel, test, sets, settings)
-                    early = _accuracy(*trained.half_way, head, novel, test)
-                    store.put(f"{head}/{seed}/{name}", {**found, "half_way": early})
-    return omniglot_tables(settings, store)
-
-
-def redrawn_sets(data: Collection, settings: Settings) -> Episodes:
-    """``full_sets`` sets of classes with ``full_per_set`` episodes each."""
-    sets = _sample(data, settings, settings.full_sets, "sets")
-    return redrawn(sets, data.labels.cpu(), settings.full_per_set, torch_generator(0, "episode difficulty", "redrawn"))
-
-
-def _sample(data: Collection, settings: Settings, episodes: int, name: str, seed: int = 0) -> Episodes:
-    return _sampler(data, settings, name, seed).sample(episodes)
-
-
-def _sampler(data: Collection, settings: Settings, name: str, seed: int) -> EpisodeSampler:
-    source = torch_generator(seed, "episode difficulty", "omniglot", name)
-    way, query = settings.full_way, settings.full_query
-    return EpisodeSampler(data.labels.cpu(), way, settings.shot, query, source, groups=data.groups.cpu())
-
-
-class Trained(NamedTuple):
-    """A network and its scale after the ``last`` step, and as they were ``half_way``."""
-
-    last: tuple[Conv4, torch.Tensor]
-    half_way: tuple[Conv4, torch.Tensor]
-
-
-def train_episodes(
-    base: Collection,
-    head: str,
-    seed: int,
-    sampling: str,
-    settings: Settings,
-    frozen: tuple[Conv4, torch.Tensor] | None = None,
-) -> Trained:
-    """A Conv4 trained by episodes with one way of sampling, and its scale (1 for the squared distance).
-
-    "regular" averages losses; "online" weighs them for the uniform target by statistics tracked on the way; "permuted" computes
-    the same weights and hands them out in random order; the others are targets whose difficulties the ``frozen`` network gives.
-    Support and query of a batch pass through batch-norm separately, all episodes of the batch together. Adam, rate 1e-3.
-    """
-    s = settings
-    net = conv4(torch_generator(seed, "episode difficulty", "full"), width=s.full_width, classes=1).to(s.device)
-    net = net.to(memory_format=torch.channels_last)  # on a CPU up to 1.7 times faster
-    scale = torch.ones(1, device=s.device, requires_grad=head == "cosine")
-    optimiser = torch.optim.Adam([*net.blocks.parameters(), *([scale] if scale.requires_grad else [])], lr=1e-3)
-    sampler = _sampler(base, s, "training", seed)
-    shuffle = numpy_generator(seed, "episode difficulty", "full permutations")
-    offline = sampling in OFFLINE
-    if offline:
-        if frozen is None:
-            raise ValueError(f"{sampling!r} needs the frozen network that scores episodes; train 'regular' first.")
-        known = _scores(*frozen, head, base, _sample(base, s, s.full_episodes, "scored", seed))
-        stats = DifficultyStats("offline").fit(known)
-    else:
-        stats = DifficultyStats("online", warmup=100 * s.full_batch)
-    half_way = net, scale
-    net.train()
-    for step in progress(range(s.full_steps), f"{head}, {sampling}, seed {seed}"):
-        if step == s.full_steps // 2:
-            half_way = copy.deepcopy(net).eval(), scale.detach().clone()
-        episodes = sampler.sample(s.full_batch)
-        losses = _losses(net, scale, head, base, episodes)
-        seen = losses.detach().double().cpu().numpy()
-        if offline:
-            seen = _scores(*frozen, head, base, episodes)
-        share = step / max(s.full_steps - 1, 1) if sampling == "curriculum" else None
-        weights = np.ones(len(seen))
-        if sampling != "regular":
-            weights = stats.weigh(seen, sampling if offline else "uniform", share)
-        if sampling == "permuted":
-            weights = shuffle.permutation(weights)
-        optimiser.zero_grad()
-        weighted_episode_loss(losses, weights, "ess").backward()
-        optimiser.step()
-    return Trained((net.eval(), scale.detach()), half_way)
-
-
-def _losses(net: nn.Module, scale: torch.Tensor, head: str, data: Collection, episodes: Episodes) -> torch.Tensor:
-    """Losses (B,) of a batch of episodes, with gradients."""
-    device = data.images.device
-    support, query = (part.flatten(1).to(device) for part in (episodes.support, episodes.query))
-    features = lambda items: net.features(data.images[items.flatten()]).unflatten(0, items.shape)
-    logits = prototypical_logits(features(support), episodes.support_labels().to(device), features(query), head, scale)
-    return episode_nll(logits, episodes.query_labels().to(device))
-
-
-@torch.no_grad()
-def _scores(net: Conv4, scale: torch.Tensor, head: str, data: Collection, episodes: Episodes) -> np.ndarray:
-    """Difficulties of ``episodes`` under a frozen network: (B,) float64."""
-    return _losses(net, scale, head, data, episodes).double().cpu().numpy()
-
-
-def _measured(
-    net: Conv4,
-    scale: torch.Tensor,
-    head: str,
-    novel: Collection,
-    test: Episodes,
-    sets: Episodes,
-    settings: Settings,
-) -> dict[str, Any]:
-    """What the store keeps of one training: accuracies and difficulties of the test episodes, and those of the class sets."""
-    features = network_features(net.features, novel.images).cpu()
-    hard, right = difficulties(features, test, head, float(scale), block=100)
-    by_set, _ = difficulties(features, sets, head, float(scale), block=100)
-    shape = (settings.full_sets, settings.full_per_set)
-    return {
-        "accuracy": right.tolist(),
-        "difficulty": hard.tolist(),
-        "by_set": by_set.reshape(shape).tolist(),
-        "scale": float(scale),
-    }
-
-
-def _accuracy(net: Conv4, scale: torch.Tensor, head: str, novel: Collection, test: Episodes) -> float:
-    """Mean accuracy on the test episodes."""
-    features = network_features(net.features, novel.images).cpu()
-    return float(difficulties(features, test, head, float(scale), block=100)[1].mean())
-
-
-def omniglot_tables(settings: Settings, store: Store) -> dict[str, Rows]:
-    """The tables of :func:`on_omniglot` from what is stored."""
-    rows, gains, diagnostics = [], [], []
-    for head in settings.full_heads:
-        for seed in settings.full_seeds:
-            found = {name: store.get(f"{head}/{seed}/{name}") for name in settings.full_samplers}
-            for name, one in found.items():
-                rows.append(
-                    {"head": head, "seed": seed, "sampling": name, "accuracy": float(np.mean(one["accuracy"]))}
-                    | {"half_way": one["half_way"], "scale": one["scale"]}
-                )
-            for name, other in PAIRS:
-                if name in found and other in found:
-                    gap = paired_difference(found[name]["accuracy"], found[other]["accuracy"])
-                    gains.append(
-                        {"head": head, "seed": seed, "sampling": name, "over": other}
-                        | {"points": 100 * gap.mean, "half_width": 100 * gap.half_width}
-                    )
-            shape = normality_report(found["regular"]["difficulty"])
-            diagnostics.append(
-                {
-                    "head": head,
-                    "seed": seed,
-                    "skew": shape.skew,
-                    "probability_plot_r": shape.probability_plot_r,
-                    "to_uniform": half_way(np.array(found["regular"]["difficulty"])),
-                    "class_share": class_set_icc(found["regular"]["by_set"]),
-                }
-            )
-    return {"omniglot": rows, "gains": gains, "diagnostics": diagnostics, "agreement": _agreement(settings, store)}
-
-
-def _agreement(settings: Settings, store: Store) -> Rows:
-    """One row for all networks trained by "regular", ``least`` and its ``error``; none where there is one network only."""
-    trained = [(head, seed) for head in settings.full_heads for seed in settings.full_seeds]
-    if len(trained) < 2:
-        return []
-    table = np.array([store.get(f"{head}/{seed}/regular")["difficulty"] for head, seed in trained])
-    error = agreement_error(table, [seed for _, seed in trained])
-    return [{"networks": len(trained), "least": least_agreement(table), "error": error}]
+# What the ledger is given
 
 
 LEVEL = 1.0
@@ -304,12 +103,15 @@ LEVEL = 1.0
 
 
 def unfinished(rows: Rows) -> str | None:
-    """Why the run on Omniglot is too small for a verdict, by ``rows`` of its table ``omniglot``; None where it is not."""
-    late = {}
+    """Why the run on Omniglot is too small for a verdict, by ``rows`` of its table ``omniglot``; None where it is not.
+
+    Levelled is asked with the ways of training.
+    """
+    late: dict[str, list[float]] = {}
     for row in rows:
-        if row["sampling"] == "regular":
+        if row["sampling"] == "regular" and row["data"] == "omniglot" and row["way"] == row["training_way"]:
             late.setdefault(row["head"], []).append(100 * (row["accuracy"] - row["half_way"]))
-    most = max((float(np.mean(points)) for points in late.values()), default=0.0)
+    most = max((float(np.mean(gained)) for gained in late.values()), default=0.0)
     return f"regular training still gained {most:.1f} points in its last half" if most > LEVEL else None
 
 
@@ -319,34 +121,45 @@ def values(tables: dict[str, Rows], settings: Settings) -> dict[str, dict[str, A
     for claim, name in (("usd-13", "regular"), ("usd-14", "permuted"), ("usd-15", "stopped")):
         spread = last[f"over_{name}_sd"]
         found[claim] = {"value": last[f"over_{name}"], "spread": spread, "seeds": settings.long_seeds}
-    common = {"seeds": settings.full_seeds, "too_small": unfinished(tables["omniglot"])}
+    here = {
+        name: [r for r in tables[name] if r["data"] == "omniglot"] for name in ("omniglot", "diagnostics", "agreement")
+    }
+    if not here["omniglot"]:
+        return found
+    common = {"seeds": settings.full_seeds, "too_small": unfinished(here["omniglot"])}
 
     def put(claim: str, some: list[float]) -> None:
         if some:
             mean, spread = mean_and_sd(some)
             found[claim] = {"value": mean, "spread": spread, **common}
 
-    by_head = lambda key, head: [row[key] for row in tables["diagnostics"] if row["head"] == head]
+    by_head = lambda key, head: [row[key] for row in here["diagnostics"] if row["head"] == head]
     put("usd-1", by_head("probability_plot_r", "cosine"))
-    for row in tables["agreement"]:  # one number for all networks: it has no spread over seeds
+    for row in here["agreement"]:  # one number for all networks: it has no spread over seeds
         found["usd-2"] = {"value": row["least"], "error": row["error"], **common}
     put("usd-7", by_head("skew", "sqeuclidean"))
     put("usd-8", by_head("to_uniform", "cosine"))
     put("usd-12", by_head("class_share", "cosine"))
 
-    def pairs(one: str, other: str, head: str | None = None) -> Rows:
-        wanted = [row for row in tables["gains"] if (row["sampling"], row["over"]) == (one, other)]
-        return [row for row in wanted if head in (None, row["head"])]
-
+    pairs = lambda one, other, **where: points(tables["gains"], one, other, **where)
     put("usd-5", [abs(row["points"]) for row in pairs("online", "uniform")])
     ends_of = lambda rows: [row["points"] - row["half_width"] for row in rows]
     low = lambda rows: float(np.mean(ends_of(rows)))
     if pairs("uniform", "regular"):
         every = [
-            ends_of(pairs("uniform", other, head)) for head in settings.full_heads for other in ("regular", "permuted")
+            ends_of(pairs("uniform", other, head=head))
+            for head in settings.full_heads
+            for other in ("regular", "permuted")
         ]
         least, spread = mean_and_sd(min(every, key=np.mean))
         found["usd-4"] = {"value": least, "spread": spread, **common}
-        above = sum(low(pairs("uniform", "regular", head)) > 0 for head in settings.full_heads)
+        above = sum(low(pairs("uniform", "regular", head=head)) > 0 for head in settings.full_heads)
         found["usd-6"] = {"value": above, **common}
+    others = [seed_means(pairs("uniform", other)) for other in ("easy", "hard", "curriculum")]
+    if all(others):
+        put("usd-16", min(others, key=np.mean))
+    put("usd-17", seed_means(pairs("online", "permuted")))
+    put("usd-18", seed_means(pairs("online", "stopped")))
+    put("usd-19", seed_means(pairs("hard", "regular")))
+    put("usd-20", seed_means(pairs("online", "permuted", way=20)))
     return found

@@ -16,7 +16,9 @@ class Settings(Tiered):
     ``widths``: filters of the networks whose difficulties are compared, one training per entry. ``learner_*``: the small
     learner of the lesson in controls, which sees ``learner_alphabets`` alphabets only and is trained for ``learner_steps`` steps
     of ``batch`` episodes from each of ``seeds``, and stopped early at ``early``; it is looked at after each of ``looks`` steps.
-    ``long_*``: the same learner trained on, in the full tier. ``full_*``: the full tier's episodes and networks on Omniglot.
+    ``long_*``: the same learner trained on, in the full tier. ``full_*``: the full tier's episodes and networks on Omniglot and
+    CIFAR-FS. There a training episode has ``full_query`` queries per class and ``full_way`` ways (five on CIFAR-FS); those on which
+    all are compared have ``full_test_query`` and, besides the ways of training, ``full_test_ways``.
     """
 
     seed: int = 0
@@ -46,11 +48,16 @@ class Settings(Tiered):
     long_steps: int = 0
     long_looks: tuple[int, ...] = ()
     long_seeds: tuple[int, ...] = ()
+    full_data: tuple[str, ...] = ()
+    full_size: int = 28
     full_width: int = 64
     full_steps: int = 0
     full_way: int = 20
     full_query: int = 5
+    full_test_ways: tuple[int, ...] = (5, 20)
+    full_test_query: int = 5
     full_batch: int = 16
+    full_halve: int = 0  # steps after which the learning rate is halved, again and again; 0: never
     full_episodes: int = 1000
     full_sets: int = 50
     full_per_set: int = 10
@@ -60,9 +67,9 @@ class Settings(Tiered):
     device: str = "cpu"
     dry_run: bool = False
     needs: ClassVar[Needs] = Needs(
-        paper="Conv4-64 on Omniglot, 20-way episodes within an alphabet, two heads, seven ways of sampling, three seeds, 20,000 steps of 16 episodes, and the small learner of the demo for 2,400 steps; Omniglot (MIT licence) is fetched, or read from a folder you name",
+        paper="Conv4-64 on Omniglot, 20-way episodes within an alphabet, and on CIFAR-FS with 5 ways, two heads, seven ways of sampling, three seeds, 20,000 steps of 16 episodes, and the small learner of the demo for 2,400 steps; Omniglot (MIT licence) and CIFAR-100 are fetched, or read from a folder you name",
         gpu="one CUDA GPU with about 16 GB",
-        shortened="the small learner in full; on Omniglot Conv4-64 with 5-way episodes, two heads, four ways of sampling (not easy, hard, curriculum), three seeds, 2,400 steps of 8 episodes; about four hours on one core",
+        shortened="the small learner in full; on Omniglot Conv4-64 with 20-pixel images and 5-way episodes, both heads, all seven ways of sampling, three seeds, 2,000 steps of 8 episodes, tested with 5 and 20 ways; about an hour and a half on one core that computes in bfloat16, longer on another",
         settings=("settings.Settings",),
         lower={"full_batch": "episodes of a step", "full_width": "filters of the network"},
     )
@@ -101,10 +108,13 @@ class Settings(Tiered):
                 long_steps=120,
                 long_looks=(60, 120),
                 long_seeds=(0, 1),
+                full_data=("omniglot", "cifar_fs"),
                 full_width=4,
                 full_steps=4,
                 full_way=3,
                 full_query=2,
+                full_test_ways=(2, 3),
+                full_test_query=2,
                 full_batch=2,
                 full_episodes=20,
                 full_sets=4,
@@ -114,12 +124,15 @@ class Settings(Tiered):
             )
         long = {"long_steps": 2400, "long_looks": (300, 600, 1000, 1500, 2000, 2400), "long_seeds": (0, 1, 2, 3, 4)}
         if torch.cuda.is_available():
-            return cls(full_steps=20_000, device="cuda", **long)
+            return cls(full_data=("omniglot", "cifar_fs"), full_steps=20_000, device="cuda", **long)
         return cls(
-            full_steps=2_400,
+            full_data=("omniglot",),
+            full_size=20,
+            full_steps=2_000,
             full_way=5,
+            full_query=3,
             full_batch=8,
+            full_halve=250,  # 2,000 episodes, as in Snell et al. (2017)
             full_sets=100,
-            full_samplers=("regular", "online", "permuted", "uniform"),
             **long,
         )
