@@ -14,7 +14,7 @@
 # %% [markdown]
 # # L3M: can a mean be promised without a knob?
 #
-# <p class="wk-run"><a href="https://colab.research.google.com/github/workings-book/workings/blob/v0.1.0/notebooks/language_models/l3m.ipynb">Run this chapter on Colab</a></p>
+# <p class="wk-run"><a href="https://colab.research.google.com/github/workings-book/workings/blob/main/notebooks/language_models/l3m.ipynb">Run this chapter on Colab</a></p>
 #
 # You tune a language model on good answers, and then somebody asks for more: answers of 50 to 100 tokens on average, or a mean helpfulness
 # score above some line. The usual way is a penalty with a weight, and a week of trying weights. [Dhillon et al.
@@ -39,11 +39,12 @@ import sys
 from pathlib import Path
 
 packages = [
-    "git+https://github.com/workings-book/workings@v0.1.0",
+    "git+https://github.com/workings-book/workings@main",
     "torch",
     "torchvision",
 ]
-above = [folder / "lib" for folder in Path.cwd().parents]
+here = Path.cwd()
+above = [folder / "lib" for folder in (here, *here.parents)]
 clone = [str(lib) for lib in above if (lib / "workings/runs").is_dir()][:1]
 sys.path[:0] = clone
 try:
@@ -51,9 +52,10 @@ try:
 
     version = workings.__version__
 except ImportError:  # it is missing, or only a folder has its name
-    version = "0"
+    version = ""
 number = lambda text: [int(word) for word in re.findall(r"\d+", text)[:3]]
-is_old = number(version) < number(packages[0].rpartition("@")[2])
+wanted = packages[0].rpartition("@")[2]  # a version, or the newest state
+is_old = not version or number(version) < number(wanted)
 if is_old and not clone and "checkout" not in version:
     packages[0] = os.environ.get("WORKINGS_SOURCE", packages[0])
     pip = [sys.executable, "-m", "pip", "install", "-q", *packages]
@@ -845,7 +847,7 @@ print(f"scale 100: both bounds pull alike in {same} of {len(early)} steps")
 #
 # ## At full scale
 #
-# The full tier does the length experiment on a small public model with adapters (LoRA): tuned without a constraint, then under the barrier on three intervals around the mean length that results, and under three dual ascents on the first. The model comes from a hub, a folder you name, or an optional Python package. Prompts and responses come from a folder you name, such as one with the training questions of GSM8K (`gsm8k_train.jsonl`, school mathematics), or with the package `datasets` from UltraChat. It is meant for one GPU. On a CPU it is shortened: short questions and answers, fewer and smaller steps, and dual ascent on one seed, which leaves that comparison undecided. Run it with
+# The full tier does the length experiment on a small public model with adapters (LoRA): tuned without a constraint, then under the barrier on three intervals around the mean length that results, and under three dual ascents on the first. The model comes from a hub, a folder you name, or an optional Python package. Prompts and responses come from a folder you name, such as one with the training questions of GSM8K (`gsm8k_train.jsonl`, school mathematics), or with the package `datasets` from UltraChat. Notes of a calculator in GSM8K's answers are left out. It is meant for one GPU. On a CPU it is shortened: short questions, of an answer the first line alone, 100 steps of 6 responses of the data and 6 of the model's own, adapters on the last ten of 30 layers, and two seeds. Dual ascent runs on one of them, which leaves that comparison undecided. Where the processor multiplies bfloat16 numbers by itself, training does so; sampling and every measurement are in float32. This is planned for at most two hours of one processor core, an estimate from single steps. Each finished run is a line of a file in the folder of runs: copy that folder, and another machine goes on. Run it with
 #
 # ```
 # workings run l3m --tier full --data FOLDER
@@ -907,7 +909,7 @@ ledger_.table()
 # You have a model that turns tokens into logits, a way to sample from it, and a score. These lines run by themselves, in an empty file; put your own in the place of ours.
 
 # %%
-# pip install "git+https://github.com/workings-book/workings@v0.1.0"
+# pip install "git+https://github.com/workings-book/workings@main"
 import workings.language_models.topic_language as yours
 from workings.language_models.constrained_tuning import (
     ConstrainedFineTuner,

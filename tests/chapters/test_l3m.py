@@ -11,6 +11,7 @@ import torch
 
 from workings.chapters import public_models
 from workings.chapters.l3m import demo, full
+from workings.chapters.l3m import settings as settings_module
 from workings.chapters.l3m.pieces import PiecewiseTuner, scored_in_pieces
 from workings.chapters.l3m.settings import ModelSettings, Settings
 from workings.language_models import topic_language as toy
@@ -89,6 +90,8 @@ def test_padding_stands_behind_a_response_and_is_not_scored():
     tokens, mask = full.padded([full.Example((7, 8), (5, 0)), full.Example((7, 9), (5, 5, 5, 0))], 0, "cpu")
     assert tokens.tolist() == [[7, 8, 5, 0, 0, 0], [7, 9, 5, 5, 5, 0]]
     assert mask.int().tolist() == [[0, 0, 1, 1, 0, 0], [0, 0, 1, 1, 1, 1]]
+    _, mask = full.padded([full.Example((7,), (5, 0)), full.Example((7, 9), (5, 0))], 0, "cpu")
+    assert mask.int().tolist() == [[0, 1, 1, 0], [0, 0, 1, 1]]  # prompts of two lengths
 
 
 def row(rule: str, seed: int = 0, **values):
@@ -117,9 +120,42 @@ def test_claims_are_computed_from_the_rows():
     assert all(value["seeds"] == 3 for value in found.values())
     short = full.claim_values(rows, dataclasses.replace(s, seeds=(0,), dual_seeds=(0,)))
     assert all("1 seed" in value["too_small"] for value in short)
+    few = full.claim_values(rows, dataclasses.replace(s, test=249))
+    assert all("249 responses" in value["too_small"] for value in few)
+    outside = [dict(each, inside=each["inside"] and each["seed"] == 0) for each in rows]
+    lone = {value["claim"]: value for value in full.claim_values(outside, s)}
+    assert lone["l3m-9"]["seeds"] == 1 and lone["l3m-9"]["too_small"] == "1 seed(s) inside"
+    assert lone["l3m-1"]["too_small"] is None
     one_dual = {value["claim"]: value for value in full.claim_values(rows, dataclasses.replace(s, dual_seeds=(0,)))}
     assert "1 seed" in one_dual["l3m-4"]["too_small"] and one_dual["l3m-4"]["seeds"] == 1
     assert all(value["too_small"] is None for claim, value in one_dual.items() if claim != "l3m-4")
+
+
+def test_the_sizes_on_a_cpu_fit_each_other_and_the_criteria(monkeypatch):
+    monkeypatch.setattr(settings_module, "device_here", lambda: "cpu")
+    s = ModelSettings.here()
+    assert s.device == "cpu" and s.half_products == settings_module.fast_half_products()
+    highest = max(high for _, high in s.intervals)
+    assert (
+        highest * s.response_tokens <= s.new_tokens
+    )  # a model that has learnt the data's lengths reaches every interval
+    rules = ["barrier"] * len(s.intervals)
+    rows = [row(rule, seed) for seed in s.seeds for rule in rules]
+    rows += [row(f"dual ascent {step:g}", seed) for seed in s.dual_seeds for step in s.dual_steps]
+    settled = {value["claim"]: value["too_small"] for value in full.claim_values(rows, s)}
+    assert settled.pop("l3m-4").startswith("1 seed(s), 3 step sizes") and set(settled.values()) == {None}
+
+
+def test_bfloat16_is_for_a_processor_that_says_it_has_it(monkeypatch):
+    for said, wanted in (
+        ({"avx512_bf16": True}, True),
+        ({"avx512_bf16": False, "amx_bf16": True}, True),
+        ({"avx2": True}, False),
+    ):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda said=said: said, raising=False)
+        assert settings_module.fast_half_products() is wanted
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    assert settings_module.fast_half_products() is False
 
 
 def test_an_interval_beyond_the_longest_response_is_a_sentence():
@@ -185,6 +221,62 @@ def test_merged_adapters_answer_alike_and_come_off_again(adapted):
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+def test_equal_prompts_are_read_once_and_answered_as_if_each_were(adapted, monkeypatch):
+    model = full.Logits(adapted)
+    first, second = full.Example((5, 60, 70), (1,)), full.Example((9, 30, 200), (1,))
+    prompts = torch.tensor([example.prompt for example in (second, first, second, first)])
+    cache = full.read(model, prompts)
+    assert cache.get_seq_length() == 2
+    greedy = lambda **more: adapted.generate(
+        input_ids=prompts, attention_mask=torch.ones_like(prompts), max_new_tokens=12, do_sample=False, eos_token_id=1, pad_token_id=1,
+        **more,
+    )  # fmt: skip
+    alone = greedy()
+    assert torch.equal(greedy(past_key_values=cache), alone) and not torch.equal(alone[0], alone[1])
+    assert full.read(model, prompts[:2]) is None and full.read(model, prompts[[0, 0], :1]) is None
+    with global_seed(0, "answers"):
+        found = full.sample(model, [second, first, second], 12, 1)
+    monkeypatch.setattr(full, "read", lambda *_: None)
+    with global_seed(0, "answers"):
+        wanted = full.sample(model, [second, first, second], 12, 1)
+    assert torch.equal(found[0], wanted[0]) and torch.equal(found[1], wanted[1])
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+def test_products_are_rounded_in_a_pass_that_is_differentiated_and_in_no_other(adapted):
+    tokens = torch.tensor([[5, 60, 70, 8], [9, 30, 200, 1]])
+    exact, rounded = full.Logits(adapted), full.Logits(adapted, rounded=True)
+    with torch.no_grad():
+        assert torch.equal(rounded(tokens), exact(tokens))
+        torch.testing.assert_close(exact.tail(tokens, 2), exact(tokens)[:, 2:], rtol=1e-5, atol=1e-6)
+    apart = (rounded(tokens) - exact(tokens)).detach().abs().max() / exact(tokens).detach().abs().max()
+    # A factor has 8 bits: each product is off by at most 2^-8, and a few in a row of them by some times that.
+    assert 0 < float(apart) < 10 * 2**-8 and rounded(tokens).dtype == torch.float32
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+def test_a_run_adapts_the_last_layers_alone_and_scores_each_held_out_response_once(tmp_path, monkeypatch):
+    pytest.importorskip("transformers"), pytest.importorskip("peft")
+    opened = public_models.open_model(DRY, None, tmp_path)
+    examples = [full.Example((5, 60 + i), (70 + i, 80, 1)) for i in range(40)]
+    seen = {}
+
+    def train(model, *_, **__):
+        seen["adapted"] = {name.split(".layers.")[1][0] for name, p in model.named_parameters() if p.requires_grad}
+        return []
+
+    monkeypatch.setattr(full, "train_constrained", train)
+    found = full._one_run(opened, examples, dataclasses.replace(DRY, test=3), 0, None, full.PLAIN, None)
+    assert opened.model.config.num_hidden_layers == 2 and seen["adapted"] == {"1"}
+    assert full.last_layers(opened.model, None) is None and full.last_layers(opened.model, 5) == [0, 1]
+    tokens, mask = full.padded(examples[:3], 1, "cpu")  # of 4 held-out ones, as many as the test has
+    with torch.no_grad():
+        each = -sequence_log_prob(opened.model(tokens[:, :-1]).logits, tokens, mask) / 3
+    assert found["log_perplexity"] == pytest.approx(float(each.mean()), rel=1e-5)
+    assert found["responses"] == 3 and found["products"] == "float32"
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
 def test_pieces_have_the_gradient_of_one_pass_through_an_adapter(adapted):
     model = full.Logits(adapted)
     group = [full.Example((7, 8), (*(5, 40, 90, 33)[:n], 1)) for n in (1, 4, 2, 3, 2)]
@@ -216,6 +308,13 @@ def test_data_are_read_from_lines_and_long_ones_left_out(tmp_path):
     found = full.examples_of(opened, s, tmp_path)
     assert len(found) == 20 and found[0] == full.Example((97, 98), (99, 100, 101, 0))
     assert found[1] == full.Example((97, 98, 99), (100, 0))
+    lines = [{"question": "ab", "answer": "c <<1+1=2>>2\nde\n#### 2"}] * 20
+    (tmp_path / "a.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
+    spelled = lambda text: tuple(ord(letter) for letter in text)
+    whole = full.examples_of(opened, dataclasses.replace(s, response_tokens=20), tmp_path)[0]
+    assert whole == full.Example(spelled("ab"), (*spelled("c 2\nde\n#### 2"), 0))
+    first = full.examples_of(opened, dataclasses.replace(s, first_line=True, chat=False), tmp_path)[0]
+    assert first == full.Example(spelled("ab\n"), (*spelled("c 2"), 0))
     with pytest.raises(public_models.NotHere, match="only 0 responses"):
         full.examples_of(opened, dataclasses.replace(s, prompt_tokens=1), tmp_path)
     (tmp_path / "a_train.jsonl").write_text("\n".join([json.dumps({"question": "b", "answer": "b"})] * 20))
@@ -246,6 +345,9 @@ def test_it_runs_end_to_end_on_a_random_model_and_an_interrupted_run_goes_on(tmp
         refused = full.run(Settings.full(dry_run=True))
     assert refused["runs"] == [] and "reaches beyond the 6 tokens" in refused["note"][0]["message"]
     monkeypatch.setattr(full, "train_constrained", lambda *_, **__: pytest.fail("a finished run was computed again"))
+    assert full.run(Settings.full(dry_run=True)) == tables
+    other = dataclasses.replace(DRY, half_products=True)  # as a processor with such products has it
+    monkeypatch.setattr(ModelSettings, "here", lambda **_: other)
     assert full.run(Settings.full(dry_run=True)) == tables
 
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +20,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from workings import paths
-from workings.chapters.l3m.pieces import PiecewiseTuner, scored_in_pieces
+from workings.chapters.l3m.pieces import Logits, PiecewiseTuner, scored_in_pieces
 from workings.chapters.l3m.settings import ModelSettings, Settings
 from workings.chapters.public_models import NotHere, Opened, encode, open_model
 from workings.language_models import topic_language as toy
@@ -39,7 +41,8 @@ from workings.statistics import mean_and_sd
 Tables = dict[str, list[dict[str, Any]]]
 PROJECTIONS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 PLAIN = "no constraint"
-RESPONSES = 500  # of a measurement, by the criteria
+SEEDS, RESPONSES = 2, 250  # of a verdict, at least, by the criteria
+NOTES = re.compile("<<[^<>]*>>")  # a calculator's notes in GSM8K's answers, such as <<48/2=24>>
 
 
 class Example(NamedTuple):
@@ -66,7 +69,8 @@ def run(settings: Settings, data_root: str | Path | None = None, model_root: str
             raise NotHere("peft is not installed; pip install peft.")
         opened = open_model(s, model_root, folder)
         examples = examples_of(opened, s, data_root)
-        store = Store(folder / "runs.jsonl", {"settings": repr(s), "model": opened.name, "examples": len(examples)})
+        same = replace(s, half_products=False)  # a processor's matter: what one machine began, another may go on with
+        store = Store(folder / "runs.jsonl", {"settings": repr(same), "model": opened.name, "examples": len(examples)})
         rows = run_protocol(opened, examples, s, store, watch=lambda jobs: progress(jobs, "runs"))
     except NotHere as missing:
         return {"runs": [], "values": [], "note": [{"message": f"Not run: {missing}"}]}
@@ -134,14 +138,15 @@ def _one_run(
     import peft
 
     config = peft.LoraConfig(
-        r=s.rank, lora_alpha=2 * s.rank, lora_dropout=0.0, target_modules=PROJECTIONS, task_type="CAUSAL_LM"
-    )
+        r=s.rank, lora_alpha=2 * s.rank, lora_dropout=0.0, target_modules=PROJECTIONS, task_type="CAUSAL_LM",
+        layers_to_transform=last_layers(opened.model, s.adapted_layers),
+    )  # fmt: skip
     with global_seed(seed, "adapter"):
         adapted = peft.get_peft_model(opened.model, config)
     for parameter in adapted.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()  # small steps are lost in half precision
-    model, end = Logits(adapted), opened.tokenizer.eos_token_id
+    model, end = Logits(adapted, rounded=s.half_products), opened.tokenizer.eos_token_id
     held = len(examples) // 10
     test, train = examples[:held], examples[held:]
     draw = lambda stream: lambda step: drawn(train, s.batch, torch_generator(seed, stream, step))
@@ -181,13 +186,15 @@ def _row(
             group = drawn(test, min(s.at_once, s.test - start), torch_generator(seed, "test", start))
             _, mask = sample(model, group, s.new_tokens, end)
             lengths += mask.sum(dim=1).tolist()
-            tokens, wanted = padded(group, end, s.device)
+        for start in range(0, min(len(test), s.test), s.at_once):  # each once, the same for every run
+            tokens, wanted = padded(test[: s.test][start : start + s.at_once], end, s.device)
             losses += (-scored_in_pieces(model, tokens, wanted, s.micro) / wanted.sum(dim=1)).tolist()
     mean, sd = mean_and_sd([float(length) for length in lengths])
     perplexity = sum(losses) / len(losses)
     row: dict[str, Any] = {
         "seed": seed, "rule": rule, "mean": mean, "half": 1.96 * sd / len(lengths) ** 0.5, "log_perplexity": perplexity,
         "responses": len(lengths), "cut": sum(length == s.new_tokens for length in lengths) / len(lengths), "steps": s.steps,
+        "products": "bfloat16" if s.half_products else str(next(model.parameters()).dtype).split(".")[-1],
     }  # fmt: skip
     if constraint is not None:
         low, high = constraint.lower, constraint.upper
@@ -200,16 +207,10 @@ def _row(
     return row
 
 
-class Logits(nn.Module):
-    """A `transformers` model as a function from tokens to logits."""
-
-    def __init__(self, model: nn.Module):
-        super().__init__()
-        self.model = model
-
-    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Logits (B, T, V) of ``tokens`` (B, T). Padding stands behind a response, where a causal model does not look back at it."""
-        return self.model(input_ids=tokens, attention_mask=torch.ones_like(tokens), use_cache=False).logits
+def last_layers(model: nn.Module, count: int | None) -> list[int] | None:
+    """The numbers of the last ``count`` layers of ``model``; ``None`` for all."""
+    layers = model.config.num_hidden_layers
+    return None if count is None else list(range(max(layers - count, 0), layers))
 
 
 @torch.no_grad()
@@ -220,9 +221,28 @@ def sample(model: Logits, group: list[Example], new_tokens: int, end: int) -> Ba
     with merged(model.model):
         tokens = model.model.generate(
             input_ids=prompts, attention_mask=torch.ones_like(prompts), max_new_tokens=new_tokens, do_sample=True, temperature=1.0,
-            top_k=0, top_p=1.0, eos_token_id=end, pad_token_id=end,
+            top_k=0, top_p=1.0, eos_token_id=end, pad_token_id=end, past_key_values=read(model, prompts),
         )  # fmt: skip
     return tokens, response_mask(tokens, end, prompt=prompts.shape[1])
+
+
+def read(model: Logits, prompts: torch.Tensor) -> Any:
+    """The keys and values of ``prompts`` (B, P) without their last token, for `generate`: equal prompts go through the model once.
+
+    ``None`` where no two are equal or nothing stands in front of the last token; `generate` then reads them itself.
+    """
+    from transformers import DynamicCache
+
+    different, place = torch.unique(prompts, dim=0, return_inverse=True)
+    if len(different) == len(prompts) or prompts.shape[1] < 2:
+        return None
+    front = different[:, :-1]
+    cache = DynamicCache()
+    model.model(
+        input_ids=front, attention_mask=torch.ones_like(front), past_key_values=cache, use_cache=True, logits_to_keep=1
+    )
+    cache.batch_select_indices(place)
+    return cache
 
 
 @contextlib.contextmanager
@@ -265,23 +285,25 @@ def padded(group: list[Example], end: int, device: str) -> Batch:
     rows = [torch.tensor(example.prompt + example.response) for example in group]
     tokens = torch.stack([F.pad(row, (0, width - len(row)), value=end) for row in rows]).to(device)
     places = torch.arange(width)
-    first = len(group[0].prompt)
-    mask = torch.stack([(places >= first) & (places < len(row)) for row in rows]).to(device)
+    parts = zip(group, rows, strict=True)
+    mask = torch.stack([(places >= len(example.prompt)) & (places < len(row)) for example, row in parts]).to(device)
     return tokens, mask
 
 
 def examples_of(opened: Opened, settings: ModelSettings, data_root: str | Path | None = None) -> list[Example]:
     """Prompts and responses as tokens, in the order of the data; longer ones than the settings allow are left out.
 
-    :class:`NotHere` where there are none. A dry run makes them of the toy language.
+    The notes of a calculator in GSM8K's answers are left out. :class:`NotHere` where there are none. A dry run makes them of the toy
+    language.
     """
     s, end = settings, opened.tokenizer.eos_token_id
     found = []
     for prompt, response in _pairs(s, data_root):
-        example = Example(
-            tuple(encode(opened.tokenizer, prompt)),
-            (*opened.tokenizer.encode(response, add_special_tokens=False), end),
-        )
+        response = NOTES.sub("", response).strip()
+        if s.first_line:
+            response = response.split("\n", 1)[0].rstrip()
+        asked = encode(opened.tokenizer, prompt) if s.chat else opened.tokenizer.encode(prompt + "\n")
+        example = Example(tuple(asked), (*opened.tokenizer.encode(response, add_special_tokens=False), end))
         if len(example.prompt) <= s.prompt_tokens and len(example.response) <= s.response_tokens:
             found.append(example)
         if len(found) == s.examples:
@@ -334,11 +356,11 @@ def _pairs(s: ModelSettings, data_root: str | Path | None) -> Iterable[tuple[str
 def claim_values(rows: list[dict[str, Any]], settings: ModelSettings) -> list[dict[str, Any]]:
     """What the claims l3m-1, 2, 4 and 9 compare: rows of claim, value, sd, seeds and ``too_small``, why it settles nothing."""
     s = settings
-    asked = f"; the criterion is for three seeds and {RESPONSES}"
+    asked = f"; the criterion is for {SEEDS} seeds, three of them and {RESPONSES} responses at least"
     few = f"{len(s.seeds)} seed(s), {len(s.intervals)} intervals and {s.test} responses{asked}"
-    few = few if len(s.seeds) < 3 or s.test < RESPONSES or len(s.intervals) < 3 else None
+    few = few if len(s.seeds) < SEEDS or s.test < RESPONSES or len(s.intervals) < 3 else None
     fast = f"{len(s.dual_seeds)} seed(s), {len(s.dual_steps)} step sizes of dual ascent and {s.test} responses{asked}"
-    fast = fast if len(s.dual_seeds) < 3 or len(s.dual_steps) < 3 else few
+    fast = fast if len(s.dual_seeds) < SEEDS or len(s.dual_steps) < 3 else few
     of = lambda rule, seed: [r for r in rows if r["rule"].startswith(rule) and r["seed"] == seed]
     barrier = [of("barrier", seed) for seed in s.seeds]
     inside = sum(sum(runs[i]["inside"] for runs in barrier) * 2 > len(barrier) for i in range(len(s.intervals)))
@@ -351,7 +373,11 @@ def claim_values(rows: list[dict[str, Any]], settings: ModelSettings) -> list[di
     }
     kept = [runs[0]["outside"] for runs in barrier if runs[0]["inside"]]
     if kept:
-        found["l3m-9"] = (mean_and_sd(kept), len(kept), few)
+        found["l3m-9"] = (
+            mean_and_sd(kept),
+            len(kept),
+            few if len(kept) >= SEEDS else few or f"{len(kept)} seed(s) inside",
+        )
     return [
         {"claim": claim, "value": value, "sd": sd, "seeds": seeds, "too_small": too_small}
         for claim, ((value, sd), seeds, too_small) in found.items()

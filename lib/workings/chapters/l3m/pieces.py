@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 
 import torch
@@ -11,6 +12,30 @@ from workings.checks import as_int
 from workings.language_models.constrained_tuning import Batch, ConstrainedFineTuner, MeanConstraint, Rule, StepRecord
 from workings.language_models.policy_gradient import policy_gradient_surrogate
 from workings.language_models.sequence_scores import sequence_log_prob
+
+
+class Logits(nn.Module):
+    """A `transformers` model as a function from tokens to logits.
+
+    With ``rounded`` the products of a pass that is differentiated have bfloat16 factors; those of a pass without a gradient never.
+    """
+
+    def __init__(self, model: nn.Module, *, rounded: bool = False):
+        super().__init__()
+        self.model, self.rounded = model, rounded
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Logits (B, T, V) of ``tokens`` (B, T). Padding stands behind a response, where a causal model does not look back at it."""
+        return self.tail(tokens, tokens.shape[1])
+
+    def tail(self, tokens: torch.Tensor, count: int) -> torch.Tensor:
+        """The last ``count`` columns of the logits of ``tokens`` (B, T), (B, count, V); no others are computed."""
+        rounded = self.rounded and torch.is_grad_enabled()
+        with torch.autocast(tokens.device.type, torch.bfloat16) if rounded else contextlib.nullcontext():
+            logits = self.model(
+                input_ids=tokens, attention_mask=torch.ones_like(tokens), use_cache=False, logits_to_keep=count
+            ).logits
+        return logits.float() if rounded else logits
 
 
 class PiecewiseTuner(ConstrainedFineTuner):
@@ -54,7 +79,7 @@ def linear_in_pieces(
     wanted = [p for p in model.parameters() if p.requires_grad]
     sums, value, logp = [torch.zeros_like(p) for p in wanted], 0.0, []
     for row, scored, weight in _pieces(tokens, mask, micro, weights):
-        found = sequence_log_prob(model(row[:, :-1]), row, scored)
+        found = _log_probs(model, row, scored)
         part = (weight.to(found.dtype) * found).sum()
         for total, piece in zip(sums, torch.autograd.grad(part, wanted, allow_unused=True), strict=True):
             if piece is not None:
@@ -68,7 +93,16 @@ def linear_in_pieces(
 def scored_in_pieces(model: nn.Module, tokens: torch.Tensor, mask: torch.Tensor, micro: int) -> torch.Tensor:
     """The log-probabilities (B,) of responses, ``micro`` rows in the model at a time."""
     pieces = _pieces(tokens, mask, micro)
-    return torch.cat([sequence_log_prob(model(row[:, :-1]), row, scored) for row, scored in pieces])
+    return torch.cat([_log_probs(model, row, scored) for row, scored in pieces])
+
+
+def _log_probs(model: nn.Module, tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """:func:`~workings.language_models.sequence_scores.sequence_log_prob` without logits in front of the first scored token, where
+    ``model`` has a method ``tail(tokens, count)`` that gives those of the last columns alone."""
+    first = max(int(mask.any(dim=0).nonzero().min()), 1)
+    asked, count = tokens[:, :-1], tokens.shape[1] - first
+    logits = model.tail(asked, count) if hasattr(model, "tail") else model(asked)[:, -count:]
+    return sequence_log_prob(logits, tokens[:, first - 1 :], mask[:, first - 1 :])
 
 
 def _pieces(
