@@ -90,6 +90,34 @@ def test_bins_next_to_an_edge_are_those_of_a_search(n_bins, closed):
     np.testing.assert_allclose(curve.confidence, mean, rtol=1e-13)  # ours is a sum of two blocks' sums
 
 
+@pytest.mark.parametrize("kind", [bool, np.int8, np.uint8, np.int64, np.uint64, np.float32])
+def test_outcomes_of_any_type_give_the_same_curve(kind):
+    """Counted by whole numbers, in more than one block; the share correct is a quotient of two counts."""
+    rng = np.random.default_rng(0)
+    conf, right = rng.random(40_000), rng.random(40_000) < 0.3
+    wanted = reliability_curve(conf, right.astype(float))
+    found = reliability_curve(conf, right.astype(kind))
+    assert all(np.array_equal(a, b) for a, b in zip(found, wanted, strict=True))
+    place = np.minimum((conf * 10).astype(int), 9)
+    assert found.accuracy.tolist() == [right[place == b].sum() / (place == b).sum() for b in range(10)]
+    assert brier_score(conf, right.astype(kind)) == brier_score(conf, right.astype(float))
+
+
+@pytest.mark.parametrize("where", [0, 20_000, 39_999])
+def test_one_bad_number_among_many_good_ones_is_refused(where):
+    conf, right = np.full(40_000, 0.5), np.ones(40_000, np.int64)
+    for bad, message in ((math.nan, "NaN"), (math.inf, "infinite"), (1.01, "not logits"), (-0.01, "not logits")):
+        wrong = conf.copy()
+        wrong[where] = bad
+        with pytest.raises(ValueError, match=message):
+            ece_positive(wrong, right)
+    for bad in (-1, 2):
+        wrong = right.copy()
+        wrong[where] = bad
+        with pytest.raises(ValueError, match="0/1"):
+            ece_positive(conf, wrong)
+
+
 def test_the_closed_side_decides_where_an_edge_belongs():
     left = reliability_curve([0.5, 0.6], [1, 0], 2, closed="left")
     right = reliability_curve([0.5, 0.6], [1, 0], 2, closed="right")

@@ -79,11 +79,21 @@ class Interval(NamedTuple):
 
 
 def _confidences(conf: Any, name: str = "conf") -> np.ndarray:
+    """Checked float64 (n,). Where the least and the largest are in [0, 1], all are, and none is NaN: two looks, not four."""
+    array = as_host_array(conf, name)
+    if array.dtype == np.float64 and array.ndim == 1 and array.size and array.min() >= 0 and array.max() <= 1:
+        return array  # a NaN is its array's least, and fails the comparison
     return as_probabilities(conf, name, ndim=1)
 
 
 def _outcomes(correct: Any, size: int, name: str = "correct") -> np.ndarray:
-    correct = as_finite_array(correct, name, ndim=1)
+    """Checked 0/1, (n,). Whole numbers keep their type: with the least and the largest in 0..1, nothing else is among them."""
+    array = as_host_array(correct, name)
+    if array.dtype == bool:
+        array = array.view(np.int8)  # the same bytes
+    if array.dtype.kind in "iu" and array.shape == (size,) and size and array.min() >= 0 and array.max() <= 1:
+        return array
+    correct = as_finite_array(array, name, ndim=1)
     if len(correct) != size:
         raise ValueError(f"{name} must have one entry per confidence ({size}), got {len(correct)}.")
     if not np.isin(correct, (0.0, 1.0)).all():
@@ -93,8 +103,11 @@ def _outcomes(correct: Any, size: int, name: str = "correct") -> np.ndarray:
 
 def bin_edges(conf: np.ndarray, n_bins: int, binning: str = "uniform") -> np.ndarray:
     """The ``n_bins + 1`` edges: equal widths over [0, 1], or equal shares of ``conf`` (quantiles)."""
+    return _edges(as_finite_array(conf, "conf", ndim=1), n_bins, binning)
+
+
+def _edges(conf: np.ndarray, n_bins: int, binning: str) -> np.ndarray:
     n_bins = as_int(n_bins, "n_bins", minimum=1)
-    conf = as_finite_array(conf, "conf", ndim=1)
     if one_of(binning, "binning", ("uniform", "quantile")) == "uniform":
         return np.arange(n_bins + 1) / n_bins
     return np.quantile(conf, np.arange(n_bins + 1) / n_bins)
@@ -105,16 +118,20 @@ def _bins(
 ) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
     """The edges, and what tells the bin 0..n-1 of values in [0, 1]: ``[lo, hi)`` and the last bin closed, or ``(lo, hi]`` and the first.
 
-    A bin of equal widths is found by a multiplication; where that comes within rounding of an edge, by a search.
+    ``conf`` was checked before. A bin of equal widths is found by a multiplication; where that comes within rounding of an edge, by
+    a search.
     """
-    edges = bin_edges(conf, n_bins, binning)
+    edges = _edges(conf, n_bins, binning)
     side = "right" if one_of(closed, "closed", ("left", "right")) == "left" else "left"
     search = lambda values: np.clip(np.searchsorted(edges, values, side=side) - 1, 0, len(edges) - 2)
 
     def multiply(values: np.ndarray) -> np.ndarray:
         times = values * n_bins
-        place = times.astype(np.intp)
-        near = np.flatnonzero(np.abs(times - np.rint(times)) < 1e-9)
+        times += 1e-9
+        whole = np.floor(times)
+        place = whole.astype(np.intp)
+        times -= whole
+        near = np.flatnonzero(times < 2e-9)
         if len(near):
             place[near] = search(values[near])
         return place
@@ -136,16 +153,19 @@ def reliability_curve(
     conf = _confidences(conf)
     correct = _outcomes(correct, len(conf))
     edges, find = _bins(conf, n_bins, binning, closed)
-    count, *sums = (np.zeros(len(edges) - 1, dtype) for dtype in (np.int64, float, float))
+    bins = len(edges) - 1
+    total, counts = np.zeros(bins), np.zeros(2 * bins, np.int64)
     for start in range(0, len(conf), 1 << 15):  # as many as stay in a processor's cache
         part = slice(start, start + (1 << 15))
         place = find(conf[part])
-        count += np.bincount(place, minlength=len(count))
-        for total, values in zip(sums, (conf, correct), strict=True):
-            total += np.bincount(place, values[part], minlength=len(count))
+        total += np.bincount(place, conf[part], minlength=bins)
+        place *= 2  # even numbers take the wrong ones of a bin, odd numbers the right ones
+        np.add(place, correct[part], out=place, casting="unsafe")
+        counts += np.bincount(place, minlength=2 * bins)
+    right, count = counts[1::2], counts.reshape(bins, 2).sum(axis=1)
     full = count > 0
     weight = count[full]
-    return ReliabilityCurve(edges[:-1][full], edges[1:][full], *(total[full] / weight for total in sums), weight)
+    return ReliabilityCurve(edges[:-1][full], edges[1:][full], total[full] / weight, right[full] / weight, weight)
 
 
 def expected_calibration_error(
