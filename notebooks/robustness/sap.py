@@ -1036,7 +1036,7 @@ ledger_.check(
 # - <a id="sap-14"></a>**More masks** (Figure 6). At 2/255 an attacker who averages 1,000 masks (without a GPU: 100) leaves at least .05 less accuracy than one with a single mask.
 # - <a id="sap-15"></a>**Ours.** With identity gradients an adaptive iterative attack leaves SAP at most .03 more than the dense network, at 1, 2 and 4 over 255.
 #
-# In the table, λ is the radius $\epsilon$ in units of 1/255. *PGD* repeats small sign steps, each followed by a projection back into the box of radius $\epsilon$; here it climbs the margin between the best wrong class and the right one, and on SAP it uses the identity rule with one mask per step. It decides sap-8 and sap-15. *steps* is the iterative attack of the paper's Section 4.5, steps of 1/255 on the cross-entropy with ten masks each (sap-12 and sap-13). *mask, one* and *mask, many* are single steps with other numbers of masks (sap-14). The recorded run has none of the last three.
+# In the table, λ is the radius $\epsilon$ in units of 1/255. *PGD* repeats small sign steps, each followed by a projection back into the box of radius $\epsilon$; here it climbs the margin between the best wrong class and the right one, and on SAP it uses the identity rule with one mask per step. It decides sap-8 and sap-15. *steps* is the iterative attack of the paper's Section 4.5, steps of 1/255 on the cross-entropy with ten masks each (sap-12 and sap-13). *mask, one* and *mask, many* are single steps with other numbers of masks (sap-14).
 
 # %%
 if tier == "full":
@@ -1061,7 +1061,7 @@ ledger.Grid(
 )  # fmt: skip
 
 # %% [markdown]
-# **What our record says.** The differences below are computed from the table: SAP-100 minus dense, means of passes, on the same images. (Newer runs also record how many images there are of each class.)
+# **What our record says.** All differences are SAP-100 minus dense, means of passes, on the same images. With 200 images such a difference has a standard error of up to 0.05 if the two are taken as independent.
 
 
 # %%
@@ -1069,21 +1069,53 @@ def recorded(defence, rule, lam, kind="mean"):
     return full.find(measured, defence, rule, lam)[kind]
 
 
-for rule in ("mask", "identity", "dense") if measured else ():
+compared = {
+    "one step, 20 masks": ("mask", "dense"),
+    "one step, 100 masks": ("mask, many", "dense"),
+    "one step, identity": ("identity", "dense"),
+    "one step on dense": ("dense", "dense"),
+    "steps, 10 masks": ("steps mask", "steps"),
+    "steps on dense": ("steps dense", "steps"),
+    "PGD, identity": ("PGD identity", "PGD"),
+}
+for name, (rule, plain) in compared.items() if measured else ():
     gains = [
-        recorded("SAP-100", rule, lam) - recorded("dense", "dense", lam)
-        for lam in (1, 2, 4, 8)
+        recorded("SAP-100", rule, lam) - recorded("dense", plain, lam)
+        for lam in (1, 2, 4)
     ]
     words = "  ".join(f"{gain:+.2f}" for gain in gains)
-    print(f"gradient {rule:8s} at λ = 1, 2, 4, 8: {words}")
+    print(f"{name:20s} at λ = 1, 2, 4: {words}")
+
+# %%
+for name, rule in (
+    ("one step, 20 masks", "mask"),
+    ("steps, 10 masks", "steps mask"),
+    ("steps on dense", "steps dense"),
+    ("PGD, identity", "PGD identity"),
+):
+    if measured:
+        left = [recorded("SAP-100", rule, lam) for lam in (1, 2, 4)]
+        words = "  ".join(f"{value:.2f}" for value in left)
+        print(f"{name:20s} leaves SAP-100 {words}")
 if measured:
+    last = recorded("SAP-100", "PGD identity", 8, "single")
+    print(f"PGD, identity, at λ = 8: {last:.3f} in a single pass")
+    errors = [
+        [recorded(*one, lam, "ece") for lam in (1, 2, 4)]
+        for one in (("dense", "dense"), ("SAP-100", "mask"))
+    ]
+    for name, row in zip(("dense", "SAP-100"), errors, strict=True):
+        words = "  ".join(f"{value:.2f}" for value in row)
+        print(f"calibration error under one step: {name:8s}{words}")
     steps = [recorded("dense", "dense", lam) for lam in (8, 64)]
     print(f"dense at λ = 8 and 64: {steps[0]:.2f} and {steps[1]:.2f}")
 
 # %% [markdown]
-# - *Under the paper's attack the gain at 4/255 is larger than the paper's best*, 0.16, and that does not speak for SAP: the recorded attacker averages 20 masks and not 100, and our dense network falls much further at 4/255 than the paper's (which keeps about 0.48).
-# - *One identity step takes back most of it, not all.* At 1, 2 and 4/255 it leaves SAP-100 above dense, and so does transfer from dense. With 200 images such a difference has a standard error of up to 0.05 if the two are taken as independent. So a single step may well be blunted by averaging over prunings.
-# - *Ten identity steps at 8/255 leave nothing* (a single pass: 0.004). We ran no many-step attack at the smaller radii, so sap-8 speaks for 8/255 only; there one step on the dense network already leaves next to nothing.
+# - *The paper's observations come out* (sap-2, sap-10 to sap-14, as hints: 200 images, one network). Under its own attack SAP-100 keeps far more than the dense network, is far better calibrated, and beats dropout.
+# - *The gain hangs on the attacker's masks.* At 4/255 it falls from 0.40 to 0.27 when 100 masks are averaged in place of 20 (sap-14). The paper averaged 100 and gained 0.13; our dense network falls much further at 4/255 than the paper's, which keeps about 0.48.
+# - *Iterating the paper's attack does not make it stronger.* With ten masks a step it leaves SAP-100 more than the single step with 20. The same steps computed on the dense network leave far less, 0.16 for 0.51 at 4/255 (sap-13). That is the sign of a gradient that misleads, and it stood in the paper.
+# - *An adaptive attack takes back a part at these radii, not all* (sap-15, **not met**: at most 0.03 was asked of the difference, and it is 0.27 at 2/255). PGD with the identity rule, one mask a step, leaves about what the steps on the dense network leave. At 8/255 it leaves nothing (sap-8). Whether more masks a step would take the rest we have not run, so what SAP is worth at 1 and 2/255 stays open.
+# - *Calibration under attack* (sap-10): from 0.32 to 0.77 for dense and from 0.07 to 0.26 for SAP-100, under one step each.
 # - *One step is not monotone in the radius*: dense keeps more at 64/255 than at 8/255 (last line). A step that is too long can jump over the place where the network errs.
 
 # %%

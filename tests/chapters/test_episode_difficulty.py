@@ -265,14 +265,11 @@ def test_test_episodes_have_the_ways_of_training_first_and_only_those_for_which_
         assert (groups == groups[:, :1]).all()
 
 
-def test_a_table_of_gains_says_not_run_until_a_run_says_its_ways():
+def test_a_table_of_gains_is_empty_until_a_run_says_its_ways():
     old = [{"head": "cosine", "seed": 0, "sampling": "online", "over": "regular", "points": 3.0, "half_width": 1.0}]
     grid, titles = tables.gain_grid(old, TINY), tables.heading(old, TINY)
     assert len(titles) == 2 + 4 and titles[2] == "Omniglot, sqeuclidean, 2 ways"
-    assert [row[:2] for row in grid] == [[how, "regular"] for how in tables.SHOWN] + [
-        list(pair) for pair in tables.ASKED
-    ]
-    assert all(cell == "not run" for row in grid for cell in row[2:])
+    assert grid == []
     assert tables.points(old, "online", "regular") == []
     new = [
         {**old[0], "data": "cifar_fs", "way": 5, "training_way": 5, "seed": seed, "points": value}
@@ -280,7 +277,12 @@ def test_a_table_of_gains_says_not_run_until_a_run_says_its_ways():
     ]
     grid = tables.gain_grid(old + new, TINY)
     assert tables.heading(old + new, TINY)[2:] == ["CIFAR-FS, cosine, 5 ways"]
-    assert grid[0] == ["online", "regular", "+1.5 (0.7)"] and grid[1] == ["uniform", "regular", "not run"]
+    assert grid == [["online", "regular", "+1.5 (0.7)"]]
+    elsewhere = {**new[0], "sampling": "hard", "head": "sqeuclidean"}
+    assert tables.gain_grid([*new, elsewhere], TINY) == [
+        ["online", "regular", "+1.5 (0.7)", "not run"],
+        ["hard", "regular", "not run", "+1.0 (0.0)"],
+    ]
     both = [{**one, "head": head} for one in new for head in ("cosine", "sqeuclidean")]
     both[1]["points"] = 3.0  # seed 0, the other head
     assert tables.seed_means(both) == [2.0, 2.0]

@@ -111,11 +111,13 @@ def heading(rows: Rows, settings: Settings) -> list[str]:
 
 def gain_grid(rows: Rows, settings: Settings) -> list[list[str]]:
     """Cells of a table: points of each way of sampling over "regular" and of the pairs :data:`ASKED`, mean over seeds (standard
-    deviation), a column for each of :func:`cases`; "not run" where ``rows`` of ``gains`` hold none."""
+    deviation), a column for each of :func:`cases`; "not run" where ``rows`` of ``gains`` hold none, and no row for a pair that
+    they hold nowhere."""
     pairs = [*((how, "regular") for how in SHOWN), *ASKED]
     at = cases(rows, settings)
     cell = lambda pair, data, head, way: _cell(points(rows, *pair, head=head, way=way, data=data))
-    return [[*pair, *(cell(pair, *case) for case in at)] for pair in pairs]
+    grid = [[*pair, *(cell(pair, *case) for case in at)] for pair in pairs]
+    return [line for line in grid if set(line[2:]) != {"not run"}]
 
 
 def _cell(rows: Rows) -> str:
