@@ -44,8 +44,7 @@ packages = [
     "torch",
     "torchvision",
 ]
-here = Path.cwd()
-above = [folder / "lib" for folder in (here, *here.parents)]
+above = [folder / "lib" for folder in (Path.cwd() / "x").parents]
 clone = [str(lib) for lib in above if (lib / "workings/runs").is_dir()][:1]
 sys.path[:0] = clone
 try:

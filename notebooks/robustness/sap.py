@@ -45,8 +45,7 @@ packages = [
     "torch",
     "torchvision",
 ]
-here = Path.cwd()
-above = [folder / "lib" for folder in (here, *here.parents)]
+above = [folder / "lib" for folder in (Path.cwd() / "x").parents]
 clone = [str(lib) for lib in above if (lib / "workings/runs").is_dir()][:1]
 sys.path[:0] = clone
 try:
@@ -1087,26 +1086,27 @@ for name, (rule, plain) in compared.items() if measured else ():
     print(f"{name:20s} at λ = 1, 2, 4: {words}")
 
 # %%
-for name, rule in (
+attacks = (
     ("one step, 20 masks", "mask"),
     ("steps, 10 masks", "steps mask"),
     ("steps on dense", "steps dense"),
     ("PGD, identity", "PGD identity"),
-):
-    if measured:
-        left = [recorded("SAP-100", rule, lam) for lam in (1, 2, 4)]
-        words = "  ".join(f"{value:.2f}" for value in left)
-        print(f"{name:20s} leaves SAP-100 {words}")
+)
+for name, rule in attacks if measured else ():
+    left = [recorded("SAP-100", rule, lam) for lam in (1, 2, 4)]
+    words = "  ".join(f"{value:.2f}" for value in left)
+    print(f"{name:20s} leaves SAP-100 {words}")
 if measured:
     last = recorded("SAP-100", "PGD identity", 8, "single")
     print(f"PGD, identity, at λ = 8: {last:.3f} in a single pass")
-    errors = [
-        [recorded(*one, lam, "ece") for lam in (1, 2, 4)]
-        for one in (("dense", "dense"), ("SAP-100", "mask"))
-    ]
-    for name, row in zip(("dense", "SAP-100"), errors, strict=True):
-        words = "  ".join(f"{value:.2f}" for value in row)
-        print(f"calibration error under one step: {name:8s}{words}")
+
+# %%
+shown = (("dense", "dense"), ("SAP-100", "mask"))
+for name, rule in shown if measured else ():
+    row = [recorded(name, rule, lam, "ece") for lam in (1, 2, 4)]
+    words = "  ".join(f"{value:.2f}" for value in row)
+    print(f"calibration error under one step: {name:8s}{words}")
+if measured:
     steps = [recorded("dense", "dense", lam) for lam in (8, 64)]
     print(f"dense at λ = 8 and 64: {steps[0]:.2f} and {steps[1]:.2f}")
 
