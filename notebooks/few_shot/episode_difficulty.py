@@ -1006,6 +1006,7 @@ strays = [
     for look in looks
 ]
 still = math.sqrt(2 / math.pi * 0.1 / 1.9)  # mean error of (6) on a normal
+print(f"fresh mean: {fresh[0]:.1f} at first, {fresh[-1]:.1f} at last")
 print(f"tracked mean: off by {np.mean(strays):.1f} standard deviations,")
 print(f"where a network that stands still would give {still:.2f}")
 
