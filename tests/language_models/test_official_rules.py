@@ -222,6 +222,10 @@ def test_where_a_mapping_is_found():
     )
     assert column_mappings.official_mapping(b"no mapping") == (None, "whole answer", "no mapping")
     assert column_mappings.strict_mapping("so {'a': 1} it is") == ({"a": 1}, "strict: last braces", "{'a': 1}")
+    value, rule, _ = column_mappings.strict_mapping("so \\boxed{\n{'a': 1}\n}")
+    assert (value, rule) == ({"a": 1}, "strict: box")
+    value, rule, _ = column_mappings.strict_mapping("{'a\nb': 1}")  # a line was broken inside a name
+    assert (value, rule) == ({"a b": 1}, "strict: last braces")
     for find in (column_mappings.official_mapping, column_mappings.strict_mapping):
         with pytest.raises(TypeError, match="answer must be a str"):
             find(None)
