@@ -20,6 +20,7 @@ from workings.chapters.taught_to_know import (
     full,
     graded_mathematics,
     live,
+    multiple_choice,
     packaged_questions,
     public_tables,
     released_answers,
@@ -187,7 +188,7 @@ def test_claim_values_compare_what_they_name():
             ("question's states", "a", 0.57), ("answer's states", "a", 0.67), ("answer's words", "a", 0.6),
         )
     ]  # fmt: skip
-    tables = {"sampling": [], "graded": [], "embedded": embedded, "self": own}
+    tables = {"sampling": [], "graded": [], "embedded": embedded, "self": own, "choice": []}
     values = full.claim_values(tables)
     found = {value["claim"]: value["value"] for value in values}
     expected = {
@@ -208,7 +209,7 @@ def test_what_a_full_run_measures_is_checked_once():
     always = {claim for claim, rest in checks if 'at="demo"' not in rest}
     source = (checkout.root() / "lib/workings/chapters/taught_to_know/full.py").read_text(encoding="utf-8")
     measured = set(re.findall(r'add\(\s*"(ttk-\d+)"', source))
-    assert "ttk-15" in always and len(measured) == 18 and not always & measured
+    assert "ttk-15" in always and len(measured) == 20 and not always & measured
 
 
 def test_the_page_keeps_the_log_odds_and_grades_of_the_test_answers():
@@ -242,12 +243,14 @@ def test_the_model_part_goes_through_a_random_model_and_resumes(tmp_path, monkey
     monkeypatch.setenv("WORKINGS_QUIET", "1")
     s = ModelSettings.here(dry_run=True)
     tables = full.run_protocol(s, tmp_path)
-    assert [note["message"].split(":")[0] for note in tables["note"]] == ["Run"] * 5
+    assert [note["message"].split(":")[0] for note in tables["note"]] == ["Run"] * 6
     rows = {(row["method"], row["test"]): row for row in tables["self"]}
     assert ("LoRA + Prompt", "held out") in rows and ("Probe", "seen") in rows
     assert 0 <= rows["LoRA + Prompt", "seen"]["kept"] <= 1
     assert [row["method"] for row in tables["released"]] == ["asked", "LoRA + Prompt, 8 answers"]
+    assert {row["method"] for row in tables["choice"]} >= {"asked", "likelihood", "Probe", "LoRA", "LoRA + Prompt"}
     monkeypatch.setattr(answerer.Answerer, "answer", None)  # nothing is asked again
+    monkeypatch.setattr(multiple_choice.Chooser, "answer", None)
     monkeypatch.setattr(self_knowledge, "train_adapters", None)
     monkeypatch.setattr(released_answers, "train_adapters", None)
     assert full.run_protocol(s, tmp_path) == tables
@@ -277,7 +280,7 @@ def test_released_answers_are_read_from_every_form(tmp_path, suffix, monkeypatch
             file.touch()
             with pytest.raises(NotHere, match="pip install pyarrow"), monkeypatch.context() as without:
                 without.setattr(released_answers.importlib.util, "find_spec", lambda name: None)
-                released_answers._table(file)
+                released_answers.table(file)
             pandas = pytest.importorskip("pandas")
             monkeypatch.setattr(released_answers.importlib.util, "find_spec", lambda name: "there")
             read = functools.partial(pandas.DataFrame, GRADED)

@@ -74,7 +74,7 @@ class Answerer:
     @torch.no_grad()
     def answer(self, group: Sequence[Question], *, sentences: bool = False) -> list[dict[str, Any]]:
         """Greedy answers up to the first line break: their tokens, text, grade, and log-probability."""
-        rest, mask, past = self.begin([self.encode(asked(q, self.s.examples, sentences=sentences)) for q in group])
+        rest, mask, past = self.begin([self.before(q, sentences=sentences) for q in group])
         out, last, ended = [], rest.tokens, torch.zeros(len(group), dtype=torch.bool)
         for _ in range(SENTENCE_TOKENS if sentences and not self.s.dry_run else self.s.new_tokens):
             made = self.model(
@@ -111,18 +111,25 @@ class Answerer:
             found |= zip(places, self.answer([questions[i] for i in places]), strict=True)
         return [found[i] for i in range(len(questions))]
 
+    def question(self, row: dict[str, Any]) -> Question:
+        """The question that ``row`` answers."""
+        return Question(row["kind"], row["about"], row["gold"])
+
+    def before(self, question: Question, *, sentences: bool = False) -> list[int]:
+        """Tokens of the examples and the question."""
+        return self.encode(asked(question, self.s.examples, sentences=sentences))
+
     def with_answer(self, row: dict[str, Any], way: str | None = None) -> list[int]:
         """Tokens of the examples, the question and the answer; and of the question about the answer, if ``way`` names one."""
-        question = Question(row["kind"], row["about"], row["gold"])
-        return (
-            self.encode(asked(question, self.s.examples))
-            + list(row["tokens"])
-            + ([] if way is None else self.encode(WAYS[way][0]))
-        )
+        behind = [] if way is None else self.encode(WAYS[way][0])
+        return self.before(self.question(row)) + list(row["tokens"]) + behind
 
     def options(self, way: str) -> list[int]:
         """The tokens for no and yes."""
-        words = WAYS[way][1]
+        return self.single(WAYS[way][1])
+
+    def single(self, words: Sequence[str]) -> list[int]:
+        """The token of each of ``words``; ``ValueError`` where the tokenizer splits one (a dry run takes its last byte)."""
         try:
             return single_tokens([self.encode(word) for word in words], words)
         except ValueError:

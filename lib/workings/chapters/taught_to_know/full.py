@@ -1,6 +1,6 @@
 """The full tier of the chapter `taught_to_know`: the authors' tables of results, real graded answers, and a small public model on itself.
 
-Five parts, each with its own data. A part whose data or model are missing is a message and no failure; what is done is kept, so that an
+Six parts, each with its own data. A part whose data or model are missing is a message and no failure; what is done is kept, so that an
 interrupted run goes on where it stopped.
 """
 
@@ -14,8 +14,10 @@ from typing import Any
 from workings import paths
 from workings.chapters.public_models import NotHere, Opened, open_model
 from workings.chapters.taught_to_know import (
+    choice_questions,
     embedded_answers,
     graded_mathematics,
+    multiple_choice,
     public_tables,
     released_answers,
     self_knowledge,
@@ -32,9 +34,10 @@ Tables = dict[str, list[dict[str, Any]]]
 @Settings.needs.guard
 def run(settings: Settings, data_root: str | Path | None = None, model_root: str | Path | None = None) -> Tables:
     """Tables by name: ``sampling`` and ``probe`` (the authors' results), ``graded`` and ``embedded`` (mathematics), ``self`` (a public model), ``released``
-    (another model's answers), ``values`` (what the claims compare) and ``note`` (messages).
+    (another model's answers), ``choice`` (the model on multiple-choice questions), ``values`` (what the claims compare) and ``note`` (messages).
 
-    ``data_root`` is a folder with the authors' table and the graded mathematics answers; without one they are fetched and checked.
+    ``data_root`` is a folder with the authors' table and the graded mathematics answers; without one they are fetched and checked. The
+    released answers and the multiple-choice questions are read from it only.
     ``model_root`` is a folder with a language model, see :func:`workings.chapters.public_models.open_model`.
     """
     s = ModelSettings.here(dry_run=settings.dry_run)
@@ -48,7 +51,15 @@ def run_protocol(
 ) -> Tables:
     """As :func:`run`, with settings and a folder of the caller's."""
     s, notes = settings, []
-    tables: Tables = {"sampling": [], "probe": [], "graded": [], "embedded": [], "self": [], "released": []}
+    tables: Tables = {
+        "sampling": [],
+        "probe": [],
+        "graded": [],
+        "embedded": [],
+        "self": [],
+        "released": [],
+        "choice": [],
+    }
 
     def part(what: str, work: Callable[[], Tables]) -> None:
         try:
@@ -84,6 +95,13 @@ def run_protocol(
         store = Store(folder / "released.jsonl", {"settings": repr(s), "model": opened().name})
         return {"released": released_answers.run(opened(), s, rows, store)}
 
+    def choice() -> Tables:
+        asked = choice_questions.made_up(s.questions) if s.dry_run else choice_questions.load(data_root)
+        for why, count in sorted(asked.left_out.items()):
+            notes.append({"message": f"Multiple-choice questions left out, {why}: {count}."})
+        store = multiple_choice.where(folder, opened().name, s, asked)
+        return {"choice": multiple_choice.run(opened(), s, asked, store)}
+
     part(
         "the authors' tables of results",
         public_tables.made_up if s.dry_run else lambda: public_tables.tables(data_root),
@@ -92,6 +110,7 @@ def run_protocol(
     part("the same answers, read by a public model", embedded)
     part("a public model on its own answers", own)
     part("the authors' graded answers of another model, judged by a public one", released)
+    part("a public model on multiple-choice questions", choice)
     return tables | {"values": claim_values(tables), "note": notes}
 
 
@@ -119,7 +138,25 @@ def claim_values(tables: Tables) -> list[dict[str, Any]]:
     rows = {(row["method"], row["test"]): row for row in tables["self"]}
     if rows and all(row["auroc"] is not None for row in rows.values()):
         _of_the_model(rows, add)
+    if tables["choice"]:
+        _of_choices({(row["method"], row["subject"]): row for row in tables["choice"]}, add)
     return found
+
+
+def _of_choices(rows: dict[tuple[str, str], dict[str, Any]], add: Callable[..., None]) -> None:
+    tuned, plain = "LoRA + Prompt", "asked"
+    pooled = multiple_choice.POOLED
+    n = rows[tuned, pooled]["answers"]
+    few = None if n >= 500 else f"{n} test answers; 500 were asked for"
+    apart = [
+        row["auroc"] - rows[plain, subject]["auroc"]
+        for (method, subject), row in rows.items()
+        if method == tuned and subject not in (pooled, multiple_choice.MEAN) and row["auroc"] is not None
+    ]  # the same answers, so that a subject has both or none
+    if apart:
+        mean, sd = mean_and_sd(apart)
+        add("ttk-21", mean, sd / len(apart) ** 0.5, few)
+    add("ttk-22", rows[tuned, pooled]["ece"] / max(rows[plain, pooled]["ece"], 1e-9), None, few)
 
 
 def _of_the_model(rows: dict[tuple[str, str], dict[str, Any]], add: Callable[..., None]) -> None:

@@ -52,7 +52,7 @@ def _files(folder: Path, split: str) -> list[Path]:
 def _graded(folder: Path, split: str) -> list[dict[str, Any]]:
     found = []
     for path in _files(folder, split):
-        for row in _table(path):
+        for row in table(path):
             missing = [column for column in COLUMNS if column not in row]
             if missing:
                 raise ValueError(
@@ -70,9 +70,10 @@ def _graded(folder: Path, split: str) -> list[dict[str, Any]]:
     return found
 
 
-def _table(path: Path) -> list[dict[str, Any]]:
+def table(path: Path) -> list[dict[str, Any]]:
+    """The rows of a Parquet, CSV or JSON-lines file; :class:`NotHere` where the library that reads Parquet is missing."""
     if path.suffix == ".jsonl":
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
     if path.suffix == ".csv":
         with path.open(encoding="utf-8", newline="") as file:
             return list(csv.DictReader(file))
@@ -80,8 +81,8 @@ def _table(path: Path) -> list[dict[str, Any]]:
         raise NotHere(f"{paths.shown(path)} is Parquet: pip install pyarrow, or save it as CSV.")
     import pandas as pd
 
-    table = pd.read_parquet(path).astype(object)
-    return table.where(table.notna(), None).to_dict("records")  # pandas would put NaN where a text is missing
+    read = pd.read_parquet(path).astype(object)
+    return read.where(read.notna(), None).to_dict("records")  # pandas would put NaN where a text is missing
 
 
 def made_up(n: int) -> dict[str, list[dict[str, Any]]]:

@@ -141,18 +141,18 @@ def run(opened: Opened, settings: ModelSettings, store: Store) -> list[dict[str,
 
     read = lambda of: {k: [float(v) for v in of(group)] for k, group in sets.items()}
     found: dict[str, dict[str, list[float]]] = {}
-    found["likelihood"] = read(lambda group: [_logit(np.exp(r["log_p"])) for r in group])
-    found["likelihood per token"] = read(lambda group: [_logit(np.exp(r["mean_log_p"])) for r in group])
+    found["likelihood"] = read(lambda group: [logit(np.exp(r["log_p"])) for r in group])
+    found["likelihood per token"] = read(lambda group: [logit(np.exp(r["mean_log_p"])) for r in group])
     kinds = {k: np.mean([r["right"] for r in train if r["kind"] == k] or [0.5]) for k in KINDS}
-    found["kind of question"] = read(lambda group: [_logit(kinds[r["kind"]]) for r in group])
+    found["kind of question"] = read(lambda group: [logit(kinds[r["kind"]]) for r in group])
     for way in WAYS:
         found[f"asked, {way}"] = odds_of(f"asked, {way}", lambda way=way: read(lambda group: model.read(group, way)))
-    found["Probe"] = odds_of("Probe", lambda: _probe(model, train, grades, sets))
+    found["Probe"] = odds_of("Probe", lambda: probed(model, train, grades, sets))
     found["asked, plain, scaled"] = _scaled(found["asked, plain"], model, train, store)
     kept = {}
     for name, prompt, weight in (("LoRA", False, s.regulariser), ("LoRA + Prompt", True, s.regulariser), ("LoRA + Prompt, free", True, 0.0)):  # fmt: skip
         if not store.done(name):
-            store.put(name, _adapted(model, train, sets, listed, prompt=prompt, weight=weight))
+            store.put(name, adapted(model, train, sets, "seen", prompt=prompt, weight=weight))
         kept[name], found[name] = store.get(name)["kept"], store.get(name)["odds"]
     again = sets["seen"][:300]
     before = float(np.mean([r["right"] for r in again]))
@@ -169,24 +169,23 @@ def run(opened: Opened, settings: ModelSettings, store: Store) -> list[dict[str,
 
 def in_sentences(model: Answerer, rows: list[dict[str, Any]], store: Store) -> list[dict[str, Any]]:
     """The questions of ``rows`` answered by sentences: rows as in :func:`run` for the likelihood of whole answers and per token."""
-    told = answers(
-        model, store, [Question(r["kind"], r["about"], r["gold"]) for r in rows], "sentences", sentences=True
-    )
+    told = answers(model, store, [model.question(r) for r in rows], "sentences", sentences=True)
     right = np.array([float(r["right"]) for r in told])
     out = []
     for name, key in (("likelihood", "log_p"), ("likelihood per token", "mean_log_p")):
-        row = quality(np.array([_logit(np.exp(r[key])) for r in told]), right, model.s, f"{name}, sentences")
+        row = quality(np.array([logit(np.exp(r[key])) for r in told]), right, model.s, f"{name}, sentences")
         row |= {"accuracy": float(right.mean()), "kept": float(right.mean())}
         out.append({"method": f"{name}, sentences", "test": "seen", "answers": len(told)} | row)
     return out
 
 
-def _logit(p: float) -> float:
+def logit(p: float) -> float:
+    """Log-odds of the probability ``p``, finite at 0 and 1."""
     return float(np.log(max(p, 1e-12)) - np.log(max(1 - p, 1e-12)))
 
 
-def quality(odds: np.ndarray, right: np.ndarray, s: ModelSettings, name: str) -> dict[str, Any]:
-    """AUROC, ECE of P(correct) and of the decision, with intervals of the first two."""
+def quality(odds: np.ndarray, right: np.ndarray, s: ModelSettings, name: str, by: Any = None) -> dict[str, Any]:
+    """AUROC, ECE of P(correct) and of the decision, with intervals of the first two; ``by`` names groups that are drawn whole."""
     p = np.exp(-np.logaddexp(0.0, -odds))
     rng = numpy_generator(s.seed, "bootstrap", name)
     if right.min() == right.max():
@@ -197,15 +196,16 @@ def quality(odds: np.ndarray, right: np.ndarray, s: ModelSettings, name: str) ->
             "ece_decision": ece_top_label(p, right),
         }
     safe = lambda o, y: auroc(o, y) if 0 < y.sum() < len(y) else 0.5  # a resample of one class ranks nothing
-    ranks = bootstrap_ci(safe, odds, right, rng=rng, resamples=s.resamples)
-    errors = bootstrap_ci(ece_positive, p, right, rng=rng, resamples=s.resamples)
+    ranks = bootstrap_ci(safe, odds, right, rng=rng, resamples=s.resamples, by=by)
+    errors = bootstrap_ci(ece_positive, p, right, rng=rng, resamples=s.resamples, by=by)
     return {
         "auroc": ranks.estimate, "low": ranks.low, "high": ranks.high, "confidence": float(p.mean()), "ece": errors.estimate, "ece_low": errors.low,
         "ece_high": errors.high, "ece_decision": ece_top_label(p, right),
     }  # fmt: skip
 
 
-def _probe(model: Answerer, train: list, grades: torch.Tensor, sets: dict[str, list]) -> dict[str, list[float]]:
+def probed(model: Answerer, train: list, grades: torch.Tensor, sets: dict[str, list]) -> dict[str, list[float]]:
+    """Log-odds by test set, of a head trained on the frozen states of the answers ``train``."""
     states = model.read(train, None)
     mean, sd = states.mean(dim=0), states.std(dim=0).clamp_min(1e-6)
     head = train_probe((states - mean) / sd, grades, model.s)
@@ -223,9 +223,12 @@ def _scaled(plain: dict[str, list[float]], model: Answerer, train: list, store: 
     return {k: [v * scale for v in values] for k, values in plain.items()}
 
 
-def _adapted(
-    model: Answerer, train: list, sets: dict[str, list], listed: list, *, prompt: bool, weight: float
+def adapted(
+    model: Answerer, train: list, sets: dict[str, list], kept: str, *, prompt: bool, weight: float
 ) -> dict[str, Any]:
+    """``odds`` by test set, of adapters trained on the answers ``train``, and what share of the first 300 questions of the set ``kept`` the model
+    with them still answers rightly.
+    """
     with global_seed(model.s.seed, "adapter"):
         tuned = train_adapters(model, train, prompt=prompt, regulariser=weight)
     try:
@@ -234,8 +237,7 @@ def _adapted(
                 odds = {k: model.read(group, "plain").tolist() for k, group in sets.items()}
             else:
                 odds = {k: tuned.head.cpu().log_odds(model.read(group, None)).tolist() for k, group in sets.items()}
-        again = [Question(r["kind"], r["about"], r["gold"]) for r in sets["seen"][:300]]
-        graded = model.answers(again)
+        graded = model.answers([model.question(r) for r in sets[kept][:300]])
         return {"odds": odds, "kept": float(np.mean([row["right"] for row in graded]))}
     finally:
         remove_adapters(model.model)

@@ -91,6 +91,7 @@ class ModelSettings:
     resamples: int = 1000
     folds: int = 5  # of the graded mathematics answers
     released: tuple[int, ...] = (1000, 18_000)  # of the authors' graded answers that an estimator is trained on
+    per_subject: int = 100  # multiple-choice questions of each subject that are asked
     dry_run: bool = False
 
     @classmethod
@@ -100,8 +101,8 @@ class ModelSettings:
         if dry_run:
             return cls(
                 model="random", device=device, trained_length=256, questions=40, train=16, examples=0, new_tokens=2, read=16, probe_steps=3,
-                steps=1, rank=2, batch=2, resamples=5, folds=2, released=(8,), dry_run=True,
+                steps=1, rank=2, batch=2, resamples=5, folds=2, released=(8,), per_subject=8, dry_run=True,
             )  # fmt: skip
         if device == "cpu":
-            return cls(steps=120, lr=5e-4, batch=8, released=(1000,))
+            return cls(steps=120, lr=5e-4, batch=8, released=(1000,), per_subject=20)
         return cls(device=device)
