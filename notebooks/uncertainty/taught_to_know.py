@@ -794,7 +794,7 @@ else:
     tables = {name: table(name) or [] for name in [*parts, *folders]}
     if not tables["probe"]:  # it has another name in older records
         tables["probe"] = table("temperatures") or []
-    print("recorded rows:", {k: len(v) for k, v in tables.items()})
+    print("recorded rows:", {k: len(v) for k, v in tables.items() if v})
 
 # %% tags=["hide-input"]
 if tier == "full":
