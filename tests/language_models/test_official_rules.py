@@ -105,6 +105,8 @@ FOLLOWED = [
     ("bullets", {"number": 2}, "---\n  - b", "a - b\n* c"),
     ("postscript", {"mark": "P.S."}, "p. s. more", "p.  s. more"),
     ("postscript", {"mark": "P.P.S"}, "so P.P.S", "so P.S."),
+    ("two responses", {}, "******\none\n******\ntwo\n******", "one\n******\n******\ntwo"),
+    ("two responses", {}, "one******two", "one\n******\ntwo\n******\nthree"),
 ]
 
 
