@@ -903,7 +903,7 @@ print("hard loses over 0.3 points to regular, on average:", bool(below))
 
 # %% [markdown]
 # This learner, at this length, does not gain from seeking the hard ones. In closed form *easy* and *hard* leave the same share of a batch; but neither has a copy with its own weights in random order here, so the figure
-# does not say that difficulty parts them. The long training below goes without these two; the one on handwriting, [further down](#usd-16), is made for them and the curriculum too.
+# does not say that difficulty parts them. The long training below goes without these two; the one on handwriting, under *At full scale*, is made for them and the curriculum too.
 #
 # <a id="usd-11"></a><a id="usd-9"></a><a id="usd-10"></a>
 
