@@ -101,6 +101,7 @@ CASES = {
     "olympiad: next line": (score_olympiad, {}, "3,1,2", "**Answer:**\n3,1,2", 1, 1),
     "olympiad: one swapped": (score_olympiad, {}, "3,1,2", "Answer: 1,3,2", 1 / 3, 1 / 3),
     "olympiad: box": (score_olympiad, {}, "3,1,2", r"\boxed{3,1,2}", 1, 1),
+    "olympiad: no number": (score_olympiad, {}, "3,1,2", "I cannot tell.", 0, 0),
     "table: csv": (score_table_reformat, {"target": "csv"}, "a,b\n1,x\n2,y", "b,a\nx,1.0\ny,2", 1, 0),
     "table: rows": (score_table_reformat, {"target": "csv"}, "a,b\n1,x\n2,y", "a,b\n2,y\n1,x", 0, 0),
     "table: chatter": (score_table_reformat, {"target": "csv"}, "a,b\n1,x\n2,y", "Sure!\na,b\n1,x\n2,y", 1, 0),
