@@ -310,3 +310,11 @@ def test_the_tip_pays_up_to_the_radius_and_no_further():
     state, looks, wait = np.array([[0, 0, 0, 2]]), np.zeros((1, 2), int), np.array([0])
     for radius, reward in ((distance, 1.0), (np.nextafter(distance, 0), 0.0)):
         assert ReachWorld(radius=radius).step(TABLES, looks, state, wait, rng())[1].tolist() == [reward]
+
+
+@pytest.mark.parametrize(("elbow", "aim", "ring"), [(4, 2, 1), (12, 14, 1), (2, 1, 2)])
+def test_the_forearm_turns_at_the_elbow(elbow, aim, ring):
+    world = ReachWorld(radius=0.05)
+    # upper arm to the right; at a right angle the tip is 0.59 away at 45 degrees, at half of one 0.78 at 22.5 degrees
+    state = np.array([[0, elbow, aim, ring]])
+    assert world.step(TABLES, np.zeros((1, 2), int), state, np.array([0]), rng())[1].tolist() == [1.0]
