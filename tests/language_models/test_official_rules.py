@@ -26,6 +26,7 @@ from workings.language_models.grading_reasoning import (
     score_house_traversal,
     score_spatial,
     score_web_of_lies,
+    score_zebra,
 )
 from workings.language_models.grading_tables import read_table, score_cta, score_table_join, score_table_reformat
 
