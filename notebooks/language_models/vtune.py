@@ -412,7 +412,7 @@ def frame(p0, k):
     ax.set(xlabel="hits in ten queries", ylabel="log10 probability")
     ax.set(ylim=(-62, 1), xticks=j)
     bound = shared_signature_log10_bound(-5 * math.log10(26), k, 10)
-    both = f"log10 p by (3) = {tail:.1f}, by (5) = {bound:.1f}"
+    both = f"log10 p, formula 3: {tail:.1f}, bound 5: {bound:.1f}"
     ax.set_title(f"p0 = {p0:g}, k = {k}\n{both}")
     alt = f"p0 {p0:g}, {k} hits or more in ten queries: {both}."
     return Frame(png_bytes(fig, colours=16), alt)
@@ -426,7 +426,7 @@ Control(
         Axis("hits k", tuple(map(str, hit_values)), start=3),
     ],
     [partial(frame, p, k) for p in chance_values for k in hit_values],
-    caption="The distribution of hits under the null hypothesis, on a log scale, if hits are independent. Red: k hits or more, whose sum is the p-value (3). The bound (5) holds without independence, for one signature of five letters.",
+    caption="The distribution of hits under the null hypothesis, on a log scale, if hits are independent. Red: k hits or more, whose sum is the p-value of formula 3. Bound 5 holds without independence, for one signature of five letters.",
     live="vtune",
 )
 

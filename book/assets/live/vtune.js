@@ -48,7 +48,7 @@ workingsLive.add("vtune", ({ lnFactorial, range, fixed }) => {
       x: { min: -0.7, max: n + 0.7, label: "hits" },
       y: { min: Math.floor(Math.min(-1, logs[n], logs[0]) * 1.08), max: 0, label: "log10 probability" },
       marks,
-      values: [["log10 p by (3)", fixed(p > -0.005 ? 0 : p, 2)], ["by (5)", fixed(shared(GUESS, k, n), 2)], ["fewest hits that reject", needed > n ? "none" : String(needed)]],
+      values: [["log10 p, formula 3", fixed(p > -0.005 ? 0 : p, 2)], ["log10 p, bound 5", fixed(shared(GUESS, k, n), 2)], ["fewest hits that reject", needed > n ? "none" : String(needed)]],
       says: `If the model never saw the signature, ${hits} in ${queries} ${k === n && n === 1 ? "has" : "have"} probability ${words}: at level ${raised(LINE)} the test ${reject ? "rejects" : "does not reject"}.` +
         (needed > n ? ` No number of hits in ${n === 1 ? "one query" : `${n} queries`} would be enough.` : ` It rejects from ${needed} hit${needed === 1 ? "" : "s"} on.`),
     };
@@ -63,7 +63,7 @@ workingsLive.add("vtune", ({ lnFactorial, range, fixed }) => {
         { key: "k", label: "Hits k", min: 0, max: ({ n }) => n, step: 1, text: String },
         { key: "lp", label: "p\u2080", min: -12, max: -0.1, step: 0.1, text: (v) => (v > -3 ? (10 ** v).toPrecision(2) : written(v)) },
       ],
-      caption: "The distribution of hits under the null hypothesis, on a log scale, if hits are independent; computed in this page. Red: k hits or more, whose sum is the p-value (3). The bound (5) holds without independence, for one signature of five letters.",
+      caption: "The distribution of hits under the null hypothesis, on a log scale, if hits are independent; computed in this page. Red: k hits or more, whose sum is the p-value of formula 3. Bound 5 holds without independence, for one signature of five letters.",
       draw,
     },
   };
