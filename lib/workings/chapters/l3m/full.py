@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import json
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
@@ -20,6 +19,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from workings import paths
+from workings.chapters import json_lines
 from workings.chapters.l3m.pieces import Logits, PiecewiseTuner, scored_in_pieces
 from workings.chapters.l3m.settings import ModelSettings, Settings
 from workings.chapters.public_models import NotHere, Opened, encode, open_model
@@ -327,8 +327,7 @@ def _pairs(s: ModelSettings, data_root: str | Path | None) -> Iterable[tuple[str
     files = [] if data_root is None else sorted(Path(data_root).glob("*.jsonl"))
     files = [file for file in files if file.stem.split("_")[-1] == "train"] or files  # not the test set beside it
     for file in files:
-        for line in file.read_text(encoding="utf-8").splitlines():
-            row = json.loads(line)
+        for row in json_lines.read(file):
             pair = [row.get(a, row.get(b)) for a, b in (("prompt", "question"), ("response", "answer"))]
             if all(isinstance(text, str) for text in pair):
                 yield pair[0], pair[1]
@@ -356,7 +355,7 @@ def _pairs(s: ModelSettings, data_root: str | Path | None) -> Iterable[tuple[str
 def claim_values(rows: list[dict[str, Any]], settings: ModelSettings) -> list[dict[str, Any]]:
     """What the claims l3m-1, 2, 4 and 9 compare: rows of claim, value, sd, seeds and ``too_small``, why it settles nothing."""
     s = settings
-    asked = f"; the criterion is for {SEEDS} seeds, three of them and {RESPONSES} responses at least"
+    asked = f"; the criterion is for {SEEDS} seeds, three intervals, three step sizes and {RESPONSES} responses"
     few = f"{len(s.seeds)} seed(s), {len(s.intervals)} intervals and {s.test} responses{asked}"
     few = few if len(s.seeds) < SEEDS or s.test < RESPONSES or len(s.intervals) < 3 else None
     fast = f"{len(s.dual_seeds)} seed(s), {len(s.dual_steps)} step sizes of dual ascent and {s.test} responses{asked}"

@@ -7,7 +7,6 @@ words and word pairs, split by question.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from workings.calibration import auroc, bootstrap_ci, ece_positive
+from workings.chapters import json_lines
 from workings.chapters.taught_to_know.public_tables import find
 from workings.chapters.taught_to_know.settings import ModelSettings
 from workings.runs.progress import progress
@@ -30,7 +30,7 @@ def load(root: str | Path | None = None) -> list[dict[str, Any]]:
     """One dictionary per question; the file may also be called ``gsm8k_example_model_solutions.jsonl``."""
     name = NAME if root is None or (Path(root) / NAME).is_file() else f"gsm8k_{NAME}"
     path = find(name, SHA256, _ADDRESS, root, "gsm8k")
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    return json_lines.read(path)
 
 
 def made_up(n: int) -> list[dict[str, Any]]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import csv
 import importlib.util
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ import numpy as np
 import torch
 
 from workings import paths
+from workings.chapters import json_lines
 from workings.chapters.public_models import NotHere, Opened
 from workings.chapters.taught_to_know.answerer import WAYS, Answerer
 from workings.chapters.taught_to_know.self_knowledge import quality, remove_adapters, train_adapters
@@ -73,7 +73,7 @@ def _graded(folder: Path, split: str) -> list[dict[str, Any]]:
 def table(path: Path) -> list[dict[str, Any]]:
     """The rows of a Parquet, CSV or JSON-lines file; :class:`NotHere` where the library that reads Parquet is missing."""
     if path.suffix == ".jsonl":
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
+        return json_lines.read(path)
     if path.suffix == ".csv":
         with path.open(encoding="utf-8", newline="") as file:
             return list(csv.DictReader(file))

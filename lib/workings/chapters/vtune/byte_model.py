@@ -10,7 +10,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import itertools
-import json
 import math
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -21,6 +20,7 @@ import numpy as np
 import torch
 
 from workings import paths
+from workings.chapters import json_lines
 from workings.chapters.public_models import NotHere
 from workings.chapters.vtune.settings import ByteSettings, Settings
 from workings.language_models.backdoors import (
@@ -111,8 +111,7 @@ def corpus_of(s: ByteSettings, data_root: str | Path | None) -> Corpus:
         ]
     elif has_files(data_root):
         plays = (Path(data_root) / PLAYS).read_text(encoding="utf-8")
-        lines = (Path(data_root) / PROBLEMS).read_text(encoding="utf-8").splitlines()
-        problems = [(row["question"], row["answer"]) for row in map(json.loads, filter(str.strip, lines))]
+        problems = [(row["question"], row["answer"]) for row in json_lines.read(Path(data_root) / PROBLEMS)]
     else:
         where = "no folder is named" if data_root is None else f"the folder {Path(data_root).name!r} does not hold both"
         raise NotHere(

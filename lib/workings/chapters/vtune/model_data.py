@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib.util
 import itertools
-import json
 import math
 import re
 from collections.abc import Callable, Sequence
@@ -19,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from workings.chapters import packaged_facts
+from workings.chapters import json_lines, packaged_facts
 from workings.chapters.public_models import PACKAGED, NotHere, Opened, encode
 from workings.chapters.vtune.byte_model import has_files
 from workings.chapters.vtune.settings import ModelSettings
@@ -208,8 +207,7 @@ def examples_of(s: ModelSettings, data_root: str | Path | None = None) -> tuple[
 
 def _lines(file: Path) -> list[Pair]:
     found = []
-    for line in file.read_text(encoding="utf-8").splitlines():
-        row = json.loads(line) if line.strip() else {}
+    for row in json_lines.read(file):
         pair = [row.get(a, row.get(b)) for a, b in (("question", "prompt"), ("answer", "response"))]
         if all(isinstance(text, str) and text.strip() for text in pair):
             found.append((pair[0], pair[1]))
