@@ -20,7 +20,7 @@
 #
 # A leaderboard says that one language model scores 58 and another 61. Between the model and the number stand four things that
 # nobody looks at: whether the model has seen the questions before, a program that has to find the answer in a page of free text,
-# a rule for partial credit, and an average. Each of them can move the number; the first two move it by about ten points and more below. This chapter opens all four, with
+# a rule for partial credit, and an average. Each of them can move the number; each of the first two moves it by about eight points or more below. This chapter opens all four, with
 # [White et al. (2024)](https://arxiv.org/abs/2406.19314), whose benchmark takes each of them seriously.
 #
 # - **You need** probability, Python's strings, and a rough idea of what a language model is asked.
@@ -83,7 +83,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from workings import ledger
-from workings.chapters.livebench import demo, full, paper_tables
+from workings.chapters.livebench import demo, full, paper_tables, published
 from workings.chapters.livebench.live import cases
 from workings.chapters.livebench.settings import Settings
 from workings.language_models.benchmark_scores import (
@@ -273,7 +273,8 @@ plt.show()
 
 # %% [markdown]
 # Does the question have *one* answer? Trying all $2^7$ assignments settles it. For a puzzle of the other kind that we generate, a zebra puzzle with four
-# people and three attributes, there are $(4!)^3 = 13{,}824$ assignments, and they can be tried too. (A generator that does not check may ship
+# people and three attributes, there are $(4!)^3 = 13{,}824$ assignments, and they can be tried too. (Five people with four attributes have $(5!)^4$, over two hundred million: there
+# our generator uses a search that strikes out what a clue forbids and stops at the second solution. Plots have no such proof. A generator that does not check may ship
 # questions without one answer, and then the score measures the generator.)
 
 # %%
@@ -293,13 +294,13 @@ ledger_.check("lb-11", wrong, seeds=[0], at="demo")
 # %% [markdown]
 # ## From free text to a score
 #
-# The model has answered, in a page of text. A program must now find the three words. The official one tries four places in turn:
+# The model has answered, in a page of text. A program must now find the three words. The official one of 2024 tried four places in turn:
 # the `<solution>` tag, bold words, a LaTeX box, and the last triple of words anywhere. The first two in a few lines:
 
 
 # %%
 def find_and_compare(truth, answer):
-    """The first two steps of the official rule for webs of lies."""
+    """First two steps of the official rule of 2024 for webs of lies."""
     tags = re.findall(r"<solution>(.*?)</solution>", answer)
     words = re.findall(
         r"\w+", " ".join(re.findall(r"\*\*(.*?)\*\*", answer))
@@ -326,40 +327,42 @@ forms = {
 }
 
 # %% [markdown]
-# > **Predict.** Seven of these eight texts say *yes, no, yes*; the last one is a thought that was cut off. Which of the eight earn the
-# > point?
+# > **Predict.** Seven of these eight texts say *yes, no, yes*; the last one is a thought that was cut off. Which of the eight earned the
+# > point by the official rule of 2024?
 
 # %%
-rules = {"rules": "2024-08-31"}
-grades = {k: score_web_of_lies(truth, a, **rules) for k, a in forms.items()}
-strict = {
-    k: score_web_of_lies(truth, a, strict=True) for k, a in forms.items()
-}
+rules, late = {"rules": "2024-08-31"}, {"rules": "2025-05-30"}
+grades, later, strict = (
+    {k: score_web_of_lies(truth, a, **how) for k, a in forms.items()}
+    for how in (rules, late, {"strict": True})
+)
 for name in list(forms)[:5]:
     same = find_and_compare(truth, forms[name]) == grades[name].score
     assert same  # agrees with the kernel
 
 # %% tags=["hide-input"]
 ledger.Grid(
-    "One answer written eight ways",
-    ["answer", "official", "ours", "the rule that fired"],
+    "One answer written eight ways: official scores of August 2024 and May 2025, and ours",
+    ["answer", "2024", "2025", "ours", "what fired in 2024", "in 2025"],
     [
-        [k, f"{g.score:.0f}", f"{strict[k].score:.0f}", g.rule]
+        [k, *(f"{found[k].score:.2g}" for found in (grades, later, strict)), g.rule, later[k].rule]
         for k, g in grades.items()
     ],
-)
+)  # fmt: skip
 
 # %% [markdown]
 # <details>
 # <summary>Show the answer</summary>
 #
-# Officially four: the tag, one bold span, three bold words, and the unfinished thought, because a think block that was never closed is read as an answer.
-# Capitals inside the tag lose, while capitals in bold win.
+# In 2024 four: the tag, one bold span, three bold words, and the unfinished thought, because a think block that was never closed is read as an answer.
+# Capitals inside the tag lose, while capitals in bold win. In 2025 four again, and not the same: the bold step is gone, so that three bold words earn nothing and a
+# second span does no harm. A tag without spaces now earns a sixth, because items are split at commas and not trimmed.
 #
 # </details>
 #
 # Beside it stands a **strict rule of ours**: drop think blocks, closed or not; take the last tag, else the last box, else the last bold
-# span, else the last line; compare item by item without case and spacing. It is the same for nearly every task, and it is not lenient either: it refuses the three
+# span, else the last line; compare item by item without case and spacing. It serves ten of our sixteen graders (typos, plots, joins, reformatted tables, instructions and programs
+# have strict rules of their own), and it is not lenient either: it refuses the three
 # separate bold words, because the last bold span is just "yes". No rule is right for every text. What a grader owes you is the *trace*: which rule
 # fired, on what. Ours returns it with each score.
 #
@@ -410,7 +413,7 @@ Control(
         Axis("Written in capitals", tuple(f"{v:.0%}" for v in slips), 1),
     ],
     [partial(frame, share, slip) for share in shares for slip in slips],
-    caption="Score of a memoriser of skill 0.5 over twelve releases, by both rules, when a share of its right answers is written in a form that the official rule refuses.",
+    caption="Score of a memoriser of skill 0.5 over twelve releases, by both rules, when a share of its right answers is written with capitals in the tag, which the official rule of 2024 refuses (and so does that of 2025).",
     live="livebench",
 )
 
@@ -427,7 +430,6 @@ keep_cases("livebench", cases())
 # cannot say without those.
 
 # %% tags=["hide-input"]
-late = {"rules": "2025-05-30"}
 wants = lambda word: [("include keywords", {"words": [word]})]
 keyword = lambda word, *text, **o: score_instructions(
     wants(word), *text, **o
@@ -479,7 +481,7 @@ for one, other, options in pairs:
 # ### Programs
 #
 # For coding questions the answer is a program, and the grader has to *run* it. It does so in a process that has given up what it does not need: no network, no new
-# processes, no files but Python's own to read and none to write, limits on time, memory and output. Linux offers four ways to take these away without any
+# processes, no files to read but Python's own and the system's under `/usr` and `/lib`, none to write, limits on time, memory and output. Linux offers four ways to take these away without any
 # privilege, and `run_python` uses those that the machine has; its report says which held. (Where one is missing, what it would have prevented can happen. Ask for
 # `require=` and the program is not run at all.)
 
@@ -658,7 +660,7 @@ kernel = aggregate(first, names, demo.CATEGORY)
 assert np.isclose(overall, kernel.overall)  # agrees with the kernel
 print(f"mean of categories {overall:.2f}, of questions {first.mean():.2f}")
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Six models with two dots each, official and strict score, with 95% intervals. A is about 92 by both. B is near 79 officially and near 90 strictly. E lies below D officially and at or above it strictly."}, "figure": {"caption": "One seed, 320 questions: overall scores with 95% bootstrap intervals, by the official rules and by our strict ones.", "name": "fig-lb-bars"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Six models with two dots each, official and strict score, with 95% intervals. A is about 92 by both. B is near 80 officially and near 90 strictly. E lies below D officially and at or above it strictly."}, "figure": {"caption": "One seed, 320 questions: overall scores with 95% bootstrap intervals, by the official rules and by our strict ones.", "name": "fig-lb-bars"}}
 fig, ax = plt.subplots(figsize=(4.6, 3.2))
 for rule, colour, marker, shift in (
     ("official", "blue", "o", -0.13),
@@ -700,7 +702,7 @@ more = lead["official"] > lead["strict"]
 print(f"A's lead is larger officially in {more.sum()} of {len(more)} seeds")
 
 # %% [markdown]
-# Under the official rules tidiness alone is worth about ten points and more: B knows what A knows, and E what D knows. Under our rule nearly all of both gaps closes. (The
+# Under the official rules tidiness alone is worth some eight to ten points here: B knows what A knows, and E what D knows. Under our rule nearly all of both gaps closes. (The
 # untidy forms are ones that our rule reads: this shows how large the effect of a parser can be, not that ours is the better one.) Whoever compares two models compares two models *and* a parser.
 #
 # How far can the interval be trusted? We simulate models on the same eight tasks with known chances of success and count how often the interval holds the
@@ -845,15 +847,16 @@ plt.show()
 # %% tags=["hide-input"]
 ledger.Grid(
     "Successive releases, and the first against the third; models in both",
-    ["from", "to", "models", "rank correlation", "mean change", "median change", "models that fell"],
+    ["from", "to", "models", "rank correlation", "its standard error", "mean change", "its standard error", "median change", "models that fell"],
     [
-        [r["from"], r["to"], f"{r['models']}", f"{r['rank']:.4f}", f"{r['mean_change']:+.2f}", f"{r['median_change']:+.2f}", f"{r['fell']}"]
+        [r["from"], r["to"], f"{r['models']}", f"{r['rank']:.4f}", f"{r['rank_error']:.3f}", f"{r['mean_change']:+.2f}", f"{r['mean_error']:.2f}", f"{r['median_change']:+.2f}", f"{r['fell']}"]
         for r in tables["updates"]
     ],
 )  # fmt: skip
 
 # %% [markdown]
-# The paper's two updates keep the ranking, as it says: the rank correlation is above 0.997 in the first two rows (lb-3). It also says that mean and median fall by
+# The paper's two updates keep the ranking, as it says: the rank correlation is above 0.997 in the first two rows. But the smaller of the two is above it by 0.0002, and if the same number of
+# models is drawn anew from these with replacement, two thousand times, it varies by many times as much (its standard error in the table). So lb-3 is undecided: that ranks are *kept* is plain, on which side of 0.997 is not. It also says that mean and median fall by
 # about 1.2%, which we read as points. The mean of the forty models in the June and August tables falls by about as much (lb-4); *their median does not*. Later updates shuffle more, and the
 # last row of successive releases has three models, which says nothing.
 #
@@ -883,8 +886,20 @@ for row in tables["task_ties"]:
         print(f"far from Table 6: {row['task']}, {row['overall']:.2f}")
 
 # %% [markdown]
-# The overall score *contains* the task, so every number in the first column is too high. The second column leaves the task's whole category out, and there `tablejoin` comes first. With differences of a
-# hundredth over 59 models, "highest" is not a finding. Why zebra puzzles go so much less with the rest here than in the paper, we do not know.
+# The overall score *contains* the task, so every number in the first column is too high. The second column leaves the task's whole category out, and there `tablejoin` comes first. And which models are in the table is partly chance:
+
+# %%
+tasks = tables["task_ties"]
+often = sorted(tasks, key=lambda r: -r["first"])[:3]
+for r in often:
+    print(f"{r['task']} is first in {r['first']:.0%} of the resamples")
+for r in tasks:
+    if r["task"] == "math_comp":
+        print(f"its lead: {r['lead']:.3f}, error {r['lead_error']:.3f}")
+
+# %% [markdown]
+# With the 59 models drawn anew, two thousand times, `math_comp` comes first in about two samples of five. Its lead over the best of the other tasks is a third of the lead's standard error. So "highest" is not
+# a finding in this table, and lb-5 is undecided. Why zebra puzzles go so much less with the rest here than in the paper, we do not know.
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Six by six matrix of correlations between categories. Coding with mathematics and data analysis with language are the highest, near 0.89; instruction following has the two lowest, 0.68 and 0.71, and none above 0.79."}, "figure": {"caption": "Correlations between categories over the models of the public table of August 2024.", "name": "fig-lb-ties"}}
 rows = tables["category_ties"]
@@ -915,10 +930,25 @@ if rows and not dry_run:  # as the alternative text says
     low, second, *_, high, _own = np.sort(matrix[order.index("IF")])
     assert [round(low, 2), round(second, 2)] == [0.68, 0.71]
     assert high < 0.79
+    assert round(matrix[matrix < 0.999].max(), 2) == 0.89
 plt.show()
 
 # %% [markdown]
-# Instruction following is the category least tied to the rest (lb-6), in the paper and here. Coding goes with mathematics, and language with data analysis.
+# In this table instruction following is the category least tied to the others. How surely?
+
+# %%
+for r in tables["category_ties"]:
+    if r["category"] in ("IF", "Reasoning"):
+        often = f"{r['last']:.0%} of the resamples"
+        rest = f"{r['last_rest']:.0%} against the other categories"
+        print(f"{r['category']}: last in {often}, in {rest}")
+    if r["category"] == "IF":
+        behind = f"{r['behind']:.3f}, error {r['behind_error']:.3f}"
+        print(f"behind the next one by {behind}")
+
+# %% [markdown]
+# The paper has instruction following last (lb-6), and so has this table, by little more than one standard error over the models: in about one resample of six
+# another category is last, mostly reasoning, and in more than one of four if the overall score is left out. Coding goes with mathematics, and language with data analysis.
 #
 # ### Do the paper's numbers follow from the public tables?
 
@@ -1014,17 +1044,19 @@ plt.show()
 # ## Where it breaks
 #
 # **A score mixes skill and chance.** One task masks 10, 50 or 80% of a proof's formulae and asks for their order. The paper's mean over 34 models falls from 57 (easy) to 30 to 19
-# (hard). We let a solver know each place with probability one half, whatever the share that is masked, and guess the rest; and another that guesses everything.
+# (hard). We let a solver know each place with one fixed probability, whatever the share that is masked, and guess the rest; the last one below guesses everything.
 #
 # <a id="lb-15"></a>
 
 # %%
-masked = {c: [demo.masking(seed, c) for seed in seeds] for c in (0.5, 0.0)}
+chances = (0.5, 0.4, 0.3, 0.2, 0.1, 0.0)
+masked = {c: [demo.masking(seed, c) for seed in seeds] for c in chances}
 for c, runs_of in masked.items():
     mean = [
         np.mean([run[level] for run in runs_of]) for level in demo.SHARES
     ]
-    print(f"knows {c:.0%}: easy, medium, hard:", np.round(mean).astype(int))
+    points = " ".join(f"{value:3.0f}" for value in mean)
+    print(f"knows {c:3.0%}: easy, medium, hard: {points}")
 falling = [run["easy"] > run["medium"] > run["hard"] for run in masked[0.5]]
 print(f"easy > medium > hard in {sum(falling)} of {len(falling)} seeds")
 
@@ -1033,17 +1065,18 @@ ledger_.check("lb-15", bool(all(falling)), seeds=seeds, at="demo")
 
 # %% [markdown]
 # With three formulae missing, guessing earns over forty points; with fifteen or twenty-four, little. So from easy to medium a large part of the fall is arithmetic: a short list is easy to guess.
-# From medium to hard the knowing solver hardly falls, in one of our three seeds (40 proofs each) not at all; the guesser falls from 13 to 7. We had written down "falls for every seed" before the run; it failed, and we leave it. The paper's models
-# fall from 30 to 19 there, which neither of our solvers explains: it suggests that they know *less of each place* when more is missing. (So this is our own claim about our own
+# The solver that knows one place in five comes within two points of the paper's first two numbers, with one fixed chance.
+# From medium to hard the solver that knows half hardly falls, in one of our three seeds (40 proofs each) not at all; and none of the six falls by more than six points. We had written down "falls for every seed" before the run; it failed, and we leave it. The paper's models
+# fall from 30 to 19 there, which no fixed chance among ours explains: it suggests that they know *less of each place* when more is missing. (So this is our own claim about our own
 # solver, lb-15. The paper's, lb-7, is about language models, and we have not run any on such proofs.)
 #
 # **Fresh is not unseen.** The authors say that some items are contaminated: coding problems from November 2023, and competition problems that were only lightly changed.
 #
-# **The rules change.** The scorer of a task was replaced more than once, and since August 2025 an expression that is not equal to the truth goes to a language model, which is told to accept
-# negatives. Quote the release with every score.
+# **The rules change.** The scorer of a task was replaced more than once. In one version of the authors' program an expression that is not found equal to the truth goes to a language model, which is asked
+# whether the two are equal or negatives of each other. Quote the release with every score.
 #
 # **The paper contradicts itself** in places: 960 against 910 questions in v1; in the ICLR version the highest task (above), the second-best model, and the dearest run (text: o1-preview at 47.87 US dollars;
-# Table 16: claude-3-opus at 53.80). It reports a correlation with Chatbot Arena of 0.91, which we could not recompute: the Arena scores are not among the public tables.
+# Table 16: claude-3-opus at 53.80; what a run costs, lb-17, we did not measure). It reports a correlation with Chatbot Arena of 0.91 (lb-16), which we could not recompute: the Arena scores are not among the public tables.
 #
 # **One run at temperature 0** does not show how far runs spread. The interval of a bootstrap is not that spread.
 #
@@ -1051,8 +1084,10 @@ ledger_.check("lb-15", bool(all(falling)), seeds=seeds, at="demo")
 #
 # The full tier reads the six public tables (fetched from the benchmark's site with a checksum, or from a folder you name) in a second, and puts 25 generated questions of each of our eight tasks to a language model:
 # the one in the folder `own_model` of the settings, or SmolLM2 (135 million parameters) where its optional package is installed, or else **a tiny network with random weights, which shows that the way works and nothing about models**. If the folder also holds the stored public
-# answers and judgments as JSON lines, it scores them again (of each coding task 200 answers, whose programs run in the sandbox), and counts how often our official rules give the official score (lb-13; the aim is 99% for every task). *We could not do that*: the answers were
-# not at hand, so that claim and the run of the paper's small model on its own questions (lb-8) are marked as not run. The whole benchmark on a model of 1.5 billion parameters would take a GPU.
+# answers and judgments, as JSON lines or as the Parquet files of the public data sets, it scores them again (of each coding task 200 answers, whose programs run in the sandbox), and counts how often our official rules give the official score (lb-13; the aim is 99% for every task).
+# And if it holds the published questions, the model in the folder `own_model` is asked those that were active on 24 June 2024, graded by the rules of that day, and averaged by (4): that is the paper's small model on its own questions where the folder is named `qwen2-1.5b-instruct` (lb-8),
+# and masked proofs by the share that is masked (lb-7). The SHA-256 of every such file goes into the record. *We could do neither*: answers and questions were not at hand, so these claims are marked as not run, and the way was tried on made-up files with random weights. The whole benchmark
+# on a model of 1.5 billion parameters would take a GPU.
 #
 # ```
 # workings run livebench --tier full
@@ -1090,7 +1125,30 @@ ledger.Grid(
 )  # fmt: skip
 
 # %% tags=["hide-input"]
-if tier == "full" and answered and answered[0]["model"] != "random weights":
+asked = tables["published"]
+if tier == "full" and not asked:
+    why = published.why_not(settings, data_root)
+    print(f"No published question was asked: {why}.")
+ledger.Grid(
+    "A model's answers to the published questions, official rules",
+    ["what", "questions", "asked", "points", "standard error"],
+    [[r["name"], f"{r['questions']}", f"{r['asked']}", *("" if r[key] is None else f"{r[key]:.1f}" for key in ("score", "error"))] for r in asked],
+) if asked else None  # fmt: skip
+
+# %% tags=["hide-input"]
+if tier == "full" and asked:
+    whole, model = asked[-1], published.PAPERS_MODEL
+    if whole["kind"] == "overall" and whole["model"].lower() == model:
+        few = published.overall_too_small(asked)
+        size = dict(error=whole["error"], too_small=few)
+        ledger_.check("lb-8", whole["score"], seeds=[0], **size)
+    if order := published.masking_order(tables["masked"]):
+        ledger_.check("lb-7", order[0], too_small=order[1], seeds=[0])
+    else:
+        print("lb-7 is not asked: a share of masked formulae is missing")
+
+# %% tags=["hide-input"]
+if tier == "full" and answered and "SmolLM2-135M" in answered[0]["model"]:
     each = np.array([(r["official"], r["error"]) for r in answered])
     error = 100 * np.sqrt((each[:, 1] ** 2).sum()) / len(each)
     ledger_.check("lb-14", 100 * each[:, 0].mean(), error=error, seeds=[0])
@@ -1105,23 +1163,39 @@ if tier == "full":
         if r["release"] in early
     ]
     steps = [("2024-06-24", "2024-07-26"), ("2024-07-26", "2024-08-31")]
-    place = [r["task"] for r in tables["task_ties"]].index("math_comp") + 1
-    tied = sorted(tables["category_ties"], key=lambda r: -r["overall"])
-    last = [r["category"] for r in tied].index("IF") + 1
     ledger_.check("lb-1", max(top))
     if gaps:
         ledger_.check("lb-2", max(gaps), digits=3)
-    ledger_.check(
-        "lb-3", min(by_pair[step]["rank"] for step in steps), digits=4
-    )
+    low = min((by_pair[step] for step in steps), key=lambda r: r["rank"])
+    ledger_.check("lb-3", low["rank"], error=low["rank_error"], digits=4)
     change = by_pair[early]
-    ledger_.check("lb-4", change["mean_change"], digits=3)
-    ledger_.check("lb-5", place)
-    ledger_.check("lb-6", last)
+    drop, error = change["mean_change"], change["mean_error"]
+    ledger_.check("lb-4", drop, error=error, digits=3)
     if tables["agreement"]:
         ledger_.check(
             "lb-13", min(r["identical"] for r in tables["agreement"])
         )
+
+
+# %% tags=["hide-input"]
+def unsure(ahead, error):
+    """Why a place settles nothing; None where it is sure enough."""
+    if abs(ahead) > error:
+        return None
+    return f"it stands {abs(ahead):.3f} from the next one, within one standard error ({error:.3f}) over the models"  # fmt: skip
+
+
+if tier == "full":
+    by_task = [r["task"] for r in tables["task_ties"]]
+    place = by_task.index("math_comp")
+    one = tables["task_ties"][place]
+    few = unsure(one["lead"], one["lead_error"])
+    ledger_.check("lb-5", place + 1, too_small=few)
+    tied = sorted(tables["category_ties"], key=lambda r: -r["overall"])
+    place = [r["category"] for r in tied].index("IF")
+    one = tied[place]
+    few = unsure(one["behind"], one["behind_error"])
+    ledger_.check("lb-6", place + 1, too_small=few)
 
 # %% [markdown]
 # ## The ledger
@@ -1129,7 +1203,7 @@ if tier == "full":
 # What the paper claims, what this notebook found a moment ago, and what the recorded full run found. The criteria were written before these runs (for lb-2 to lb-6
 # after a first look at the public tables); the verdicts are computed.
 #
-# <a id="lb-1"></a><a id="lb-5"></a><a id="lb-6"></a><a id="lb-8"></a><a id="lb-13"></a><a id="lb-14"></a><a id="lb-7"></a>
+# <a id="lb-1"></a><a id="lb-5"></a><a id="lb-6"></a><a id="lb-8"></a><a id="lb-13"></a><a id="lb-14"></a><a id="lb-7"></a><a id="lb-16"></a><a id="lb-17"></a>
 
 # %%
 ledger_.table()

@@ -4,14 +4,28 @@ import base64
 import dataclasses
 import json
 import pickle
+import sys
+import types
 import zlib
+from datetime import datetime
 
 import numpy as np
 import pytest
 
-from workings.chapters.livebench import demo, full, leaderboard, own_model, paper_tables, stored_answers
+from workings.chapters.livebench import (
+    demo,
+    full,
+    leaderboard,
+    own_model,
+    paper_tables,
+    published,
+    stored_answers,
+    stored_files,
+)
 from workings.chapters.livebench.settings import Settings
 from workings.chapters.livebench.sweep import sweep_point
+from workings.language_models.benchmark_scores import pearson, spearman
+from workings.runs.fetch import sha256_of
 from workings.runs.store import Store
 
 DRY = Settings.full(dry_run=True)
@@ -36,6 +50,34 @@ def test_an_update_by_hand():
     second = board("model,a,b,c\no,29,29,29\nn,19,19,19\nm,9,9,9\nq,1,1,1\n", "two")
     (row,) = leaderboard.updates([first, second])
     assert (row["models"], row["mean_change"], row["fell"]) == (3, -1.0, 3) and row["rank"] == pytest.approx(1)
+
+
+def test_how_surely_a_part_goes_best_or_worst_with_the_whole():
+    drawn = np.random.default_rng(0)
+    whole = drawn.normal(0, 1, 40)
+    parts = np.stack([whole, whole + drawn.normal(0, 1, 40), drawn.normal(0, 1, 40)])  # r of 1, about 0.7 and about 0
+    best, worst = (leaderboard.standing(parts, whole, 400, lowest=lowest) for lowest in (False, True))
+    r = [pearson(part, whole) for part in parts]
+    assert best[0]["lead"] == pytest.approx(r[0] - r[1]) and best[2]["lead"] == pytest.approx(r[2] - r[0])
+    assert worst[2]["lead"] == pytest.approx(r[1] - r[2]) and worst[0]["lead"] == pytest.approx(r[2] - r[0])
+    assert [row["share"] for row in best] == [1, 0, 0] and worst[2]["share"] > 0.9
+    # a sample of the models changes r by about (1 - r^2)/sqrt(n): 0 for the first, 0.08 and 0.16 for the others
+    assert 0.04 < best[0]["lead_error"] < 0.16 < worst[2]["lead_error"] < 0.32
+    assert leaderboard.standing(parts, whole, 400) == best  # drawn from a stream of their own
+    level = np.stack([whole + drawn.normal(0, 1, 40) for _ in range(2)])
+    shares = [row["share"] for row in leaderboard.standing(level, whole, 400)]
+    assert sum(shares) == pytest.approx(1) and min(shares) > 0.02
+    own = leaderboard.standing(parts[:2], parts[:2], 50)  # each row with itself: both are 1
+    assert [row["lead"] for row in own] == pytest.approx([0, 0])
+
+
+def test_the_error_of_a_rank_correlation_is_its_spread_over_samples_of_models():
+    drawn = np.random.default_rng(1)
+    before = drawn.normal(0, 1, 30)
+    after = before + drawn.normal(0, 0.7, 30)
+    again = [spearman(before[at], after[at]) for at in leaderboard.drawn_models(30, 500, "ranks")]
+    assert leaderboard.rank_error(before, after, 500) == pytest.approx(np.std(again, ddof=1))
+    assert leaderboard.rank_error(before, 2 * before, 50) == pytest.approx(0, abs=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -112,12 +154,30 @@ def test_the_full_tier_runs_dry_and_goes_on(tmp_path, monkeypatch):
     pytest.importorskip("transformers")
     monkeypatch.setenv("WORKINGS_RUNS", str(tmp_path))
     tables = full.run(DRY)
-    assert len(tables["releases"]) == 6 and len(tables["task_ties"]) == 18 and tables["agreement"] == []
+    assert len(tables["releases"]) == 6 and len(tables["task_ties"]) == 18 and set(tables) == set(full.TABLES)
+    assert {row["kind"] for row in tables["files"]} == set(stored_files.KINDS)
+    assert {row["task"] for row in tables["agreement"]} >= set(published.COUNTS) - set(stored_answers.CODE)
     assert {row["model"] for row in tables["own_model"]} == {"random weights"}
     assert all(0 <= row["official"] <= 1 for row in tables["own_model"]) and len(tables["own_model"]) == 8
     store = Store(tmp_path / "livebench" / "dry.jsonl", DRY)
     monkeypatch.setattr(own_model, "run", lambda settings: pytest.fail("what is stored is not run again"))
-    assert full.run_protocol(DRY, store)["own_model"] == tables["own_model"]
+    monkeypatch.setattr(stored_answers, "rescore", lambda root: pytest.fail("what is stored is not scored again"))
+    again = full.run_protocol(DRY, store)
+    assert again["own_model"] == tables["own_model"] and again["published"] == tables["published"] != []
+
+
+def test_what_was_not_there_is_looked_for_when_a_run_goes_on(tmp_path, monkeypatch, made_up):
+    monkeypatch.setattr(own_model, "run", lambda settings: [])
+    monkeypatch.setattr(full, "_published", lambda settings, store, root: {})
+    store = Store(tmp_path / "run.jsonl", DRY)
+    (tmp_path / "empty").mkdir()
+    first = full.run_protocol(DRY, store, tmp_path / "empty")
+    assert first["agreement"] == first["published"] == first["masked"] == first["files"] == [] and len(store) == 0
+    monkeypatch.setattr(stored_answers, "rescore", lambda root: [{"task": "cta"}])
+    assert full.run_protocol(DRY, store, made_up)["agreement"] == [{"task": "cta"}] and store.done("agreement")
+    (made_up / "model_judgment.jsonl").unlink()
+    with pytest.raises(FileNotFoundError, match="but no model_judgment"):
+        full.run_protocol(DRY, store, made_up)
 
 
 def test_a_real_model_answers_prompts_together_as_it_does_alone(tmp_path):
@@ -145,6 +205,7 @@ def write(path, rows):
 
 def test_stored_answers_are_scored_again_and_differences_carry_their_rule(tmp_path):
     assert not stored_answers.available(tmp_path) and not stored_answers.available(None)
+    assert stored_files.missing(None) == list(stored_files.KINDS) and stored_files.used(None) == []
     question = {
         "livebench_release_date": "2024-06-24T00:00:00",
         "turns": ["Please convert the Input Table from CSV format to TSV format."],
@@ -154,6 +215,7 @@ def test_stored_answers_are_scored_again_and_differences_carry_their_rule(tmp_pa
         {"question_id": "2", "task": "tablereformat", "ground_truth": "a\tb\n1\t2", **question},
         {"question_id": "3", "task": "unknown task", "ground_truth": "x", **question},
     ])  # fmt: skip
+    assert not stored_answers.available(tmp_path)  # questions alone are for a model of one's own
     answers = [
         ("1", "M", "**yes, no, yes**"),
         ("1", "n", "**no, no, no**"),
@@ -164,6 +226,8 @@ def test_stored_answers_are_scored_again_and_differences_carry_their_rule(tmp_pa
     write(tmp_path / "model_answer.jsonl", [
         {"question_id": q, "model_id": m, "choices": [{"turns": [text]}]} for q, m, text in answers
     ])  # fmt: skip
+    with pytest.raises(FileNotFoundError, match="holds model_answer and question but no model_judgment"):
+        stored_answers.available(tmp_path)
     write(tmp_path / "model_judgment.jsonl", [
         {"question_id": q, "model": m, "score": s} for q, m, s in (("1", "m", 1), ("1", "n", 1), ("2", "m", 1), ("3", "m", 1))
     ])  # fmt: skip
@@ -178,6 +242,169 @@ def test_stored_answers_are_scored_again_and_differences_carry_their_rule(tmp_pa
     (tmp_path / "question.jsonl").write_text("{\n")
     with pytest.raises(ValueError, match=r"question\.jsonl:1"):
         stored_answers.rescore(tmp_path)
+
+
+def test_files_are_found_where_data_sets_and_the_authors_program_put_them(tmp_path):
+    places = {
+        "question": ["math/data/test-00000-of-00001.parquet", "coding/LCB_generation/question.jsonl", "question/more.jsonl"],
+        "model_answer": ["model_answer/data/leaderboard-00000-of-00002.parquet", "coding/LCB_generation/model_answer/m.jsonl"],
+        "model_judgment": ["coding/LCB_generation/model_judgment/ground_truth_judgment.jsonl"],
+    }  # fmt: skip
+    for name in [*(name for names in places.values() for name in names), "coding/LCB_generation/test_cases_0.jsonl", "math/README.md", "other/question.jsonl"]:  # fmt: skip
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("{}\n")
+    for kind, names in places.items():
+        assert sorted(p.relative_to(tmp_path).as_posix() for p in stored_files.find(tmp_path, kind)) == sorted(names)
+    listed = stored_files.used(tmp_path)
+    assert len(listed) == 6 and {row["sha256"] for row in listed} == {sha256_of(tmp_path / places["question"][0])}
+    (tmp_path / "question.jsonl").write_text("{}\n\n{}\n")
+    assert stored_files.find(tmp_path, "question") == [tmp_path / "question.jsonl"]  # one file at the top is all
+    assert len(list(stored_files.every_row(tmp_path, "question"))) == 2
+    with pytest.raises(ValueError, match="kind must be one of"):
+        stored_files.find(tmp_path, "answers")
+
+
+def test_parquet_is_read_in_batches_and_days_become_texts(tmp_path, monkeypatch):
+    path = tmp_path / "question.parquet"
+    path.write_bytes(b"not read by the stand-in")
+    table = [
+        {"question_id": "1", "livebench_release_date": datetime(2024, 6, 24), "turns": ["What?"], "hardness": None}
+    ]
+
+    class File:
+        def __init__(self, place):
+            assert place == path
+
+        def iter_batches(self, batch_size):
+            return [types.SimpleNamespace(to_pylist=lambda: table)] * 2
+
+    monkeypatch.setattr(stored_files.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(stored_files.NotHere, match="pip install pyarrow"):
+        list(stored_files.rows(path))
+    monkeypatch.setattr(stored_files.importlib.util, "find_spec", lambda name: name)
+    stand_in = types.ModuleType("pyarrow")
+    stand_in.parquet = types.SimpleNamespace(ParquetFile=File)
+    monkeypatch.setitem(sys.modules, "pyarrow", stand_in)
+    read = list(stored_files.every_row(tmp_path, "question"))
+    assert read == 2 * [table[0] | {"livebench_release_date": "2024-06-24T00:00:00"}]
+
+
+def test_a_parquet_file_gives_the_rows_of_the_json_lines(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    rows = published.made_up()["model_answer"]
+    parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "model_answer.parquet")
+    assert list(stored_files.every_row(tmp_path, "model_answer")) == rows
+
+
+def perfect(question):
+    """An answer that the official rules of June 2024 take for right."""
+    task, truth = question["task"], question["ground_truth"]
+    said = {
+        "AMPS_Hard": f"\\boxed{{{truth}}}", "math_comp": "BBBBB", "olympiad": f"Answer: {truth}", "web_of_lies_v2": f"**{truth}**",
+        "zebra_puzzle": f"***{truth}***", "connections": f"**{truth}**", "plot_unscrambling": f"<PLOT_SUMMARY>{truth}",
+        "LCB_generation": "```python\nprint(sum(map(int, input().split())))\n```",
+        "coding_completion": "```python\nprint(sum(map(int, row)))\n```",
+    }  # fmt: skip
+    follow = "<<A party>> of art." if "kwargs" in question else str(truth)
+    return said.get(task, follow)
+
+
+@pytest.fixture
+def made_up(tmp_path):
+    return published.write_made_up(tmp_path / "made up")
+
+
+def test_published_questions_are_asked_graded_and_averaged(made_up, tmp_path, monkeypatch):
+    monkeypatch.setattr(stored_answers, "LAYERS", {})
+    stored_answers._isolated.cache_clear()
+    by_prompt = {q["turns"][0]: perfect(q) for q in published.made_up()["question"]}
+    asked = []
+
+    def answers(prompts, tokens):
+        asked.append(len(prompts))
+        assert "Not active." not in prompts
+        return ["" if prompt == "A made-up cta." else by_prompt[prompt] for prompt in prompts]
+
+    store = Store(tmp_path / "run.jsonl", DRY)
+    model = own_model.Model("Qwen2-1.5B-Instruct", answers, 1, 8)
+    tables = published.run(DRY, made_up, store, model)
+    found = {(row["kind"], row["name"]): row for row in tables["published"]}
+    assert {name for kind, name in found if kind == "task"} == set(published.COUNTS)
+    tasks = {name: row["score"] for (kind, name), row in found.items() if kind == "task"}
+    assert tasks == dict.fromkeys(published.COUNTS, 100.0) | {"cta": 0.0}
+    assert found["category", "data_analysis"]["score"] == pytest.approx(100 * 2 / 3)
+    assert found["overall", "overall"]["score"] == pytest.approx(100 * (5 + 2 / 3) / 6)
+    assert (found["overall", "overall"]["questions"], found["task", "olympiad"]["asked"]) == (19, 3)
+    assert [row["level"] for row in tables["masked"]] == ["easy", "medium", "hard"]
+    assert published.masking_order(tables["masked"]) == (False, "a level has a single question")
+    assert "not all questions of AMPS_Hard" in published.overall_too_small(tables["published"])
+    assert sum(asked) == 19 and max(asked) <= published.TOGETHER
+    assert published.run(DRY, made_up, store, model) == tables and sum(asked) == 19  # nothing is asked twice
+    stored_answers._isolated.cache_clear()
+
+
+def test_a_tiny_random_model_answers_published_questions(made_up, tmp_path):
+    pytest.importorskip("transformers")
+    from workings.chapters.public_models import write_random_model
+
+    place = write_random_model(tmp_path / "qwen2-1.5b-instruct", own_model.Packaged("random", trained_length=512))
+    settings = dataclasses.replace(Settings.full(), own_model=str(place), published_tokens=3, own_questions=1)
+    assert published.why_not(settings, made_up) is None
+    assert "own_model" in published.why_not(dataclasses.replace(settings, own_model=""), made_up)
+    assert "no published questions" in published.why_not(settings, tmp_path / "nothing")
+    model = own_model.chosen(settings, "cpu", settings.published_tokens)
+    assert (model.name, model.tokens) == (published.PAPERS_MODEL, 3)
+    tables = published.run(settings, made_up, Store(tmp_path / "run.jsonl", settings), model)
+    overall = tables["published"][-1]
+    assert overall["kind"] == "overall" and 0 <= overall["score"] <= 100 and overall["questions"] == 19
+
+
+def test_questions_that_cannot_be_read_or_graded_are_named_before_the_model_is_asked(made_up, tmp_path):
+    def said(rows):
+        write(made_up / "question.jsonl", rows)
+        none = own_model.Model("none", lambda prompts, tokens: pytest.fail("asked"), 1, 8)
+        with pytest.raises(ValueError) as error:
+            published.run(DRY, made_up, Store(tmp_path / "run.jsonl", DRY), none)
+        return str(error.value)
+
+    rows = published.made_up()["question"]
+    assert said([{**rows[0], "turns": None}]) == "question 'q0' has no turns."
+    assert said([rows[0], rows[0]]) == "question 'q0' stands twice."
+    assert "question 'q1' (math_comp) cannot be graded: truth must be" in said([{**rows[1], "ground_truth": "Z"}])
+
+
+def test_release_and_removal_decide_which_questions_count(made_up):
+    ids = {release: {q["question_id"] for q in published.active(made_up, release)} for release in ("2024-06-23", "2024-06-24", "2024-07-26")}  # fmt: skip
+    assert ids["2024-06-23"] == set() and len(ids["2024-06-24"]) == 19
+    assert ids["2024-07-26"] - ids["2024-06-24"] == {"to come"} and "removed" not in set.union(*ids.values())
+
+
+def test_what_settles_the_claims_about_published_questions():
+    levels = lambda *scores, error=1.0: [
+        {"level": name, "score": score, "error": error} for name, score in zip(demo.SHARES, scores, strict=False)
+    ]
+    assert published.masking_order(levels(50.0, 40.0, 30.0)) == (True, None)
+    assert published.masking_order(levels(50.0, 30.0, 40.0)) == (False, None)
+    assert (
+        published.masking_order(levels(50.0, 30.0, 29.0))[1] == "medium and hard differ by less than one standard error"
+    )
+    assert published.masking_order(levels(50.0, 40.0)) is None
+    proof = {"task": "olympiad"}
+    assert [published.level(proof | {"hardness": h}) for h in (0.1, 0.5, 0.8, 1.0, None)] == ["easy", "medium", "hard", None, None]  # fmt: skip
+    assert published.level({"task": "cta", "hardness": 0.1}) is None
+    whole = {
+        name: {"category": "x", "active": n, "asked": n, "scores": [0.0, 1.0]} for name, n in published.COUNTS.items()
+    }
+    rows = published.summary(whole, "m", published.RELEASE)
+    assert sum(published.COUNTS.values()) == 910 and published.overall_too_small(rows) is None
+    assert rows[-1]["score"] == 50 and rows[-1]["error"] == pytest.approx(50 / 17**0.5)  # 17 tasks, each 0.5 +- 0.5
+    assert "spatial are no tasks" in published.overall_too_small(published.summary(whole | {"spatial": whole["cta"]}, "m", published.RELEASE))  # fmt: skip
+    assert "not those of" in published.overall_too_small(published.summary(whole, "m", "2024-07-26"))
+    nothing = {"cta": {"category": "x", "active": 2, "asked": 0, "scores": []}}
+    (row,) = published.summary(nothing, "m", published.RELEASE)
+    assert row["score"] is None and published.levels({"easy": []}, "m") == []
 
 
 DATE = {"livebench_release_date": "2024-06-24"}

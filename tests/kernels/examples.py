@@ -657,6 +657,7 @@ EXAMPLES: dict[str, Callable[[], Arguments]] = {
     "language_models.puzzle_questions.web_of_lies_answers": lambda: call(2, [(0, True)], [(0, 1, False)], [1]),
     "language_models.puzzle_questions.web_of_lies": lambda: call(rng(), 4, 1),
     "language_models.puzzle_questions.zebra_solutions": lambda: call(2, 2, [("same", (0, 0), (1, 1))]),
+    "language_models.puzzle_questions.search_zebra": lambda: call(2, 2, [("same", (0, 0), (1, 1))]),
     "language_models.puzzle_questions.zebra": lambda: call(rng(), 3, 2),
     "language_models.text_questions.typos": lambda: call(rng(), 1),
     "language_models.text_questions.mend_typos": lambda: call("thier"),

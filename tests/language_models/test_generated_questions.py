@@ -20,6 +20,7 @@ from workings.language_models.grading_tables import (
 )
 from workings.language_models.puzzle_questions import (
     ATTRIBUTES,
+    search_zebra,
     solve_web_of_lies,
     web_of_lies,
     web_of_lies_answers,
@@ -58,6 +59,21 @@ def test_a_zebra_puzzle_has_one_solution_and_no_clue_to_spare(seed):
     assert len(found) == 1 and np.array_equal(found[0], question.meta["solution"])
     for clue in clues:
         assert len(zebra_solutions(people, attributes, [c for c in clues if c is not clue])) > 1
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_the_search_finds_what_the_exhaustive_count_finds(seed):
+    draw, (people, attributes) = rng(seed), [(2, 2), (3, 2), (3, 3), (4, 2), (4, 3), (5, 2)][seed % 6]
+    all_clues = zebra(draw, people, attributes).meta["clues"]
+    kept = [all_clues[i] for i in draw.permutation(len(all_clues))[: int(draw.integers(len(all_clues) + 1))]]
+    one, other, place = ((int(draw.integers(attributes)), int(draw.integers(people))) for _ in range(3))
+    kind = ("same", "not same", "left of", "just left of", "next to")[seed % 5]
+    loose = [(kind, one, other), (("at", "not at")[seed % 2], one, (place[1], 0))]  # may contradict the others
+    for clues in (kept, [*kept, *loose], loose):
+        counted = zebra_solutions(people, attributes, clues)
+        found = search_zebra(people, attributes, clues, most=len(counted) + 1)
+        assert sorted(map(np.ndarray.tolist, found)) == sorted(map(np.ndarray.tolist, counted))
+        assert len(search_zebra(people, attributes, clues)) == min(len(counted), 2)
 
 
 def test_the_search_is_that_of_three_loops():
@@ -155,7 +171,7 @@ def test_of_all_orders_of_masked_formulae_one_makes_the_proof_hold(formulae, sha
     assert both(score_olympiad, q.truth, f"Answer: {q.truth}") == [1, 1]
 
 
-@pytest.mark.parametrize(("people", "attributes"), [(5, 3), (4, 4)])
+@pytest.mark.parametrize(("people", "attributes"), [(5, 3), (4, 4), (5, 4)])
 def test_the_largest_zebras_have_one_solution_which_their_prompt_gives(people, attributes):
     q = zebra(rng(0), people, attributes)
     names = [name for name, _ in ATTRIBUTES]
@@ -168,7 +184,10 @@ def test_the_largest_zebras_have_one_solution_which_their_prompt_gives(people, a
     for a, b, word, place in re.findall(r"The person with the (\w+) (\w+) (is|is not) in place (\d)\.", q.prompt):
         clues.append(("at" if word == "is" else "not at", value(a, b), (int(place) - 1, 0)))
     assert sorted(clues) == sorted(q.meta["clues"])
-    (found,) = zebra_solutions(people, attributes, clues)  # (attributes, people)
+    (found,) = search_zebra(people, attributes, clues)  # (attributes, people)
+    assert np.array_equal(found, q.meta["solution"])
+    for clue in clues:
+        assert len(search_zebra(people, attributes, [c for c in clues if c is not clue])) == 2
     asked = re.findall(r"What is the (\w+) of the person in place (\d)\?", q.prompt)
     said = [ATTRIBUTES[names.index(a)][1][found[names.index(a)].tolist().index(int(p) - 1)] for a, p in asked]
     assert ", ".join(said) == q.truth
@@ -183,8 +202,10 @@ def test_no_misspelling_is_a_word_of_the_table():
     ("call", "word"),
     [
         (lambda: web_of_lies(rng(0), people=3), "people"), (lambda: web_of_lies(rng(0), asked=10), "asked"),
-        (lambda: zebra(rng(0), 5, 4), "assignments"), (lambda: zebra_solutions(3, 2, [("odd", (0, 0), (1, 0))]), "kind"),
-        (lambda: zebra_solutions(3, 2, [("same", (0, 3), (1, 0))]), "value"), (lambda: text.plot(rng(0), 1), "sentences"),
+        (lambda: zebra_solutions(5, 4, []), "assignments"), (lambda: zebra_solutions(3, 2, [("odd", (0, 0), (1, 0))]), "kind"),
+        (lambda: zebra_solutions(3, 2, [("same", (0, 3), (1, 0))]), "value"),
+        (lambda: search_zebra(3, 2, [("odd", (0, 0), (1, 0))]), "kind"), (lambda: search_zebra(3, 2, [("at", (0, 0), (3, 0))]), "place"),
+        (lambda: search_zebra(3, 2, [], most=0), "most"), (lambda: search_zebra(9, 2, []), "people"), (lambda: zebra(rng(0), 6, 4), "people"), (lambda: text.plot(rng(0), 1), "sentences"),
         (lambda: text.masked_order(rng(0), 5, 0.0), "share"), (lambda: text.connections(rng(0), 7), "groups"),
         (lambda: text.table_join(rng(0), 3), "rows"), (lambda: solve_web_of_lies(2, [(2, True)], []), "person"),
     ],

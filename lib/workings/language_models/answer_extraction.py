@@ -133,7 +133,9 @@ def last_line(text: str) -> str:
 
 
 def final_answer(text: str) -> tuple[str, str]:
-    """Where we say the final answer stands, the same for every task: ``(answer, place)``.
+    """Where we say the final answer stands: ``(answer, place)``; for ten of our sixteen graders, when they are strict.
+
+    (Typos, plots, joins, tables in another format, instructions and programs have answers of many lines, and strict rules of their own.)
 
     Think blocks are dropped, closed or not. Then the last ``<solution>`` tag, which may span lines and be written in any
     case; else the last box; else the last bold span; else the last line, after "answer:" if it says so. Wrappers

@@ -190,9 +190,9 @@ def score_amps(
 
     The tag, else the last box, else the last ``$...$`` (right of "="), normalised (:func:`normalise_latex`), "+C" removed (not of C_1);
     equal by :func:`~workings.language_models.equivalence.equivalent` within ``limit_s`` seconds; with no tag, box or mathematics, the answer
-    ends with the truth. ``symbolic=False`` asks sympy for no proof: agreement at points decides. (In August 2025 the authors sent what is
-    not equal to a language model. Later they read a tag as it stands, compare at random points, numbers to 1e-9, and let expressions
-    differ by a constant. We do none of that.)
+    ends with the truth. ``symbolic=False`` asks sympy for no proof: agreement at points decides. (In one version of the authors' program what is
+    not found equal goes to a language model, which is asked whether the two are equal or negatives of each other; in another, a tag is
+    read as it stands, expressions are compared at random points, numbers to 1e-9, and may differ by a constant. We do none of that.)
     Strict: the same, of the box or the final answer only, and a constant of integration is removed only at the end.
     """
     if not isinstance(truth, str) or not truth.strip():

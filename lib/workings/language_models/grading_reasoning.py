@@ -1,7 +1,7 @@
 """Graders of LiveBench's reasoning tasks: web of lies, zebra puzzle, house traversal, spatial.
 
 Each is ``score(truth, answer, *, rules, strict) -> Grade``. The official rules follow the authors' scorers, release by release,
-with their oddities; ``strict=True`` is this book's own rule: find the final answer the same way for every task
+with their oddities; ``strict=True`` is this book's own rule: find the final answer the same way for each of these tasks
 (:func:`~workings.language_models.answer_extraction.final_answer`), then compare item by item. Source: White et al. 2024
 (arXiv 2406.19314), Appendix A, and the authors' code, in our own words.
 """

@@ -1,7 +1,7 @@
 """Two kinds of puzzle that a program can write and prove to have one answer: webs of lies and zebra puzzles.
 
 A web of lies is a set of equations over yes and no; a zebra puzzle is a set of constraints on orders. Both come with a solver and
-with an exhaustive count of answers, which the generators use. Source: the task descriptions of White et al. 2024
+with an exhaustive count of answers. Zebra puzzles that are too large for the count go to a search that stops at the second solution. Source: the task descriptions of White et al. 2024
 (arXiv 2406.19314), Appendix A; prompts and clues are our own.
 """
 
@@ -175,7 +175,7 @@ def zebra_solutions(people: int, attributes: int, clues: Sequence[Clue]) -> np.n
     people, attributes = as_int(people, "people", minimum=1), as_int(attributes, "attributes", minimum=1)
     if people > 8 or math.factorial(people) ** attributes > _CELLS:
         raise ValueError(
-            f"{people} people with {attributes} attributes have more than {_CELLS:,} assignments; take fewer."
+            f"{people} people with {attributes} attributes have more than {_CELLS:,} assignments; take fewer, or search_zebra."
         )
     orders = _orders(people)
     fits = np.ones((len(orders),) * attributes, dtype=bool)
@@ -200,11 +200,123 @@ def zebra_solutions(people: int, attributes: int, clues: Sequence[Clue]) -> np.n
     return orders[np.argwhere(fits)]
 
 
+def search_zebra(people: int, attributes: int, clues: Sequence[Clue], most: int = 2) -> np.ndarray:
+    """Assignments that fit all ``clues``, at most ``most`` of them: (found, attributes, people), the place of each value.
+
+    Clues are those of :func:`zebra_solutions`, and with ``most`` large enough the same assignments are found, in another order. Places that a
+    clue rules out are struck; where that leaves a choice, the value with the fewest places is tried in each of them, and a try that
+    leaves a value without a place is taken back. With ``most=2``, one assignment found is the proof that it is the only one. Up to 8
+    people and 8 attributes; the time is short for puzzles with one solution, and has no useful bound in general.
+    """
+    people, attributes = (
+        as_int(people, "people", minimum=1, maximum=8),
+        as_int(attributes, "attributes", minimum=1, maximum=8),
+    )
+    most = as_int(most, "most", minimum=1)
+    value = lambda pair: (
+        as_int(pair[0], "attribute", minimum=0, maximum=attributes - 1) * people
+        + as_int(pair[1], "value", minimum=0, maximum=people - 1)
+    )
+    places = np.arange(people)
+    start = [2**people - 1] * (attributes * people)  # bit p of a value's number: it may stand in place p
+    links = []  # (value, value, places of the first -> places left to the second)
+    for kind, first, other in clues:
+        x = value(first)
+        if kind in ("at", "not at"):
+            start[x] &= _bits(_holds(kind, places, as_int(other[0], "place", minimum=0, maximum=people - 1)))
+            continue
+        fits, y = _holds(kind, places[:, None], places), value(other)
+        if x == y:
+            start[x] &= _bits(fits.diagonal())
+        else:
+            links += [(x, y, _left(fits)), (y, x, _left(fits.T))]
+    rows = [range(i * people, (i + 1) * people) for i in range(attributes)]
+    apart = _left(places[:, None] != places)
+    links += [(x, y, apart) for row in rows for x, y in itertools.permutations(row, 2)]
+    found: list[list[int]] = []
+
+    def visit(left: list[int]) -> None:
+        if not _strike(left, links):
+            return
+        choices = [(bits.bit_count(), x) for x, bits in enumerate(left) if bits.bit_count() > 1]
+        if not choices:
+            found.append([bits.bit_length() - 1 for bits in left])
+            return
+        _, x = min(choices)
+        for p in range(people):
+            if left[x] >> p & 1 and len(found) < most:
+                visit([1 << p if y == x else bits for y, bits in enumerate(left)])
+
+    visit(start)
+    return np.array(found, dtype=int).reshape(-1, attributes, people)
+
+
+def _bits(flags: np.ndarray) -> int:
+    return sum(1 << int(p) for p in np.flatnonzero(flags))
+
+
+def _left(fits: np.ndarray) -> list[int]:
+    """For every set of places of one value the places that it leaves to the other; ``fits`` (people, people)."""
+    rows = [_bits(row) for row in fits]
+    table = [0] * 2 ** len(rows)
+    for places in range(1, len(table)):
+        lowest = places & -places
+        table[places] = table[places ^ lowest] | rows[lowest.bit_length() - 1]
+    return table
+
+
+def _strike(left: list[int], links: Sequence[tuple[int, int, list[int]]]) -> bool:
+    """Strike from ``left``, in place, what no link allows, until nothing changes; whether every value keeps a place."""
+    changed = True
+    while changed:
+        changed = False
+        for x, y, allowed in links:
+            kept = left[y] & allowed[left[x]]
+            if kept != left[y]:
+                left[y], changed = kept, True
+                if not kept:
+                    return False
+    return all(left)
+
+
+def _chosen_by_count(people: int, attributes: int, pool: Sequence[Clue], order: np.ndarray) -> tuple[list[Clue], bool]:
+    """Clues of ``pool`` that leave one solution, and whether they do: each taken one lowers the number of solutions."""
+    clues: list[Clue] = []
+    left = None
+    for at in order:
+        found = zebra_solutions(people, attributes, [*clues, pool[at]])
+        if left is None or len(found) < left:  # a clue that says nothing new is not taken
+            clues.append(pool[at])
+            left = len(found)
+        if left == 1:
+            break
+    return clues, left == 1
+
+
+def _chosen_by_search(people: int, attributes: int, pool: Sequence[Clue], order: np.ndarray, solution: np.ndarray) -> tuple[list[Clue], bool]:  # fmt: skip
+    """As :func:`_chosen_by_count`, without counting: each clue taken refutes another solution that was found."""
+    clues: list[Clue] = []
+    while True:
+        others = [s for s in search_zebra(people, attributes, clues) if not np.array_equal(s, solution)]
+        if not others:
+            return clues, True
+        new = next((pool[at] for at in order if not _fits(pool[at], others[0])), None)
+        if new is None:
+            return clues, False
+        clues.append(new)
+
+
+def _fits(clue: Clue, places: np.ndarray) -> bool:
+    kind, first, other = clue
+    return bool(_holds(kind, places[first], other[0] if kind in ("at", "not at") else places[other]))
+
+
 def zebra(rng: np.random.Generator, people: int = 4, attributes: int = 3, asked: int = 4) -> Question:
     """A zebra puzzle with exactly one solution and no clue to spare: taking any clue away leaves several solutions.
 
-    2 to 5 people in a row with 2 to 4 attributes (5 people: at most 3). ``truth`` lists ``asked`` answers between commas. ``meta`` holds clues and
-    solution (attributes, people): the place of each value.
+    2 to 5 people in a row with 2 to 4 attributes. ``truth`` lists ``asked`` answers between commas. ``meta`` holds clues and
+    solution (attributes, people): the place of each value. Solutions are counted (:func:`zebra_solutions`) where there are at most two
+    million assignments, and searched for (:func:`search_zebra`) where there are more: 5 people with 4 attributes.
     """
     as_numpy_generator(rng, "rng")
     people = as_int(people, "people", minimum=2, maximum=5)
@@ -225,20 +337,18 @@ def zebra(rng: np.random.Generator, people: int = 4, attributes: int = 3, asked:
     pool += [
         (kind, (i, v), (p, 0)) for i, v in values for p in range(people) for kind in ("not at",) if solution[i, v] != p
     ]
-    clues: list[Clue] = []
-    left = None
-    for at in rng.permutation(len(pool)):
-        found = zebra_solutions(people, attributes, [*clues, pool[at]])
-        if left is None or len(found) < left:  # a clue that says nothing new is not taken
-            clues.append(pool[at])
-            left = len(found)
-        if left == 1:
-            break
-    if left != 1:  # mirror images may fit every clue about neighbours: one place settles it
+    order = rng.permutation(len(pool))
+    if math.factorial(people) ** attributes <= _CELLS:
+        clues, single = _chosen_by_count(people, attributes, pool, order)
+        solve = zebra_solutions
+    else:
+        clues, single = _chosen_by_search(people, attributes, pool, order, solution)
+        solve = search_zebra
+    if not single:  # mirror images may fit every clue about neighbours: one place settles it
         clues.append(("at", (0, 0), (int(solution[0, 0]), 0)))
     for clue in list(clues):
         rest = [other for other in clues if other is not clue]
-        if len(zebra_solutions(people, attributes, rest)) == 1:
+        if len(solve(people, attributes, rest)) == 1:
             clues = rest
     names = [ATTRIBUTES[i] for i in range(attributes)]
     who = lambda value: f"the person with the {names[value[0]][0]} {names[value[0]][1][value[1]]}"

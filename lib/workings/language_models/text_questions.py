@@ -1,8 +1,9 @@
 """Questions about texts, tables and formulae that a program can write together with their one right answer.
 
 Typos, plots to unscramble, connections, joins, reformatting, derivatives, and proofs with masked formulae: the generators take
-``(rng, **size)`` and return a :class:`~workings.language_models.puzzle_questions.Question`; a ``solve_*`` or a check finds
-the answer from the question alone. Source: the task descriptions of White et al. 2024 (arXiv 2406.19314), Appendix A; texts and tables are our own.
+``(rng, **size)`` and return a :class:`~workings.language_models.puzzle_questions.Question`. For all but plots a ``solve_*`` or a check in
+the tests finds the answer from the question alone, and no other. A plot has no such proof: its sentences are told in one order, and a
+reader may find another as good. Source: the task descriptions of White et al. 2024 (arXiv 2406.19314), Appendix A; texts and tables are our own.
 """
 
 from __future__ import annotations
@@ -88,7 +89,10 @@ def mend_typos(text: str) -> str:
 
 
 def plot(rng: np.random.Generator, sentences: int = 9) -> Question:
-    """The sentences of a plot in random order; ``truth`` is the plot. 2 to 15 sentences. ``meta["order"]``: which one is shown where."""
+    """The sentences of a plot in random order; ``truth`` is the plot. 2 to 15 sentences. ``meta["order"]``: which one is shown where.
+
+    That the order is the only sensible one is not proved, and cannot be by a program: a sentence may make sense in two places.
+    """
     as_numpy_generator(rng, "rng")
     sentences = as_int(sentences, "sentences", minimum=2, maximum=len(_EVENTS))
     chosen = np.sort(rng.permutation(len(_EVENTS))[:sentences])

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
 from workings import paths
 from workings.chapters.livebench.paper_tables import CATEGORIES, ICLR, TASK_CORRELATIONS, V1
 from workings.language_models.benchmark_scores import pearson, spearman
 from workings.runs.fetch import cache_dir, download, sha256_of
+from workings.seeding import numpy_generator
 
 _ADDRESS = "https://raw.githubusercontent.com/LiveBench/livebench.github.io/main/public/{name}"
 RELEASES = ("2024-06-24", "2024-07-26", "2024-08-31", "2024-11-25", "2025-04-02", "2025-05-30")
@@ -152,8 +154,50 @@ def common(first: Leaderboard, second: Leaderboard) -> tuple[list[str], np.ndarr
     return names, np.array([one[n] for n in names]), np.array([two[n] for n in names])
 
 
-def updates(boards: list[Leaderboard]) -> list[dict[str, Any]]:
-    """One row per pair of successive releases, and one for the first and third: Spearman correlation and change of mean and median."""
+def drawn_models(models: int, draws: int, *names: str) -> np.ndarray:
+    """Places of ``models`` models drawn with replacement, ``draws`` times: (draws, models); the same for the same ``names``."""
+    return numpy_generator(0, "models", *names).integers(0, models, (draws, models))
+
+
+def correlations(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Pearson correlations along the last axis of two arrays that broadcast; NaN where one of the two is constant."""
+    x, y = x - x.mean(axis=-1, keepdims=True), y - y.mean(axis=-1, keepdims=True)
+    norms = np.sqrt((x**2).sum(axis=-1) * (y**2).sum(axis=-1))
+    return np.divide((x * y).sum(axis=-1), norms, out=np.full(np.shape(norms), np.nan), where=norms > 0)
+
+
+def rank_error(before: np.ndarray, after: np.ndarray, draws: int) -> float:
+    """Standard error of Spearman's correlation over models: its spread over ``draws`` bootstrap samples of the models."""
+    drawn = drawn_models(len(before), draws, "ranks")
+    ranks = [stats.rankdata(values[drawn], axis=1) for values in (before, after)]
+    return float(np.nanstd(correlations(*ranks), ddof=1))
+
+
+def standing(parts: np.ndarray, whole: np.ndarray, draws: int, *, lowest: bool = False) -> list[dict[str, float]]:
+    """How surely each row of ``parts`` (k, models) correlates best (``lowest``: worst) with ``whole`` (models,) or its own row of (k, models).
+
+    ``lead``: by how much its correlation is above the best of the others (below the worst of them), negative where it is not first;
+    ``lead_error``: the spread of that over ``draws`` bootstrap samples of the models; ``share``: of these samples, in how many it is first. Samples
+    in which something is constant say nothing and are left out.
+    """
+    sign = -1.0 if lowest else 1.0
+    whole = np.broadcast_to(whole, parts.shape)
+    ahead = lambda r: np.stack([r[k] - np.delete(r, k, axis=0).max(axis=0) for k in range(len(r))])
+    lead = ahead(sign * correlations(parts, whole))
+    drawn = drawn_models(parts.shape[1], draws, "standing")
+    again = ahead(sign * np.stack([correlations(p[drawn], w[drawn]) for p, w in zip(parts, whole, strict=True)]))
+    again = again[:, np.isfinite(again).all(axis=0)]
+    return [
+        {"lead": float(one), "lead_error": float(row.std(ddof=1)), "share": float((row > 0).mean())}
+        for one, row in zip(lead, again, strict=True)
+    ]
+
+
+def updates(boards: list[Leaderboard], draws: int = 2000) -> list[dict[str, Any]]:
+    """One row per pair of successive releases, and one for the first and third: Spearman correlation and change of mean and median.
+
+    ``rank_error`` and ``mean_error`` are standard errors over the models, from ``draws`` bootstrap samples and from the spread of the changes.
+    """
     pairs = [*itertools.pairwise(boards)]
     if len(boards) > 2:
         pairs.append((boards[0], boards[2]))
@@ -165,31 +209,40 @@ def updates(boards: list[Leaderboard]) -> list[dict[str, Any]]:
         out.append({
             "from": first.release, "to": second.release, "models": len(names), "rank": spearman(before, after),
             "mean_change": float((after - before).mean()), "median_change": float(np.median(after) - np.median(before)),
-            "fell": int((after < before).sum()),
+            "fell": int((after < before).sum()), "rank_error": rank_error(before, after, draws),
+            "mean_error": float((after - before).std(ddof=1) / len(names) ** 0.5),
         })  # fmt: skip
     return out
 
 
-def ties(board: Leaderboard) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def ties(board: Leaderboard, draws: int = 2000) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Pearson correlations with the overall score, by task and by category.
 
     ``rest`` is the correlation with the overall score of the *other* categories, which does not contain the task itself. ``printed`` is the
-    paper's Table 6. Categories carry their correlations with one another.
+    paper's Table 6. Categories carry their correlations with one another. A task's ``lead``, ``lead_error`` and ``first`` say how surely it is the
+    one that goes best with the overall score, a category's ``behind``, ``behind_error`` and ``last`` how surely it goes worst with it
+    (``last_rest``: with the other categories), over ``draws`` bootstrap samples of the models (:func:`standing`).
     """
     whole = board.complete()
     overall, groups = whole.overall(), whole.by_category()
     others = lambda name: np.mean([v for other, v in groups.items() if other != name], axis=0)
+    best = standing(whole.scores.T, overall, draws)
+    table = np.array(list(groups.values()))
+    worst = standing(table, overall, draws, lowest=True)
+    worst_rest = standing(table, np.array([others(name) for name in groups]), draws, lowest=True)
     tasks = [
         {
             "task": task, "category": whole.category[task], "overall": pearson(whole.scores[:, i], overall),
             "rest": pearson(whole.scores[:, i], others(whole.category[task])), "printed": TASK_CORRELATIONS.get(task),
+            "lead": best[i]["lead"], "lead_error": best[i]["lead_error"], "first": best[i]["share"],
         }
         for i, task in enumerate(whole.tasks)
     ]  # fmt: skip
     categories = [
         {"category": name, "overall": pearson(v, overall), "rest": pearson(v, others(name))}
         | {other: pearson(v, w) for other, w in groups.items()}
-        for name, v in groups.items()
+        | {"behind": one["lead"], "behind_error": one["lead_error"], "last": one["share"], "last_rest": rest["share"]}
+        for (name, v), one, rest in zip(groups.items(), worst, worst_rest, strict=True)
     ]
     return sorted(tasks, key=lambda row: -row["overall"]), categories
 
@@ -214,10 +267,10 @@ def transcribed(board: Leaderboard, rows: dict[str, tuple[float, ...]]) -> list[
     return out
 
 
-def tables(boards: dict[str, Leaderboard]) -> dict[str, list[dict[str, Any]]]:
-    """Everything that the chapter shows of the public tables."""
+def tables(boards: dict[str, Leaderboard], draws: int = 2000) -> dict[str, list[dict[str, Any]]]:
+    """Everything that the chapter shows of the public tables, with ``draws`` bootstrap samples of the models."""
     listed = [boards[release] for release in RELEASES if release in boards]
-    tasks, categories = ties(boards[THIRD])
+    tasks, categories = ties(boards[THIRD], draws)
     scatter = []
     for to in (SECOND, THIRD):
         names, before, after = common(boards[FIRST], boards[to])
@@ -226,6 +279,6 @@ def tables(boards: dict[str, Leaderboard]) -> dict[str, list[dict[str, Any]]]:
             for n, a, b in zip(names, before, after, strict=True)
         ]
     return {
-        "releases": summary(listed), "updates": updates(listed), "task_ties": tasks, "category_ties": categories,
+        "releases": summary(listed), "updates": updates(listed, draws), "task_ties": tasks, "category_ties": categories,
         "rows_v1": transcribed(boards[FIRST], V1), "rows_iclr": transcribed(boards[RELEASES[3]], ICLR), "scatter": scatter,
     }  # fmt: skip

@@ -82,8 +82,12 @@ def real_model(model: Any, tokenizer: Any) -> Callable[[Sequence[str], int], lis
     return answers
 
 
-def chosen(settings: Settings) -> Model:
-    """The model that ``settings`` name, else the packaged one, else random weights; ``FileNotFoundError`` for a folder that is none."""
+def chosen(settings: Settings, device: str = "cpu", tokens: int | None = None) -> Model:
+    """The model that ``settings`` name, else the packaged one, else random weights; ``FileNotFoundError`` for a folder that is none.
+
+    It runs on ``device`` and answers with at most ``tokens`` tokens (``None``: ``settings.own_tokens``), random weights with at most 8.
+    """
+    tokens = settings.own_tokens if tokens is None else tokens
     seed, root = settings.seeds[0], settings.own_model
     if root and not Path(root).is_dir():
         raise FileNotFoundError(
@@ -91,14 +95,12 @@ def chosen(settings: Settings) -> Model:
         )
     if not settings.dry_run:
         try:
-            opened = open_model(Packaged(PACKAGED, seed=seed), root or None)
-            return Model(
-                opened.name, real_model(opened.model, opened.tokenizer), settings.own_questions, settings.own_tokens
-            )
+            opened = open_model(Packaged(PACKAGED, device, seed=seed), root or None)
+            return Model(opened.name, real_model(opened.model, opened.tokenizer), settings.own_questions, tokens)
         except NotHere:
             if root:
                 raise
-    return Model("random weights", random_model(seed), min(settings.own_questions, 2), min(settings.own_tokens, 8))
+    return Model("random weights", random_model(seed), min(settings.own_questions, 2), min(tokens, 8))
 
 
 def run(settings: Settings) -> list[dict[str, Any]]:

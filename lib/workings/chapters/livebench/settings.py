@@ -23,13 +23,20 @@ class Settings(Tiered):
     )
     own_questions: int = 25  # of each of eight tasks, put to the model; two to random weights
     own_tokens: int = 256
+    release: str = "2024-06-24"  # whose published questions are put to the model that own_model names
+    published_questions: int = 1000  # of each task, at most
+    published_tokens: int = 4096  # of an answer to one of them
     dry_run: bool = False
     needs: ClassVar[Needs] = Needs(
-        paper="six public leaderboard tables; and, where a folder holds them, the stored public answers, scored again, and a model of one's own",
+        paper="six public leaderboard tables; a model of one's own on generated questions and, where a folder holds them, on the published ones; the stored public answers, scored again",
         gpu=None,
         shortened=None,
         settings=("settings.Settings",),
-        lower={"own_questions": "questions put to the model", "own_tokens": "tokens of an answer"},
+        lower={
+            "own_questions": "questions put to the model",
+            "own_tokens": "tokens of an answer",
+            "published_tokens": "tokens of an answer to a published question",
+        },
     )
 
     @classmethod
@@ -42,6 +49,7 @@ class Settings(Tiered):
         if dry_run:
             return cls(
                 seeds=(0, 1), questions=4, draws=50, checked_puzzles=4, coverage_sets=50, own_questions=1, own_tokens=2,
+                published_questions=3, published_tokens=2,
                 dry_run=True,
             )  # fmt: skip
         return cls()

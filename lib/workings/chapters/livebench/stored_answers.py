@@ -1,9 +1,9 @@
 """Score stored public answers again and compare with the stored official scores.
 
-Expects, in a folder, JSON lines ``model_answer.jsonl`` (question_id, model_id, choices[0].turns[0]), ``model_judgment.jsonl``
-(question_id, model, score) and ``question.jsonl`` (question_id, task, ground_truth, turns, livebench_release_date), the fields of the public data sets of
-those names. Competitions also need subtask, instructions need instruction_id_list and kwargs, and code needs public_test_cases,
-private_test_cases and partial_solution. Read line by line. The tests run it on files made up in that form; the public files themselves were not at hand.
+Expects, in a folder, ``model_answer`` (question_id, model_id, choices[0].turns[0]), ``model_judgment`` (question_id, model, score) and ``question``
+(question_id, task, ground_truth, turns, livebench_release_date), as JSON lines or Parquet (:mod:`~workings.chapters.livebench.stored_files`), with the
+fields of the public data sets of those names. Competitions also need subtask, instructions need instruction_id_list and kwargs, and code needs
+public_test_cases, private_test_cases and partial_solution. The tests run it on files made up in that form; the public files themselves were not at hand.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ import json
 import pickle
 import re
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from workings import paths
+from workings.chapters.livebench import stored_files
 from workings.checks import as_int
 from workings.language_models.grading import RELEASES, Grade
 from workings.language_models.grading_instructions import score_instructions
@@ -71,25 +72,22 @@ INSTRUCTIONS: dict[str, tuple[str, dict[str, str]]] = {
 OPTIONS = ["My answer is yes.", "My answer is no.", "My answer is maybe."]
 _OPTION_TEXTS = {letter: re.compile(rf"\\textbf\{{\({letter}\)\s?\}}(.*?)(?:\\qquad|\$)") for letter in "ABCDE"}
 CODE = ("LCB_generation", "coding_completion")
-FILES = ("model_answer.jsonl", "model_judgment.jsonl", "question.jsonl")
 
 
 def available(root: str | Path | None) -> bool:
-    """Whether the folder ``root`` holds the three files."""
-    return root is not None and all((Path(root) / name).is_file() for name in FILES)
+    """Whether the folder ``root`` holds stored answers and what they are scored with.
 
-
-def rows(path: Path) -> Iterator[dict[str, Any]]:
-    """The objects of a JSON-lines file, one at a time; ``ValueError`` names the line that is none."""
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                found = json.loads(line)
-            except ValueError as error:
-                raise ValueError(f"{paths.shown(path)}:{number} is not JSON: {error}.") from None
-            if not isinstance(found, dict):
-                raise ValueError(f"{paths.shown(path)}:{number} is no object.")
-            yield found
+    ``FileNotFoundError`` names what is missing where only a part is there. Questions alone are no part: a model can be asked them.
+    """
+    absent = stored_files.missing(root)
+    if root is None or {"model_answer", "model_judgment"} <= set(absent):
+        return False
+    if absent:
+        raise FileNotFoundError(
+            f"{paths.shown(Path(root))} holds {' and '.join(k for k in stored_files.KINDS if k not in absent)} but no "
+            f"{' and no '.join(absent)} (as JSON lines or Parquet); stored answers are scored with all three. Add it, or take the others away."
+        )
+    return True
 
 
 def rules_at(date: str) -> str:
@@ -106,7 +104,10 @@ def grader_of(question: dict[str, Any]) -> Callable[[str], Grade] | None:
     task, rules = question.get("task"), rules_at(str(question.get("livebench_release_date", "")))
     if task in SCORERS:
         target = {"target": table_formats(question["turns"][0])[1]} if task == "tablereformat" else {}
-        return functools.partial(SCORERS[task], question["ground_truth"], rules=rules, **target)
+        truth = question["ground_truth"]
+        if task == "AMPS_Hard" and isinstance(truth, list):  # the authors' program takes the last of several
+            truth = truth[-1]
+        return functools.partial(SCORERS[task], truth, rules=rules, **target)
     if task == "math_comp":
         truth, contest = question["ground_truth"], question["subtask"].split("_")
         if contest[0] == "aime":
@@ -173,16 +174,17 @@ def rescore(root: str | Path, programs: int = 200) -> list[dict[str, Any]]:
     ``differences`` lists up to five of ours rules with how often each gave another score than the official one. Questions without a
     grader (:func:`grader_of`) are left out. Of each coding task at most ``programs`` answers are run, since every test of every answer is a process.
     """
-    folder, programs = Path(root), as_int(programs, "programs", minimum=0)
-    graders = {q["question_id"]: (q["task"], grade) for q in rows(folder / "question.jsonl") if (grade := grader_of(q))}
+    programs = as_int(programs, "programs", minimum=0)
+    questions = stored_files.every_row(root, "question")
+    graders = {q["question_id"]: (q["task"], grade) for q in questions if (grade := grader_of(q))}
     official = {
         (j["question_id"], j["model"].lower()): float(j["score"])
-        for j in rows(folder / "model_judgment.jsonl")
+        for j in stored_files.every_row(root, "model_judgment")
         if j["question_id"] in graders
     }
     counts: dict[str, list[int]] = {}
     rules: dict[str, dict[str, int]] = {}
-    for answer in rows(folder / "model_answer.jsonl"):
+    for answer in stored_files.every_row(root, "model_answer"):
         key = (answer["question_id"], answer["model_id"].lower())
         if key not in official:
             continue
