@@ -3,12 +3,14 @@
 (a) AUROC and ECE on 10^6 scores: scikit-learn, torchmetrics, netcal. Difference and time.
 (b) The temperature of 10^5 log-odds: our solver against gradient steps as in the authors' code (AdamW, 2,000 steps), and netcal.
 (c) An adapter with copied weights beside peft's: largest difference of outputs.
+(d) Calibration error where conventions part: lm-polygraph's 20 bins on scores of which some lie on edges, torchmetrics on scores of exactly 1.
 
     PYTHONPATH=lib:benchmarks python benchmarks/taught_to_know.py [rows.json]
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 import warnings
@@ -53,10 +55,10 @@ def _torchmetrics_auroc() -> Peer:
     return lambda p, y: float(binary_auroc(torch.from_numpy(p), torch.from_numpy(y)))
 
 
-def _torchmetrics_ece() -> Peer:
+def _torchmetrics_ece(norm: str = "l1") -> Peer:
     from torchmetrics.functional.classification import binary_calibration_error
 
-    return lambda p, y: float(binary_calibration_error(torch.from_numpy(p), torch.from_numpy(y), n_bins=10))
+    return lambda p, y: float(binary_calibration_error(torch.from_numpy(p), torch.from_numpy(y), n_bins=10, norm=norm))
 
 
 def _netcal_ece() -> Peer:
@@ -132,7 +134,7 @@ def _by_netcal(z: np.ndarray, y: np.ndarray) -> float:
     return 1 / float(scaling.weights[0])
 
 
-def temperature_rows(n: int = LOGITS) -> list[dict[str, Any]]:
+def temperature_rows(n: int = LOGITS, repeats: int = 7) -> list[dict[str, Any]]:
     """Time and error of the temperature 2.5, by the negative log-likelihood that is left."""
     rng = numpy_generator(0, "benchmark", "temperature")
     z = rng.normal(0.5, 3.0, n)
@@ -148,13 +150,57 @@ def temperature_rows(n: int = LOGITS) -> list[dict[str, Any]]:
         except ImportError as error:
             found.append(_row(f"ttk-temperature-{name}", what, peer, note=f"not importable: {error}"))
             continue
-        seconds = interleaved({"ours": lambda: fit_temperature(z, y), "theirs": lambda f=fit: f(z, y)}, 1, warmup=0)
+        both = {"ours": lambda: fit_temperature(z, y), "theirs": lambda f=fit: f(z, y)}
+        seconds = interleaved(both, repeats, warmup=0)  # both were called above
         middle, low, high = ratio(seconds["ours"], seconds["theirs"])
         found.append(_row(
-            f"ttk-temperature-{name}", what, peer, ours=seconds["ours"][0], theirs=seconds["theirs"][0], unit="s",
-            ratio=middle, ratio_low=low, ratio_high=high, repeats=1, note=f"ours {ours.temperature:.4f}, theirs {other:.4f}",
+            f"ttk-temperature-{name}", what, peer, ours=float(np.median(seconds["ours"])), theirs=float(np.median(seconds["theirs"])),
+            unit="s", ratio=middle, ratio_low=low, ratio_high=high, repeats=repeats,
+            note=f"ours {ours.temperature:.4f}, theirs {other:.4f}",
         ))  # fmt: skip
     return found
+
+
+def saturated(n: int) -> tuple[np.ndarray, np.ndarray]:
+    """:func:`scores`, made over-confident by a temperature of 0.2 and kept in half precision: some are exactly 1."""
+    p, y = scores(n)
+    return (1 / (1 + (1 / p - 1) ** 5)).astype(np.float16).astype(float), y
+
+
+def _right_closed(p: np.ndarray, y: np.ndarray) -> float:
+    """ECE as lm-polygraph defines it: 20 bins (lo, hi], of which the first holds 0 as well."""
+    edges = np.linspace(0.0, 1.0, 21)
+    inside = [(p > low) & (p <= high) for low, high in itertools.pairwise(edges)]
+    inside[0] |= p == 0
+    return float(sum(part.mean() * abs(y[part].mean() - p[part].mean()) for part in inside if part.any()))
+
+
+def convention_rows(n: int = LOGITS) -> list[dict[str, Any]]:
+    """Values of both, where scores lie on edges."""
+    rng = numpy_generator(0, "benchmark", "edges")
+    p = rng.integers(0, 65, n) / 64
+    on = np.isin(p, (0, 0.25, 0.5, 0.75, 1)).mean()  # edges of 20 bins, exact in every arithmetic
+    y = rng.random(n) < np.where(np.floor(20 * p) % 2 == 1, p**2, p**0.5)  # too sure in every second bin [lo, hi)
+    left = ece_positive(p, y, 20)
+    ours, theirs = ece_positive(p, y, 20, closed="right"), _right_closed(p, y)
+    found = [_row(
+        "ttk-ece-lm-polygraph", f"ECE of {n:,} scores, {on:.0%} on an edge; 20 bins (lo, hi]",
+        "lm-polygraph's definition, written here", ours=ours, theirs=theirs, repeats=1,
+        note=f"the two differ by {abs(ours - theirs):.1e}; ours with bins [lo, hi) is {left:.4f}",
+    )]  # fmt: skip
+    p, y = saturated(n)
+    what = f"calibration error (l2) of {n:,} scores in half precision, {np.mean(p == 1):.0%} exactly 1; 10 bins"
+    name = "ttk-ece-saturated-torchmetrics"
+    peer = _version("torchmetrics")
+    try:
+        measure = _torchmetrics_ece("l2") if peer else None
+    except ImportError as error:
+        return [*found, _row(name, what, peer, note=f"installed but not importable: {error}")]
+    if measure is None:
+        return [*found, _row(name, what, "torchmetrics", note="not installed")]
+    ours, theirs = ece_positive(p, y, norm="l2"), measure(p, y)
+    note = "equal" if abs(ours - theirs) < 1e-9 else "it puts a confidence of exactly 1.0 into a bin of its own"
+    return [*found, _row(name, what, peer, ours=ours, theirs=theirs, repeats=1, note=note)]
 
 
 def adapter_rows() -> list[dict[str, Any]]:
@@ -181,7 +227,7 @@ def adapter_rows() -> list[dict[str, Any]]:
 
 
 def rows() -> list[dict[str, Any]]:
-    return [*measure_rows(), *temperature_rows(), *adapter_rows()]
+    return [*measure_rows(), *temperature_rows(), *adapter_rows(), *convention_rows()]
 
 
 if __name__ == "__main__":

@@ -197,9 +197,32 @@ def test_claim_values_compare_what_they_name():
     }  # fmt: skip
     assert found == pytest.approx(expected)
     assert all(value["too_small"] is None for value in values)
+    error = {value["claim"]: value["error"] for value in values}
+    apart = 100 * ((0.5 * 0.5 + 0.49 * 0.51) / 300) ** 0.5  # the rows hold shares alone: as if of different questions
+    assert error["ttk-11"] == pytest.approx(apart)
+    own[4]["lost_error"] = 0.004
+    error = {value["claim"]: value["error"] for value in full.claim_values(tables)}
+    assert error["ttk-11"] == pytest.approx(0.4) and error["ttk-12"] > 3
+    own[6]["answers"] = 242  # the held-out type alone
+    reasons = {value["claim"]: value["too_small"] for value in full.claim_values(tables)}
+    assert reasons.pop("ttk-8") == "242 test answers; 500 were asked for" and set(reasons.values()) == {None}
     for entry in own:
         entry["answers"] = 100
     assert all("500 were asked for" in v["too_small"] for v in full.claim_values(tables | {"embedded": []}))
+
+
+def test_the_error_of_lost_answers_is_that_of_their_paired_difference():
+    before, after = [1] * 60 + [0] * 40, [1] * 55 + [0] * 5 + [1] * 3 + [0] * 37  # five are lost and three are won
+    # differences of 1, -1 and 0 with mean 0.02: their sum of squares is 8
+    assert self_knowledge.lost_error(before, after) == pytest.approx(((8 - 100 * 0.02**2) / 99 / 100) ** 0.5)
+    assert self_knowledge.lost_error(before, before) == 0 and self_knowledge.lost_error(before, None) is None
+
+
+def test_a_row_of_an_infinite_temperature_is_called_so():
+    row = {"method": self_knowledge.SCALED, "auroc": 0.5, "confidence": 0.5}
+    assert "T infinite" in self_knowledge.called(row)
+    for other in ({"confidence": 0.4}, {"auroc": None}, {"method": "kind of question"}):
+        assert self_knowledge.called(row | other) == (row | other)["method"]
 
 
 def test_what_a_full_run_measures_is_checked_once():
@@ -247,6 +270,7 @@ def test_the_model_part_goes_through_a_random_model_and_resumes(tmp_path, monkey
     rows = {(row["method"], row["test"]): row for row in tables["self"]}
     assert ("LoRA + Prompt", "held out") in rows and ("Probe", "seen") in rows
     assert 0 <= rows["LoRA + Prompt", "seen"]["kept"] <= 1
+    assert rows["LoRA + Prompt", "seen"]["lost_error"] >= 0 and rows["Probe", "seen"]["lost_error"] is None
     assert [row["method"] for row in tables["released"]] == ["asked", "LoRA + Prompt, 8 answers"]
     assert {row["method"] for row in tables["choice"]} >= {"asked", "likelihood", "Probe", "LoRA", "LoRA + Prompt"}
     monkeypatch.setattr(answerer.Answerer, "answer", None)  # nothing is asked again

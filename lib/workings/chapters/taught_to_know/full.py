@@ -164,7 +164,8 @@ def _of_the_model(rows: dict[tuple[str, str], dict[str, Any]], add: Callable[...
     wide = lambda row: (row["high"] - row["low"]) / 3.92  # a 95% interval as a standard error
     both = lambda a, b: (wide(seen(a)) ** 2 + wide(seen(b)) ** 2) ** 0.5  # as if apart: too large for the same answers
     tuned, free, plain = "LoRA + Prompt", "LoRA + Prompt, free", "asked, plain"
-    few = None if seen(tuned)["answers"] >= 500 else f"{seen(tuned)['answers']} test answers; 500 were asked for"
+    small = lambda row: None if row["answers"] >= 500 else f"{row['answers']} test answers; 500 were asked for"
+    few = small(seen(tuned))
     ways = [seen(method) for method, test in rows if test == "seen" and method in (plain, "asked, options")]
     add("ttk-1", max(row["auroc"] for row in ways), max(wide(row) for row in ways), few)
     add("ttk-2", min(row["ece"] for row in ways), None, few)
@@ -173,7 +174,7 @@ def _of_the_model(rows: dict[tuple[str, str], dict[str, Any]], add: Callable[...
     add("ttk-5", seen(tuned)["auroc"] - seen("Probe")["auroc"], both(tuned, "Probe"), few)
     add("ttk-6", seen(tuned)["auroc"] - seen("likelihood")["auroc"], both(tuned, "likelihood"), few)
     held = rows[tuned, "held out"]
-    add("ttk-8", held["auroc"], wide(held), few)
+    add("ttk-8", held["auroc"], wide(held), small(held))
     said = seen("likelihood, sentences")
     add(
         "ttk-14",
@@ -183,7 +184,17 @@ def _of_the_model(rows: dict[tuple[str, str], dict[str, Any]], add: Callable[...
     )
     add("ttk-20", seen("likelihood")["auroc"] - said["auroc"], both("likelihood", "likelihood, sentences"), few)
     share = lambda method: 100 * (seen(method)["accuracy"] - seen(method)["kept"])
-    add("ttk-11", share(tuned), None, few)
-    add("ttk-12", share(free), None, few)
+    add("ttk-11", share(tuned), 100 * _lost_error(seen(tuned)), few)
+    add("ttk-12", share(free), 100 * _lost_error(seen(free)), few)
     add("ttk-13", seen(free)["ece"] - seen(tuned)["ece"], None, few)
     add("ttk-16", max(abs(row["ece"] - row["ece_decision"]) for row in ways), None, few)
+
+
+def _lost_error(row: dict[str, Any]) -> float:
+    """Standard error of the share of right answers that ``row``'s method lost; where the row holds only the two shares, as if of
+    different questions, which is too large.
+    """
+    if row.get("lost_error") is not None:
+        return row["lost_error"]
+    shares = (row["accuracy"], row["kept"])
+    return (sum(p * (1 - p) for p in shares) / min(row["answers"], self_knowledge.AGAIN)) ** 0.5

@@ -1,8 +1,8 @@
 """Real graded answers: four models' solutions of 1,319 grade-school problems, and estimators that read only their words.
 
 The solutions come with the data set GSM8K (Cobbe et al., arXiv 2110.14168): two sizes of one model family, each with two ways to answer, and
-whether each answer is right. No token probabilities come with them, so the estimators here are logistic regressions on hashed
-words and word pairs, split by question.
+whether each answer is right. No token probabilities come with them, so the estimators here are logistic regressions on how often
+words and word pairs stand in a text (TF-IDF weights), split by question.
 """
 
 from __future__ import annotations

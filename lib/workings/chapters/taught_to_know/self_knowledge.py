@@ -32,6 +32,8 @@ from workings.uncertainty.confidence_estimators import (
     option_logits,
 )
 
+SCALED = "asked, plain, scaled"
+AGAIN = 300  # test questions, at most, that a tuned model answers again
 PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
@@ -122,7 +124,7 @@ def run(opened: Opened, settings: ModelSettings, store: Store) -> list[dict[str,
     """One row per (method, test set): AUROC and both ECEs with 95% bootstrap intervals. ``test`` is "seen" kinds or "held out".
 
     ``kept`` is the accuracy after tuning on (at most 300 of) the test questions and ``accuracy`` that of the model before on the
-    same ones.
+    same ones; ``lost_error`` is the standard error of their difference, ``None`` where an older store kept the share alone.
     """
     s, model = settings, Answerer(opened, settings)
     listed = questions(s)
@@ -148,21 +150,21 @@ def run(opened: Opened, settings: ModelSettings, store: Store) -> list[dict[str,
     for way in WAYS:
         found[f"asked, {way}"] = odds_of(f"asked, {way}", lambda way=way: read(lambda group: model.read(group, way)))
     found["Probe"] = odds_of("Probe", lambda: probed(model, train, grades, sets))
-    found["asked, plain, scaled"] = _scaled(found["asked, plain"], model, train, store)
-    kept = {}
+    found[SCALED] = _scaled(found["asked, plain"], model, train, store)
+    kept, errors = {}, {}
     for name, prompt, weight in (("LoRA", False, s.regulariser), ("LoRA + Prompt", True, s.regulariser), ("LoRA + Prompt, free", True, 0.0)):  # fmt: skip
         if not store.done(name):
             store.put(name, adapted(model, train, sets, "seen", prompt=prompt, weight=weight))
         kept[name], found[name] = store.get(name)["kept"], store.get(name)["odds"]
-    again = sets["seen"][:300]
-    before = float(np.mean([r["right"] for r in again]))
+        errors[name] = lost_error([r["right"] for r in sets["seen"][:AGAIN]], store.get(name).get("again"))
+    before = float(np.mean([r["right"] for r in sets["seen"][:AGAIN]]))
     out = []
     for name, by_set in found.items():
         for which, odds in by_set.items():
             row = quality(np.array(odds), np.array([float(r["right"]) for r in sets[which]]), s, name)
             row = {"method": name, "test": which, "answers": len(odds)} | row
             if which == "seen":
-                row |= {"accuracy": before, "kept": kept.get(name, before)}
+                row |= {"accuracy": before, "kept": kept.get(name, before), "lost_error": errors.get(name)}
             out.append(row)
     return out + in_sentences(model, sets["seen"], store)
 
@@ -213,6 +215,20 @@ def probed(model: Answerer, train: list, grades: torch.Tensor, sets: dict[str, l
         return {k: head.log_odds((model.read(group, None) - mean) / sd).tolist() for k, group in sets.items()}
 
 
+def lost_error(before: Sequence[bool], after: Sequence[bool] | None) -> float | None:
+    """Standard error of the share of right answers lost between ``before`` and ``after``, the same questions in the same order."""
+    if after is None:
+        return None
+    lost = np.array(before, dtype=float) - np.array(after, dtype=float)
+    return float(lost.std(ddof=1) / len(lost) ** 0.5)
+
+
+def called(row: dict[str, Any]) -> str:
+    """The method of a row of :func:`run` in words: where the fitted temperature was infinite, that is what it is called."""
+    flat = row["method"] == SCALED and row["auroc"] == row["confidence"] == 0.5
+    return "asked, plain, T infinite: all one half" if flat else row["method"]
+
+
 def _scaled(plain: dict[str, list[float]], model: Answerer, train: list, store: Store) -> dict[str, list[float]]:
     """Asking, with a temperature fitted on the first 300 training answers; an infinite one gives log-odds 0."""
     if not store.done("asked, training"):
@@ -226,8 +242,8 @@ def _scaled(plain: dict[str, list[float]], model: Answerer, train: list, store: 
 def adapted(
     model: Answerer, train: list, sets: dict[str, list], kept: str, *, prompt: bool, weight: float
 ) -> dict[str, Any]:
-    """``odds`` by test set, of adapters trained on the answers ``train``, and what share of the first 300 questions of the set ``kept`` the model
-    with them still answers rightly.
+    """``odds`` by test set, of adapters trained on the answers ``train``; ``again`` 1 or 0, whether the model with them answers each of
+    the first 300 questions of the set ``kept`` rightly; and the share ``kept`` of these.
     """
     with global_seed(model.s.seed, "adapter"):
         tuned = train_adapters(model, train, prompt=prompt, regulariser=weight)
@@ -237,8 +253,8 @@ def adapted(
                 odds = {k: model.read(group, "plain").tolist() for k, group in sets.items()}
             else:
                 odds = {k: tuned.head.cpu().log_odds(model.read(group, None)).tolist() for k, group in sets.items()}
-        graded = model.answers([model.question(r) for r in sets[kept][:300]])
-        return {"odds": odds, "kept": float(np.mean([row["right"] for row in graded]))}
+        again = [int(row["right"]) for row in model.answers([model.question(r) for r in sets[kept][:AGAIN]])]
+        return {"odds": odds, "kept": float(np.mean(again)), "again": again}
     finally:
         remove_adapters(model.model)
 
