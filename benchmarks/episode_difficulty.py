@@ -3,7 +3,7 @@
 (a) The truncated normal beside ``scipy.stats.truncnorm``, whose general ``pdf`` checks and broadcasts its shape arguments.
 (b) Prototypical losses of a batch of episodes beside torchmeta's ``prototypical_loss``, derived anew here because the package
     needs torch below 1.10: it forms every difference of a query and a prototype, ours a matrix product around the centre.
-(c) What online weights add to a training step: seconds of 16 weights beside those of a step of a small learner.
+(c) What online weights add to a training step: seconds of 16 weights beside those of a training step of Conv4-64.
 
     PYTHONPATH=lib:benchmarks python benchmarks/episode_difficulty.py [rows.json]
 """

@@ -423,7 +423,7 @@ least = trained.min()
 ledger_.check("usd-2", least, error=error, seeds=seeds, at="demo", digits=1)
 
 # %% [markdown]
-# What do they agree on: the classes of an episode, or the pictures that stand for them? Draw 100 sets of five characters, and for each set ten episodes with other
+# Two heads of one network agree best, two networks less, a trained network with bare pixels least; and all agree to some degree. What do they agree on: the classes of an episode, or the pictures that stand for them? Draw 100 sets of five characters, and for each set ten episodes with other
 # pictures. With the mean squares $V$ between sets and $W$ within them, $R$ episodes a set, the share of the variance that belongs to the class set is the
 # *intra-class correlation* $(V - W) / (V + (R-1) W)$.
 
@@ -751,7 +751,7 @@ by_hand = DifficultyStats("online").update([1.0, 3.0, 2.2])
 print(f"by hand: mean {by_hand.mean:.1f}, variance {by_hand.variance:.1f}")
 
 # %% [markdown]
-# What do such weights cost? The book's benchmark page times those of 16 episodes beside one regular training step of a Conv4-64 on the pictures of these episodes. From its record:
+# What do such weights cost? The book's benchmark page times those of 16 episodes beside one regular training step of a Conv4-64 on the pictures of these episodes. From its record (on a GPU the step is shorter, and the share larger):
 
 # %% tags=["hide-input"]
 file = paths.results_root() / "bench.json"
@@ -759,11 +759,11 @@ timed = json.loads(file.read_text())["rows"] if file.is_file() else []
 for row in timed:
     if row["id"] == "episode_difficulty/overhead":
         share = row["ours"] / row["theirs"]
-        print("the weights take under 0.1% of the step:", share < 0.001)
+        print("of the step, on one core, under 0.1%:", share < 0.001)
 
 # %% [markdown]
 # Such a memory is short: about ten *episodes*, less than one batch. For independent difficulties the tracked mean has the variance $\frac{1-\beta}{1+\beta}\sigma^2 = 0.053\,\sigma^2$, so its root mean square
-# error is $0.23\,\sigma$ and its mean error $0.18\,\sigma$ if it is about normal. That is a property of the method, and we keep it.
+# error is $0.23\,\sigma$ and its mean absolute error $0.18\,\sigma$ if it is about normal. That is a property of the method, and we keep it.
 #
 # ## From weights to a step
 #
@@ -875,7 +875,7 @@ print("uniform loses over 0.3 points to regular, on average:", bool(below))
 # <details>
 # <summary>Show the answer</summary>
 #
-# On average: stopped, regular, and behind them the two weighed ones. The weights do not help this learner at this length, and *uniform* is not better than *permuted*: what it loses, it does not win back by knowing
+# On average: stopped, regular, and behind them the two weighed ones. The weights do not help this learner at this length, and the two weighed ones have no order: one seed puts *uniform* ahead of *permuted*, another behind. What *uniform* loses, it does not win back by knowing
 # which episodes are hard. (The intervals are over test episodes. Another seed is another training, and so is another processor, whose roundings part from ours within some hundred steps: the points of one row can differ by more than their bars.)
 #
 # </details>
@@ -903,7 +903,7 @@ print("hard loses over 0.3 points to regular, on average:", bool(below))
 
 # %% [markdown]
 # This learner, at this length, does not gain from seeking the hard ones. In closed form *easy* and *hard* leave the same share of a batch; but neither has a copy with its own weights in random order here, so the figure
-# does not say that difficulty parts them. The long training below goes without these two; the one on handwriting, under *At full scale*, is made for them and the curriculum too.
+# does not say that difficulty parts them. The long training below goes without these two. The one on handwriting, under *At full scale*, has them and the curriculum too, and there as well only the online weights for *uniform* have such a copy.
 #
 # <a id="usd-11"></a><a id="usd-9"></a><a id="usd-10"></a>
 
@@ -1021,16 +1021,20 @@ print(f"where a network that stands still would give {still:.2f}")
 # - **The normal is an assumption about the head.** With a sure head the difficulty is skewed, the weights miss their target (usd-8), and the code's weight 1 outside $\pm a$ falls mostly on hard episodes.
 # - **Rare episodes weigh most.** Under the uniform target an episode at $z = 2.5$ weighs $e^{3.125} \approx 23$ times one at $z = 0$. One mislabelled picture may make such an episode.
 # - **The factor matters with plain gradient descent.** Adam divides by the size of recent gradients and forgets a constant factor; without it the three factors of the table above act much like three learning rates.
-# - **A curriculum counts episodes**, and at both its ends leaves 7% of a large batch.
+# - **A curriculum needs to know how long training will be**, and at both its ends leaves 7% of a large batch.
 # - **Difficulty in nats, by its mean.** A sum, or another base of the logarithm, changes $\mu$ and $\sigma$ and no weight: $z$ stays. An accuracy in its place has ties and another shape.
 # - **Picking the best checkpoint by validation** adds noise of its own. It should be done alike for every way of sampling; we take a step fixed beforehand.
 #
 # ## At full scale
 #
 # The full tier has two parts. One is the long training above. The other trains Conv4-64 by episodes within an alphabet of
-# [Omniglot](https://doi.org/10.1126/science.aab3050), with both heads, seven ways of sampling and three seeds. All are compared on the same 1,000 test episodes of 5 ways and 1,000 of 20, and two controls stand beside them: *permuted*, as above,
-# and *stopped*, which is regular training half way. On a GPU training has 20 ways and 20,000 steps of 16 episodes, and the same is done on CIFAR-FS with 5 ways. Without one it has 5 ways, pictures of 20 pixels, three queries per class and 2,000
-# steps of 8 episodes, with a learning rate that is halved every 2,000 episodes, as [Snell et al.](https://arxiv.org/abs/1703.05175) do, and CIFAR-FS only where the folder that you name holds CIFAR-100 as torchvision unpacks it. Where the processor computes with half precision (bfloat16) in hardware, convolutions of training do. On either machine it decides only if regular training has levelled: with neither head may it gain more than a point in its last half. It differs from the authors' code in passing all episodes of a batch through batch-norm together, in taking the last step, not the best on validation episodes, and, without a GPU, in that learning rate.
+# [Omniglot](https://doi.org/10.1126/science.aab3050), with both heads, seven ways of sampling and three seeds.
+#
+# - **Compared** are all of them on the same 1,000 test episodes of 5 ways and 1,000 of 20, one shot. Two controls stand beside them: *permuted*, as above, and *stopped*, which is regular training half way.
+# - **On a GPU** training has 20 ways and 20,000 steps of 16 episodes, and the same is done on CIFAR-FS with 5 ways.
+# - **Without one** it has 5 ways, pictures of 20 pixels, three queries per class and 2,000 steps of 8 episodes. The learning rate is halved every 2,000 episodes, as [Snell et al.](https://arxiv.org/abs/1703.05175) do; where the processor computes with half precision (bfloat16) in hardware, convolutions of training do; and CIFAR-FS is done only where the folder that you name holds CIFAR-100 as torchvision unpacks it.
+# - **It decides** only if regular training has levelled: with neither head may it gain more than a point in its last half.
+# - **Other than in the authors' code**, all episodes of a batch pass through batch-norm together, the last step is taken and not the best on validation episodes, and without a GPU the learning rate falls as said. Not done: five shots, MAML and ANIL.
 #
 # ```
 # workings run episode_difficulty --tier full
