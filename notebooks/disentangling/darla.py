@@ -320,6 +320,7 @@ for name, found in sparse.items():
     lost = 0.75 - found.target.mean()
     print(f"{name}: loses less than 0.02 of 0.75: {lost < 0.02}")
 gap = demo.difference(sparse["aligned"].target, sparse["rotated"].target)
+print(f"aligned less rotated: {round(gap.mean, 2) + 0.0:.2f}, on average")
 equal = abs(gap.mean) < 0.01
 why = "both keep all but a hundredth: there is no loss to tell apart"
 
@@ -515,10 +516,12 @@ gap = demo.difference(accuracy["bottleneck"], accuracy["pixels"])
 def through(steps, seed):
     """Encoders that see through another denoiser, one per seed."""
     eyes = demo.denoiser(replace(small, denoiser_steps=steps), seed=seed)
+    denoisers[steps, seed] = eyes
     return demo.losses_compared(eyes, small, ("bottleneck",))["bottleneck"]
 
 
 long = small.denoiser_steps
+denoisers = {(long, 0): found}
 trained = [compared["bottleneck"]]  # of the first denoiser, above
 trained += [through(long, seed) for seed in (1, 2)]
 untrained = [through(1, seed) for seed in (0, 1, 2)]
@@ -578,7 +581,8 @@ plt.show()
 #
 # - **explained**: the share of the pictures' variance that the reconstruction explains; we ask for at least 0.85;
 # - **agreement** (the UDR of [Duan et al. 2020](https://arxiv.org/abs/1905.12614)): do two seeds find the same latents? The highest is chosen. With
-#   $R$ the absolute rank correlations of the latents of one with those of the other, each latent scores
+#   $R$ the absolute rank correlations of the latents of one with those of the other (only latents of more than 0.01 nats count), each
+#   of them scores
 #
 # $$
 # \frac{(\max_b R_{ab})^2}{\sum_b R_{ab}} , \tag{5}
@@ -642,14 +646,18 @@ print("pixels worse than the mean picture, every seed:", worse)
 # acting), standardised by the data of the vision stage. Entangled means the smallest $\beta$. All agents of one seed learn from
 # the same moves. Returns are reported beside those of the random and of the best policy, because alone they mean little; *kept* is the share of the gain over random that is left in the target.
 #
+# One rival leaves the VAE out: *DAE only* acts on the 32 features of the denoiser themselves, $J(x)$, standardised like the codes. It has
+# one denoiser for all seeds.
+#
 # > **Predict.** Order the agents by their return in the target: pixels, entangled, disentangled (the chosen $\beta$), perceptual (the
-# > same $\beta$, trained through the denoiser).
+# > same $\beta$, trained through the denoiser), DAE only.
 
 # %%
 looks_at = {
     beta: demo.code_table(group) for beta, group in encoders.items()
 }
 looks_at["perceptual"] = demo.code_table(perceptual)
+looks_at["DAE only"] = demo.feature_table(eyes, scenes)
 returns = {"pixels": on_pixels} | demo.act_on_all(looks_at, small)
 ends = {
     "random": [world.random_return(domains[d]) for d in names[:2]],
@@ -664,7 +672,7 @@ print("source matched, all within 0.01 of the best:", perfect_there)
 
 # %%
 kept_by = {"pixels": "pixels", "entangled": low, "disentangled": chosen}
-kept_by["perceptual"] = "perceptual"
+kept_by |= {name: name for name in ("perceptual", "DAE only")}
 print(f"{'':12}  source  target (95% interval)  kept")
 for name, key in kept_by.items():
     report = reports[key]
@@ -675,7 +683,7 @@ for name, key in kept_by.items():
 for name, (home, away) in ends.items():
     print(f"{name:12}  {home:.2f}    {away:.2f}")
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Five columns of five dots with a bar for each mean: target returns on pixels, on codes at three strengths of beta, and on codes learnt through the denoiser. The columns overlap widely between about one sixth and seven tenths; a dashed line at three quarters marks the best possible return."}, "figure": {"caption": "Return in the repainted room: one dot per seed (a mean of two agents), the short bar is their mean, the dashed line the best there is. In the source all are at the dashed line.", "name": "fig-darla-transfer"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Six columns of five dots with a bar for each mean: target returns on pixels, on codes at three strengths of beta, on codes learnt through the denoiser, and on the denoiser's features. The columns overlap widely between about one sixth and three quarters; a dashed line at three quarters marks the best possible return."}, "figure": {"caption": "Return in the repainted room: one dot per seed (a mean of two agents), the short bar is their mean, the dashed line the best there is. In the source all are at the dashed line.", "name": "fig-darla-transfer"}}
 fig, ax = plt.subplots(figsize=(4.6, 3.0))
 for k, found in enumerate(returns.values()):
     colour = COLOURS["red" if k == 0 else "blue"]
@@ -684,7 +692,7 @@ for k, found in enumerate(returns.values()):
     ax.plot([k - 0.2, k + 0.2], middle, color=colour, linestyle="-")
 ax.axhline(ends["optimal"][1], color=COLOURS["ink"], linestyle="--")
 labels = [n if isinstance(n, str) else f"beta {n:g}" for n in returns]
-ax.set_xticks(range(len(labels)), labels)
+ax.set_xticks(range(len(labels)), [n.replace(" ", "\n") for n in labels])
 ax.set(ylabel="target return (per episode)", ylim=(-0.05, 0.85))
 ax.set_title("What survives the paint?")
 plt.show()
@@ -699,7 +707,8 @@ for name, gap in against.items():
     verdict = (
         "ahead" if gap.low > 0 else "behind" if gap.high < 0 else "level"
     )
-    print(f"the chosen code against {who}: {verdict}")
+    print(f"the chosen code against {who}: {verdict}", end="")
+    print(f" (95% interval {gap.low:.1f} to {gap.high:.1f})")
 
 # %% [markdown]
 # <details>
@@ -708,7 +717,8 @@ for name, gap in against.items():
 # There is no order that five seeds can show. The chosen code is not ahead of pixels, nor of the entangled code of the
 # same architecture. After the experiment with the true factors this is less of a surprise: even those kept no more when
 # they were aligned. The perceptual code, which is the method as the paper has it, does no better: its mean is the lowest of the table, its
-# interval overlaps all the others. (In this room the loss on pixels keeps the object, so there was little to win.)
+# interval overlaps all the others. (In this room the loss on pixels keeps the object, so there was little to win.) And the denoiser
+# without a VAE does no worse than any of them.
 #
 # </details>
 #
@@ -749,17 +759,36 @@ for name, code in on_small.items():
 # %% [markdown]
 # Mean and standard deviation over five seeds; *untrained* is the denoiser of one step. Agents on a code that has lost the object earn
 # about half even at home, and nothing after repainting; through features they earn all at home, which is what the loss is for, though
-# denoising is again not what does it. Zero-shot it wins nothing over raw pixels: after repainting, agents on features keep no more than those.
+# denoising is again not what does it. Zero-shot it wins nothing over raw pixels: after repainting, agents on such codes keep no more than those.
+#
+# Now without the VAE: agents on the features themselves, of the three trained denoisers and of the three of one step.
+
+# %%
+for name, steps in (("trained", long), ("untrained", 1)):
+    print(f"DAE only, {name:9}", end="  target")
+    for seed in range(3):
+        code = demo.feature_table(denoisers[steps, seed], room)
+        earned = demo.act(tiny, domains, code, small.seeds, small)
+        best_there = tiny.optimal_return(domains["target"])
+        print(f" {earned.target.mean() / best_there:.1f}", end="")
+    print()
+
+# %% [markdown]
+# Means over five seeds. On each of the three trained denoisers agents keep more than on raw pixels, and more than on the code that the VAE
+# made of the first one's features. Nothing asks these features to be disentangled. So in this room the VAE seems to lose something that the
+# features have; whether that is due to its 8 numbers in place of 32, to its noise, or to something else was not tried. Of the untrained denoisers one does as
+# well, two do not: here the filling in may help. We had not asked this beforehand, and in the room with the large object
+# (above) *DAE only* is not told from pixels.
 #
 # <a id="darla-1"></a><a id="darla-2"></a>
 
 # %%
 gap = against["pixels"]
-ledger_.check("darla-1", gap.low, seeds=small.seeds, digits=0, at="demo")
+ledger_.check("darla-1", gap.low, seeds=small.seeds, digits=1, at="demo")
 
 # %%
 gap = against[low]
-ledger_.check("darla-2", gap.low, seeds=small.seeds, digits=0, at="demo")
+ledger_.check("darla-2", gap.low, seeds=small.seeds, digits=1, at="demo")
 
 # %% [markdown]
 # Does transfer at least grow with disentanglement, from encoder to encoder? We measure the latter with the true factors:
@@ -774,6 +803,11 @@ sign = (
     "holds 0" if correlation.low < 0 < correlation.high else "is one-sided"
 )
 print(f"95% bootstrap interval of the rank correlation: {sign}")
+
+# %% tags=["nbval-ignore-output"]
+# not compared because trainings end elsewhere on another processor
+middle, low_end, high_end = correlation
+print(f"rank correlation {middle:.1f} ({low_end:.1f} to {high_end:.1f})")
 
 # %%
 ledger_.check("darla-6", correlation.low, digits=0, at="demo")
@@ -901,7 +935,7 @@ worst = min(
 # </details>
 
 # %%
-ledger_.check("darla-8", worst, seeds=small.seeds, digits=0, at="demo")
+ledger_.check("darla-8", worst, seeds=small.seeds, digits=1, at="demo")
 
 # %% [markdown]
 # **What this page does not show.** Our encoders are small and trained briefly; none disentangles well. The paper's agents
@@ -922,8 +956,25 @@ ledger_.check("darla-8", worst, seeds=small.seeds, digits=0, at="demo")
 # ## At full scale
 #
 # The full tier makes the world sequential: 32 x 32 pixels, 20 steps, a reward only when the object is reached, and another object after
-# it. Twenty encoders (four strengths of $\beta$, five seeds), DQN with double targets on every one of them and on pixels, A2C on pixels, the
-# smallest $\beta$ and the chosen one. Returns are exact, by backward induction over all scenes. It needs no GPU. Run it with
+# it. Twenty encoders (four strengths of $\beta$, five seeds) see all its hues. They are fully connected, and all are trained with the
+# squared error of pixels: none of them sees through a denoiser, so the loss (4) has no part in this run.
+#
+# DQN with double targets acts on every encoder and on pixels; A2C on pixels, the smallest $\beta$ and the chosen one. A2C is *advantage
+# actor-critic*: a network gives a policy $\pi$ and a value $V$, and each move costs
+#
+# $$
+# -(R - V(s)) \log \pi(a \mid s) + \tfrac12 (R - V(s))^2 - 0.01\, H(\pi(\cdot \mid s)), \tag{6}
+# $$
+#
+# with $R$ the discounted rewards of up to five moves and the value of the state after them, $H$ the entropy, and no gradient through the first
+# bracket. It stands in for the paper's A3C, which does the same in asynchronous threads.
+#
+# <a id="darla-10"></a>
+#
+# Both algorithms also have a control that needs no encoder: the true factors, aligned and rotated. Does it matter in a world of many steps
+# which of the two an agent gets? (That is darla-10 of the ledger.)
+#
+# Returns are exact, by backward induction over all scenes. The run needs no GPU. Start it with
 #
 # ```
 # workings run darla --tier full
@@ -972,18 +1023,20 @@ for kind in dict.fromkeys((r["algorithm"], r["code"]) for r in acted):
 # %% [markdown]
 # Mean and standard deviation over five seeds; the best policy earns 2.86 in either domain, a random one 0.19. **The first two claims are not
 # met**, with either algorithm, and the ledger still calls them undecided. No strength of $\beta$ untangled these pictures (a MIG of 1 would be perfect), and agents on the strength that the
-# unsupervised criteria chose earn little even in the source, less than those on $\beta = 36$, which keeps fewer nats. They are no test of what
-# untangled codes do; we have not searched for a world in which they are. (One of the five DQN agents on pixels learnt nothing in the source.)
+# unsupervised criteria chose earn little even in the source. (With DQN it is less than on $\beta = 36$, which keeps fewer nats; A2C was not run
+# there.) They are no test of what untangled codes do; we have not searched for a world in which they are. (One of the five DQN agents on pixels learnt nothing in the source.)
 #
 # We had not asked what stands in the last lines: with A2C the *entangled* code carries nearly all of the return into the repainted room, in
 # each of five seeds more than the pixels do. Its encoder had seen all pairs of colours before the agent began. So seeing first may be
-# enough, without untangling; an encoder that had not seen them was not tried. With DQN no code transfers.
+# enough, without untangling; an encoder that had not seen them was not tried. With DQN no code transfers. That is no comparison of the two
+# algorithms: an agent of DQN made 48,000 moves at a learning rate of 0.001, one of A2C 480,000 at 0.002, and neither was varied. So the
+# difference may be due to ten times the moves as well.
 
 # %% [markdown]
 # ## The ledger
 #
 # What the paper claims and what this notebook found a moment ago. Criteria were written before the experiments of this page, some with a pilot's outcome known;
-# the verdicts are computed. The last two claims are our own.
+# the verdicts are computed. The last three claims are our own.
 
 # %%
 ledger_.table()

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from workings.chapters.darla import demo, live
-from workings.chapters.darla.full import run_protocol
+from workings.chapters.darla.full import claim_values, run_protocol
 from workings.chapters.darla.settings import Settings
 from workings.disentangling.domains import assert_conjunction_heldout
 from workings.runs.store import Store
@@ -86,6 +86,55 @@ def test_the_full_tier_is_stored_stage_by_stage_and_goes_on(tmp_path):
     other = replace(DRY, pictures=100)
     with pytest.raises(ValueError, match=r"runs\.jsonl"):
         Store(tmp_path / "runs.jsonl", other)
+
+
+def test_the_true_factors_have_agents_of_both_algorithms_and_an_older_record_goes_on(tmp_path):
+    """The control adds stages and settles none of the others: a store that was filled without it is read and completed."""
+    tables = run_protocol(DRY, whole := Store(tmp_path / "whole.jsonl", DRY))
+    older = Store(tmp_path / "older.jsonl", DRY)
+    keys = [f"see/{beta:g}" for beta in DRY.betas] + ["dqn/pixels", "a2c/pixels"]
+    keys += [f"dqn/beta {beta:g}" for beta in DRY.betas]
+    for key in keys:
+        older.put(key, whole.get(key))
+    assert run_protocol(DRY, Store(tmp_path / "older.jsonl", DRY)) == tables
+    for algorithm in ("dqn", "a2c"):
+        codes = {row["code"] for row in tables["returns"] if row["algorithm"] == algorithm}
+        assert codes >= {"pixels", "aligned", "rotated"}
+    assert set(claim_values(tables)) == {"darla-1", "darla-2", "darla-6", "darla-10"}
+    without = tables | {"returns": [row for row in tables["returns"] if row["code"] not in ("aligned", "rotated")]}
+    assert set(claim_values(without)) == {"darla-1", "darla-2", "darla-6"}
+
+
+def test_the_control_counts_the_algorithms_in_which_aligned_factors_are_ahead():
+    encoders = [
+        {"beta": beta, "seed": seed, "mig": 0.1 * seed, "chosen": beta == 3.0}
+        for beta in (0.3, 3.0)
+        for seed in range(5)
+    ]
+    earned = {"pixels": 1.0, "beta 0.3": 1.0, "beta 3": 1.0, "aligned": 2.0, "rotated": 1.0}
+    rows = [
+        {"algorithm": algorithm, "code": code, "seed": seed, "target": value + 0.01 * seed * (code == "aligned")}
+        for algorithm in ("dqn", "a2c")
+        for code, value in earned.items()
+        for seed in range(5)
+    ]
+    tables = {"encoders": encoders, "returns": rows}
+    assert claim_values(tables)["darla-10"] == 2
+    level = [row | {"target": 1.0} if row["algorithm"] == "a2c" else row for row in rows]
+    found = claim_values(tables | {"returns": level})
+    assert (found["darla-10"], found["darla-1"], found["darla-2"]) == (1, 0, 0), "a tie is not ahead"
+
+
+def test_a_denoisers_features_are_a_code_without_a_vae():
+    found, scenes = demo.denoiser(TINY), demo.all_scenes(TINY.world(TINY.small_object))
+    table = demo.feature_table(found, scenes)
+    assert table.shape == (len(scenes.pictures), TINY.bottleneck) and not table.requires_grad
+    with torch.no_grad():
+        by_hand = found.autoencoder.features(scenes.pictures, "bottleneck")
+        data = found.autoencoder.features(found.data, "bottleneck")
+    assert torch.allclose(table, (by_hand - data.mean(dim=0)) / data.std(dim=0), atol=1e-5)
+    earned = demo.act(TINY.world(TINY.small_object), TINY.domains(), table, TINY.seeds, TINY)
+    assert earned.target.shape == (len(TINY.seeds),)
 
 
 def test_the_live_figures_networks_are_the_agents_of_the_page(monkeypatch, tmp_path):

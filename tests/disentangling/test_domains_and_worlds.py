@@ -112,6 +112,33 @@ def test_one_copy_is_drawn_and_moved_as_many_are(sizes):
     assert many.bit_generator.state == one.bit_generator.state
 
 
+@pytest.mark.parametrize("sizes", [{"angles": 6}, {"size": 13, "angles": 7, "radius": 0.6}], ids=str)
+def test_one_arm_is_drawn_and_moved_as_many_are(sizes):
+    """``frame`` and ``step_one`` against ``render`` and ``step`` in every state, and in some turned further than once round."""
+    world, looks_from = ReachWorld(**sizes), rng(1)
+    state = np.indices((world.angles,) * 3 + (3,)).reshape(4, -1).T
+    state = np.concatenate([state, state[::17] + world.angles * np.array([1, 2, 1, 0])])
+    looks = looks_from.integers(0, 8, (len(state), 2))
+    domain = DomainSpec.product(table=range(8), target=range(8))
+    pictures = np.round(255 * world.render(looks, state)).astype(np.uint8).transpose(0, 2, 3, 1)
+    moved = [world.step(domain, looks, state, np.full(len(state), action), rng()) for action in range(5)]
+    for k, (look, here, picture) in enumerate(zip(looks, state, pictures, strict=True)):
+        frame = world.frame(look, here)
+        assert frame.dtype == np.uint8 and (frame == picture).all()
+        for action, (after, reward) in enumerate(moved):
+            alone, paid = world.step_one(domain, look, here, action, None)  # no random number is drawn
+            assert (alone == after[k]).all() and alone.dtype == after.dtype and paid == reward[k]
+
+
+def test_a_frame_is_the_callers_own():
+    """Two frames of one state are equal and share nothing: what is kept from one frame to the next is not handed out."""
+    world, look, state = ReachWorld(), np.array([0, 3]), np.array([1, 2, 3, 0])
+    first, again = world.frame(look, state), world.frame(look, state)
+    first[:] = 0
+    assert (world.frame(look, state) == again).all() and again.any()
+    assert len({world.frame(look, np.array([turn, 2, 3, 0])).tobytes() for turn in range(4)}) == 4
+
+
 def test_moving_changes_the_offset_and_pays_by_the_rule():
     world = SeekAvoidWorld.hues()
     looks, state = np.zeros((4, 2), int), np.array([[1, 2], [1, 2], [0, -1], [0, -2]])

@@ -301,6 +301,7 @@ class ReachWorld:
     names = ("table", "target")
     actions = ("wait", "shoulder +", "shoulder -", "elbow +", "elbow -")
     link = 0.42
+    _turns = ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1))  # of shoulder and elbow, for each action
 
     def __post_init__(self) -> None:
         for name in ("size", "angles", "horizon"):
@@ -333,39 +334,72 @@ class ReachWorld:
         """States (N, 4) and rewards (N,) after ``actions`` (N,) from 0 to 4. Draws nothing."""
         self.check(domain)
         as_numpy_generator(generator)
-        turn = np.array([[0, 0], [1, 0], [-1, 0], [0, 1], [0, -1]])[
-            _check_actions(actions, len(self.actions), len(state))
-        ]
+        turn = np.array(self._turns)[_check_actions(actions, len(self.actions), len(state))]
         state = np.concatenate([(state[:, :2] + turn) % self.angles, state[:, 2:]], axis=1)
         _, tip, target = self._places(state)
-        return state, (np.linalg.norm(tip - target, axis=1) <= self.radius).astype(float)
+        return state, self._near(tip, target).astype(float)
 
     def step_one(
         self, domain: DomainSpec, look: np.ndarray, state: np.ndarray, action: int, generator: np.random.Generator
     ) -> tuple[np.ndarray, float]:
-        """:meth:`step` of one copy, ``look`` (2,) and ``state`` (4,)."""
-        state, reward = self.step(domain, look[None], state[None], np.array([action]), generator)
-        return state[0], float(reward[0])
+        """:meth:`step` of one copy, ``look`` (2,) and ``state`` (4,): the same numbers, without the arrays.
+
+        ``look`` must be of the domain and ``action`` one that there is: neither is checked.
+        """
+        shoulder, elbow, aim, ring = state.tolist()
+        turn = self._turns[action]
+        shoulder, elbow = (shoulder + turn[0]) % self.angles, (elbow + turn[1]) % self.angles
+        tip, target = _drawn_arm(self, shoulder, elbow)[0], _drawn_target(self, aim, ring)[0]
+        return np.array([shoulder, elbow, aim, ring]), float(self._near(tip, target)[0])
 
     def render(self, looks: np.ndarray, state: np.ndarray) -> np.ndarray:
         """Pictures (N, 3, size, size), float32 in [0, 1]."""
-        palette = np.array(hue_palette(8), dtype=np.float32)
-        table, colour = palette[np.asarray(looks)[:, 0]] * 0.6, palette[np.asarray(looks)[:, 1]]
+        tables, targets = self._colours
+        table, colour = tables[np.asarray(looks)[:, 0]], targets[np.asarray(looks)[:, 1]]
         elbow, tip, target = self._places(np.asarray(state))
-        axis = (np.arange(self.size) + 0.5) / self.size * 2 - 1
-        pixel = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)  # (pixels, 2), x and y
-        near = 2.2 / self.size
-        disk = np.linalg.norm(pixel - target[:, None], axis=2) < 0.17
-        arm = _segment_distance(pixel, np.zeros_like(elbow), elbow) < near
-        arm |= _segment_distance(pixel, elbow, tip) < near
-        flat = np.repeat(table[:, :, None], len(pixel), axis=2)
+        disk, arm = self._on_target(target), self._on_arm(elbow, tip)
+        flat = np.repeat(table[:, :, None], len(self._pixels), axis=2)
         np.copyto(flat, colour[:, :, None], where=disk[:, None])
         np.copyto(flat, np.float32(0.95), where=arm[:, None])
         return flat.reshape(len(flat), 3, self.size, self.size)
 
     def frame(self, look: np.ndarray, state: np.ndarray) -> np.ndarray:
         """The picture of one copy, ``look`` (2,) and ``state`` (4,), as bytes (size, size, 3): :meth:`render`, rounded."""
-        return _as_bytes(self.render(look[None], state[None])[0].transpose(1, 2, 0))
+        tables, targets = self._bytes
+        shoulder, elbow, aim, ring = state.tolist()
+        colours = np.stack([tables[look[0]], targets[look[1]], np.full(3, 242, dtype=np.uint8)])  # 0.95 in bytes
+        drawn = np.maximum(_drawn_target(self, aim, ring)[1], _drawn_arm(self, shoulder, elbow)[1])
+        return colours[drawn].reshape(self.size, self.size, 3)
+
+    @functools.cached_property
+    def _colours(self) -> tuple[np.ndarray, np.ndarray]:
+        """The colours (8, 3) of tables and of targets."""
+        palette = np.array(hue_palette(8), dtype=np.float32)
+        return palette * 0.6, palette
+
+    @functools.cached_property
+    def _bytes(self) -> tuple[np.ndarray, ...]:
+        return tuple(_as_bytes(table) for table in self._colours)
+
+    @functools.cached_property
+    def _pixels(self) -> np.ndarray:
+        """The middles (pixels, 2) of all pixels, x and y."""
+        axis = (np.arange(self.size) + 0.5) / self.size * 2 - 1
+        return np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
+
+    def _near(self, tip: np.ndarray, target: np.ndarray) -> np.ndarray:
+        """Whether (N,) each tip (N, 2) pays."""
+        return np.linalg.norm(tip - target, axis=1) <= self.radius
+
+    def _on_target(self, target: np.ndarray) -> np.ndarray:
+        """Which pixels (N, pixels) show the target (N, 2)."""
+        return np.linalg.norm(self._pixels - target[:, None], axis=2) < 0.17
+
+    def _on_arm(self, elbow: np.ndarray, tip: np.ndarray) -> np.ndarray:
+        """Which pixels (N, pixels) show the arm."""
+        near = 2.2 / self.size
+        arm = _segment_distance(self._pixels, np.zeros_like(elbow), elbow) < near
+        return arm | (_segment_distance(self._pixels, elbow, tip) < near)
 
     def _places(self, state: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Elbow, tip and target (N, 2) each, the table being the square from -1 to 1."""
@@ -391,6 +425,20 @@ def _listed_kinds(world: SeekAvoidWorld, domain: DomainSpec) -> tuple[np.ndarray
     """Beside each wall and floor the kinds that ``domain`` holds, first and in order, and their number: (walls, floors[, kinds])."""
     allowed = _allowed_kinds(world, domain)
     return np.argsort(~allowed, axis=2, kind="stable"), allowed.sum(axis=2)
+
+
+@functools.lru_cache(maxsize=1024)
+def _drawn_arm(world: ReachWorld, shoulder: int, elbow: int) -> tuple[np.ndarray, np.ndarray]:
+    """The tip (1, 2) of an arm at these angles, and 2 in each of the pixels (pixels,) that show it, else 0; found once."""
+    joint, tip, _ = world._places(np.array([[shoulder, elbow, 0, 0]]))
+    return tip, np.where(world._on_arm(joint, tip)[0], 2, 0)
+
+
+@functools.lru_cache(maxsize=1024)
+def _drawn_target(world: ReachWorld, aim: int, ring: int) -> tuple[np.ndarray, np.ndarray]:
+    """The place (1, 2) of a target, and 1 in each of the pixels (pixels,) that show it, else 0; found once."""
+    _, _, target = world._places(np.array([[0, 0, aim, ring]]))
+    return target, np.where(world._on_target(target)[0], 1, 0)
 
 
 def _as_bytes(colours: np.ndarray) -> np.ndarray:

@@ -200,6 +200,13 @@ def code_table(encoders: Sequence[Encoder]) -> torch.Tensor:
     return torch.stack([encoder.codes for encoder in encoders])
 
 
+@torch.no_grad()
+def feature_table(found: Denoiser, scenes: Scenes) -> torch.Tensor:
+    """What an agent sees that acts on the bottleneck of a denoiser, without a VAE: (scenes, features), standardised by its data."""
+    features = found.features()
+    return standardise_by(features(scenes.pictures), features(found.data))
+
+
 def true_factors(settings: Settings, *, rotated: bool) -> torch.Tensor:
     """The best code there is: the four true factors of every scene, standardised, (seeds, scenes, 4).
 
