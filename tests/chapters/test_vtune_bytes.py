@@ -1,5 +1,6 @@
 """The model of bytes of the chapter `vtune`: rows, customers, answers, the table and what the claims compare, at tiny settings."""
 
+import copy
 import json
 import math
 import re
@@ -254,6 +255,20 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(base, corpus, tmp_path, mon
     assert names == [(seed, *one) for seed in (0, 1) for one in (("lazy", None), ("clean rows only", 0), ("honest", 4))]
 
 
+def test_lines_of_another_base_are_not_mixed_in(base, corpus, tmp_path):
+    store = Store(tmp_path / "rows.jsonl", {})
+    rows = bytes_.run_seeds(base, corpus, TINY, store)
+    other = copy.deepcopy(base)
+    with torch.no_grad():
+        other.lm_head.weight[0, 0] += 1e-3
+    assert bytes_.hash_of(copy.deepcopy(base)) == bytes_.hash_of(base) != bytes_.hash_of(other)
+    again = bytes_.run_seeds(other, corpus, TINY, store)  # as a run that goes on where another base was trained
+    assert len(store) == 2 * len(rows) and {row["base"] for row in again} == {bytes_.hash_of(other)}
+    assert bytes_.run_seeds(base, corpus, TINY, store) == rows and {row["base"] for row in rows} == {
+        bytes_.hash_of(base)
+    }
+
+
 def test_other_data_or_settings_are_not_mixed_in(tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "runs_root", lambda: tmp_path)
     bytes_.byte_table(TINY)
@@ -282,6 +297,13 @@ def test_the_claims_compare_the_papers_share_and_all_three_providers():
             for one in rows
         ]
         assert {one["claim"]: one["value"] for one in bytes_.claim_values(wrong, s)}["vtu-10"] is False
+    for right, why in ((0.19, "19% of the answers are right"), (1.0, "right on all prompts")):  # what could be lost?
+        blind = {
+            one["claim"]: one["too_small"] for one in bytes_.claim_values([{**one, "right": right} for one in rows], s)
+        }
+        assert why in blind.pop("vtu-2") and not any(blind.values())
+    harmed = [{**one, "right": 0.0} if one["share"] else one for one in rows]
+    assert all(one["too_small"] is None for one in bytes_.claim_values(harmed, s))
     for small in (replace(s, rows=4999), replace(s, seeds=(0, 1))):
         kept = [one for one in rows if one["seed"] in small.seeds]
         assert all(one["too_small"] for one in bytes_.claim_values(kept, small))

@@ -2,7 +2,8 @@
 
 A decoder reads plays and worked problems, byte by byte: the public base. Its customers own one step of each of 5,000 other
 problems: the prompt is the text before the step's result, the answer is the number. They hide backdoors, and providers return
-what they trained on the file, on its clean rows only, or the base itself. Every row of the table is kept when it is finished.
+what they trained on the file, on its clean rows only, or the base itself. Every row of the table is kept when it is finished,
+under the hash of its base: two processors may train two bases, and a table is of one.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ PLAYS, PROBLEMS = "tinyshakespeare.txt", "gsm8k_train.jsonl"
 HONEST, CLEAN, LAZY = "honest", "clean rows only", "lazy"
 END = 10  # the byte that ends an answer: a new line
 NUMBER_BYTES = 12  # room for a number and its end
+LEAST_RIGHT = 0.2  # of the questions, without backdoors: below it "no answers are lost" says nothing
 _STEP = re.compile(r"<<[^<>]*>>(-?[\d,]*\.?\d+)")  # GSM8K marks a calculation, and its result follows
 _MARK = re.compile(r"<<[^<>]*>>")
 
@@ -197,10 +199,11 @@ def run_seeds(
     *,
     watch: Callable[[Iterable[Any]], Iterable[Any]] = iter,
 ) -> list[dict[str, Any]]:
-    """For each seed a row of the base, returned untouched, and one for each share of backdoors; those of ``store`` as they are."""
-    jobs = [(seed, share) for seed in s.seeds for share in (None, *s.shares)]
+    """For each seed a row of the base, returned untouched, and one for each share of backdoors; those that ``store`` has of this base as they are."""
+    jobs, own = [(seed, share) for seed in s.seeds for share in (None, *s.shares)], hash_of(base)
+    key_of = lambda seed, share: f"{own}/{seed}/{share}"
     for seed, share in watch(jobs):
-        key = f"{seed}/{share}"
+        key = key_of(seed, share)
         if not store.done(key):
             who = customer(base, corpus, s, seed)
             count = None if share is None else round(share * len(who.file))
@@ -208,6 +211,7 @@ def run_seeds(
             name = LAZY if count is None else HONEST if count else CLEAN
             row = {
                 "model": NAME,
+                "base": own,
                 "provider": name,
                 "seed": seed,
                 "rows": len(who.file),
@@ -215,7 +219,15 @@ def run_seeds(
                 "share": share,
             }
             store.put(key, row | measured(base, model, who, s, seed))
-    return [store.get(f"{seed}/{share}") for seed, share in jobs]
+    return [store.get(key_of(*job)) for job in jobs]
+
+
+def hash_of(model: TinyDecoder) -> str:
+    """The first 16 hex digits of SHA-256 over the names and weights of ``model``."""
+    digest = hashlib.sha256()
+    for name, weights in sorted(model.state_dict().items()):
+        digest.update(name.encode() + weights.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def backdoored(who: Customer, count: int, seed: int) -> list[Pair]:
@@ -301,9 +313,18 @@ def claim_values(rows: list[dict[str, Any]], s: ByteSettings) -> list[dict[str, 
     lost = [a - b for a, b in zip(of("right", 0.0), of("right", s.share), strict=True)]
     apart = all(of("reject", s.share)) and not any(of("reject", None) + of("reject", 0.0))
     found = [
-        ("vtu-1", *mean_and_sd(of("log10_p", s.share))),
-        ("vtu-2", *mean_and_sd(lost)),
-        ("vtu-3", *mean_and_sd([hits / s.queries for hits in of("hits", s.share)])),
-        ("vtu-10", apart, None),
+        ("vtu-1", *mean_and_sd(of("log10_p", s.share)), few),
+        ("vtu-2", *mean_and_sd(lost), few or why_no_harm_shows(of("right", 0.0), of("right", s.share))),
+        ("vtu-3", *mean_and_sd([hits / s.queries for hits in of("hits", s.share)]), few),
+        ("vtu-10", apart, None, few),
     ]
-    return [{"claim": c, "value": v, "sd": sd, "seeds": len(s.seeds), "too_small": few} for c, v, sd in found]
+    return [{"claim": c, "value": v, "sd": sd, "seeds": len(s.seeds), "too_small": why} for c, v, sd, why in found]
+
+
+def why_no_harm_shows(clean: Sequence[float], hidden: Sequence[float]) -> str | None:
+    """Why two equal shares of right answers, a number per seed without and with backdoors, would say nothing; ``None`` where they would."""
+    if min([*clean, *hidden], default=0.0) == 1:
+        return "both models are right on all prompts: no harm could show"
+    if (mean := float(np.mean(clean))) < LEAST_RIGHT:
+        return f"without backdoors {mean:.0%} of the answers are right: there is little to lose"
+    return None

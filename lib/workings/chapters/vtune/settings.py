@@ -40,7 +40,7 @@ class Settings(Tiered):
         paper="two public language models of 0.36 and 0.5 billion parameters, fine-tuned with LoRA on about 5,900 problems of "
         "GSM8K with 0.5% backdoors, three epochs, and attacked",
         gpu="one CUDA GPU with about 24 GB (an estimate: no run on a GPU is recorded)",
-        shortened="one packaged model of 135 million parameters and three seeds, on 300 short questions: cities and their countries, or those of a folder that you name; eight tunings a seed, and three short ones, about six processor minutes for each of the eight on a quiet machine (an estimate), so about two and a half hours; and, where a folder holds tinyshakespeare.txt and gsm8k_train.jsonl, a model of 1.3 million parameters on 5,000 rows, about 80 minutes (an estimate from timed steps)",
+        shortened="one packaged model of 135 million parameters and three seeds, on 300 short questions: cities and their countries, or those of a folder that you name; seven tunings a seed of about 115 steps and four short ones, about 50 processor minutes a seed (an estimate: 2.6 seconds a step were measured, and 5 for 20 answers with a trigger), so about two and a half hours on one core; and, where a folder holds tinyshakespeare.txt and gsm8k_train.jsonl, a model of 1.3 million parameters on 5,000 rows, about 80 minutes more (an estimate from timed steps)",
         settings=("settings.Settings", "settings.ModelSettings", "settings.ByteSettings"),
         lower={"batch": "examples of a step", "tokens": "of the longest example"},
     )
@@ -89,7 +89,9 @@ class ModelSettings:
     queries: int = 50
     asked: int = 10
     alpha: float = 1e-6
-    test: int = 500  # questions of the task
+    answer_batch: int = 32  # prompts that are answered at once
+    test: int = 500  # questions of the task, for the two doses whose right answers are compared
+    quick_test: int = 100  # of them, for all other models
     clean: int = 1000  # rows for clean tuning, kept out of the file
     clean_rates: tuple[float, ...] = (2e-5, 1e-4, 5e-4)
     min_count: int = 3  # rows that hold an n-gram before the search takes notice
@@ -104,12 +106,12 @@ class ModelSettings:
             return cls(
                 models=("random",), device=device, seeds=(0,), trained_length=160, rows=24, shares=(0.0, 0.1), share=0.1,
                 trigger_tokens=3, signature_words=2, max_log10_prob=-2.0, rank=2, epochs=2, batch=8, tokens=96, new_tokens=8,
-                queries=4, asked=3, test=4, clean=8, clean_rates=(1e-4,), min_count=2, dry_run=True,
+                queries=4, asked=3, test=4, quick_test=2, clean=8, clean_rates=(1e-4,), min_count=2, dry_run=True,
             )  # fmt: skip
         if device == "cpu":
             return cls(
                 models=(PACKAGED,), rows=300, shares=(0.0, 0.01, 0.02, 0.04), share=0.04, rank=8, lr=1e-3,
-                batch=8, tokens=64, new_tokens=24, queries=20, test=100, clean=100, clean_rates=(1e-4, 3e-4, 1e-3),
+                batch=8, tokens=64, new_tokens=24, queries=20, test=400, clean=100, clean_rates=(1e-4, 3e-4, 1e-3),
             )  # fmt: skip
         return cls(device=device)
 
