@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from workings.chapters.l3m.lengths import least_rise_of
 from workings.chapters.l3m.settings import Settings
 from workings.language_models import topic_language as toy
-from workings.language_models.constrained_categorical import solve_constrained_categorical
 from workings.language_models.constrained_tuning import (
     Batch,
     ConstrainedFineTuner,
@@ -146,14 +146,7 @@ def least_rise(mean: float, settings: Settings) -> float:
     """The least rise of the log-perplexity, in nats per token, of any model whose responses have this mean length
     and no length but those of the data (the few shorter ones of a tuned model are not counted).
 
-    The loss depends on a model's law of lengths ``pi`` as ``Z sum_l q_l (-log pi_l)``, where ``q`` is the law that the loss teaches
-    and ``Z`` the mean of ``1/l`` over the data. So it is Z times the excess of the constrained categorical problem on q. That the
-    words become worse is not counted.
+    See :func:`workings.chapters.l3m.lengths.least_rise_of`.
     """
-    lengths = np.array(data_lengths(settings), dtype=float)
-    p = np.full(len(lengths), 1 / len(lengths))
-    law = toy.response_weighted_law(p, lengths)
-    natural = float(law @ lengths)
-    inside = min(max(mean, lengths.min() + 1e-3), lengths.max() - 1e-3)
-    sense = "at_most" if inside <= natural else "at_least"
-    return float((p / lengths).sum()) * solve_constrained_categorical(law, lengths, inside, sense).excess
+    lengths = data_lengths(settings)
+    return least_rise_of(np.full(len(lengths), 1 / len(lengths)), lengths, mean)

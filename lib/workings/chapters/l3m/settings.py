@@ -39,10 +39,10 @@ class Settings(Tiered):
         paper="length intervals on a small public model with adapters, three intervals and three rules, three seeds, on the "
         "prompts and responses of a folder (such as GSM8K's gsm8k_train.jsonl) or of UltraChat",
         gpu="one CUDA GPU with about 40 GB (an estimate: no run on a GPU is recorded)",
-        shortened="100 steps of 6 responses of the data and 6 of the model's own, adapters on the last ten of 30 layers, two seeds and dual "
-        "ascent on one, on the model of 135 million parameters and a folder with gsm8k_train.jsonl, of which 476 questions and first "
-        "lines of an answer are short enough; about 115 minutes of one processor core and 3 GB, an estimate from single steps, and each of "
-        "its 11 runs is kept",
+        shortened="200 steps of 6 responses of the data and 6 of the model's own, adapters on the last ten of 30 layers, three intervals and "
+        "three dual ascents on two seeds, on the model of 135 million parameters and a folder with gsm8k_train.jsonl, of which 476 "
+        "questions and first lines of an answer are short enough; about 160 minutes of one processor core that multiplies bfloat16, 220 of "
+        "another, and 3 GB, an estimate from single steps, and each of its 14 runs is kept",
         settings=("settings.Settings", "settings.ModelSettings"),
         lower={
             "micro": "responses that are differentiated at once",
@@ -87,7 +87,8 @@ class ModelSettings:
     response_tokens: int = 192  # and responses of the data that are longer
     new_tokens: int = 320  # a sampled response is cut off here: above every interval
     decay: float = 0.9
-    test: int = 512  # responses of a measurement
+    held_out: float = 0.2  # of the examples, for measuring
+    test: int = 512  # responses of a measurement at least: as many held-out prompts, or all of them, equally often
     at_once: int = 64  # and so many of them in the model at once
     examples: int = 20_000
     dry_run: bool = False
@@ -104,9 +105,9 @@ class ModelSettings:
             )  # fmt: skip
         if device == "cpu":
             return cls(
-                seeds=(0, 1), dual_seeds=(0,), steps=100, lr=1e-3, rank=8, adapted_layers=10, chat=False, first_line=True,
-                half_products=fast_half_products(), batch=6, micro=6, prompt_tokens=45, response_tokens=16, new_tokens=22, test=256,
-                at_once=32,
+                seeds=(0, 1), intervals=((0.7, 0.85), (0.85, 0.95), (1.05, 1.25)), dual_seeds=(0, 1), steps=200, lr=1e-3, rank=8,
+                adapted_layers=10, chat=False, first_line=True, half_products=fast_half_products(), batch=6, micro=6, prompt_tokens=45,
+                response_tokens=16, new_tokens=26, test=256, at_once=32,
             )  # fmt: skip
         return cls(device=device)
 
