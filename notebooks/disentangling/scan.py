@@ -81,21 +81,27 @@ from functools import partial
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from IPython.display import display
 from torch.nn import functional as F
 
 from workings import ledger
 from workings.chapters.scan import full as full_tier
+from workings.chapters.scan import record as full_record
 from workings.chapters.scan.demo import (
     active_latents,
     as_claimed,
+    beats,
     concept_table,
     deviations,
     draw_pictures,
     explained,
+    held_out,
     jmvae_runs,
+    matched_table,
     named_rightly,
     operator_runs,
     operator_scores,
+    ratio_and_error,
     rooms,
     score_symbols,
     shown_concepts,
@@ -113,16 +119,19 @@ from workings.disentangling.concepts import (
     concept_ignore,
     concept_in_common,
     count_concepts,
+    includes,
     khot,
     read_symbol,
 )
 from workings.disentangling.rooms import VALUE_NAMES
 from workings.disentangling.scan import (
     Gaussian,
+    ScanJob,
     forward_optimum,
     matched_gaussian,
     reversed_optimum,
     scan_loss,
+    train_scans,
 )
 from workings.disentangling.traversal import traversal_grid
 from workings.seeding import torch_generator
@@ -186,7 +195,7 @@ assert torch.equal(
 # The first step knows no word. A beta-VAE learns to code the rooms: an encoder gives a Gaussian $q_{\phi_x}(z|x)$ over six latents, a decoder draws from it, and the KL to the prior has the weight
 # $\beta_x = 2$. Three seeds, 1,200 steps each. As a control that comes in at the end, three more with $\beta_x = 0.05$, which hardly presses. From here on all of them are **frozen**.
 #
-# Which factor does a latent follow? We take the share of a latent's variance that lies *between* the values of an attribute: near 1 if it follows that attribute alone, 0 if it does not care.
+# Some of the six latents stay at the prior and say nothing. We call a latent **active** if it carries more than 0.1 nats of KL to the prior, as a mean over the rooms, and look at these only. Which factor does a latent follow? We take the share of a latent's variance that lies *between* the values of an attribute: near 1 if it follows that attribute alone, 0 if it does not care.
 
 # %%
 found = visions(world, settings)
@@ -234,7 +243,7 @@ print(
 )
 
 # %% [markdown]
-# A number is one test of a latent; the other is to move it and look. We start at the mean of all codes and move one latent at a time. The rows are named by the heat map, not by what is seen in them. A row that keeps its name should run through all values of its attribute.
+# A number is one test of a latent; the other is to move it and look. We start at the mean of all codes and move one latent at a time. The rows are named by the heat map, not by what is seen in them. A row should run through all values of its own attribute, and leave the names of the other two alone.
 
 
 # %%
@@ -249,13 +258,21 @@ def moved(vision):
     return torch.sigmoid(grid), own  # (3 rows, 9, 3, 10, 10), (3,)
 
 
+# %%
 grids = [moved(vision)[0] for vision in seen]
-values = [  # those of its own attribute that are read in each row
-    [len(set(world.read(row)[:, a].tolist())) for a, row in enumerate(grid)]
-    for grid in grids
-]
-every = sum(counts == list(sizes) for counts in values)
+reads = [[world.read(row).T.tolist() for row in grid] for grid in grids]
+values = np.array(  # how many of each attribute are read in each row
+    [
+        [[len(set(column)) for column in row] for row in read]
+        for read in reads
+    ]
+)
+own = np.diagonal(values, axis1=1, axis2=2)  # (seeds, 3 rows)
+every = int((own == sizes).all(axis=1).sum())
 print(f"all rows run through all values in {every} of {len(seen)}")
+others = (values > 1).sum(axis=2) > (own > 1)
+print("another attribute changes its name, too, in", end=" ")
+print(f"{int(others.sum())} of {others.size} rows")
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Three rows of nine small rooms. In the row of the wall its colour runs from pink over yellow and green to cyan, while the object drifts from green to ochre and widens. In the row of the object its colour runs from red to cyan, while the wall drifts from yellow to green. In the row of the shape a box becomes a lying bar and then an upright one, and both colours drift."}, "figure": {"caption": "One latent moves from -2 to 2, the others stay at their means, first seed. Each row is named by the attribute that explains most of its latent in the heat map (its number there in brackets).", "name": "fig-scan-traversals"}}
 grid, own = moved(seen[0])
@@ -281,7 +298,7 @@ fig.suptitle(
 plt.show()
 
 # %% [markdown]
-# Each row runs through its own attribute; the other two are not quite still. We chose the rooms' colours and shapes in trial runs of *this* step, so that a small model finds the three factors; nothing after this step was chosen so. (Rooms with a coloured floor, as in the paper, came out mixed in our small models.
+# Each row runs through its own attribute. But it does not leave the others alone: in every row, of every seed, another attribute changes its *name* on the way, though the heat map gives each attribute a latent. A likely reason, not tested: a share of the variance is a mean over the rooms' codes, while a row goes through the mean of all codes, where no room need be. We chose the rooms' colours and shapes in trial runs of *this* step, so that a small model finds the three factors; nothing after this step was chosen so. (Rooms with a coloured floor, as in the paper, came out mixed in our small models.
 # [The chapter on capacity](beta_vae_capacity.ipynb) says when such a model can tell factors apart: when their effects on the picture differ in size.)
 #
 # ## What is a concept?
@@ -564,6 +581,7 @@ counts = [
     for network, vision in zip(scan, seen, strict=True)
 ]
 share = [right / max(1, of) for right, of in counts]
+print(f"as claimed: {np.mean(share):.1f} of the pairs (asked: 0.9)")
 ledger_.check(
     "scan-1",
     np.mean(share),
@@ -573,8 +591,25 @@ ledger_.check(
     digits=0,
 )
 
+# %%
+one = (all_concepts(sizes) != -1).sum(dim=1) == 1
+apart, ordered, narrow, wide = [], 0, [], []
+for network, vision in zip(scan, seen, strict=True):
+    width, named, unnamed = deviations(network, vision.pairs, sizes)
+    scatter = matched_table(vision.pairs, sizes)[0].deviation[one]
+    scatter = scatter[:, active_latents(vision.pairs)]  # by (1)
+    apart.append(float((width - scatter)[named | unnamed].abs().mean()))
+    narrow.append(width[named] < 0.5)
+    wide.append(width[unnamed] > 1.1)
+    ordered += bool(width[named].max() < width[unnamed].min())
+print(f"from the scatter's deviation: {np.mean(apart):.2f} on average")
+print(f"named and below 0.5: {torch.cat(narrow).double().mean():.1f}")
+print(f"not named and above 1.1: {torch.cat(wide).double().mean():.1f}")
+print("every named narrower than every unnamed:", end=" ")
+print(f"{ordered} of {len(seen)} seeds")
+
 # %% [markdown]
-# Not met, and the codes are the reason: by (1) their scatters have nearly the same deviations. A quarter of the hues is a stretch of the latent that is about half a unit wide by itself, so "named" ends on either side of 0.5; and many an unnamed latent ends above 1.1. The *order* of narrow and wide is right.
+# Not met, and the codes are the reason: the scatters themselves have, by (1), nearly these deviations. A quarter of the hues is a stretch of the latent that is about half a unit wide by itself, so "named" ends on either side of 0.5; and many an unnamed latent ends above 1.1. The *order* of narrow and wide is right.
 #
 # ## Draw what is said
 #
@@ -654,8 +689,10 @@ show("reversed", backward)
 # <a id="scan-2"></a>
 
 # %%
-times = backward[:, 1].mean() / forward[:, 1].mean()
-ledger_.check("scan-2", times, seeds=seeds, at="demo", digits=0)
+times, error = ratio_and_error(backward[:, 1], forward[:, 1])
+ledger_.check(
+    "scan-2", times, error=error, seeds=seeds, at="demo", digits=0
+)
 
 # %% [markdown]
 # <a id="scan-3"></a>
@@ -772,6 +809,7 @@ plt.show()
 
 # %%
 worst = named.min(axis=1)
+print(f"the worst attribute: {worst.mean():.2f} (asked: 0.85)")
 ledger_.check(
     "scan-4",
     worst.mean(),
@@ -813,6 +851,8 @@ plt.show()
 
 # %%
 cost = forward[:, 0] - few[20][:, 0]
+five = (forward[:, 0] - few[5][:, 0]).mean()
+print(f"five pictures cost at most 0.05, too: {bool(five <= 0.05)}")
 ledger_.check(
     "scan-5",
     cost.mean(),
@@ -891,38 +931,44 @@ scores = [
         nets, scan, seen, seeds, strict=True
     )
 ]
-table = {
-    name: np.array(
-        [[run[name][k].accuracy for k in (0, 1)] for run in scores]
-    )
-    for name in splits
+table = {  # (seeds, learned or own symbol, accuracy or diversity)
+    name: np.array([run[name] for run in scores]) for name in splits
 }
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Bars of accuracy for AND, IN COMMON and IGNORE: the learned operator beside the symbol of the result. The learned one is lower in all three, least for IGNORE and most for IN COMMON. Dots mark three seeds."}, "figure": {"caption": "Accuracy of pictures drawn from the learned operators' results, beside the symbols of the same results. Bars: mean, dots: three seeds.", "name": "fig-scan-operators"}}
-fig, ax = plt.subplots(figsize=(4.6, 2.6))
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Two panels of bars for AND, IN COMMON and IGNORE: the learned operator beside the symbol of the result. Accuracy, left: the learned one is lower in all three, least for IGNORE and most for IN COMMON. Diversity KL, right: all below a tenth of a nat; the learned one is clearly higher for IN COMMON only. Dots mark three seeds."}, "figure": {"caption": "Accuracy and diversity of pictures drawn from the learned operators' results, beside the symbols of the same results. Bars: mean, dots: three seeds. Of the diversity KL the lower is the more various.", "name": "fig-scan-operators"}}
+fig, axes = plt.subplots(1, 2, figsize=(4.6, 2.8), layout="constrained")
 looks = (
     ("learned operator", "blue", -0.2),
     ("its own symbol", "orange", 0.2),
 )
-for k, (name, colour, shift) in enumerate(looks):
-    places = np.arange(3) + shift
-    values = np.array([table[o][:, k] for o in splits])
-    ax.bar(places, values.mean(1), 0.38, color=COLOURS[colour], label=name)
-    ax.plot(places, values, ".", color=COLOURS["ink"])
-ax.set_xticks(range(3), ("AND", "IN COMMON", "IGNORE"))
-ax.set(ylabel="accuracy", ylim=(0, 1.15), title="Words put together")
-ax.legend(loc="upper center", ncols=2)
-below = {o: (v[:, 1] - v[:, 0]).mean() for o, v in table.items()}
-last = max(below, key=below.get)
-assert dry_run or (last == "in_common" and min(below.values()) > 0)
+for score, (ax, title) in enumerate(
+    zip(axes, ("accuracy", "diversity KL, nats"), strict=True)
+):
+    for k, (name, colour, shift) in enumerate(looks):
+        places = np.arange(3) + shift
+        values = np.array([table[o][:, k, score] for o in splits])
+        colour = COLOURS[colour]
+        ax.bar(places, values.mean(1), 0.38, color=colour, label=name)
+        ax.plot(places, values, ".", color=COLOURS["ink"])
+    ax.set_xticks(range(3), ("AND", "IN\nCOMMON", "IGNORE"), fontsize=7)
+    ax.set_title(title, fontsize=9)
+fig.suptitle("Words put together", fontsize=10.5, fontweight="bold")
+names = ax.get_legend_handles_labels()
+fig.legend(*names, loc="outside lower center", ncols=2)
+below = {o: (v[:, 1] - v[:, 0]).mean(0) for o, v in table.items()}
+last = max(below, key=lambda o: below[o][0])
+assert dry_run or (last == min(below, key=lambda o: below[o][1]))
+assert dry_run or last == "in_common"
+assert dry_run or min(gap[0] for gap in below.values()) > 0
+assert dry_run or max(v.mean(0)[:, 1].max() for v in table.values()) < 0.1
 plt.show()
 
 # %% [markdown]
 # <a id="scan-6"></a>
 
 # %%
-name = last
-lost = table[name][:, 1] - table[name][:, 0]
+lost = table[last][:, 1, 0] - table[last][:, 0, 0]
+print(f"{last} loses {lost.mean():.2f} (asked: at most 0.1)")
 ledger_.check(
     "scan-6",
     lost.mean(),
@@ -933,7 +979,7 @@ ledger_.check(
 )
 
 # %% [markdown]
-# AND and IGNORE come near their own symbols. On the combinations never shown the symbols' network needs no AND: it draws them better by itself. IN COMMON, the worst, decides the row. A likely reason, which we did not test: it must compare (two narrow Gaussians that agree stay, two that do not become wide), and with symbols about half a unit wide, whether two agree is a close call. (1,500 steps of 64 pairs.)
+# AND and IGNORE come near their own symbols. On the combinations never shown the symbols' network needs no AND: it draws them better by itself. IN COMMON, the worst, decides the row, and it is the one that costs variety as well; the other two stay about as various as the symbols. A likely reason, which we did not test: it must compare (two narrow Gaussians that agree stay, two that do not become wide), and with symbols about half a unit wide, whether two agree is a close call. (1,500 steps of 64 pairs.)
 #
 # ### Say it yourself
 #
@@ -1016,6 +1062,7 @@ print("beta 0.05: a latent for each attribute in most seeds:", bool(most))
 
 # %%
 lost = forward[:, 0] - entangled[:, 0]
+print(f"beta 0.05 loses {lost.mean():.2f} (asked: at least 0.05)")
 ledger_.check(
     "scan-7",
     lost.mean(),
@@ -1047,24 +1094,37 @@ show("SCAN", forward)
 show("JMVAE", both)
 spread = both[:, 0].max() - both[:, 0].min()
 print(f"JMVAE's accuracy differs between seeds by over 0.1: {spread > 0.1}")
+more = both[:, 1].mean() / forward[:, 1].mean()
+print(f"its mean diversity KL is over 1.5 times SCAN's: {more > 1.5}")
+
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Two panels with three dots each for SCAN and for JMVAE. Accuracy: SCAN's dots lie together, JMVAE's lie far apart, two above SCAN's and one below. Diversity KL: SCAN's lie together and low, JMVAE's reach from there to several times as high."}, "figure": {"caption": "Accuracy (higher is better) and diversity KL (lower is more various) of SCAN and JMVAE, one dot per seed; the first seed is the darkest.", "name": "fig-scan-jmvae"}}
+fig, axes = plt.subplots(1, 2, figsize=(4.6, 2.3), layout="constrained")
+for k, (ax, title) in enumerate(
+    zip(axes, ("accuracy", "diversity KL, nats"), strict=True)
+):
+    for place, values in enumerate((forward[:, k], both[:, k])):
+        for i, value in enumerate(values):
+            look = dict(color=COLOURS["blue"], alpha=1 - 0.3 * i)
+            ax.plot(place + 0.1 * (i - 1), value, "o", **look)
+    ax.set_xticks((0, 1), ("SCAN", "JMVAE"))
+    ax.set(xlim=(-0.5, 1.5))
+    ax.set_title(title, fontsize=9)
+axes[0].set_ylim(0, 1)
+axes[1].set_ylim(bottom=0)
+fig.suptitle("Two models, three seeds", fontsize=10.5, fontweight="bold")
+middle, ends = forward[:, 0].mean(), both[:, 0]
+assert dry_run or sorted(ends > middle) == [False, True, True]
+plt.show()
 
 # %% [markdown]
 # <a id="scan-3c"></a>
 
 # %%
-ahead = forward[:, 0] - both[:, 0]
-error = ahead.std(ddof=1) / len(seeds) ** 0.5
-holds = ahead.mean() > error and forward[:, 1].mean() < both[:, 1].mean()
-ledger_.check(
-    "scan-3c",
-    bool(holds),
-    seeds=seeds,
-    at="demo",
-    too_small="accuracies differ by less than JMVAE's spread over seeds",
-)
+holds, tie = beats(forward, both)
+ledger_.check("scan-3c", holds, seeds=seeds, at="demo", too_small=tie)
 
 # %% [markdown]
-# No winner: JMVAE is better in some seeds and worse in another, and three are too few for such a spread. (As "higher" we count a paired difference of more than its standard error.) What SCAN has for certain is the order of learning: its eye needed no symbol, so a new vocabulary costs seconds, and some 55 labelled rooms were enough to draw what is named.
+# No winner. In accuracy JMVAE is better in two seeds and worse in one, and three are too few for such a spread. In diversity SCAN is ahead on average, mostly by one seed of JMVAE. (As "better" we count a paired difference of more than its standard error, in both scores; as worse, one such difference the other way; anything between is undecided.) JMVAE's own weight, $\alpha = 1$, was taken as it is and not tuned. By our notes the paper compares with TrELBO as well; that was not run. What SCAN has for certain is the order of learning: its eye needed no symbol, so a new vocabulary costs seconds, and some 55 labelled rooms were enough to draw what is named.
 #
 # ## Where it breaks
 #
@@ -1072,11 +1132,11 @@ ledger_.check(
 # - **The eye decides.** What the frozen code leaves out, no word can name; what it mixes, words mix.
 # - **A ring does not fit on a line.** The full circle of hues has no end. Ours is cut at red and cyan, by choice.
 # - **Accuracy misleads.** Twice on this page (reversed order, entangled eye) the more accurate model was the less various one. Look at what is left open too.
-# - **Small.** Ten pixels, three attributes and 99 concepts. The paper's rooms had a fourth primitive, the floor's colour (its Fig. 1).
+# - **Small.** Ten pixels, three attributes and 99 concepts. The paper's rooms had a fourth primitive, the floor's colour (its Fig. 1). Its photographs of faces (CelebA) were not tried.
 #
 # ## At full scale
 #
-# The full tier takes 3D Shapes (480,000 pictures of a room with one object) where `data_root` is the folder of its file `3dshapes.h5`, and without `data_root` coloured dSprites that it draws. Vision is convolutional, pictures are read by a small trained classifier whose own accuracy is recorded. With a GPU: 64 x 64 pixels and
+# The full tier takes 3D Shapes (480,000 pictures of a room with one object) where `data_root` is the folder of its file `3dshapes.h5`, and without `data_root` coloured dSprites that it draws. Vision is convolutional. Sprites are read by the colours of edge and middle and, for the shape, by a small network on moments of the sprite's mask that turning does not change; 3D Shapes by a small convolutional network. What either reads of pictures kept from its training is recorded for each attribute. With a GPU: 64 x 64 pixels and
 # 150,000 steps for each of six vision models; without one, 32 x 32 and fewer steps. By the re-implementations, the paper's vision loss compares what a denoising autoencoder makes of the pictures, not the pixels; that is not done here. JMVAE is fully connected at this tier too, so beside a convolutional vision it is not on level ground.
 #
 # ```
@@ -1094,29 +1154,32 @@ if tier == "full":
 else:
     tables = {
         name: ledger.attachment("scan", "full", name) or []
-        for name in ("runs", "operators", "vision")
+        for name in ("runs", "operators", "vision", "reader")
     }
-runs = tables["runs"]
-if runs:
-    print(f"{len(runs)} runs recorded")
-for kind in dict.fromkeys(row["kind"] for row in runs):
-    rows = [row for row in runs if row["kind"] == kind]
-    right, kl = (
-        np.mean([row[key] for row in rows])
-        for key in ("accuracy", "diversity")
-    )
-    print(f"{kind:10s} accuracy {right:.2f}, diversity {kl:.2f} nats")
+print(full_record.standing(tables))
+
+# %% tags=["hide-input"]
+for one in full_record.grids(tables):
+    display(one)
 
 # %%
 if tier == "full":
     small = full_tier.too_small(sizes_here, tables)
-    for claim, value in full_tier.claim_values(tables).items():
-        ledger_.check(claim, value, seeds=seeds, too_small=small)
+    for claim, one in full_tier.claim_values(tables).items():
+        ledger_.check(
+            claim,
+            one.value,
+            spread=one.spread,
+            error=one.error,
+            seeds=seeds,
+            too_small=small or one.too_small,
+        )
 
 # %% [markdown]
-# No full run is kept. We made one without a GPU and looked: after 2,000 of the protocol's 150,000 steps the vision models
+# When does a run count? A first one without a GPU, of 2,000 of the protocol's 150,000 steps, was looked at and not kept: its vision models
 # left out most of what the words name, so it could say nothing about words, for or against. Steps alone are no test, though. So a rule was set
-# before the next run: a run counts if its vision models have the protocol's steps, or if they have levelled.
+# before the next run: a run counts if its vision models have the protocol's steps, or if they have levelled. And its reader must read: a limit for
+# each attribute was set after a first reader of the sprites, a convolutional network, had taken one shape in four for another, and before any run with this one.
 
 # %%
 short = full_tier.FullSettings.here(device="cpu")
@@ -1124,10 +1187,12 @@ print(f"a GPU: {full_tier.PROTOCOL_STEPS:,} steps per vision model")
 print(f"no GPU: {short.vision_steps:,}, and in the last half at most")
 print(f"{full_tier.LOSS_LEVEL:.0%} of the loss above its floor and")
 print(f"{full_tier.NAMED_LEVEL:.0%} of pictures may change")
+print(f"either: {full_tier.READER_LEVEL:.0%} of each attribute read")
 
 # %% [markdown]
 # The *loss* is the mean NLL, the *floor* the entropy of the pixels, below which no model comes. The *pictures* are those named rightly in the worst attribute, by a symbols' network trained on the codes of half way and by one
-# on those of the end. Both are means over the seeds, for either kind of vision, and both must hold. On one processor core we estimate, from timed steps, one to two hours for all of it. It has not been run at this length.
+# on those of the end. Both are means over the seeds, for either kind of vision, and both must hold. What is *read* are real pictures that the reader was not trained on. Drawn ones are blurred. So the record also says what is read of pictures that a vision model has coded and drawn again, beside what the symbols' network
+# names from the same codes: where both are low, the code has lost the attribute. (A blob without a shape must still be read as one, so a vision model that draws blobs pays for it in accuracy and in diversity.) Without a GPU we estimated, from timed steps and before any run of this length, one to two hours on one processor core.
 
 # %% [markdown]
 # ## The ledger
@@ -1193,15 +1258,39 @@ for optimum in (forward_optimum, reversed_optimum):
     print(f"mean {q.mu.item():.1f}, variance {q.logvar.exp().item():.1f}")
 
 # %% [markdown]
-# **3.** You feed the symbols' network full descriptions only, never parts. What happens to the symbol "a red wall"?
+# **3.** You feed the symbols' network full descriptions only, never parts. What happens to the symbol "a red wall", which was never met? Guess both scores before you run it.
 #
 # <details>
 # <summary>Show the solution</summary>
 #
-# It was never met. Its code, with two empty blocks, lies outside of what the network has seen, and nothing in the loss says that its Gaussian should be wide there. It may be anything.
+# It comes out narrow everywhere, also where it says nothing. Its code has two empty blocks, and nothing in the loss says what these mean; the network answers as it has always answered, with everything fixed. The drawn pictures are no less right for it, but they have lost their variety. It is the reversed order's lesson again: accuracy alone would choose the wrong one.
 #
 # </details>
-#
+
+# %% tags=["hide-input"]
+shown = ~includes(world.attributes[:, None], held_out(sizes)).any(dim=1)
+weights = (settings.lam, settings.symbol_beta)
+jobs = [
+    ScanJob(vision.pairs.select(shown), seed, *weights)
+    for vision, seed in zip(seen, seeds, strict=True)
+]
+symbols["whole"] = train_scans(
+    jobs,
+    sizes,
+    settings.scan_steps,
+    batch=settings.scan_batch,
+    learning_rate=settings.scan_rate,
+    parts=False,
+)
+for kind, name in (("forward", "parts"), ("whole", "full descriptions")):
+    show(name, scored(kind))
+    open_ = []
+    for network, vision in zip(symbols[kind], seen, strict=True):
+        width, _, unnamed = deviations(network, vision.pairs, sizes)
+        open_.append(float(width[unnamed].mean()))
+    print(f"  deviation where nothing is said: {np.mean(open_):.1f}")
+
+# %% [markdown]
 # ## References
 #
 # - Higgins, Sonnerat, Matthey, Pal, Burgess, Bosnjak, Shanahan, Botvinick, Hassabis, Lerchner. *SCAN: Learning Hierarchical Compositional Visual Concepts.* ICLR 2018. [arXiv 1707.03389](https://arxiv.org/abs/1707.03389)

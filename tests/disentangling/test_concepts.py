@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from workings.disentangling.concepts import (
     OPERATORS,
@@ -100,6 +101,32 @@ def test_the_pairs_of_an_operator_are_all_that_it_is_defined_for():
     assert counts["ignore"] == 9 * 9 * 7 - 100 - 99
     # IN COMMON: (K + 1)^2 pairs of one attribute, of which K agree on a value.
     assert counts["in_common"] == 99**2 - (21 * 21 * 13 - 2 * 100 + 1)
+
+
+class Largest(TorchDispatchMode):
+    """Of all the tensors that are made, the most numbers that one of them holds."""
+
+    numbers = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        made = func(*args, **(kwargs or {}))
+        for one in made if isinstance(made, (tuple, list)) else [made]:
+            if isinstance(one, torch.Tensor):
+                self.numbers = max(self.numbers, one.untyped_storage().nbytes() // one.element_size())
+        return made
+
+
+def test_many_concepts_are_paired_in_blocks_and_in_order():
+    sizes = (7, 7, 7, 4)
+    count = count_concepts(sizes)
+    for operator in ("and", "ignore"):
+        with Largest() as largest:
+            pairs = operator_pairs(sizes, operator)
+        # A pair of all pairs of concepts is never a number of a tensor; of such with a result there are far fewer.
+        assert len(pairs.first) < largest.numbers < count**2 / 2
+        assert bool((torch.diff(pairs.first * count + pairs.second) > 0).all())
+    # IGNORE, as above: 1 + 2 K pairs per attribute with b in a, less b = a and b empty.
+    assert len(pairs.first) == 15**3 * 9 - (count + 1) - count
 
 
 def test_a_random_part_is_a_part_and_every_part_comes_as_often_as_it_should():

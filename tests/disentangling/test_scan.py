@@ -158,6 +158,17 @@ def test_trained_symbols_are_narrow_where_they_speak_and_wide_elsewhere():
     assert narrow.max() < 0.5
 
 
+def test_without_parts_every_symbol_is_a_full_description(monkeypatch):
+    pairs, said = made_up_pairs(50), []
+    keep = lambda labels, sizes: said.append(labels) or khot(labels, sizes)
+    monkeypatch.setattr(scan, "khot", keep)
+    train_scans([ScanJob(pairs, 0)], SIZES, 3, batch=20, hidden=10)
+    assert bool((torch.cat(said) == -1).any())
+    said.clear()
+    train_scans([ScanJob(pairs, 0)], SIZES, 3, batch=20, hidden=10, parts=False)
+    assert not bool((torch.cat(said) == -1).any())
+
+
 @pytest.mark.parametrize("direction", ["forward", "reversed"])
 def test_training_is_adam_on_the_loss_with_the_symbols_own_noise(monkeypatch, direction):
     pairs = made_up_pairs(64)
@@ -211,6 +222,7 @@ def test_vision_must_be_frozen_before_its_codes_are_kept():
         (lambda: scan_loss(normal(2, 7), torch.zeros(2, 7).double(), (normal(2, 3), normal(2, 3)), (MU[:2], MU[:2])), "as many latents"),
         (lambda: symbol_vae(SIZES, 3, generator=torch_generator(0)).encode(torch.zeros(2, 6)), r"must be \(B, 7\)"),
         (lambda: train_scans([], SIZES, 3), "jobs is empty"),
+        (lambda: train_scans([ScanJob(made_up_pairs(8), 0)], SIZES, 3, avoid=torch.tensor([[0, 0]]), parts=False), "needs parts"),
         (lambda: train_scans([ScanJob(made_up_pairs(8), 0, direction="up")], SIZES, 3), "direction"),
         (
             lambda: train_scans(

@@ -135,26 +135,32 @@ class OperatorPairs(NamedTuple):
     result: torch.Tensor
 
 
+_AT_ONCE = 2**19  # pairs of concepts that are looked at together
+
+
 def operator_pairs(sizes: Sequence[int], operator: str) -> OperatorPairs:
     """All pairs of concepts for which ``operator`` ("and", "in_common" or "ignore") has a result that names something.
 
-    Its size is of the order of :func:`count_concepts` squared. Raises ``ValueError`` for another operator.
+    Sorted by the first concept, then the second. All pairs are tried, :func:`count_concepts` squared, but in blocks of first
+    concepts, so that only those with a result are held. Raises ``ValueError`` for another operator.
     """
     one_of(operator, "operator", OPERATORS)
     concepts = all_concepts(sizes)
-    count = len(concepts)
-    first, second = (torch.arange(count).repeat_interleave(count), torch.arange(count).repeat(count))
-    a, b = concepts[first], concepts[second]
-    if operator == "and":
-        defined, apply = ~conflicts(a, b), concept_and
-    elif operator == "in_common":
-        defined, apply = torch.ones(len(a), dtype=torch.bool), concept_in_common
-    else:
-        defined, apply = includes(a, b), concept_ignore
-    first, second = first[defined], second[defined]
-    result = apply(concepts[first], concepts[second])
-    some = (result != OPEN).any(dim=-1)
-    return OperatorPairs(first[some], second[some], concept_index(result[some], sizes))
+    found = []
+    for rows in torch.arange(len(concepts)).split(max(1, _AT_ONCE // len(concepts))):
+        a = concepts[rows][:, None]
+        if operator == "and":
+            defined, apply = ~conflicts(a, concepts), concept_and
+        elif operator == "in_common":
+            defined, apply = torch.ones(len(rows), len(concepts), dtype=torch.bool), concept_in_common
+        else:
+            defined, apply = includes(a, concepts), concept_ignore
+        first, second = defined.nonzero(as_tuple=True)
+        first = rows[first]
+        result = apply(concepts[first], concepts[second])
+        some = (result != OPEN).any(dim=-1)
+        found.append((first[some], second[some], concept_index(result[some], sizes)))
+    return OperatorPairs(*(torch.cat(part) for part in zip(*found, strict=True)))
 
 
 def concept_index(assignments: torch.Tensor, sizes: Sequence[int]) -> torch.Tensor:

@@ -222,20 +222,24 @@ def train_scans(
     batch: int = 64,
     learning_rate: float = 1e-3,
     avoid: torch.Tensor | None = None,
+    parts: bool = True,
 ) -> list[SymbolVAE]:
     """One trained :class:`SymbolVAE` per job, in the order of ``jobs``: :func:`scan_loss` minimised by Adam.
 
-    A step takes ``batch`` pictures, says of each a random part of what it shows (:func:`random_parts`: without parts the
-    network never sees an attribute left open) and ties the symbol's Gaussian to the picture's. ``avoid`` (C, A): concepts
-    that no symbol includes. The networks are trained side by side; a job's result depends on the job and the settings
+    A step takes ``batch`` pictures, says of each a random part of what it shows (:func:`random_parts`; without ``parts`` all
+    of it, and the network never sees an attribute left open) and ties the symbol's Gaussian to the picture's. ``avoid`` (C, A): concepts
+    that no symbol includes (only with ``parts``). The networks are trained side by side; a job's result depends on the job and the settings
     and not on the other jobs (up to the rounding of sums).
 
-    Raises ``ValueError`` for no job, another direction, negative weights, pairs of different widths, and
+    Raises ``ValueError`` for no job, another direction, negative weights, pairs of different widths, ``avoid`` without
+    ``parts`` (select the pairs before), and
     ``FloatingPointError`` when a loss was not finite.
     """
     steps, batch = as_int(steps, "steps", minimum=1), as_int(batch, "batch", minimum=1)
     if not jobs:
         raise ValueError("jobs is empty; give at least one ScanJob(pairs, seed).")
+    if avoid is not None and not parts:
+        raise ValueError("avoid needs parts: a full description is not opened; leave out the pairs that include it.")
     widths = {(job.pairs.mu.shape[1], job.pairs.mu.dtype) for job in jobs}
     if len(widths) > 1:
         raise ValueError(f"all pairs need codes of one width and dtype, got {sorted(map(str, widths))}.")
@@ -254,7 +258,7 @@ def train_scans(
     lam, beta = column([job.lam for job in jobs]), column([job.beta for job in jobs])
     forward = column([float(job.direction == "forward") for job in jobs])
     optimiser = torch.optim.Adam(ensemble.parameters, lr=learning_rate, fused=True)
-    feeds = [_Feed(job, sizes, batch, avoid) for job in jobs]
+    feeds = [_Feed(job, sizes, batch, avoid, parts) for job in jobs]
     streams = [torch_generator(job.seed, "scan", "noise") for job in jobs]
     for step in progress(range(steps), "training steps"):
         rows = [feed(step) for feed in feeds]
@@ -277,12 +281,12 @@ def train_scans(
 
 
 class _Feed:
-    """The pairs of a job by step, drawn in blocks: a picture's code (B, M) twice, and the k-hot symbol (B, K) of a part of it."""
+    """The pairs of a job by step, drawn in blocks: a picture's code (B, M) twice, and the k-hot symbol (B, K) of (a part of) it."""
 
     BLOCK = 100
 
-    def __init__(self, job: ScanJob, sizes: Sequence[int], batch: int, avoid: torch.Tensor | None):
-        self.job, self.sizes, self.avoid = job, sizes, avoid
+    def __init__(self, job: ScanJob, sizes: Sequence[int], batch: int, avoid: torch.Tensor | None, parts: bool):
+        self.job, self.sizes, self.avoid, self.parts = job, sizes, avoid, parts
         self.batch = min(batch, len(job.pairs.mu))
         self.times = math.ceil(batch / self.batch)  # with fewer pictures than a batch, each is shown several times
         self.order = ShuffledBatches(len(job.pairs.mu), self.batch, job.seed, "scan")
@@ -296,8 +300,8 @@ class _Feed:
             self.rows = rows.view(self.BLOCK, -1)[:, : self.size]
             shown = self.job.pairs.assignments[self.rows.flatten()]
             source = torch_generator(self.job.seed, "scan", "parts", block)
-            parts = random_parts(shown, source, avoid=self.avoid)
-            self.codes = khot(parts, self.sizes).to(self.job.pairs.mu).view(self.BLOCK, self.size, -1)
+            said = random_parts(shown, source, avoid=self.avoid) if self.parts else shown
+            self.codes = khot(said, self.sizes).to(self.job.pairs.mu).view(self.BLOCK, self.size, -1)
         rows = self.rows[inside]
         return self.job.pairs.mu[rows], self.job.pairs.logvar[rows], self.codes[inside]
 

@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from workings.chapters.scan.settings import Settings
@@ -244,6 +245,29 @@ def as_claimed(symbols: SymbolVAE, pairs: Pairs, sizes: Sequence[int]) -> tuple[
     found, named, unnamed = deviations(symbols, pairs, sizes)
     right = (named & (found < 0.5)) | (unnamed & (found >= 0.8) & (found <= 1.1))
     return int(right.sum()), int((named | unnamed).sum())
+
+
+def beats(ours: np.ndarray, theirs: np.ndarray) -> tuple[bool, str | None]:
+    """Whether ``ours`` (seeds, 2), accuracy and diversity, are better than ``theirs`` in both, and why that is undecided.
+
+    Better: the difference seed by seed, as a mean, is more than its standard error. Worse likewise; one of them is enough
+    for a decided no. Anything between is undecided, and the reason says which difference is too small.
+    """
+    gaps = (ours - theirs) * np.array([1.0, -1.0])  # of the diversity the lower is the better
+    means, errors = gaps.mean(axis=0), gaps.std(axis=0, ddof=1) / len(gaps) ** 0.5
+    within = [name for name, m, e in zip(("accuracy", "diversity"), means, errors, strict=True) if not abs(m) > e]
+    holds = bool((means > errors).all())
+    if holds or bool((means < -errors).any()):
+        return holds, None
+    small = f"the paired difference in {' and in '.join(within)} is within its standard error"
+    return holds, f"over {len(gaps)} seeds {small}"
+
+
+def ratio_and_error(above: np.ndarray, below: np.ndarray) -> tuple[float, float]:
+    """Mean of ``above`` over mean of ``below``, values of the same seeds, and the ratio's standard error (delta method)."""
+    ratio = above.mean() / below.mean()
+    left = above - ratio * below  # of mean 0
+    return float(ratio), float(left.std(ddof=1) / len(left) ** 0.5 / abs(below.mean()))
 
 
 # --- operators --------------------------------------------------------------------------------------------------------

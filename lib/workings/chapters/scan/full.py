@@ -19,34 +19,43 @@ from workings.chapters.scan.demo import (
     Vision,
     World,
     as_claimed,
+    beats,
     held_out,
     jmvae_runs,
     named_rightly,
     operator_runs,
     operator_scores,
+    ratio_and_error,
     score_symbols,
     split_pairs,
     symbol_runs,
 )
 from workings.chapters.scan.settings import Settings
+from workings.chapters.scan.sprite_reader import train_sprite_reader
 from workings.disentangling.dsprites_data import sub_grid
 from workings.disentangling.dsprites_renderer import block_average, packed_dsprites, unpack_images
 from workings.disentangling.networks import VAE, ConvDecoder, ConvEncoder, freeze, initialise
 from workings.disentangling.objectives import pixel_entropy
 from workings.disentangling.rooms import hsv_to_rgb
-from workings.disentangling.scan import ScanJob, code_pictures, train_scans
+from workings.disentangling.scan import ScanJob, SymbolVAE, code_pictures, train_scans
 from workings.disentangling.shapes3d_file import FILE_NAME, Shapes3D
 from workings.disentangling.training import History, fixed_beta, train_vae
 from workings.runs.progress import progress
 from workings.runs.store import Store
 from workings.seeding import torch_generator
+from workings.statistics import mean_and_sd
 from workings.training import ShuffledBatches, fit
 
 SECOND = 1000  # added to the seed of a vision model in its second half
 PROTOCOL_STEPS = 150_000  # of each vision model
 FEW = (1, 2, 5, 10, 20)  # labelled pictures per value of an attribute
 HUES = 16
-SPRITE_SIZES = (4, 4, 3)  # background, sprite, shape
+SPRITE_SIZES = (4, 4, 3)
+SPRITE_NAMES = ("background", "sprite", "shape")
+SHAPES3D_NAMES = ("wall", "floor", "object", "shape")
+TABLES = "tables, with each data set's own reader"  # in the store; another name when what is measured changes
+
+Tables = dict[str, list[dict[str, Any]]]
 
 
 @dataclass(frozen=True)
@@ -80,9 +89,9 @@ class FullSettings:
 
 
 @Settings.needs.guard
-def run(settings: FullSettings | Settings, data_root: str | Path | None = None) -> dict[str, list[dict[str, Any]]]:
-    """The whole full tier: tables "runs" (one row per kind and seed), "operators" (one per operator and seed) and "vision"
-    (one per kind of vision and seed, from :func:`levels`).
+def run(settings: FullSettings | Settings, data_root: str | Path | None = None) -> Tables:
+    """The whole full tier: tables "runs" (one row per kind and seed), "operators" (one per operator and seed), "vision"
+    (one per kind of vision and seed, from :func:`levels`) and "reader" (from :func:`readings`).
 
     ``data_root``: the folder of ``3dshapes.h5`` (:func:`~workings.disentangling.shapes3d_file.fetch_shapes3d` fetches it);
     without it coloured sprites are drawn here. A dry run takes a smaller file of the same form. Finished vision models and
@@ -94,26 +103,23 @@ def run(settings: FullSettings | Settings, data_root: str | Path | None = None) 
     return run_protocol(settings, data_root)
 
 
-def run_protocol(settings: FullSettings, data_root: str | Path | None = None) -> dict[str, list[dict[str, Any]]]:
+def run_protocol(settings: FullSettings, data_root: str | Path | None = None) -> Tables:
     """:func:`run` without the answer to a full memory."""
-    world, reader_accuracy = load(settings, data_root)
-    name = f"{'shapes3d' if data_root is not None else 'sprites'}{settings.size}-{settings.vision_steps}"
-    folder = paths.runs_root() / "scan"
+    data = "sprites" if data_root is None else "shapes3d"
+    name, folder = f"{data}{settings.size}-{settings.vision_steps}", paths.runs_root() / "scan"
     store = Store(folder / f"{name}.jsonl", settings)
-    if not store.done("tables"):
-        store.put("tables", tables(settings, world, reader_accuracy, folder / name))
-    return store.get("tables")
+    if not store.done(TABLES):
+        store.put(TABLES, tables(settings, load(settings, data_root), folder / name, data))
+    return store.get(TABLES)
 
 
-def tables(
-    settings: FullSettings, world: World, reader_accuracy: float, folder: Path
-) -> dict[str, list[dict[str, Any]]]:
-    """Everything that is measured on ``world``; vision models are kept in ``folder``."""
+def tables(settings: FullSettings, world: World, folder: Path, data: str = "sprites") -> Tables:
+    """Everything that is measured on ``world``, which is called ``data``; vision models are kept in ``folder``."""
     demo = settings.demo
     trained = vision_models(settings, world, folder)
     found = {kind: [one.last for one in models] for kind, models in trained.items()}
     symbols = symbol_runs(found, world, demo)
-    about = {"pictures": len(world.pictures), "size": settings.size, "steps": settings.vision_steps, "device": settings.device, "reader": reader_accuracy}  # fmt: skip
+    about = {"pictures": len(world.pictures), "size": settings.size, "steps": settings.vision_steps, "device": settings.device, "data": data}  # fmt: skip
     runs = []
     for kind, networks in symbols.items():
         seen = found["entangled" if kind == "entangled" else "disentangled"]
@@ -130,8 +136,48 @@ def tables(
     rows = []
     for net, network, vision, seed in zip(nets, symbols["forward"], found["disentangled"], demo.seeds, strict=True):
         for operator, (made, own) in operator_scores(net, network, vision, splits, world, demo, seed).items():
-            rows.append({"operator": operator, "seed": seed, "accuracy": made.accuracy, "own": own.accuracy, "diversity": made.diversity if math.isfinite(made.diversity) else None})  # fmt: skip
-    return {"runs": runs, "operators": rows, "vision": levels(trained, runs, world, demo)}
+            known = lambda value: value if math.isfinite(value) else None  # of full descriptions nothing is open
+            rows.append({"operator": operator, "seed": seed, "accuracy": made.accuracy, "own": own.accuracy, "diversity": known(made.diversity), "own_diversity": known(own.diversity)})  # fmt: skip
+    named = {"disentangled": symbols["forward"], "entangled": symbols["entangled"]}
+    return {
+        "runs": runs,
+        "operators": rows,
+        "vision": levels(trained, runs, world, demo),
+        "reader": readings(found, named, world, demo, SPRITE_NAMES if data == "sprites" else SHAPES3D_NAMES),
+    }
+
+
+KEPT = 10
+"""One picture in so many, the last ones, is kept from the reader's training."""
+
+
+def readings(
+    found: dict[str, list[Vision]], symbols: dict[str, list[SymbolVAE]], world: World, demo: Settings, names: tuple[str, ...]
+) -> list[dict[str, Any]]:  # fmt: skip
+    """How well ``world.read`` reads, a row per attribute: on pictures that it was not trained on, and on what vision makes of them.
+
+    ``of`` is "pictures", or the kind of the vision model (with its ``seed``) that coded them and drew them again from the
+    mean code; ``accuracy`` is the share that is read as the picture shows. Beside it, of a vision model, ``named``: the
+    share that the symbols' network names rightly from a code. Where both are low, the code has not kept the attribute; where
+    only ``accuracy`` is, the reader fails on blurred pictures.
+    """
+    cut = _cut(world.pictures)
+    pictures, attributes = world.pictures[cut:], world.attributes[cut:]
+    shares = lambda x: (world.read(x) == attributes).double().mean(dim=0).tolist()
+    line = lambda of, seed, read, said: [{"of": of, "seed": seed, "attribute": n, "accuracy": r, "named": s, "pictures": len(pictures)} for n, r, s in zip(names, read, said, strict=True)]  # fmt: skip
+    rows = line("pictures", None, shares(pictures), [None] * len(names))
+    for kind, visions in found.items():
+        for vision, network, seed in zip(visions, symbols[kind], demo.seeds, strict=True):
+            with torch.no_grad():
+                again = torch.cat([torch.sigmoid(vision.model.decode(mu)) for mu in vision.pairs.mu[cut:].split(1000)])
+            said = named_rightly(vision.pairs, network.decode, world.sizes, seed).tolist()
+            rows += line(kind, seed, shares(again), said)
+    return rows
+
+
+def _cut(pictures: torch.Tensor) -> int:
+    """How many of ``pictures``, the first ones, a reader is trained on."""
+    return len(pictures) * (KEPT - 1) // KEPT
 
 
 class Trained(NamedTuple):
@@ -209,16 +255,22 @@ def levels(
 # --- data -------------------------------------------------------------------------------------------------------------
 
 
-def load(settings: FullSettings, data_root: str | Path | None) -> tuple[World, float]:
-    """The world of the full tier, read by a small trained network, and that network's accuracy on pictures kept from it."""
+def load(settings: FullSettings, data_root: str | Path | None) -> World:
+    """The world of the full tier with its reader, trained on nine tenths of the pictures.
+
+    Sprites are read by :func:`~workings.chapters.scan.sprite_reader.train_sprite_reader`, 3D Shapes by :func:`train_reader`.
+    """
     if data_root is None:
         pictures, attributes, sizes = coloured_sprites(settings.pictures, settings.size)
+        cut = _cut(pictures)
+        read = train_sprite_reader(pictures[:cut], attributes[:cut, 2], settings.reader_steps)
     else:
         pictures, attributes, sizes = shapes3d(
             Path(data_root) / FILE_NAME, settings.pictures, settings.size, whole=settings.whole
         )
-    read, accuracy = train_reader(pictures, attributes, sizes, settings)
-    return World(pictures, attributes, sizes, read), accuracy
+        cut = _cut(pictures)
+        read = train_reader(pictures[:cut], attributes[:cut], sizes, settings)
+    return World(pictures, attributes, sizes, read)
 
 
 def coloured_sprites(count: int, size: int) -> tuple[torch.Tensor, torch.Tensor, tuple[int, ...]]:
@@ -260,13 +312,12 @@ def shapes3d(
 
 def train_reader(
     pictures: torch.Tensor, attributes: torch.Tensor, sizes: tuple[int, ...], settings: FullSettings
-) -> tuple[Callable[[torch.Tensor], torch.Tensor], float]:
-    """A small convolutional classifier of the attributes, trained on nine tenths, and its accuracy on the rest."""
+) -> Callable[[torch.Tensor], torch.Tensor]:
+    """A small convolutional classifier of the attributes, trained on all that it is given."""
     with torch.device("meta"):
         net = ConvEncoder(sum(sizes), img_channels=3, size=settings.size, channels=(16, 32, 32), hidden=(64,))
     net = initialise(net.to_empty(device="cpu"), torch_generator(0, "scan chapter", "reader")).to(settings.device)
-    cut = len(pictures) * 9 // 10
-    order = ShuffledBatches(cut, min(64, cut), 0, "reader")
+    order = ShuffledBatches(len(pictures), min(64, len(pictures)), 0, "reader")
 
     def loss(model: nn.Module, rows: torch.Tensor, noise: torch.Generator) -> torch.Tensor:
         logits = model(pictures[rows].to(settings.device))[0]  # its second half of outputs is not used
@@ -281,7 +332,7 @@ def train_reader(
         logits = torch.cat([net(part)[0] for part in x.split(1000)])
         return torch.stack([block.argmax(dim=1) for block in logits.split(sizes, dim=1)], dim=1)
 
-    return read, float((read(pictures[cut:]) == attributes[cut:]).double().mean())
+    return read
 
 
 # --- the ledger -------------------------------------------------------------------------------------------------------
@@ -293,23 +344,34 @@ NAMED_LEVEL = 0.02
 """Share of pictures: as much may naming change between the vision models of half way and of the end."""
 
 
-def too_small(settings: FullSettings, tables: dict[str, list[dict[str, Any]]]) -> str | None:
-    """Why a run settles no claim, or ``None``: its vision models have the protocol's steps, or they have levelled.
+READER_LEVEL = 0.98
+"""Share: a reader that reads less of any attribute of the pictures kept from it decides nothing.
 
-    Levelled: for either kind of vision, as means over the seeds, the loss above its floor changed by at most
+Set after a first reader, a small convolutional network, had read three sprites' shapes in four; before any run with this one.
+"""
+
+
+def too_small(settings: FullSettings, tables: Tables) -> str | None:
+    """Why a run settles no claim, or ``None``: its pictures are read well, and its vision models have the protocol's steps
+    or have levelled.
+
+    Read well: each attribute of the pictures kept from the reader at :data:`READER_LEVEL` or more. Levelled: for either kind of vision, as means over the seeds, the loss above its floor changed by at most
     :data:`LOSS_LEVEL` of what it was half way, and the share of pictures that is named rightly by at most
     :data:`NAMED_LEVEL`. Set before any run of this length. ``tables`` are those of :func:`run`.
     """
+    read = {row["attribute"]: row["accuracy"] for row in tables.get("reader", ()) if row["of"] == "pictures"}
+    if not read:
+        return "nothing says how well the drawn pictures are read"
+    badly = [f"{name} ({share:.0%})" for name, share in read.items() if not share >= READER_LEVEL]
+    if badly:
+        return f"the reader takes too much of real pictures for something else: {', '.join(badly)}"
     if settings.vision_steps >= PROTOCOL_STEPS:
         return None
     begin = f"vision models of {settings.vision_steps:,} steps; the protocol has {PROTOCOL_STEPS:,}"
     if not tables.get("vision"):
         return f"{begin}, and nothing says that they have levelled"
     reasons = []
-    for kind in dict.fromkeys(row["kind"] for row in tables["vision"]):
-        mean = lambda key, kind=kind: float(np.mean([r[key] for r in tables["vision"] if r["kind"] == kind]))
-        loss = abs(mean("loss") - mean("loss_half_way")) / max(abs(mean("loss_half_way")), 1e-12)
-        named = abs(mean("named") - mean("named_half_way"))
+    for kind, (loss, named) in changes(tables["vision"]).items():
         if not loss <= LOSS_LEVEL:
             reasons.append(f"the loss of the {kind} ones changed by {loss:.0%} in the last half")
         if not named <= NAMED_LEVEL:
@@ -317,26 +379,49 @@ def too_small(settings: FullSettings, tables: dict[str, list[dict[str, Any]]]) -
     return f"{begin}, and {', '.join(reasons)}" if reasons else None
 
 
-def claim_values(found: dict[str, list[dict[str, Any]]]) -> dict[str, float | bool]:
-    """What the ledger's full tier reads of the tables, by claim."""
-    mean = lambda kind, key: sum(r[key] for r in found["runs"] if r["kind"] == kind) / sum(r["kind"] == kind for r in found["runs"])  # fmt: skip
-    accuracy = lambda kind: mean(kind, "accuracy")
-    diversity = lambda kind: mean(kind, "diversity")
-    operators = {row["operator"] for row in found["operators"]}
+def changes(vision: list[dict[str, Any]]) -> dict[str, tuple[float, float]]:
+    """By kind of vision, from rows of :func:`levels`: what changed in the last half, as means over the seeds.
+
+    The loss above its floor, as a share of what it was half way, and the share of pictures that is named rightly.
+    """
+    found = {}
+    for kind in dict.fromkeys(row["kind"] for row in vision):
+        mean = lambda key, kind=kind: float(np.mean([row[key] for row in vision if row["kind"] == kind]))
+        loss = abs(mean("loss") - mean("loss_half_way")) / max(abs(mean("loss_half_way")), 1e-12)
+        found[kind] = loss, abs(mean("named") - mean("named_half_way"))
+    return found
+
+
+class Measured(NamedTuple):
+    """What the ledger is told of a claim: the value, its deviation over the seeds or its standard error, and why it settles nothing."""
+
+    value: float | bool
+    spread: float | None = None
+    error: float | None = None
+    too_small: str | None = None
+
+
+def claim_values(found: Tables) -> dict[str, Measured]:
+    """What the ledger's full tier reads of the tables, by claim; differences are taken seed by seed."""
+    column = lambda kind, key: np.array([row[key] for row in found["runs"] if row["kind"] == kind], dtype=float)
+    accuracy = lambda kind: column(kind, "accuracy")
+    diversity = lambda kind: column(kind, "diversity")
+    both = lambda kind: np.stack([accuracy(kind), diversity(kind)], axis=1)
+    ahead, tie = beats(both("forward"), both("jmvae"))
+    times, error = ratio_and_error(diversity("reversed"), diversity("forward"))
     lost = [
-        sum(r["own"] - r["accuracy"] for r in found["operators"] if r["operator"] == o)
-        / sum(r["operator"] == o for r in found["operators"])
-        for o in operators
+        mean_and_sd([r["own"] - r["accuracy"] for r in found["operators"] if r["operator"] == operator])
+        for operator in dict.fromkeys(row["operator"] for row in found["operators"])
     ]
     return {
-        "scan-1": mean("forward", "as_claimed"),
-        "scan-2": diversity("reversed") / diversity("forward"),
-        "scan-3": accuracy("forward"),
-        "scan-3b": diversity("forward"),
-        "scan-3c": accuracy("forward") > accuracy("jmvae") and diversity("forward") < diversity("jmvae"),
-        "scan-4": mean("forward", "named"),
-        "scan-5": accuracy("forward") - accuracy("20"),
-        "scan-6": max(lost),
-        "scan-7": accuracy("forward") - accuracy("entangled"),
-        "scan-9": accuracy("forward") - accuracy("main text"),
+        "scan-1": Measured(*mean_and_sd(column("forward", "as_claimed"))),
+        "scan-2": Measured(times, error=error),
+        "scan-3": Measured(*mean_and_sd(accuracy("forward"))),
+        "scan-3b": Measured(*mean_and_sd(diversity("forward"))),
+        "scan-3c": Measured(ahead, too_small=tie),
+        "scan-4": Measured(*mean_and_sd(column("forward", "named"))),
+        "scan-5": Measured(*mean_and_sd(accuracy("forward") - accuracy("20"))),
+        "scan-6": Measured(*max(lost)),
+        "scan-7": Measured(*mean_and_sd(accuracy("forward") - accuracy("entangled"))),
+        "scan-9": Measured(*mean_and_sd(accuracy("forward") - accuracy("main text"))),
     }
