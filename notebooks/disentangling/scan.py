@@ -1176,6 +1176,16 @@ if tier == "full":
         )
 
 # %% [markdown]
+# What stands in these tables, though the vision models still changed and the run decides nothing:
+#
+# - **The eye has lost the shape.** Of pictures that the disentangled models code and draw again, the reader gets the shape hardly more often than by guessing one of three; of those of the entangled models, about three in four. A symbol can say no more than the eye has kept, so shape weighs on every score of the first row.
+# - **The order of the KL** matters as in the rooms: reversed, symbols draw what they name more surely, and vary about three times less by the diversity KL.
+# - **The main text's weights** leave most of the meaning out here too.
+# - **Few pictures are enough**: with 20 per value accuracy is that of all, and with one or two it is variety that suffers.
+# - **The learned operators** stay close to the symbols of their results; IN COMMON is the worst again.
+# - **The entangled eye is not simply worse.** Its pictures show what is named a little less often, but they are several times as various, and it names the worst attribute, the shape, far better. At this length of training, disentangling has cost more than it gave.
+# - **JMVAE** is somewhat more accurate and more various than SCAN here.
+#
 # When does a run count? A first one without a GPU, of 2,000 of the protocol's 150,000 steps, was looked at and not kept: its vision models
 # left out most of what the words name, so it could say nothing about words, for or against. Steps alone are no test, though. So a rule was set
 # before the next run: a run counts if its vision models have the protocol's steps, or if they have levelled. And its reader must read: a limit for
@@ -1192,7 +1202,7 @@ print(f"either: {full_tier.READER_LEVEL:.0%} of each attribute read")
 # %% [markdown]
 # The *loss* is the mean NLL, the *floor* the entropy of the pixels, below which no model comes. The *pictures* are those named rightly in the worst attribute, by a symbols' network trained on the codes of half way and by one
 # on those of the end. Both are means over the seeds, for either kind of vision, and both must hold. What is *read* are real pictures that the reader was not trained on. Drawn ones are blurred. So the record also says what is read of pictures that a vision model has coded and drawn again, beside what the symbols' network
-# names from the same codes: where both are low, the code has lost the attribute. (A blob without a shape must still be read as one, so a vision model that draws blobs pays for it in accuracy and in diversity.) Without a GPU we estimated, from timed steps and before any run of this length, one to two hours on one processor core.
+# names from the same codes: where both are low, the code has lost the attribute. (A blob without a shape must still be read as one, so a vision model that draws blobs pays for it in accuracy and in diversity.) Without a GPU a run takes one to two hours on one processor core.
 
 # %% [markdown]
 # ## The ledger

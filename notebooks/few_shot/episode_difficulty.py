@@ -1052,7 +1052,7 @@ ledger.Grid(
     result_tables.gain_grid(tables["gains"], full_settings),
 )
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Two panels, rows are ways of sampling, points are seeds: accuracy over that of regular training on the same 5-way test episodes of handwriting. With squared distances online and permuted lie right of zero, easy, curriculum and stopped at it, uniform on both sides, and hard far to the left. With the cosine head nearly all points lie right of zero, those of one row several points apart."}, "figure": {"caption": "Recorded on handwriting: points over regular training at the last step, same 1,000 test episodes with the ways of training, one point per seed with its 95% interval over episodes. Stopped: regular training half way.", "name": "fig-usd-handwriting"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Two panels, rows are ways of sampling, points are seeds: accuracy over that of regular training on the same 5-way test episodes of handwriting. With squared distances online and permuted lie right of zero, easy, curriculum and stopped at it, uniform on both sides, and hard far to the left. With the cosine head nearly all points lie right of zero, those of one row several points apart."}, "figure": {"caption": "Recorded on handwriting: points over regular training at the last step, same 1,000 test episodes with the ways of training, one point per seed with its 95% interval over episodes. Stopped: regular training half way. The panels have scales of their own.", "name": "fig-usd-handwriting"}}
 recorded = bool(tables["gains"])
 heads, shown = full_settings.full_heads, result_tables.SHOWN
 if recorded:
@@ -1067,7 +1067,7 @@ for ax, head in zip(axes, heads, strict=True) if recorded else ():
             bar = dict(xerr=one["half_width"], fmt="o", markersize=3)
             ax.errorbar(one["points"], at, color=COLOURS["blue"], **bar)
     ax.axvline(0, color=COLOURS["ink"], linewidth=1)
-    words = {"sqeuclidean": "squared distance"}.get(head, head)
+    words = result_tables.HEADS[head]
     ax.set(title=words, xlabel="over regular (points)")
 if recorded:
     axes[0].set_yticks(range(len(shown)), shown)
@@ -1079,14 +1079,10 @@ if recorded:
 
 # %% tags=["hide-input"]
 ledger.Grid(
-    "Paired differences on the same test episodes",
-    ["data", "head", "seed", "sampling", "over", "points (95% interval)"],
-    [
-        [episodic.NAMES[row["data"]], row["head"], str(row["seed"]), row["sampling"], row["over"], f"{row['points']:+.1f} ± {row['half_width']:.1f}"]
-        for row in tables["gains"]
-        if row["way"] == row["training_way"] and row["over"] == "permuted"
-    ],
-)  # fmt: skip
+    "Over permuted weights: points on the same test episodes, with 95% interval",
+    ["data, head", "seed", "online", "uniform"],
+    result_tables.beside_control(tables["gains"]),
+)
 
 # %% tags=["hide-input"]
 which = lambda row: (row["data"], row["head"], row["seed"])
@@ -1097,9 +1093,9 @@ scale_of = {
 }
 ledger.Grid(
     "Difficulty of 1,000 test episodes after regular training",
-    ["data", "head", "seed", "scale c", "skewness", "r", "share of the class set", "distance to uniform, weighted over unweighted"],
+    ["data, head", "seed", "scale c", "skewness", "r", "share of the class set", "distance to uniform, weighted over unweighted"],
     [
-        [episodic.NAMES[row["data"]], row["head"], str(row["seed"]), f"{scale_of[which(row)]:.2f}", f"{row['skew']:+.2f}", f"{row['probability_plot_r']:.3f}", f"{row['class_share']:.2f}", f"{row['to_uniform']:.2f}"]
+        [f"{episodic.NAMES[row['data']]}, {result_tables.HEADS[row['head']]}", str(row["seed"]), f"{scale_of[which(row)]:.2f}", f"{row['skew']:+.2f}", f"{row['probability_plot_r']:.3f}", f"{row['class_share']:.2f}", f"{row['to_uniform']:.2f}"]
         for row in tables["diagnostics"]
     ],
 )  # fmt: skip

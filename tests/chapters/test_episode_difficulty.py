@@ -268,7 +268,7 @@ def test_test_episodes_have_the_ways_of_training_first_and_only_those_for_which_
 def test_a_table_of_gains_is_empty_until_a_run_says_its_ways():
     old = [{"head": "cosine", "seed": 0, "sampling": "online", "over": "regular", "points": 3.0, "half_width": 1.0}]
     grid, titles = tables.gain_grid(old, TINY), tables.heading(old, TINY)
-    assert len(titles) == 2 + 4 and titles[2] == "Omniglot, sqeuclidean, 2 ways"
+    assert len(titles) == 2 + 4 and titles[2] == "Omniglot, squared distance, 2 ways"
     assert grid == []
     assert tables.points(old, "online", "regular") == []
     new = [
@@ -286,6 +286,18 @@ def test_a_table_of_gains_is_empty_until_a_run_says_its_ways():
     both = [{**one, "head": head} for one in new for head in ("cosine", "sqeuclidean")]
     both[1]["points"] = 3.0  # seed 0, the other head
     assert tables.seed_means(both) == [2.0, 2.0]
+
+
+def test_the_control_stands_beside_both_kinds_of_weights_at_the_ways_of_training_only():
+    case = {"data": "omniglot", "head": "cosine", "seed": 1, "training_way": 5, "way": 5, "half_width": 0.5}
+    rows = [
+        {**case, "sampling": "uniform", "over": "permuted", "points": -2.0},
+        {**case, "sampling": "online", "over": "permuted", "points": 1.0},
+        {**case, "sampling": "online", "over": "regular", "points": 7.0},
+        {**case, "sampling": "online", "over": "permuted", "points": 9.0, "way": 20},
+    ]
+    assert tables.beside_control(rows) == [["Omniglot, cosine", "1", "+1.0 ± 0.5", "-2.0 ± 0.5"]]
+    assert tables.beside_control([]) == []
 
 
 def scorings(seeds, episodes=400, noise=1.0, stream="scorings"):

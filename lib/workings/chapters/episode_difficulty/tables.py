@@ -104,9 +104,31 @@ def cases(rows: Rows, settings: Settings) -> list[tuple[str, str, int]]:
     return found or [("omniglot", head, way) for head in settings.full_heads for way in settings.full_test_ways]
 
 
+HEADS = {"sqeuclidean": "squared distance", "cosine": "cosine"}
+"""What the heads of :data:`~workings.chapters.episode_difficulty.settings.Settings` are called in the page's tables."""
+
+
+def beside_control(rows: Rows) -> list[list[str]]:
+    """Cells of a table: what "online" and "uniform" gain over "permuted" at the ways of training, a row per head and seed."""
+    asked = [row for row in rows if row["over"] == "permuted" and row["way"] == row["training_way"]]
+    said = {
+        (row["data"], row["head"], row["seed"], row["sampling"]): f"{row['points']:+.1f} ± {row['half_width']:.1f}"
+        for row in asked
+    }
+    cases = dict.fromkeys(key[:3] for key in said)
+    return [
+        [f"{NAMES[data]}, {HEADS[head]}", str(seed), *(said[data, head, seed, how] for how in ("online", "uniform"))]
+        for data, head, seed in cases
+    ]
+
+
 def heading(rows: Rows, settings: Settings) -> list[str]:
     """Column titles of :func:`gain_grid`, one for each of :func:`cases` after those of the pair."""
-    return ["sampling", "over", *(f"{NAMES[data]}, {head}, {way} ways" for data, head, way in cases(rows, settings))]
+    return [
+        "sampling",
+        "over",
+        *(f"{NAMES[data]}, {HEADS[head]}, {way} ways" for data, head, way in cases(rows, settings)),
+    ]
 
 
 def gain_grid(rows: Rows, settings: Settings) -> list[list[str]]:
