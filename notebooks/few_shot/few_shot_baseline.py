@@ -390,7 +390,7 @@ plt.show()
 spreads = [accuracy_summary(a).sd for a in untuned]
 error = np.std(spreads, ddof=1) / math.sqrt(len(spreads))
 ledger_.check(
-    "fsb-9", np.mean(spreads), error=error, seeds=seeds, digits=1, at="demo"
+    "fsb-9", np.mean(spreads), error=error, seeds=seeds, digits=2, at="demo"
 )
 
 # %% [markdown]
@@ -434,7 +434,7 @@ plt.show()
 # On these axes a straight line explains nearly all of the first curve, and yet the curve bends: the first doubling of the ways costs more than
 # fifteen points, the last but one about ten. The second bends too. (It has to be so in the end: a rule no worse than a guess has an accuracy between $1/K$ and
 # 100%.) What the network has seen
-# matters a good deal: with 30 classes, so a tenth of the pictures and of the features $z$, it is over ten points behind. But 90 classes serve as well as 300 here, or better: the gain that fsb-4 asks for,
+# matters a good deal: with 30 classes, so a tenth of the pictures and of the features $z$, it is over ten points behind, about 12 on the processors that we tried. (The ledger keeps one digit of that, 10, for from one processor to another it moves by half a point.) But 90 classes serve as well as 300 here, or better: the gain that fsb-4 asks for,
 # from the fewest to the most, lies below 90. At as many
 # steps each of the 300 has been seen less often; whether longer training would put them ahead we did not try.
 #
@@ -949,13 +949,14 @@ print(f"{loop_passes / untuned_passes:.0f} times the passes")
 # (its Table 2). The full tier asks about many ways (fsb-5) and about a single query per class (fsb-6), but on handwriting.
 #
 # **Others who have built it.** [easyfsl](https://github.com/sicara/easy-few-shot-learning) and [learn2learn](https://github.com/learnables/learn2learn) draw episodes too, and the former holds
-# many few-shot methods. The book's benchmark page sets our sampler beside both and our class means beside easyfsl's.
+# many few-shot methods; its version of the paper's loop tunes class means alone, in one step on the sum of both losses, and leaves the network as it is. The book's benchmark page sets our sampler beside both and our class means and losses beside easyfsl's.
 #
 # ## At full scale
 #
 # The full tier repeats this on real handwriting: Omniglot, with a network of 64 filters, on characters of alphabets that training
 # never saw. There it also tunes the whole network in episodes of 20 ways and of one query per class, and sets the whole loop beside the untuned classifier over hardness. On a GPU it also trains a WRN-28-10 on CIFAR-FS, a split of CIFAR-100 into 64, 16 and 20 classes, for the paper's own numbers; **that part has not been run**,
-# beyond a few steps to see that it works. Run it with
+# beyond a few steps to see that it works. The WRN-28-10 is meant for a large GPU; on a small one such as a T4, a line `settings = replace(settings, cifar_network="resnet12")` below that of the settings takes a ResNet-12 in its
+# place, with a third of the weights and a tenth of the multiplications, and leaves fsb-1 out, whose line is of the WRN-28-10. Run it with
 #
 # ```
 # workings run few_shot_baseline --tier full

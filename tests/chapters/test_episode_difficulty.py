@@ -1,5 +1,6 @@
 """What the chapter `episode_difficulty` runs, at tiny sizes."""
 
+import copy
 import json
 import math
 from dataclasses import replace
@@ -118,6 +119,17 @@ def test_a_learner_of_easy_episodes_follows_their_weights_alone(data, monkeypatc
     assert asked == 2 * [("uniform",), ("uniform",), ("uniform",), ("easy",), ("hard",)]
 
 
+def test_the_control_of_hard_follows_its_weights_and_hands_them_out_in_another_order(data, monkeypatch):
+    asked, given, weigh, factor = [], [], DifficultyStats.weigh, demo.normalising_factor
+    monkeypatch.setattr(DifficultyStats, "weigh", lambda s, x, *a: asked.append((a, weigh(s, x, *a))) or asked[-1][1])
+    monkeypatch.setattr(demo, "normalising_factor", lambda w, how: given.append(w) or factor(w, how))
+    demo.train_learners(data, replace(TINY, seeds=(0,), looks=(120,)), ways=(demo.HARD_CONTROL,))
+    assert {target for target, _ in asked} == {("hard",)}
+    unequal = [(w, to) for (_, w), to in zip(asked, given, strict=True) if len(set(w)) > 1]
+    assert len(unequal) > 10 and all(sorted(w) == sorted(to) for w, to in unequal)
+    assert any((w != to).any() for w, to in unequal)
+
+
 def test_the_distance_to_uniform_of_known_samples():
     middles = (np.arange(1000) + 0.5) / 1000 * 2 * A - A
     assert demo.distance_to_uniform(middles, np.ones(1000)) == pytest.approx(0.0005, abs=1e-9)
@@ -218,6 +230,60 @@ def test_looked_up_scores_are_the_losses_of_the_frozen_network():
     episodes = episodic.sampler(study.base, 3, 2, SMALL, "some").sample(5)
     losses = episodic.head_losses(*episodic.both_features(net, study.base, episodes), "cosine", scale, episodes)
     np.testing.assert_allclose(episodic.scores(frozen, "cosine", episodes), losses.detach(), rtol=1e-4)
+
+
+def test_batch_norm_sees_all_episodes_of_a_batch_or_one_at_a_time():
+    study = tiny_study()
+    net = episodic.empty(study, SMALL, torch_generator(0, "scope")).train()
+    episodes = episodic.sampler(study.base, 3, 2, SMALL, "scope").sample(3)
+    nets = {scope: copy.deepcopy(net) for scope in ("batch", "episode", "by hand")}
+    found = {scope: episodic.both_features(nets[scope], study.base, episodes, scope) for scope in ("batch", "episode")}
+    by_hand = nets["by hand"]
+    for k in range(3):
+        for part, items in enumerate((episodes.support[k], episodes.query[k])):
+            alone = by_hand.features(study.base.images[items.flatten()])
+            torch.testing.assert_close(found["episode"][part][k], alone, rtol=0, atol=0)
+    for name, value in by_hand.state_dict().items():  # the running statistics too
+        assert torch.equal(nets["episode"].state_dict()[name], value), name
+    for part, items in enumerate((episodes.support, episodes.query)):
+        together = net.features(study.base.images[items.flatten()])
+        torch.testing.assert_close(found["batch"][part].flatten(0, 1), together, rtol=0, atol=0)
+        assert not torch.allclose(found["batch"][part], found["episode"][part], rtol=1e-3)
+    net.eval()
+    still = [episodic.both_features(net, study.base, episodes, scope) for scope in ("batch", "episode")]
+    for one, other in zip(*still, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+
+
+def test_the_features_of_an_episode_depend_on_the_others_of_its_batch_or_not():
+    study = tiny_study()
+    net = episodic.empty(study, SMALL, torch_generator(0, "scope")).train()
+    episodes = episodic.sampler(study.base, 3, 2, SMALL, "scope").sample(3)
+    others = episodic.sampler(study.base, 3, 2, SMALL, "others").sample(2)
+    joined = type(episodes)(*(torch.cat([a[:1], b]) for a, b in zip(episodes, others, strict=True)))
+    first = lambda some, scope: episodic.both_features(net, study.base, some, scope)[1][0]
+    torch.testing.assert_close(first(episodes, "episode"), first(joined, "episode"), rtol=0, atol=0)
+    assert not torch.allclose(first(episodes, "batch"), first(joined, "batch"), rtol=1e-3)
+
+
+def test_training_with_statistics_of_an_episode_is_its_own_run_and_that_of_the_batch_the_old_one(tmp_path, monkeypatch):
+    study = tiny_study()
+    trained = lambda **how: episodic.train_episodes(study, "cosine", 0, "regular", replace(SMALL, **how))[0]
+    same = lambda one, other: torch.equal(one.blocks[0].weight, other.blocks[0].weight)
+    monkeypatch.setattr(episodic, "precision", lambda settings: "float32")
+    assert same(trained(), trained(bn_scope="batch")) and not same(trained(), trained(bn_scope="episode"))
+    assert same(trained(full_batch=1), trained(full_batch=1, bn_scope="episode"))  # one episode is the whole batch
+    monkeypatch.setenv("WORKINGS_RUNS", str(tmp_path))
+    few = replace(SMALL, full_samplers=("regular",), long_seeds=(0, 1))
+    for scope in ("batch", "episode"):
+        rows = full.run(replace(few, bn_scope=scope))["omniglot"]
+        assert {row["bn_scope"] for row in rows} == {scope}
+    stores = sorted((tmp_path / "episode_difficulty").glob("dry-omniglot*.jsonl"))
+    assert [file.name for file in stores] == ["dry-omniglot-episode.jsonl", "dry-omniglot.jsonl"]
+    told = [json.loads(file.read_text().splitlines()[0])["settings"] for file in stores]
+    assert told[0].pop("bn_scope") == "episode" and told[0] == told[1]  # a store of earlier days is gone on with
+    with pytest.raises(ValueError, match=r"bn_scope.*'batch', 'episode'"):
+        replace(SMALL, bn_scope="set")
 
 
 def test_ways_of_a_seed_start_alike_and_part_when_the_weights_set_in(monkeypatch):

@@ -14,12 +14,19 @@ from workings.chapters.few_shot_baseline.settings import Settings
 from workings.chapters.few_shot_baseline.sweep import sweep_point
 from workings.few_shot.evaluation import centroid_accuracy
 from workings.few_shot.hardness import episode_hardness
-from workings.few_shot.networks import conv4
+from workings.few_shot.networks import Conv4, ResNet12, WideResNet, conv4
 from workings.few_shot.pretraining import network_features
 from workings.runs.store import Store
 from workings.seeding import torch_generator
 
 TINY = Settings.full(dry_run=True)
+
+
+class _Still(omniglot_data.Collection):
+    """A collection that stays where it is."""
+
+    def to(self, device):
+        return self
 
 
 @pytest.fixture(scope="module")
@@ -302,9 +309,54 @@ def test_on_photographs_five_shots_are_compared_too():
         row(shot, part, 69.0 + shot + k, 74.0 + k) for shot in (1, 5) for part in ("train", "train+val") for k in (0, 1)
     ]
     found = {claim: value for claim, (value, _) in full.values({"tuned": rows}, TINY).items()}
+    small = replace(Settings.full(device="cuda"), cifar_network="resnet12")
+    of_small = full.values({"tuned": rows}, small)
+    assert set(found) - set(of_small) == {"fsb-1"}  # its line is of a WRN-28-10
+    assert set(full.values({"tuned": rows}, Settings.full(device="cuda"))) == set(found)
     assert found == {
         "fsb-1": 70.0, "fsb-2": 0.5, "fsb-3": 4.5, "fsb-4": 0.0, "fsb-16": 4.5, "fsb-17": 0.0
     }  # fmt: skip
+
+
+def test_photographs_are_learnt_by_the_network_that_is_named(monkeypatch, tmp_path):
+    monkeypatch.setenv("WORKINGS_RUNS", str(tmp_path))
+    made = {}
+    for name, kind, words in (
+        ("resnet12", ResNet12, "CIFAR-FS, ResNet-12"), ("wide", WideResNet, "CIFAR-FS"), ("conv4", Conv4, "CIFAR-FS, Conv4")
+    ):  # fmt: skip
+        settings = replace(TINY, data=("cifar_fs",), cifar_network=name)
+        study = full.studies("cifar_fs", settings, None)
+        nets = [full.empty(study, which, 0, settings) for which in study.trained_on]
+        assert [type(net) for net in nets] == [kind] * 2
+        assert [net.head.out_features for net in nets] == [40, 80]  # train, and train with val
+        real = replace(settings, dry_run=False)
+        with torch.device("meta"):
+            made[name] = sum(p.numel() for p in full.empty(study, "train", 0, real).blocks.parameters())
+        if name != "wide":
+            tables = full.run(settings)
+            assert {row["network"] for rows in tables.values() for row in rows} == {name}
+            assert {row[0] for row in full.tuned_grid(tables["tuned"])} == {words}
+            assert {row[0] for row in full.untuned_grid(tables["untuned"])} == {words}
+            assert (tmp_path / f"few_shot_baseline/dry/{full.file_stem('cifar_fs', settings)}.jsonl").is_file()
+    assert made["resnet12"] == 12_424_320 < made["wide"] / 2  # whole in a run that is not dry
+    assert len(list((tmp_path / "few_shot_baseline/dry").glob("*.jsonl"))) == 2  # each has files of its own
+    old = [{"data": "cifar_fs"}, {"data": "omniglot"}]  # a record that does not name its network
+    assert [full.data_name([row]) for row in old] == ["CIFAR-FS", "Omniglot"]
+    with pytest.raises(ValueError, match=r"cifar_network.*'wide', 'resnet12', 'conv4'"):
+        replace(TINY, cifar_network="resnet18")
+
+
+def test_half_precision_on_a_gpu_is_asked_of_the_gpu(monkeypatch, tmp_path):
+    seen = []
+    monkeypatch.setattr(full, "train_classifier", lambda *a, autocast, **k: seen.append(autocast))
+    monkeypatch.setattr(torch.nn.Module, "to", lambda self, *a, **k: self)
+    monkeypatch.setattr(full, "fast_autocast", lambda device: {"cuda": torch.float16}[device])
+    settings = replace(TINY, data=("cifar_fs",))
+    study = full.studies("cifar_fs", settings, None)
+    for device in ("cpu", "cuda"):
+        kept = {which: _Still(*part) for which, part in study.trained_on.items()}
+        full.trained(study._replace(trained_on=kept), "train", 0, replace(settings, device=device), tmp_path)
+    assert seen == [None, torch.float16]
 
 
 def test_fewer_classes_are_a_random_choice_of_a_seed_and_lie_among_more(glyphs):

@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 from workings.few_shot.networks import (
     Conv4,
@@ -36,6 +37,18 @@ def test_conv4_flattens_to_1600_at_84_pixels_and_has_113088_weights():
         shapes = Conv4(3, 64, 5, size=84)
         assert shapes.features(torch.empty(2, 3, 84, 84)).shape == (2, 1600)
     assert Conv4(1, 32, 10).features(torch.zeros(2, 1, 28, 28)).shape == (2, 32)
+
+
+def test_a_resnet12_is_a_third_of_a_wide_network_in_weights_and_a_tenth_in_multiplications():
+    with torch.device("meta"):
+        wide, residual, x = WideResNet(classes=64), ResNet12(classes=64), torch.empty(1, 3, 32, 32)
+        done = []
+        for net in (wide, residual):
+            with FlopCounterMode(display=False) as counted:
+                net(x)
+            done.append((weights(net), counted.get_total_flops()))
+    (many, slow), (few, fast) = done
+    assert few / many == pytest.approx(1 / 3, abs=0.02) and fast / slow == pytest.approx(0.1, abs=0.005)
 
 
 def test_the_large_networks_have_the_published_numbers_of_weights():

@@ -25,6 +25,8 @@ SCALES = tuple(float(c) for c in np.geomspace(1.0, 8.0, 25))
 LEARNERS = ("regular", "uniform", "permuted")
 ENDS = ("easy", "hard")
 """Two more ways of sampling, which only the demo trains: the weights of one half of the difficulties."""
+HARD_CONTROL = "permuted hard"
+"""The control of "hard": its own weights of that half, in random order."""
 
 
 class Drawings(NamedTuple):
@@ -239,7 +241,8 @@ def train_learners(
 
     "regular" averages the losses of a batch; "uniform", "easy" and "hard" weigh them by online statistics for that target,
     normalised by the effective sample size; "permuted" computes the weights of "uniform" for itself and hands them out in random
-    order. Learners of one seed start alike and see the same episodes, also in two calls with other ``ways``.
+    order, and "permuted hard" those of "hard". Learners of one seed start alike and see the same episodes, also in two calls with
+    other ``ways``.
     """
     few = data.alphabets < settings.learner_alphabets
     x = principal_components(data.images, few, settings.learner_components)
@@ -269,8 +272,12 @@ def train_learners(
         scaled = np.empty_like(seen)
         for s, shuffle in enumerate(shuffles):
             for t, name in enumerate(ways):
-                w = track[s][t].weigh(seen[s, t], name if name in ENDS else "uniform")
-                w = np.ones_like(w) if name == "regular" else shuffle.permutation(w) if name == "permuted" else w
+                target = name.removeprefix("permuted ")
+                w = track[s][t].weigh(seen[s, t], target if target in ENDS else "uniform")
+                if name == "regular":
+                    w = np.ones_like(w)
+                elif name.startswith("permuted"):
+                    w = shuffle.permutation(w)
                 scaled[s, t] = w * normalising_factor(w, "ess")
         optimiser.zero_grad()
         (losses * torch.from_numpy(scaled).to(losses)).sum().backward()

@@ -101,6 +101,7 @@ def train_one(
     if how == "regular" and not store.done(f"{head}/{seed}/frozen"):
         store.put(f"{head}/{seed}/frozen", packed(*trained))
     found = {"looks": [[look.step, look.right] for look in looks], "precision": precision(settings)}
+    found |= {"bn_scope": settings.bn_scope}
     if how == "regular":
         found |= _diagnosed(*trained, head, study, tests, settings)
     store.put(f"{head}/{seed}/{how}", found | {"scale": trained[1]})
@@ -167,8 +168,8 @@ def train_episodes(
 
     "regular" averages losses; "online" weighs them for the uniform target by statistics tracked on the way; "permuted" computes
     the same weights and hands them out in random order; the others are targets whose difficulties the ``frozen`` network gives.
-    Support and query of a batch pass through batch-norm separately, all episodes of the batch together. Adam, with
-    the rate of :func:`learning_rate`. With ``tests`` the network is looked at half way and at the end, into ``looks``.
+    Support and query pass through batch-norm separately, as :func:`both_features` says. Adam, with the rate of
+    :func:`learning_rate`. With ``tests`` the network is looked at half way and at the end, into ``looks``.
     """
     s, base = settings, study.base
     if how in OFFLINE and frozen is None:
@@ -193,7 +194,7 @@ def train_episodes(
             looks.append(look(step, net, float(scale.detach()), head, study, tests))
         episodes = draw.sample(s.full_batch)
         with torch.autocast(s.device, torch.bfloat16, enabled=fast):
-            features = both_features(net, base, episodes)
+            features = both_features(net, base, episodes, s.bn_scope)
         losses = head_losses(*(part.float() for part in features), head, scale, episodes)
         weights = np.ones(s.full_batch)
         if how != "regular":
@@ -222,10 +223,20 @@ def empty(study: Study, settings: Settings, source: torch.Generator) -> Conv4:
     return net.to(settings.device, memory_format=torch.channels_last)  # on a CPU up to 1.7 times faster
 
 
-def both_features(net: Conv4, data: Collection, episodes: Episodes) -> tuple[torch.Tensor, torch.Tensor]:
-    """Features (B, K s, D) of the support and (B, K q, D) of the queries, each in one pass."""
+def both_features(
+    net: Conv4, data: Collection, episodes: Episodes, bn_scope: str = "batch"
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Features (B, K s, D) of the support and (B, K q, D) of the queries, of all episodes in one pass each.
+
+    With ``bn_scope`` "episode" one episode after the other passes, support and then query: batch-norm in training mode
+    takes its statistics from each alone, and the running ones move 2 B times. It changes nothing in eval mode.
+    """
     items = [part.flatten(1).to(data.images.device) for part in (episodes.support, episodes.query)]
-    return tuple(net.features(data.images[one.flatten()]).unflatten(0, one.shape) for one in items)
+    if bn_scope == "batch":
+        return tuple(net.features(data.images[one.flatten()]).unflatten(0, one.shape) for one in items)
+    each = [[net.features(data.images[part]) for part in pair] for pair in zip(*items, strict=True)]
+    support, query = zip(*each, strict=True)
+    return torch.stack(support), torch.stack(query)
 
 
 def head_losses(

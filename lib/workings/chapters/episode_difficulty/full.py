@@ -44,8 +44,10 @@ def run_protocol(settings: Settings, data_root: str | Path | None = None) -> dic
     found: dict[str, Rows] = {}
     own = ("full_data",)  # the stores are one for each data set
     told = {key: value for key, value in asdict(settings).items() if key.startswith("full_") and key not in own}
+    scope = "" if settings.bn_scope == "batch" else f"-{settings.bn_scope}"  # stores of before know the batch only
+    told |= {"bn_scope": settings.bn_scope} if scope else {}
     for name in data_sets(settings, data_root):
-        store = Store(folder / f"{kind}-{name}.jsonl", told)
+        store = Store(folder / f"{kind}-{name}{scope}.jsonl", told)
         train_all(name, settings, store, data_root)
         for table, some in tables_of(name, settings, store).items():
             found.setdefault(table, []).extend(some)

@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from workings.checks import one_of
 from workings.runs.needs import Needs
 from workings.runs.tiers import Tiered
+
+BN_SCOPES = ("batch", "episode")
 
 
 @dataclass(frozen=True)
@@ -18,7 +21,8 @@ class Settings(Tiered):
     of ``batch`` episodes from each of ``seeds``, and stopped early at ``early``; it is looked at after each of ``looks`` steps.
     ``long_*``: the same learner trained on, in the full tier. ``full_*``: the full tier's episodes and networks on Omniglot and
     CIFAR-FS. There a training episode has ``full_query`` queries per class and ``full_way`` ways (five on CIFAR-FS); those on which
-    all are compared have ``full_test_query`` and, besides the ways of training, ``full_test_ways``.
+    all are compared have ``full_test_query`` and, besides the ways of training, ``full_test_ways``. ``bn_scope``: whether batch-norm
+    takes its statistics in training from all episodes of a "batch" together, or from one "episode" at a time, as the authors' code.
     """
 
     seed: int = 0
@@ -64,6 +68,7 @@ class Settings(Tiered):
     full_seeds: tuple[int, ...] = (0, 1, 2)
     full_samplers: tuple[str, ...] = ("regular", "online", "permuted", "uniform", "easy", "hard", "curriculum")
     full_heads: tuple[str, ...] = ("sqeuclidean", "cosine")
+    bn_scope: str = "batch"
     device: str = "cpu"
     dry_run: bool = False
     needs: ClassVar[Needs] = Needs(
@@ -73,6 +78,9 @@ class Settings(Tiered):
         settings=("settings.Settings",),
         lower={"full_batch": "episodes of a step", "full_width": "filters of the network"},
     )
+
+    def __post_init__(self) -> None:
+        one_of(self.bn_scope, "bn_scope", BN_SCOPES)
 
     @classmethod
     def demo(cls) -> Settings:

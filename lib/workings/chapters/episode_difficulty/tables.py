@@ -45,7 +45,7 @@ def tables_of(name: str, settings: Settings, store: Store) -> dict[str, Rows]:
                     rows.append(
                         {**told, "sampling": how, "way": way, "training_way": ways[0], "scale": one["scale"]}
                         | {"accuracy": float(found[how].mean()), "half_way": float(early.mean())}
-                        | {"precision": one["precision"]}
+                        | {"precision": one["precision"], "bn_scope": one.get("bn_scope", "batch")}
                     )
                 for how, other in PAIRS:
                     if how in found and other in found:

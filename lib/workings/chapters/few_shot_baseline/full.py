@@ -35,9 +35,10 @@ from workings.chapters.few_shot_baseline.settings import Settings
 from workings.chapters.omniglot_data import Collection, omniglot
 from workings.few_shot.evaluation import accuracy_summary, centroid_accuracy
 from workings.few_shot.finetuning import transductive_finetune
-from workings.few_shot.networks import conv4, wide_resnet
+from workings.few_shot.networks import conv4, resnet12, wide_resnet
 from workings.few_shot.pretraining import network_features, train_classifier
 from workings.few_shot.prototypes import cosine_logits, support_init
+from workings.robustness.cifar import fast_autocast
 from workings.runs.parallel import cpu_threads
 from workings.runs.progress import progress
 from workings.runs.store import Store
@@ -81,11 +82,17 @@ def run_protocol(settings: Settings, data_root: str | Path | None = None) -> dic
     folder = paths.runs_root() / "few_shot_baseline" / ("dry" if settings.dry_run else "full")
     tables: dict[str, Rows] = {name: [] for name in TABLES}
     for name in settings.data:
+        told = {"data": name} | ({"network": settings.cifar_network} if name == "cifar_fs" else {})
         study = studies(name, settings, data_root)
-        store = Store(folder / f"{name}.jsonl", {key: getattr(settings, key) for key in DECIDES})
+        store = Store(folder / f"{file_stem(name, settings)}.jsonl", {key: getattr(settings, key) for key in DECIDES})
         for part, rows in study_tables(study, settings, store, folder).items():
-            tables[part] += [{"data": name, **row} for row in rows]
+            tables[part] += [{**told, **row} for row in rows]
     return tables
+
+
+def file_stem(name: str, settings: Settings) -> str:
+    """How the files of the data ``name`` begin; a ResNet-12 has its own, beside those of the WRN-28-10."""
+    return f"{name}-resnet12" if (name, settings.cifar_network) == ("cifar_fs", "resnet12") else name
 
 
 def studies(name: str, settings: Settings, data_root: str | Path | None) -> Study:
@@ -105,23 +112,30 @@ def studies(name: str, settings: Settings, data_root: str | Path | None) -> Stud
 def trained(study: Study, which: str, seed: int, settings: Settings, folder: Path) -> nn.Module:
     """The network of ``study`` trained on its part ``which``, from its checkpoint where there is one."""
     s, data = settings, study.trained_on[which]
-    source = torch_generator(seed, "full", study.name, which)
     colour = study.name == "cifar_fs"
-    if colour and s.cifar_network == "wide":
-        net = wide_resnet(source, classes=data.classes)
-    else:
-        size, channels = data.images.shape[-1], data.images.shape[1]
-        net = conv4(source, channels=channels, width=s.full_width, classes=data.classes, size=size)
-    net = net.to(s.device, memory_format=torch.channels_last)
+    net = empty(study, which, seed, s).to(s.device, memory_format=torch.channels_last)
     data = data.to(s.device)
     steps, batch = (s.cifar_steps, s.cifar_batch) if colour else (s.full_steps, s.full_batch)
     train_classifier(
         net, data.images, data.labels, steps, seed, batch=min(batch, len(data.images)), lr=0.1 if colour else s.lr,
-        augment=cifar_fs.flip_and_shift if colour else None, checkpoint=folder / f"{study.name}-{which}-seed{seed}.pt",
+        augment=cifar_fs.flip_and_shift if colour else None, checkpoint=folder / f"{file_stem(study.name, s)}-{which}-seed{seed}.pt",
         checkpoint_every=max(steps // 8, 1), progress=True,
-        autocast=torch.bfloat16 if colour and s.device == "cuda" else None,
+        autocast=fast_autocast(s.device) if colour and s.device == "cuda" else None,
     )  # fmt: skip
     return net
+
+
+def empty(study: Study, which: str, seed: int, settings: Settings) -> nn.Module:
+    """The untrained network for the part ``which`` of ``study``; the two large ones are narrow in a dry run."""
+    s, data = settings, study.trained_on[which]
+    source = torch_generator(seed, "full", study.name, which)
+    network = s.cifar_network if study.name == "cifar_fs" else "conv4"
+    if network == "wide":
+        return wide_resnet(source, classes=data.classes, **({"units": 1, "widen": 1} if s.dry_run else {}))
+    if network == "resnet12":
+        return resnet12(source, classes=data.classes, **({"widths": (4, 4, 8, 8)} if s.dry_run else {}))
+    size, channels = data.images.shape[-1], data.images.shape[1]
+    return conv4(source, channels=channels, width=s.full_width, classes=data.classes, size=size)
 
 
 def study_tables(study: Study, settings: Settings, store: Store, folder: Path) -> dict[str, Rows]:
@@ -268,7 +282,7 @@ def untuned_grid(rows: Rows) -> list[list[str]]:
     for key in dict.fromkeys((r["data"], r["trained_on"], r["way"], r["shot"], r["within"]) for r in rows):
         group = [r for r in rows if (r["data"], r["trained_on"], r["way"], r["shot"], r["within"]) == key]
         numbers = [f"{np.mean([r[name] for r in group]):.1f}" for name in ("mean", "sd")]
-        table.append([NAMES[key[0]], key[1], str(key[2]), str(key[3]), "yes" if key[4] else "no", *numbers])
+        table.append([data_name(group), key[1], str(key[2]), str(key[3]), "yes" if key[4] else "no", *numbers])
     return table
 
 
@@ -278,11 +292,18 @@ def tuned_grid(rows: Rows) -> list[list[str]]:
     for data, which, shot in dict.fromkeys((r["data"], r["trained_on"], r["shot"]) for r in rows):
         found = [gain(rows, data, method, shot, which) for method in METHODS]
         cells = [f"{d.mean():+.1f} ± {1.96 * standard_error(d):.1f}" for d in found]
-        table.append([NAMES[data], which, str(shot), str(len(found[0])), *cells])
+        name = data_name([r for r in rows if r["data"] == data])
+        table.append([name, which, str(shot), str(len(found[0])), *cells])
     return table
 
 
 NAMES = {"omniglot": "Omniglot", "cifar_fs": "CIFAR-FS"}
+
+
+def data_name(rows: Rows) -> str:
+    """What the tables call the data of ``rows``, with the network where it is not the paper's."""
+    name, network = NAMES[rows[0]["data"]], rows[0].get("network", "wide")
+    return name if network == "wide" else f"{name}, {'ResNet-12' if network == 'resnet12' else 'Conv4'}"
 
 
 def accuracies(rows: Rows, data: str, method: str, shot: int = 1, which: str = "train") -> np.ndarray:
@@ -311,7 +332,8 @@ def values(tables: dict[str, Rows], settings: Settings) -> dict[str, tuple[float
     )
     if "cifar_fs" in data:
         start = accuracies(tables["tuned"], "cifar_fs", "initialisation")
-        add("fsb-1", start, "cifar_fs")
+        if settings.cifar_network == "wide" or settings.dry_run:  # its line is of a WRN-28-10
+            add("fsb-1", start, "cifar_fs")
         add("fsb-2", gain(tables["tuned"], "cifar_fs", "fine-tuning"), "cifar_fs")
         add("fsb-3", gain(tables["tuned"], "cifar_fs", "transductive"), "cifar_fs")
         both = [accuracies(tables["tuned"], "cifar_fs", "transductive", 1, part) for part in ("train+val", "train")]

@@ -5,14 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+from workings.checks import one_of
 from workings.runs.needs import Needs
 from workings.runs.provenance import gpu_name
 from workings.runs.tiers import Tiered
 
+CIFAR_NETWORKS = ("wide", "resnet12", "conv4")
+
 
 @dataclass(frozen=True)
 class Settings(Tiered):
-    """Every size of the chapter; the fields at the end are those of the full tier, which runs beside the page's own cells."""
+    """Every size of the chapter; the fields at the end are those of the full tier, which runs beside the page's own cells.
+
+    ``cifar_network`` is the network for CIFAR-FS: "wide", the paper's WRN-28-10; "resnet12", for a small GPU; or "conv4", with
+    ``full_width`` filters.
+    """
 
     seeds: tuple[int, ...] = (0, 1, 2)  # of networks; data and episodes are the same for all
     alphabets: int = 30
@@ -55,12 +62,15 @@ class Settings(Tiered):
     device: str = "cpu"
     dry_run: bool = False
     needs: ClassVar[Needs] = Needs(
-        paper="CIFAR-FS with a WRN-28-10 trained on 64 and on 80 classes, and Omniglot with a Conv4 of 64 filters",
-        gpu="one CUDA GPU with about 16 GB",
+        paper="CIFAR-FS with a WRN-28-10 trained on 64 and on 80 classes, or with a ResNet-12 where cifar_network is set to resnet12, as for a small GPU such as a T4, and Omniglot with a Conv4 of 64 filters",
+        gpu="one CUDA GPU with about 16 GB (an estimate: no run on a GPU is recorded)",
         shortened="Omniglot alone, Conv4 with 64 filters on 20-pixel images, three networks; at most forty minutes on one core",
         settings=("settings.Settings",),
         lower={"cifar_batch": "images of a training step", "cifar_tuned": "episodes that are tuned as a whole"},
     )
+
+    def __post_init__(self) -> None:
+        one_of(self.cifar_network, "cifar_network", CIFAR_NETWORKS)
 
     @classmethod
     def demo(cls) -> Settings:
