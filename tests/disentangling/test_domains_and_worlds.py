@@ -323,6 +323,19 @@ def test_the_arm_reaches_where_its_angles_point():
         world.check(SOURCE)
 
 
+@pytest.mark.parametrize(
+    ("aim", "ring", "x", "y"), [(0, 0, 0.45, 0.0), (4, 1, 0.0, 0.6), (8, 2, -0.75, 0.0), (14, 1, 0.424, -0.424)]
+)
+def test_the_target_is_drawn_where_it_pays(aim, ring, x, y):
+    world = ReachWorld(size=32)
+    away = (aim + 8) % 16  # the arm points the other way and covers nothing of the disk
+    picture = world.render(np.array([[0, 3]]), np.array([[away, 0, aim, ring]]))[0]
+    disk = (picture == np.array(hue_palette(8), dtype=np.float32)[3][:, None, None]).all(axis=0)
+    down, right = np.nonzero(disk)
+    middle = lambda at: ((at + 0.5) / world.size * 2 - 1).mean()
+    assert (middle(right), middle(down)) == pytest.approx((x, y), abs=0.02)
+
+
 @pytest.mark.parametrize("turn", [0, 4, 8, 12])
 def test_arm_and_target_turn_together(turn):
     world, looks = ReachWorld(), np.zeros((1, 2), int)

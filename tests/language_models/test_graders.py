@@ -66,6 +66,7 @@ CASES = {
     "zebra old: hyphen": (score_zebra, {"rules": OLD}, "cross-stitch", "***cross-stitch***", 0, 1),
     "zebra: all": (score_zebra, {"rules": LATE}, "1, cat, red, tea", "<solution>1, cat, red, tea</solution>", 1, 1),
     "zebra: half": (score_zebra, {"rules": LATE}, "1, cat, red, tea", "<solution>1, cat, red, milk</solution>", 0.375, 0.375),
+    "zebra: one item too few": (score_zebra, {"rules": LATE}, "1, cat, red, tea", "<solution>1, cat, red</solution>", 0.375, 0),
     "zebra: 1 inside 12": (score_zebra, {"rules": LATE}, "1, cat", "<solution>12, cat</solution>", 1, 0.25),
     "zebra: number word": (score_zebra, {"rules": LATE}, "1, cat", "<solution>one, cat</solution>", 0.25, 1),
     "zebra: last line": (score_zebra, {"rules": LATE}, "1, cat", "so\n1, cat", 1, 1),
