@@ -840,7 +840,7 @@ plt.show()
 #
 # Six parts. *The authors' tables of results*, by subject, published with their code. *Real graded answers*: solutions of 1,319 grade-school problems by four models (two sizes, each alone and with a verifier that picks the answer), with the grade of each
 # ([Cobbe et al. 2021](https://arxiv.org/abs/2110.14168)); here the estimators are logistic regressions on words, split by question, and *on the states of a small language model* that reads 600 of the problems. *A small public model on itself*: SmolLM2 with 135 million parameters answers questions on geography and chemistry (two Python packages hold them), its answers are graded, and all estimators of this page are
-# trained on them, one type of question held out. *The authors' graded answers of Llama 2 7B*, if you put their files into the data folder, judged by the same small model; we did not have them. *The small model on multiple-choice questions*: taught on the training questions of four public sets and tested on MMLU, if you put their files into the data folder; we did not have these either. What is not there is said and not run. The first two take minutes on two cores, the next two about an hour and a quarter on one, and go on where they were stopped. Run it with
+# trained on them, one type of question held out. *The authors' graded answers of Llama 2 7B*, if you put their files into the data folder, judged by the same small model; we did not have them. *The small model on multiple-choice questions*: taught on the training questions of four public sets and tested on MMLU, if you put their files into the data folder; we did not have these either. What is not there is said and not run. The first two take minutes on two cores, the next two, by our notes, about an hour and a quarter on one, and go on where they were stopped (the record's seconds are those of its last sitting). Run it with
 #
 # ```
 # workings run taught_to_know --tier full
@@ -982,7 +982,7 @@ for (reads, kind), found in reading.items():
 # small model's states know something of how hard a problem is, and not much of whether a solution is right. Between single models the intervals overlap widely.
 #
 # Now SmolLM2 on its own answers. It is asked in two ways: "plain" (is this answer correct? no or yes) and "options" ((A) False, (B) True). "Per token" is the mean log-probability of the answer's tokens, "kind of question" only the share of right training answers of that type, "free" the training without the regulariser, and
-# "sentences" marks answers of one sentence. "Seen" are types of question that were trained on; the held-out type, capitals, has 242 answers, where we had asked for at least 500.
+# "sentences" marks answers of one sentence. "Seen" are types of question that were trained on; the held-out type, capitals, has 242 answers, where we had asked for at least 500. "Right before, after" is the share on the 300 test questions that were asked again, in the rows of sentences on all 1,142.
 
 # %% tags=["hide-input"]
 own = ledger.Grid(
@@ -1006,13 +1006,13 @@ for name in ("likelihood", "likelihood, sentences") if on_seen else ():
 
 # %% [markdown]
 # On this model the first half of the paper's story holds, and was not built in. **Asked, it says next to nothing of its answers**: AUROC 0.46 and 0.52 in the two ways, ECE 0.29 and 0.27 (claims 1 and 2; on the held-out type one way ranks them upside down, 0.30). **Taught, it ranks them**: LoRA + Prompt reaches 0.69 with an ECE of 0.06
-# (claims 3 and 4). On the type of question that no training row had it is 0.63, too near the line to call, and 242 answers are too few (claim 8). Without the regulariser 17 points of accuracy go (claim 12). With it one answer of the 300 that were asked again goes, a third of a point. The line of claim 11 is two answers further,
-# and the record kept only the two shares, so no error of their paired difference is known and the claim stays undecided. The regulariser does nothing for calibration (claim 13).
+# (claims 3 and 4). On the type of question that no training row had it is 0.63, too near the line to call, and 242 answers are too few (claim 8). Without the regulariser 17 points of accuracy go (claim 12). With it LoRA + Prompt has one right answer fewer among the 300 that were asked again, a third of a point; LoRA, which claim 11 does not ask about, has four fewer. The line of claim 11 is two answers further,
+# and the record kept only the two shares, so no error of their paired difference is known and the claim stays undecided. The regulariser shows no gain in calibration here (claim 13).
 # And the two definitions of ECE agree to the last digit (claim 16), for the toy's reason turned round: asked, this model nearly always says no.
-# For the same reason no temperature helps it: it says no, and rather more than half of the answers are right, so the fitted $T$ is infinite and every confidence becomes one half (there the order is lost too: all are tied, AUROC 0.50). The ECE is then how far the share of right answers lies from one half: 0.034 on seen types,
+# For the same reason no temperature helps it: it says no, and a little more than half of the 1,142 answers are right, so the fitted $T$ is infinite and every confidence becomes one half (there the order is lost too: all are tied, AUROC 0.50). The ECE is then how far the share of right answers lies from one half: 0.034 on seen types,
 # where it was 0.290, but 0.178 on the held-out type, where it was 0.104.
 #
-# The second half does not. The head on frozen states ranks better than LoRA + Prompt (0.84; claim 5), and the likelihood of the answer, which costs nothing, best of all (0.87; claim 6). Our training is short, 120 steps of 8 answers, where the paper's code takes 5,000 steps and its text 10,000 of 32, so the adapters may not be at their end. But the
+# The second half does not. On the seen types the head on frozen states ranks better than LoRA + Prompt (0.84; claim 5), and the likelihood of the answer, which costs nothing, has the highest number (0.87; claim 6); on capitals the likelihood per token has (0.83), and the head 0.72. Our training is short, 120 steps of 8 answers, where the paper's code takes 5,000 steps and its text 10,000 of 32, so the adapters may not be at their end. But the
 # likelihood is hard to beat here by anything: answers are a word or two, and the model's own probability of that word is what its training was about.
 #
 # **When is the likelihood bad?** Answers of one sentence, worded in four ways in the examples (last rows of the table). Its *calibration* goes at once: the whole sentence has probability 0.14 on average where 0.54 are right, ECE 0.41 in place of 0.05 (claim 14). Its *ranking* stays, 0.85 for 0.87, less of a loss than we had

@@ -53,7 +53,7 @@ class Settings(Tiered):
     a2c_steps: int = 0
     dry_run: bool = False
     needs: ClassVar[Needs] = Needs(
-        paper="a sequential version of the page's world at 32x32 pixels: 20 encoders, DQN on each of them, from pixels and on the true factors, A2C on those compared, five seeds; about 40 minutes on two cores",
+        paper="a sequential version of the page's world at 32x32 pixels: 20 encoders, DQN on each of them, from pixels and on the true factors, A2C on those compared, five seeds; a quarter to half an hour on two cores",
         gpu=None,
         shortened=None,
         settings=("settings.Settings",),

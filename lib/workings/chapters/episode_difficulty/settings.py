@@ -74,7 +74,7 @@ class Settings(Tiered):
     needs: ClassVar[Needs] = Needs(
         paper="Conv4-64 on Omniglot, 20-way episodes within an alphabet, and on CIFAR-FS with 5 ways, two heads, seven ways of sampling, three seeds, 20,000 steps of 16 episodes, and the small learner of the demo for 2,400 steps; Omniglot (MIT licence) and CIFAR-100 are fetched, or read from a folder you name",
         gpu="one CUDA GPU with about 16 GB",
-        shortened="the small learner in full; on Omniglot Conv4-64 with 20-pixel images and 5-way episodes, both heads, all seven ways of sampling, three seeds, 2,000 steps of 8 episodes, tested with 5 and 20 ways; about three quarters of an hour on one core that computes in bfloat16, longer on another",
+        shortened="the small learner in full; on Omniglot Conv4-64 with 20-pixel images and 5-way episodes, both heads, all seven ways of sampling, three seeds, 2,000 steps of 8 episodes, tested with 5 and 20 ways; about three quarters of an hour on a free core that computes in bfloat16, twice that on a busy one, longer on another",
         settings=("settings.Settings",),
         lower={"full_batch": "episodes of a step", "full_width": "filters of the network"},
     )

@@ -64,7 +64,7 @@ class Settings(Tiered):
     needs: ClassVar[Needs] = Needs(
         paper="CIFAR-FS with a WRN-28-10 trained on 64 and on 80 classes, or with a ResNet-12 where cifar_network is set to resnet12, as for a small GPU such as a T4, and Omniglot with a Conv4 of 64 filters",
         gpu="one CUDA GPU with about 16 GB (an estimate: no run on a GPU is recorded)",
-        shortened="Omniglot alone, Conv4 with 64 filters on 20-pixel images, three networks; at most forty minutes on one core",
+        shortened="Omniglot alone, Conv4 with 64 filters on 20-pixel images, three networks; about an hour on one of two busy cores",
         settings=("settings.Settings",),
         lower={"cifar_batch": "images of a training step", "cifar_tuned": "episodes that are tuned as a whole"},
     )
