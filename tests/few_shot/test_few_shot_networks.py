@@ -137,6 +137,23 @@ def test_the_first_loss_is_the_smoothed_cross_entropy_of_the_first_batch():
     assert found.losses[0].item() == pytest.approx(-(target * log_p).sum(dim=1).mean().item(), rel=1e-5)
 
 
+def test_augmentation_gets_the_batch_and_a_generator_and_what_it_gives_is_trained_on():
+    images, labels = bars(16)
+    seen = []
+
+    def darken(batch, generator):
+        seen.append((batch, generator))
+        return 0 * batch
+
+    model = conv4(torch_generator(0, "net"), width=8, classes=4, size=16).train()
+    dark = F.cross_entropy(model(0 * images), labels, label_smoothing=0.1).item()
+    found = train_classifier(model, images, labels, 1, 0, batch=16, augment=darken)
+    [(batch, generator)] = seen
+    assert isinstance(generator, torch.Generator) and batch.shape == images.shape
+    assert torch.allclose(batch.sum(0), images.sum(0))  # all of them, in some order
+    assert found.losses[0].item() == pytest.approx(dark, rel=1e-5)
+
+
 def test_features_do_not_depend_on_the_block_and_leave_the_mode_alone():
     images, _ = bars(10)
     model = conv4(torch_generator(0, "net"), width=4, classes=3, size=16).train()

@@ -184,6 +184,12 @@ def test_tables_are_read_in_six_formats_and_compared():
         table_formats("convert it")
 
 
+def test_a_table_with_a_schema_is_its_data_and_one_without_a_list_is_not():
+    table = read_table('{"schema": {"fields": []}, "data": [{"index": 0, "a": 1}, {"index": 1, "a": "x"}]}', "json")
+    assert same_tables(table, read_table("a\n1\nx", "csv"))
+    assert read_table('{"schema": {}, "data": 5}', "json") is None
+
+
 def test_the_plot_score_of_a_random_order_has_the_mean_of_random_distances():
     # Score = 1 - d/n; its mean over 200 orders has a standard error below 0.01 (d/n has a spread of about 0.1), and both
     # means use the same orders, so they agree exactly.
