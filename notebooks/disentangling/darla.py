@@ -963,7 +963,10 @@ ledger_.check("darla-8", worst, seeds=small.seeds, digits=1, at="demo")
 # actor-critic*: a network gives a policy $\pi$ and a value $V$, and each move costs
 #
 # $$
-# -(R - V(s)) \log \pi(a \mid s) + \tfrac12 (R - V(s))^2 - 0.01\, H(\pi(\cdot \mid s)), \tag{6}
+# \begin{aligned}
+# &-(R - V(s)) \log \pi(a \mid s) \cr
+# &+ \tfrac12 (R - V(s))^2 - 0.01\, H(\pi(\cdot \mid s)),
+# \end{aligned} \tag{6}
 # $$
 #
 # with $R$ the discounted rewards of up to five moves and the value of the state after them, $H$ the entropy, and no gradient through the first

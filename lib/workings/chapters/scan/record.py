@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import replace
 
 import numpy as np
@@ -39,7 +40,8 @@ def standing(tables: Tables) -> str:
     words = f"{DATA[first['data']]}, {first['pictures']:,} pictures of {first['size']} x {first['size']} pixels, "
     words += f"{len(seeds)} seeds, {first['steps']:,} steps a vision model ({first['device']}; the protocol has {PROTOCOL_STEPS:,})."
     why = too_small(replace(FullSettings.here(device="cpu"), vision_steps=first["steps"]), tables)
-    return f"{words}\n{'It counts.' if why is None else f'It decides nothing: {why}.'}"
+    counts = "It counts." if why is None else f"It decides nothing: {why}."
+    return "\n".join(textwrap.fill(part, 72) for part in (words, counts))
 
 
 def grids(tables: Tables) -> list[Grid]:
