@@ -1165,7 +1165,7 @@ for one in full_record.grids(tables):
 
 # %%
 if tier == "full":
-    small = full_tier.too_small(sizes_here, tables)
+    small = full_tier.too_small(sizes_here.vision_steps, tables)
     for claim, one in full_tier.claim_values(tables).items():
         ledger_.check(
             claim,

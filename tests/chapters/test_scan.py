@@ -329,7 +329,7 @@ def vision_rows(loss_half_way=10.0, loss=9.8, named_half_way=0.90, named=0.91):
 def test_a_run_counts_when_its_vision_has_levelled_or_has_the_protocols_steps():
     short = FullSettings.here(device="cpu")
     assert short.vision_steps == 20_000
-    found = lambda **means: full.too_small(short, {"vision": vision_rows(**means), "reader": READ})
+    found = lambda **means: full.too_small(short.vision_steps, {"vision": vision_rows(**means), "reader": READ})
     assert found() is None
     assert found(loss=9.51) is None and found(loss=10.49) is None  # changed by less than a twentieth
     assert "the loss of the disentangled ones changed by 6%" in found(loss=9.4)
@@ -337,21 +337,21 @@ def test_a_run_counts_when_its_vision_has_levelled_or_has_the_protocols_steps():
     assert "naming by the disentangled ones by 3 points" in found(named=0.93)
     assert "20,000 steps; the protocol has 150,000" in found(named=0.93)
     assert "changed by nan" in found(loss=float("nan"))
-    assert "nothing says that they have levelled" in full.too_small(short, {"runs": [], "reader": READ})
+    assert "nothing says that they have levelled" in full.too_small(short.vision_steps, {"runs": [], "reader": READ})
     long = FullSettings.here(device="cuda")
-    assert full.too_small(long, {"vision": vision_rows(loss=1.0), "reader": READ}) is None
+    assert full.too_small(long.vision_steps, {"vision": vision_rows(loss=1.0), "reader": READ}) is None
 
 
 def test_a_run_whose_pictures_are_read_badly_decides_nothing_however_long():
     for settings in (FullSettings.here(device="cpu"), FullSettings.here(device="cuda")):
         badly = [{**row, "accuracy": 0.97} if row["attribute"] == "shape" else row for row in READ]
-        why = full.too_small(settings, {"vision": vision_rows(), "reader": badly})
+        why = full.too_small(settings.vision_steps, {"vision": vision_rows(), "reader": badly})
         assert "shape (97%)" in why and "sprite (" not in why
-        assert "nothing says how well" in full.too_small(settings, {"vision": vision_rows()})
+        assert "nothing says how well" in full.too_small(settings.vision_steps, {"vision": vision_rows()})
         drawn_again = [
             {"of": "disentangled", "seed": 0, "attribute": "shape", "accuracy": 0.3, "named": 0.4, "pictures": 5}
         ]
-        assert full.too_small(settings, {"vision": vision_rows(), "reader": READ + drawn_again}) is None
+        assert full.too_small(settings.vision_steps, {"vision": vision_rows(), "reader": READ + drawn_again}) is None
 
 
 def test_few_pictures_at_full_scale_are_the_sheets():

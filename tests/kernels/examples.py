@@ -555,6 +555,7 @@ EXAMPLES: dict[str, Callable[[], Arguments]] = {
     "calibration.brier_decomposition": lambda: call(scores_in_unit(4), np.array([0.0, 1.0, 1.0, 0.0]), 3),
     "calibration.bootstrap_ci": lambda: call(mean_of, scores_in_unit(), rng=rng(), resamples=5),
     "statistics.mean_and_sd": lambda: call(scores_in_unit()),
+    "statistics.standard_error": lambda: call(scores_in_unit()),
     "calibration.auroc": lambda: call(scores_in_unit(4), np.array([0.0, 1.0, 1.0, 0.0])),
     "calibration.fit_temperature": lambda: call(scores_in_unit(4) - 0.5, np.array([0.0, 1.0, 1.0, 0.0])),
     "calibration.risk_coverage": lambda: call(scores_in_unit(4), np.array([0.0, 1.0, 1.0, 0.0])),

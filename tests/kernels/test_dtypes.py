@@ -17,7 +17,7 @@ from workings.robustness.cifar import accuracy
 from workings.robustness.closed_forms import survival_probability
 from workings.robustness.sap import matched_dropout, stochastic_activation_pruning
 from workings.seeding import torch_generator
-from workings.statistics import mean_and_sd
+from workings.statistics import mean_and_sd, standard_error
 from workings.uncertainty.conformal import conformal_threshold, threshold_exceedance
 from workings.uncertainty.scores import aps, residual_cum_factor, set_size
 
@@ -127,6 +127,9 @@ def test_no_values_have_no_mean():
         mean_and_sd([])
     assert mean_and_sd([2.0]) == (2.0, 0.0)
     assert mean_and_sd([1.0, 3.0]) == pytest.approx((2.0, 2**0.5))
+    assert standard_error([1.0, 3.0]) == pytest.approx(1.0)
+    with pytest.raises(ValueError, match="two values or more"):
+        standard_error([2.0])
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])

@@ -19,6 +19,7 @@ from workings.checks import as_array, as_int, as_numpy_generator, one_of
 from workings.disentangling.domains import DomainSpec
 
 Colour = tuple[float, float, float]
+_ARM = np.float32(0.95)  # of each colour, in a picture of the arm
 
 
 def hue_palette(n: int, highest: float = 0.66) -> tuple[Colour, ...]:
@@ -360,14 +361,14 @@ class ReachWorld:
         disk, arm = self._on_target(target), self._on_arm(elbow, tip)
         flat = np.repeat(table[:, :, None], len(self._pixels), axis=2)
         np.copyto(flat, colour[:, :, None], where=disk[:, None])
-        np.copyto(flat, np.float32(0.95), where=arm[:, None])
+        np.copyto(flat, _ARM, where=arm[:, None])
         return flat.reshape(len(flat), 3, self.size, self.size)
 
     def frame(self, look: np.ndarray, state: np.ndarray) -> np.ndarray:
         """The picture of one copy, ``look`` (2,) and ``state`` (4,), as bytes (size, size, 3): :meth:`render`, rounded."""
         tables, targets = self._bytes
         shoulder, elbow, aim, ring = state.tolist()
-        colours = np.stack([tables[look[0]], targets[look[1]], np.full(3, 242, dtype=np.uint8)])  # 0.95 in bytes
+        colours = np.stack([tables[look[0]], targets[look[1]], np.full(3, _as_bytes(_ARM))])
         drawn = np.maximum(_drawn_target(self, aim, ring)[1], _drawn_arm(self, shoulder, elbow)[1])
         return colours[drawn].reshape(self.size, self.size, 3)
 

@@ -43,6 +43,7 @@ from workings.runs.parallel import cpu_threads
 from workings.runs.progress import progress
 from workings.runs.store import Store
 from workings.seeding import torch_generator
+from workings.statistics import standard_error
 
 Rows = list[dict[str, Any]]
 TABLES = ("untuned", "tuned", "curves", "heads", "hardness", "seconds", *handwriting.TABLES)
@@ -91,8 +92,8 @@ def run_protocol(settings: Settings, data_root: str | Path | None = None) -> dic
 
 
 def file_stem(name: str, settings: Settings) -> str:
-    """How the files of the data ``name`` begin; a ResNet-12 has its own, beside those of the WRN-28-10."""
-    return f"{name}-resnet12" if (name, settings.cifar_network) == ("cifar_fs", "resnet12") else name
+    """How the files of the data ``name`` begin; another network than the WRN-28-10 has its own, beside those of that one."""
+    return name if name != "cifar_fs" or settings.cifar_network == "wide" else f"{name}-{settings.cifar_network}"
 
 
 def studies(name: str, settings: Settings, data_root: str | Path | None) -> Study:
@@ -315,11 +316,6 @@ def accuracies(rows: Rows, data: str, method: str, shot: int = 1, which: str = "
 def gain(rows: Rows, data: str, method: str, shot: int = 1, which: str = "train") -> np.ndarray:
     """Points of ``method`` over the untuned classifier, one number per episode."""
     return accuracies(rows, data, method, shot, which) - accuracies(rows, data, "initialisation", shot, which)
-
-
-def standard_error(values: np.ndarray) -> float:
-    """Of the mean of ``values`` (n,), with n - 1 below the line."""
-    return float(np.std(values, ddof=1) / np.sqrt(len(values)))
 
 
 def values(tables: dict[str, Rows], settings: Settings) -> dict[str, tuple[float, dict[str, Any]]]:

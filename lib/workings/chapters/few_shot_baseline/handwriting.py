@@ -24,7 +24,7 @@ from workings.few_shot.pretraining import network_features, train_classifier
 from workings.runs.progress import progress
 from workings.runs.store import Store
 from workings.seeding import torch_generator
-from workings.statistics import mean_and_sd
+from workings.statistics import mean_and_sd, standard_error
 
 Rows = list[dict[str, Any]]
 TABLES = ("classes", "cells", "loop")
@@ -177,7 +177,7 @@ def interval(gain: np.ndarray) -> str:
     """Mean of ``gain`` (n,) with its 95% interval over episodes; "not run" for none."""
     if len(gain) < 2:
         return "not run"
-    return f"{gain.mean():+.1f} ± {1.96 * np.std(gain, ddof=1) / np.sqrt(len(gain)):.1f}"
+    return f"{gain.mean():+.1f} ± {1.96 * standard_error(gain):.1f}"
 
 
 def cell_grid(rows: Rows, settings: Settings) -> list[list[str]]:
@@ -215,8 +215,7 @@ def values(tables: dict[str, Rows], settings: Settings) -> dict[str, tuple[float
     for claim, cell, over in (("fsb-5", (20, 1, 15), "initialisation"), ("fsb-6", (5, 1, 1), "fine-tuning")):
         gain = cell_gain(cells, *cell, "transductive", over)
         if len(gain) > 1:
-            error = float(np.std(gain, ddof=1) / np.sqrt(len(gain)))
-            found[claim] = (float(gain.mean()), {"error": error, "seeds": seeds, "digits": 2})
+            found[claim] = (float(gain.mean()), {"error": standard_error(gain), "seeds": seeds, "digits": 2})
     curve = list(class_curve(classes).values())
     steps = [many - few for few, many in zip(curve[0], curve[-1], strict=True)] if curve else []
     areas = [row["loop_area"] - row["untuned_area"] for row in loop]

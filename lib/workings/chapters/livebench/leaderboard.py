@@ -18,6 +18,7 @@ from workings.chapters.livebench.paper_tables import CATEGORIES, ICLR, TASK_CORR
 from workings.language_models.benchmark_scores import pearson, spearman
 from workings.runs.fetch import cache_dir, download, sha256_of
 from workings.seeding import numpy_generator
+from workings.statistics import standard_error
 
 _ADDRESS = "https://raw.githubusercontent.com/LiveBench/livebench.github.io/main/public/{name}"
 RELEASES = ("2024-06-24", "2024-07-26", "2024-08-31", "2024-11-25", "2025-04-02", "2025-05-30")
@@ -210,7 +211,7 @@ def updates(boards: list[Leaderboard], draws: int = 2000) -> list[dict[str, Any]
             "from": first.release, "to": second.release, "models": len(names), "rank": spearman(before, after),
             "mean_change": float((after - before).mean()), "median_change": float(np.median(after) - np.median(before)),
             "fell": int((after < before).sum()), "rank_error": rank_error(before, after, draws),
-            "mean_error": float((after - before).std(ddof=1) / len(names) ** 0.5),
+            "mean_error": standard_error(after - before),
         })  # fmt: skip
     return out
 

@@ -26,6 +26,7 @@ from workings.language_models.benchmark_scores import active_questions, aggregat
 from workings.language_models.grading import Grade
 from workings.runs.progress import progress
 from workings.runs.store import Store
+from workings.statistics import standard_error
 
 RELEASE = "2024-06-24"
 COUNTS = {
@@ -155,7 +156,7 @@ def summary(asked: dict[str, dict[str, Any]], model: str, release: str) -> list[
 
 
 def _error(scores: Sequence[float]) -> float | None:
-    return float(np.std(scores, ddof=1) / len(scores) ** 0.5) if len(scores) > 1 else None
+    return standard_error(scores) if len(scores) > 1 else None
 
 
 def levels(masked: dict[str, list[float]], model: str) -> list[dict[str, Any]]:

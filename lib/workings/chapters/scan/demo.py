@@ -38,6 +38,7 @@ from workings.disentangling.scan import (
     train_scans,
 )
 from workings.seeding import torch_generator
+from workings.statistics import standard_error
 
 Decoder = Callable[[torch.Tensor], torch.Tensor]
 
@@ -267,7 +268,7 @@ def ratio_and_error(above: np.ndarray, below: np.ndarray) -> tuple[float, float]
     """Mean of ``above`` over mean of ``below``, values of the same seeds, and the ratio's standard error (delta method)."""
     ratio = above.mean() / below.mean()
     left = above - ratio * below  # of mean 0
-    return float(ratio), float(left.std(ddof=1) / len(left) ** 0.5 / abs(below.mean()))
+    return float(ratio), float(standard_error(left) / abs(below.mean()))
 
 
 # --- operators --------------------------------------------------------------------------------------------------------

@@ -351,9 +351,9 @@ Set after a first reader, a small convolutional network, had read three sprites'
 """
 
 
-def too_small(settings: FullSettings, tables: Tables) -> str | None:
+def too_small(vision_steps: int, tables: Tables) -> str | None:
     """Why a run settles no claim, or ``None``: its pictures are read well, and its vision models have the protocol's steps
-    or have levelled.
+    (``vision_steps``) or have levelled.
 
     Read well: each attribute of the pictures kept from the reader at :data:`READER_LEVEL` or more. Levelled: for either kind of vision, as means over the seeds, the loss above its floor changed by at most
     :data:`LOSS_LEVEL` of what it was half way, and the share of pictures that is named rightly by at most
@@ -365,9 +365,9 @@ def too_small(settings: FullSettings, tables: Tables) -> str | None:
     badly = [f"{name} ({share:.0%})" for name, share in read.items() if not share >= READER_LEVEL]
     if badly:
         return f"the reader takes too much of real pictures for something else: {', '.join(badly)}"
-    if settings.vision_steps >= PROTOCOL_STEPS:
+    if vision_steps >= PROTOCOL_STEPS:
         return None
-    begin = f"vision models of {settings.vision_steps:,} steps; the protocol has {PROTOCOL_STEPS:,}"
+    begin = f"vision models of {vision_steps:,} steps; the protocol has {PROTOCOL_STEPS:,}"
     if not tables.get("vision"):
         return f"{begin}, and nothing says that they have levelled"
     reasons = []

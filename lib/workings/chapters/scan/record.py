@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import textwrap
-from dataclasses import replace
 
 import numpy as np
 
@@ -12,7 +11,6 @@ from workings.chapters.scan.full import (
     NAMED_LEVEL,
     PROTOCOL_STEPS,
     READER_LEVEL,
-    FullSettings,
     Tables,
     changes,
     too_small,
@@ -39,7 +37,7 @@ def standing(tables: Tables) -> str:
     first, seeds = runs[0], {row["seed"] for row in runs}
     words = f"{DATA[first['data']]}, {first['pictures']:,} pictures of {first['size']} x {first['size']} pixels, "
     words += f"{len(seeds)} seeds, {first['steps']:,} steps a vision model ({first['device']}; the protocol has {PROTOCOL_STEPS:,})."
-    why = too_small(replace(FullSettings.here(device="cpu"), vision_steps=first["steps"]), tables)
+    why = too_small(first["steps"], tables)
     counts = "It counts." if why is None else f"It decides nothing: {why}."
     return "\n".join(textwrap.fill(part, 72) for part in (words, counts))
 

@@ -24,6 +24,7 @@ from workings.language_models.lora import LoRALinear, add_lora, lora_disabled
 from workings.runs.progress import progress
 from workings.runs.store import Store
 from workings.seeding import global_seed, numpy_generator, torch_generator
+from workings.statistics import standard_error
 from workings.training import fit, one_cycle
 from workings.uncertainty.confidence_estimators import (
     ConfidenceProbe,
@@ -219,8 +220,7 @@ def lost_error(before: Sequence[bool], after: Sequence[bool] | None) -> float | 
     """Standard error of the share of right answers lost between ``before`` and ``after``, the same questions in the same order."""
     if after is None:
         return None
-    lost = np.array(before, dtype=float) - np.array(after, dtype=float)
-    return float(lost.std(ddof=1) / len(lost) ** 0.5)
+    return standard_error(np.array(before, dtype=float) - np.array(after, dtype=float))
 
 
 def called(row: dict[str, Any]) -> str:
