@@ -2,7 +2,7 @@
 
 The authors' program is on no package index. ``LIVEBENCH_HOME`` names a folder that holds its package ``livebench`` (a clone of
 LiveBench/LiveBench, or its folders ``process_results`` and ``if_runner``); nothing of it is part of this book. Their scorer of AMPS_Hard
-needs lark, the one of tables pandas and lxml. A scorer that cannot be imported is named with the reason.
+needs lark, the one of tables pandas and lxml, the one of programs tqdm. A scorer that cannot be imported is named with the reason.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
+import json
 import os
 import re
 import subprocess
@@ -20,6 +21,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest import mock
 
 import numpy as np
 from livebench_pairs import Pair, pairs
@@ -27,6 +29,7 @@ from timing import interleaved, ratio
 
 from workings.chapters.livebench.stored_answers import option_text
 from workings.language_models.grading import Grade
+from workings.language_models.grading_code import PRELUDE, score_code
 from workings.language_models.grading_instructions import score_instructions
 from workings.language_models.grading_language import score_connections, score_plot, score_typos
 from workings.language_models.grading_mathematics import score_aime, score_amps, score_multiple_choice, score_olympiad
@@ -37,10 +40,12 @@ from workings.language_models.grading_reasoning import (
     score_zebra,
 )
 from workings.language_models.grading_tables import score_cta, score_table_join, score_table_reformat, table_formats
+from workings.language_models.sandbox import Sandbox
 
 VARIABLE = "LIVEBENCH_HOME"
 ABSENT = f"not installed: {VARIABLE} names no folder with the authors' package livebench"
-PAIRS, SYMBOLIC_PAIRS = 400, 64
+PAIRS, FEW_PAIRS = 400, 64
+PROGRAMS = Sandbox(PRELUDE)  # ours run in it, as they do where stored answers are scored
 OLD, LATE = "2024-06-24", "2025-05-30"
 _THINK = re.compile(r"<think>.*?</think>", re.DOTALL)
 
@@ -103,6 +108,21 @@ def _their_order(module: Any) -> Theirs:
     return lambda pair, answer: module.proof_rearrangement_process_results(pair.truth, answer, edit_distance=True)
 
 
+def _their_programs(module: Any) -> Theirs:
+    package = {name: found for name, found in sys.modules.items() if name.split(".")[0] == "livebench"}
+
+    def score(pair: Pair, answer: str) -> float:
+        with mock.patch.dict(sys.modules, package):  # the processes that it starts look their functions up by name
+            return module.LCB_generation_process_results(pair.question, answer)
+
+    return score
+
+
+def _our_programs(pair: Pair) -> Grade:
+    name = json.loads(pair.question["original_json"]["metadata"]).get("func_name")
+    return score_code(pair.truth, pair.answer, function=name, sandbox=PROGRAMS)
+
+
 def _our_table(rules: str) -> Callable[[Pair], Grade]:
     return lambda pair: score_table_reformat(
         pair.truth, pair.answer, target=table_formats(pair.question)[1], rules=rules
@@ -133,8 +153,11 @@ SCORERS: dict[str, Scorer] = {
     "olympiad": Scorer("olympiad", "math.olympiad", _their_order, _ours(score_olympiad)),
     "amps": Scorer("AMPS_Hard, limit 8 s", "math.AMPS_Hard", _plain("amps_hard_process_results"), _ours(score_amps, limit_s=8.0)),
     "instructions": Scorer("instruction following, 15 of 16 instructions", "instruction_following", _their_instructions, _ours(score_instructions)),
+    "program": Scorer("program that reads its input, 12 to 24 tests", "coding", _their_programs, _our_programs),
+    "function": Scorer("function that is called, 12 to 24 tests", "coding", _their_programs, _our_programs),
 }  # fmt: skip
-SYMBOLIC, SLOW = ("amps",), ("plot", "table", "table-old")
+STARTS, SLOW = ("amps", "program", "function"), ("plot", "table", "table-old")
+"""Scorers that start processes, and others that take long."""
 
 
 @contextlib.contextmanager
@@ -215,7 +238,7 @@ def _note(different: list[tuple[Pair, float, Grade]], count: int) -> str:
 def rows(make: Callable[..., dict[str, Any]], repeats: int = 9) -> list[dict[str, Any]]:
     """One row a scorer: seconds a call on the same pairs (of a processor, so that a busy machine does not count), and on how many the scores differ."""
     folder = home()
-    clock = {name: "on the wall" if name in SYMBOLIC else "of a processor" for name in SCORERS}
+    clock = {name: "on the wall" if name in STARTS else "of a processor" for name in SCORERS}
     what = {name: f"official scorer: {scorer.what}, time {clock[name]} per call" for name, scorer in SCORERS.items()}
     if folder is None:
         print(f"  the authors' scorers: {ABSENT}")
@@ -226,14 +249,14 @@ def rows(make: Callable[..., dict[str, Any]], repeats: int = 9) -> list[dict[str
         if isinstance(theirs, str):
             out.append(make(f"official-{name}", what[name], peer(folder), note=theirs))
             continue
-        count = SYMBOLIC_PAIRS if name in SYMBOLIC else PAIRS
+        count = FEW_PAIRS if name in STARTS else PAIRS
         note = _note(compare(name, theirs, count), count)
-        timed = pairs(name, 20 if name in SYMBOLIC else 100 if name in SLOW else PAIRS)
+        timed = pairs(name, 20 if name in STARTS else 100 if name in SLOW else PAIRS)
         both = {"ours": scorer.ours, "theirs": theirs}
         calls = {side: lambda score=score, timed=timed: [score(pair) for pair in timed] for side, score in both.items()}
-        rounds = 3 if name in SYMBOLIC else 5 if name in SLOW else repeats
+        rounds = 3 if name in STARTS else 5 if name in SLOW else repeats
         with _quiet():
-            if name in SYMBOLIC:  # both sides start processes, whose time only a clock on the wall sees
+            if name in STARTS:  # both sides start processes, whose time only a clock on the wall sees
                 seconds = interleaved(calls, rounds, warmup=0)
             else:
                 seconds = interleaved(calls, rounds, clock=time.process_time)

@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import livebench_programs
 import numpy as np
 
 from workings.chapters.livebench.stored_answers import INSTRUCTIONS, OPTIONS
@@ -231,6 +232,25 @@ def _instructed(rng: np.random.Generator) -> Made:
     return truth, [_pick(rng, TEXTS).format(a=text(), b=text())], (names, [_GIVEN.get(name, {}) for name in names])
 
 
+PROGRAM_FORMS = (
+    "```python\n{a}\n```", "```python\n{a}\n```", "Here it is:\n```python\n{a}\n```\nIt reads all of the input first.", "```\n{a}\n```",
+    "A first try:\n```\nprint(0)\n```\nand a better one:\n```python\n{a}\n```", "So:\n\n  ```python\n{a}\n  ```", "```python\n{a}\n```\n", "{a}",
+)  # fmt: skip
+
+
+def _in_form(rng: np.random.Generator, made: Made) -> Made:
+    tests, programs, question = made
+    return tests, [_pick(rng, PROGRAM_FORMS).format(a=_pick(rng, programs))], question
+
+
+def _program(rng: np.random.Generator) -> Made:
+    return _in_form(rng, livebench_programs.script(rng))
+
+
+def _function(rng: np.random.Generator) -> Made:
+    return _in_form(rng, livebench_programs.function(rng))
+
+
 VARIANTS: dict[str, Callable[[np.random.Generator], Made]] = {
     "lies-v2": _lies,
     "lies-v3": _lies,
@@ -251,6 +271,8 @@ VARIANTS: dict[str, Callable[[np.random.Generator], Made]] = {
     "olympiad": _order,
     "amps": _expression,
     "instructions": _instructed,
+    "program": _program,
+    "function": _function,
 }
 
 
@@ -265,7 +287,7 @@ def pairs(name: str, count: int) -> list[Pair]:
     while len(out) < count:
         truth, variants, question = VARIANTS[name](rng)
         answer = _pick(rng, variants)
-        if name != "instructions":
+        if name not in ("instructions", "program", "function"):  # these are whole answers
             order = order or [int(i) for i in rng.permutation(len(FORMS))]
             form = FORMS[order.pop()]
             answer = form.format(a=answer, b="** **".join(answer.split()), u=answer.upper())

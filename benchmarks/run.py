@@ -21,7 +21,7 @@ sys.path[:0] = [str(HERE), str(ROOT / "lib")]
 from workings import paths  # noqa: E402
 from workings.runs import provenance  # noqa: E402
 
-HELPERS = {"run", "timing", "sweep_scaling", "livebench_official", "livebench_pairs"}
+HELPERS = {"run", "timing", "sweep_scaling", "livebench_official", "livebench_pairs", "livebench_programs"}
 
 
 def chapters() -> list[str]:

@@ -94,6 +94,7 @@ from workings.language_models.benchmark_scores import (
 )
 from workings.language_models.edit_distance import levenshtein
 from workings.language_models.equivalence import equivalent
+from workings.language_models.grading_code import PRELUDE, score_code
 from workings.language_models.grading_instructions import score_instructions
 from workings.language_models.grading_language import (
     score_connections,
@@ -117,7 +118,7 @@ from workings.language_models.puzzle_questions import (
     web_of_lies,
     web_of_lies_answers,
 )
-from workings.language_models.sandbox import run_python
+from workings.language_models.sandbox import Sandbox, run_python
 from workings.seeding import numpy_generator
 from workings.show.controls import Axis, Control, Frame
 from workings.show.figures import COLOURS, png_bytes, use_style
@@ -495,6 +496,55 @@ hostile = {
 for name, program in hostile.items():
     limit = 0.5 if name == "waits for ever" else 60
     print(f"{name:20} {run_python(program, '1 2 3', limit_s=limit).status}")
+
+# %% [markdown]
+# A program that ends well is then compared with the expected output, on every test; one test missed is a score of 0. What is compared is not quite what the model wrote. The
+# benchmark puts the names of sixteen modules in front of it and makes the rest the body of one function. Where the question asks for a function instead, it is called, and its
+# value may equal the expected list *or the first item of that list*.
+#
+# %%
+five = {  # a program, its input, the output or value, a function's name
+    "a name without import": ("print(gcd(6, 9))", "", "3", None),
+    "an exit at the end": ("print(3)\nexit()", "", "3", None),
+    "a guard turned round": (
+        "if '__main__' == __name__: print(3)", "", "3", None
+    ),
+    "a global variable": (
+        "n = 3\ndef f():\n    global n\n    print(n)\nf()",
+        "", "3", None,
+    ),
+    "the first item only": ("def f(n): return 3", "0", "[3, 4]", "f"),
+}  # fmt: skip
+
+# %% [markdown]
+# > **Predict.** Ours runs a program as it stands and wants the whole value. Which of these five pass by the official rule, and which by ours?
+
+# %% tags=["hide-input"]
+with Sandbox(PRELUDE) as sandbox:
+    both = [
+        [
+            score_code([(given, out)], code, function=called, limit_s=60, sandbox=sandbox, strict=strict)
+            for strict in (False, True)
+        ]
+        for code, given, out, called in five.values()
+    ]  # fmt: skip
+ledger.Grid(
+    "Five programs, by the official rule and by ours",
+    ["program", "official", "what fired", "ours", "what fired"],
+    [
+        [name, f"{one.score:.0f}", one.rule, f"{two.score:.0f}", two.rule]
+        for name, (one, two) in zip(five, both, strict=True)
+    ],
+)
+
+# %% [markdown]
+# <details>
+# <summary>Show the answer</summary>
+#
+# Officially the first and the last, by ours the three between them. `gcd` was never imported, and the benchmark gives it away. The three that print 3 when you run them lose: `exit` has been
+# taken away; the guard of a main program is undone only where it stands last in its usual form, and the answer is not the main program; what the body of a function assigns is no global variable. The last returns 3 where `[3, 4]` is expected.
+#
+# </details>
 
 # %% [markdown]
 # ## Partial credit
@@ -1084,7 +1134,7 @@ ledger_.check("lb-15", bool(all(falling)), seeds=seeds, at="demo")
 #
 # The full tier reads the six public tables (fetched from the benchmark's site with a checksum, or from a folder you name) in a second. Then, in about half an hour on two cores with the small model, it puts 25 generated questions of each of our eight tasks to a language model:
 # the one in the folder `own_model` of the settings, or SmolLM2 (135 million parameters) where its optional package is installed, or else **a tiny network with random weights, which shows that the way works and nothing about models**. If the folder also holds the stored public
-# answers, their judgments and the questions, as JSON lines or as the Parquet files of the public data sets, it scores them again (of each coding task 200 answers, whose programs run in the sandbox), and counts how often our official rules give the official score (lb-13; the aim is 99% for every task). Programs that are called as a function, instead of reading their input, have no grader here: such questions are left out of every count, and with one of them among the published questions lb-8 stays undecided.
+# answers, their judgments and the questions, as JSON lines or as the Parquet files of the public data sets, it scores them again (of each coding task 200 answers, whose programs run in the sandbox), and counts how often our official rules give the official score (lb-13; the aim is 99% for every task).
 # And if it holds the published questions, the model in the folder `own_model` is asked those that were active on 24 June 2024, graded by the rules of that day, and averaged by (4): that is the paper's small model on its own questions where the folder is named `qwen2-1.5b-instruct` (lb-8),
 # and masked proofs by the share that is masked (lb-7). The SHA-256 of every such file goes into the record. *We could do neither*: answers and questions were not at hand, so these claims are marked as not run, and the way was tried on made-up files with random weights. The whole benchmark
 # on a model of 1.5 billion parameters would take a GPU.

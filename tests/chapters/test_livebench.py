@@ -304,7 +304,7 @@ def perfect(question):
     said = {
         "AMPS_Hard": f"\\boxed{{{truth}}}", "math_comp": "BBBBB", "olympiad": f"Answer: {truth}", "web_of_lies_v2": f"**{truth}**",
         "zebra_puzzle": f"***{truth}***", "connections": f"**{truth}**", "plot_unscrambling": f"<PLOT_SUMMARY>{truth}",
-        "LCB_generation": "```python\nprint(sum(map(int, input().split())))\n```",
+        "LCB_generation": "```python\nclass Solution:\n    def add(self, a: int, b: int) -> int:\n        return a + b\n```",
         "coding_completion": "```python\nprint(sum(map(int, row)))\n```",
     }  # fmt: skip
     follow = "<<A party>> of art." if "kwargs" in question else str(truth)
@@ -454,7 +454,7 @@ def test_stored_instructions_are_named_as_the_graders_name_them(tmp_path):
     assert answered(tmp_path, {**question, "instruction_id_list": ["new:one", "new:two", "new:three"]}, said) == []
 
 
-def test_stored_programs_are_run_where_they_read_their_input(tmp_path, monkeypatch):
+def test_stored_programs_are_run_on_their_input_or_called(tmp_path, monkeypatch):
     monkeypatch.setattr(
         stored_answers, "LAYERS", {}
     )  # on whatever machine the tests run; the sandbox has its own tests
@@ -469,12 +469,29 @@ def test_stored_programs_are_run_where_they_read_their_input(tmp_path, monkeypat
     }
     said = [("m", "```python\nprint(sum(map(int, row)))\n```", 1), ("n", "print(3)", 0), ("o", "print(3)", 0)]
     for stored in (json.dumps(private), packed):
-        assert stored_answers.stored_tests({**question, "private_test_cases": stored}) == [("1 2", "3"), ("4 5", "9")]
+        tests = stored_answers.stored_tests({**question, "private_test_cases": stored})
+        assert tests == ([("1 2", "3"), ("4 5", "9")], None)
     (row,) = answered(tmp_path, {**question, "private_test_cases": packed}, said)
     assert (row["answers"], row["identical"]) == (3, 1.0)
     assert stored_answers.rescore(tmp_path, programs=1)[0]["answers"] == 1 and stored_answers.rescore(tmp_path, 0) == []
-    called = json.dumps([{"input": "[1]", "output": "1", "testtype": "functional"}])
-    assert answered(tmp_path, {**question, "private_test_cases": called}, said) == []
+    called = {
+        "task": "LCB_generation",
+        "public_test_cases": json.dumps([{"input": "[1, 2]\n3", "output": "6", "testtype": "functional"}]),
+        "private_test_cases": json.dumps([{"input": "[]\n3", "output": "3", "testtype": "functional"}]),
+        "original_json": {"metadata": json.dumps({"func_name": "total"})},
+    }
+    assert stored_answers.stored_tests(called) == ([("[1, 2]\n3", "6"), ("[]\n3", "3")], "total")
+    good = (
+        "```python\nclass Solution:\n    def total(self, a: List[int], b: int) -> int:\n        return sum(a) + b\n```"
+    )
+    said = [
+        ("m", good, 1),
+        ("n", "def total(a, b): return sum(a) + b", 1),
+        ("o", good.replace("+ b", "+ 3 + 0 * b"), 1),
+        ("p", "def total(a, b): return 6", 0),
+    ]
+    (row,) = answered(tmp_path, called, said)
+    assert (row["answers"], row["identical"]) == (4, 1.0)
     hostile = base64.b64encode(zlib.compress(pickle.dumps(print))).decode()
     with pytest.raises(ValueError, match="only text is read"):
         stored_answers.stored_tests({**question, "private_test_cases": hostile})

@@ -642,9 +642,11 @@ EXAMPLES: dict[str, Callable[[], Arguments]] = {
     "language_models.grading_instructions.score_instructions": lambda: call(
         [("title", {})], "<<a>>", rules="2024-06-24"
     ),
+    "language_models.sandbox.Sandbox": lambda: call("x = 1"),
     "language_models.sandbox.run_python": lambda: call("print(1)", limit_s=60.0),
-    "language_models.sandbox.extract_code": lambda: call("```\na\n```"),
-    "language_models.sandbox.score_code": lambda: call([("", "1")], "print(1)", limit_s=60.0),
+    "language_models.grading_code.benchmark_script": lambda: call("print(1)"),
+    "language_models.grading_code.extract_code": lambda: call("```\na\n```"),
+    "language_models.grading_code.score_code": lambda: call([("", "1")], "print(1)", limit_s=60.0),
     "language_models.benchmark_scores.aggregate": lambda: call(scores_in_unit(4), list("aabb"), {"a": "x", "b": "x"}),
     "language_models.benchmark_scores.bootstrap_overall": lambda: call(
         scores_in_unit(4), list("aabb"), {"a": "x", "b": "x"}, 20, rng=rng()

@@ -8,7 +8,7 @@ import pytest
 
 from workings.runs import checkout
 
-NAMES = ("timing", "livebench_pairs", "livebench_official")
+NAMES = ("timing", "livebench_programs", "livebench_pairs", "livebench_official")
 
 
 @pytest.fixture
@@ -65,9 +65,18 @@ def test_scores_are_compared_and_the_name_of_the_package_is_given_back(bench, pa
 def test_pairs_are_the_same_at_every_call_and_every_scorer_meets_right_and_wrong_answers(bench):
     assert set(bench.SCORERS) == set(sys.modules["livebench_pairs"].VARIANTS)
     for name, scorer in bench.SCORERS.items():
-        if name in bench.SYMBOLIC:
-            continue
         made = bench.pairs(name, 150)
         assert made == bench.pairs(name, 150) and len({pair.answer for pair in made}) > 100
+        if name in bench.STARTS:
+            continue
         scores = [scorer.ours(pair).score for pair in made]
         assert min(scores) == 0.0 and max(scores) == 1.0 and 0.05 < sum(scores) / 150 < 0.9
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="programs are run on Unix only")
+def test_programs_that_a_model_may_write_pass_and_fail(bench):
+    for name in ("program", "function"):
+        rules = [bench.SCORERS[name].ours(pair).rule for pair in bench.pairs(name, 24)]
+        passed = sum("tests passed" in rule for rule in rules)
+        assert 4 < passed < 20 and any(rule.endswith("another output") for rule in rules)
+    bench.PROGRAMS.close()

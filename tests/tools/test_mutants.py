@@ -13,7 +13,8 @@ def test_every_kernel_with_a_formula_has_tests():
 
 def test_a_kernel_without_tests_in_its_part_has_those_of_others_and_a_process_those_of_whoever_starts_it():
     assert mutants.tests_of(KERNELS / "disentangling/linear_vae.py") == ["tests/chapters/test_beta_vae_capacity.py"]
-    assert mutants.tests_of(KERNELS / "language_models/_sandbox_child.py") == ["tests/language_models/test_sandbox.py"]
+    of_the_child = mutants.tests_of(KERNELS / "language_models/_sandbox_child.py")
+    assert of_the_child == [f"tests/language_models/test_{name}.py" for name in ("grading_code", "sandbox")]
     assert "tests/test_calibration.py" in mutants.tests_of(KERNELS / "calibration.py")
 
 

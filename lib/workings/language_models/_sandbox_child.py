@@ -1,16 +1,60 @@
-"""Run as a script by `sandbox`: gives up what this process may do, layer by layer, then runs a program.
+"""Run as a script by `sandbox`: gives up what it may do and then, for each program it is sent, what the program may not do.
 
-``python -I -S _sandbox_child.py CONFIG REPORT_FD``. What could be taken away is written to the report, one word a layer. Nothing of this
-needs privileges: limits of the kernel (setrlimit), namespaces, Landlock for files, and a seccomp filter of system calls.
+``python -I -S _sandbox_child.py SOCKET_FD CONFIG``. The socket brings programs, each with three files for its input, output and errors; each
+runs in a child of this process, so that starting Python and loading the modules below is paid once, and a next child waits beside the one that
+runs. Network and files are given up here and for good, limits of the kernel and the filter of system calls are set in each child, before its
+program. Nothing of this needs privileges.
 """
 
+import atexit
+import bisect
+import collections
+import contextlib
+import copy
 import ctypes
+import datetime
+import functools
+import gc
+import heapq
+import io
+import itertools
 import json
+import math
+import operator
 import os
 import platform
+import random
+import re
+import resource
+import signal
+import socket
+import statistics
+import string
 import struct
 import sys
+import threading
 import traceback
+import typing
+
+LOADED = (
+    bisect,
+    collections,
+    copy,
+    datetime,
+    functools,
+    heapq,
+    io,
+    itertools,
+    json,
+    math,
+    operator,
+    random,
+    re,
+    statistics,
+    string,
+    typing,
+)
+"""What most programs import: loaded before the first of them, so that none waits for it."""
 
 _CLONE = {"user": 0x10000000, "net": 0x40000000, "ipc": 0x08000000}
 _CALLS = {  # numbers of the kernel's calls: x86_64, aarch64 (None where it has none)
@@ -34,13 +78,11 @@ _WRITING = 0o1 | 0o2 | 0o100 | 0o1000 | 0o2000  # O_WRONLY, O_RDWR, O_CREAT, O_T
 _THREAD = 0x00010000
 
 
-def _limits(config):
-    import resource
-
-    seconds = max(1, int(config["limit_s"]) + 1)
+def _limits(job):
+    seconds = max(1, int(job["limit_s"]) + 1)
     wanted = {
         "RLIMIT_CPU": (seconds, seconds + 1),
-        "RLIMIT_AS": (config["memory"],) * 2,
+        "RLIMIT_AS": (job["memory"],) * 2,
         "RLIMIT_FSIZE": (0, 0),
         "RLIMIT_NOFILE": (64, 64),
         "RLIMIT_CORE": (0, 0),
@@ -82,11 +124,11 @@ def _landlock(libc, config):
     return ["reading", "writing"] if done else []
 
 
-def _filter(libc):
-    """No sockets, processes, signals to others, or files opened for writing: a seccomp filter."""
+def _filter():
+    """The program of a seccomp filter: no sockets, processes, signals to others, or files opened for writing. ``b""``: none for this machine."""
     machines = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
     if platform.machine() not in machines or sys.byteorder != "little":
-        return []
+        return b""
     column, arch = machines[platform.machine()]
     allow, eperm, enosys = 0x7FFF0000, 0x00050001, 0x00050026
     code = []
@@ -118,42 +160,125 @@ def _filter(libc):
             emit(answer, 0, 0, verdicts[0])
             emit(answer, 0, 0, verdicts[1])
     emit(answer, 0, 0, allow)
-    program = ctypes.create_string_buffer(b"".join(code), 8 * len(code))
+    return b"".join(code)
 
-    class Program(ctypes.Structure):
-        _fields_ = [("length", ctypes.c_ushort), ("code", ctypes.c_void_p)]
 
-    whole = Program(len(code), ctypes.cast(program, ctypes.c_void_p))
+class _Filter(ctypes.Structure):
+    _fields_ = [("length", ctypes.c_ushort), ("code", ctypes.c_void_p)]
+
+
+def _install(libc, filter_code):
+    code = ctypes.create_string_buffer(filter_code, len(filter_code))
+    whole = _Filter(len(filter_code) // 8, ctypes.cast(code, ctypes.c_void_p))
     done = libc.prctl(22, ctypes.c_ulong(2), ctypes.byref(whole), 0, 0) == 0
     return ["network", "processes", "writing"] if done else []
 
 
-def _main():
-    with open(sys.argv[1], encoding="utf-8") as file:
-        config = json.load(file)
-    report = int(sys.argv[2])
-    _limits(config)
-    layers = ["memory"]
-    if sys.platform == "linux":
-        libc = ctypes.CDLL(None, use_errno=True)
-        layers += _namespaces(libc)
-        if libc.prctl(38, ctypes.c_ulong(1), 0, 0, 0) == 0:  # no new privileges
-            layers += _landlock(libc, config) + _filter(libc)
-    os.write(report, json.dumps(sorted(set(layers))).encode())
+def _receive(channel, count, files=0):
+    """``count`` bytes, and as many file descriptors; no bytes where the other side has gone."""
+    found, descriptors = b"", []
+    while len(found) < count:
+        if files and not found:
+            data, descriptors, _, _ = socket.recv_fds(channel, count, files)
+        else:
+            data = channel.recv(count - len(found))
+        if not data:
+            return b"", descriptors
+        found += data
+    return found, descriptors
+
+
+def _spare(channel, taken, layers, libc, filter_code, given):
+    """In a child of its own: waits for a program, gives up the last rights, says who runs it and which layers hold, and runs it."""
+    os.setsid()
+    if libc is not None:
+        libc.prctl(1, ctypes.c_ulong(9))  # to be killed when the parent is
+    size, files = _receive(channel, 8, 3)
+    if not size:
+        os._exit(0)
+    job = json.loads(_receive(channel, struct.unpack("!q", size)[0])[0])
+    os.write(taken, b"+")
+    os.close(taken)
+    report = os.dup(channel.fileno())
+    channel.close()
+    for place, file in enumerate(files):
+        os.dup2(file, place)
+        os.close(file)
+    os.environ["HOME"] = job["folder"]
+    os.chdir(job["folder"])
+    _limits(job)
+    held = {"memory", *layers, *(_install(libc, filter_code) if filter_code else ())}
+    bits = sum(1 << i for i, name in enumerate(job["layers"]) if name in held)
+    os.write(report, struct.pack("!qq", os.getpid(), bits))
     os.close(report)
-    missing = sorted(set(config["require"]) - set(layers))
-    if missing:
+    if not set(job["require"]) <= held:
         os._exit(99)
-    program = {"__name__": "__main__", "__builtins__": __builtins__}
     sys.argv = ["answer.py"]
+    os._exit(_ending(job["program"], given if job["prelude"] else {}))
+
+
+def _ending(program, given):
+    """Run the text `program` as a script that has the names `given`; the exit status. (Python's own way out tidies all that was loaded.)"""
+    names = given or {
+        "exit": sys.exit,
+        "quit": sys.exit,
+    }  # not a copy: to touch each name here would copy all that it is
+    names["__name__"], names["__builtins__"] = "__main__", __builtins__
+    status = 0
     try:
-        exec(compile(config["program"], "answer.py", "exec"), program)
-    except SystemExit:
-        raise
+        exec(compile(program, "answer.py", "exec"), names)
+    except SystemExit as end:
+        status = 0 if end.code is None else end.code & 255 if isinstance(end.code, int) else 1
+        if status == 1 and not isinstance(end.code, int):
+            sys.stderr.write(f"{end.code}\n")
     except BaseException:
         traceback.print_exc(limit=-3)
+        status = 1
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread() and not thread.daemon:
+            thread.join()
+    try:
+        atexit._run_exitfuncs()
         sys.stdout.flush()
-        os._exit(1)
+        sys.stderr.flush()
+    except BaseException:
+        status = status or 1
+    return status
+
+
+def _main():
+    channel = socket.socket(fileno=int(sys.argv[1]))
+    config = json.loads(sys.argv[2])
+    sys.path.append(config["packages"])
+    libc, layers, filter_code = None, [], b""
+    if sys.platform == "linux":
+        libc = ctypes.CDLL(None, use_errno=True)
+        layers = _namespaces(libc)
+        if libc.prctl(38, ctypes.c_ulong(1), 0, 0, 0) == 0:  # no new privileges
+            layers += _landlock(libc, config)
+            filter_code = _filter()
+    given = {}
+    exec(compile(config["prelude"], "prelude.py", "exec"), given)  # also prepares `compile`, for all children
+    gc.collect()
+    gc.freeze()  # a child's collector then leaves alone, and does not copy, what all of them share
+
+    def spare():
+        told, taken = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.close(told)
+            _spare(channel, taken, layers, libc, filter_code, given)
+        os.close(taken)
+        return child, told
+
+    child, told = spare()
+    while os.read(told, 1):  # nothing: the other side has gone, and the child with it
+        os.close(told)
+        running, (child, told) = child, spare()  # the next child gets ready beside the one that runs
+        status = os.waitstatus_to_exitcode(os.waitpid(running, 0)[1])
+        with contextlib.suppress(OSError):
+            os.killpg(running, signal.SIGKILL)  # what it may have left behind
+        channel.sendall(struct.pack("!q", status))
 
 
 if __name__ == "__main__":

@@ -213,11 +213,14 @@ def made_up() -> dict[str, list[dict[str, Any]]]:
         "ground_truth": "", "instruction_id_list": [name for name, _ in told], "kwargs": [options for _, options in told],
     }  # fmt: skip
     code = {"ground_truth": "", "public_test_cases": tests, "private_test_cases": tests}
+    calls = json.dumps([{"input": "1\n2", "output": "3", "testtype": "functional"}])
+    named = {"metadata": json.dumps({"func_name": "add"})}
+    called = {"ground_truth": "", "public_test_cases": calls, "private_test_cases": calls, "original_json": named}
     kinds: list[tuple[str, str, dict[str, Any]]] = [
         ("math", "AMPS_Hard", {"ground_truth": "x^2"}),
         ("math", "math_comp", {"ground_truth": "B", "subtask": "amc_12a_2023", "turns": [choice]}),
         *[("math", "olympiad", {"ground_truth": "2,1,3", "subtask": "imo", "hardness": h}) for h in SHARES.values()],
-        ("coding", "LCB_generation", code),
+        ("coding", "LCB_generation", called),
         ("coding", "coding_completion", code | {"partial_solution": "row = input().split()"}),
         ("reasoning", "web_of_lies_v2", {"ground_truth": "yes, no, yes"}),
         ("reasoning", "zebra_puzzle", {"ground_truth": "cat"}),

@@ -3,7 +3,7 @@
 Expects, in a folder, ``model_answer`` (question_id, model_id, choices[0].turns[0]), ``model_judgment`` (question_id, model, score) and ``question``
 (question_id, task, ground_truth, turns, livebench_release_date), as JSON lines or Parquet (:mod:`~workings.chapters.livebench.stored_files`), with the
 fields of the public data sets of those names. Competitions also need subtask, instructions need instruction_id_list and kwargs, and code needs
-public_test_cases, private_test_cases and partial_solution. The tests run it on files made up in that form; the public files themselves were not at hand.
+public_test_cases, private_test_cases, partial_solution and, where a function is called, original_json with its metadata. The tests run it on files made up in that form; the public files themselves were not at hand.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from workings import paths
 from workings.chapters.livebench import stored_files
 from workings.checks import as_int
 from workings.language_models.grading import RELEASES, Grade
+from workings.language_models.grading_code import PRELUDE, score_code
 from workings.language_models.grading_instructions import score_instructions
 from workings.language_models.grading_language import score_connections, score_plot, score_typos
 from workings.language_models.grading_mathematics import (
@@ -38,7 +39,7 @@ from workings.language_models.grading_reasoning import (
     score_zebra,
 )
 from workings.language_models.grading_tables import score_cta, score_table_join, score_table_reformat, table_formats
-from workings.language_models.sandbox import LAYERS, run_python, score_code
+from workings.language_models.sandbox import LAYERS, Sandbox, run_python
 
 SCORERS: dict[str, Callable[..., Grade]] = {
     "web_of_lies_v2": score_web_of_lies, "web_of_lies_v3": score_web_of_lies, "zebra_puzzle": score_zebra,
@@ -95,11 +96,11 @@ def rules_at(date: str) -> str:
     return max((r for r in RELEASES if r <= date[:10]), default=RELEASES[0])
 
 
-def grader_of(question: dict[str, Any]) -> Callable[[str], Grade] | None:
+def grader_of(question: dict[str, Any], sandbox: Sandbox | None = None) -> Callable[[str], Grade] | None:
     """The grader of a stored question, ready for an answer; ``None`` where this book has none for it.
 
-    None for: tasks that are not ours, instructions of releases from 2025-11-25, and programs that are called as a function instead of reading
-    standard input, or on a machine where a layer of the sandbox is missing. ``KeyError`` names a field that the question lacks.
+    None for: tasks that are not ours, instructions of releases from 2025-11-25, and programs on a machine where a layer of the sandbox is
+    missing. Programs run in ``sandbox``, or each answer's in one of its own. ``KeyError`` names a field that the question lacks.
     """
     task, rules = question.get("task"), rules_at(str(question.get("livebench_release_date", "")))
     if task in SCORERS:
@@ -120,10 +121,12 @@ def grader_of(question: dict[str, Any]) -> Callable[[str], Grade] | None:
         named = zip(question["instruction_id_list"], question["kwargs"], strict=True)
         truth = [_instruction(name, options) for name, options in named]
         return None if None in truth else functools.partial(score_instructions, truth, rules=rules)
-    if task in CODE and (tests := stored_tests(question)) and _isolated():
-        partial = question.get("partial_solution")
-        prefix = f"{partial}\n" if partial else ""
-        return functools.partial(score_code, tests, prefix=prefix, require=LAYERS, rules=rules)
+    if task in CODE and _isolated():
+        tests, function = stored_tests(question)
+        prefix = question.get("partial_solution") or ""
+        return functools.partial(
+            score_code, tests, function=function, prefix=prefix, require=LAYERS, sandbox=sandbox, rules=rules
+        )
     return None
 
 
@@ -147,19 +150,20 @@ class _PlainUnpickler(pickle.Unpickler):
         raise ValueError(f"a stored test asks for {module}.{name}; only text is read.")
 
 
-def stored_tests(question: dict[str, Any]) -> list[tuple[str, str]] | None:
-    """(standard input, expected output) of all public and private tests of a coding question; ``None`` if one calls a function.
+def stored_tests(question: dict[str, Any]) -> tuple[list[tuple[str, str]], str | None]:
+    """(input, expected output) of all public and private tests of a coding question, and the name of the function that they call.
 
-    Private tests are JSON, or that text pickled, compressed and in base 64; of a pickle nothing but plain values is read.
+    The name stands in the metadata of the question's ``original_json``; ``None``: the program reads standard input. Private tests are JSON, or
+    that text pickled, compressed and in base 64; of a pickle nothing but plain values is read.
     """
     tests = json.loads(question["public_test_cases"])
     private = question["private_test_cases"]
     if not private.lstrip().startswith("["):
         private = _PlainUnpickler(io.BytesIO(zlib.decompress(base64.b64decode(private)))).load()
     tests += json.loads(private)
-    if not tests or any(test["testtype"] != "stdin" for test in tests):
-        return None
-    return [(test["input"], test["output"]) for test in tests]
+    called = any(test["testtype"] == "functional" for test in tests)
+    function = json.loads(question["original_json"]["metadata"])["func_name"] if called else None
+    return [(test["input"], test["output"]) for test in tests], function
 
 
 @functools.cache
@@ -175,8 +179,13 @@ def rescore(root: str | Path, programs: int = 200) -> list[dict[str, Any]]:
     grader (:func:`grader_of`) are left out. Of each coding task at most ``programs`` answers are run, since every test of every answer is a process.
     """
     programs = as_int(programs, "programs", minimum=0)
+    with Sandbox(PRELUDE) as sandbox:
+        return _rescored(root, programs, sandbox)
+
+
+def _rescored(root: str | Path, programs: int, sandbox: Sandbox) -> list[dict[str, Any]]:
     questions = stored_files.every_row(root, "question")
-    graders = {q["question_id"]: (q["task"], grade) for q in questions if (grade := grader_of(q))}
+    graders = {q["question_id"]: (q["task"], grade) for q in questions if (grade := grader_of(q, sandbox))}
     official = {
         (j["question_id"], j["model"].lower()): float(j["score"])
         for j in stored_files.every_row(root, "model_judgment")
