@@ -119,6 +119,7 @@ from workings.language_models.puzzle_questions import (
     web_of_lies_answers,
 )
 from workings.language_models.sandbox import Sandbox, run_python
+from workings.language_models.text_questions import journey, solve_journey
 from workings.seeding import numpy_generator
 from workings.show.controls import Axis, Control, Frame
 from workings.show.figures import COLOURS, png_bytes, use_style
@@ -275,8 +276,8 @@ plt.show()
 # %% [markdown]
 # Does the question have *one* answer? Trying all $2^7$ assignments settles it. For a puzzle of the other kind that we generate, a zebra puzzle with four
 # people and three attributes, there are $(4!)^3 = 13{,}824$ assignments, and they can be tried too. (Five people with four attributes have $(5!)^4$, over two hundred million: there
-# our generator uses a search that strikes out what a clue forbids and stops at the second solution. Plots have no such proof. A generator that does not check may ship
-# questions without one answer, and then the score measures the generator.)
+# our generator uses a search that strikes out what a clue forbids and stops at the second solution.) A generator that does not check may ship
+# questions without one answer, and then the score measures the generator.
 
 # %%
 every = web_of_lies_answers(
@@ -284,6 +285,15 @@ every = web_of_lies_answers(
 )
 nothing = web_of_lies_answers(7, [], meta["sayings"], meta["asked"])
 print(f"with the fact: {len(every)} answer; without it: {len(nothing)}")
+
+# %% [markdown]
+# The sentences of a free plot have no such proof: *Her brother laughs* may stand anywhere. A plot has one where each sentence takes a thing on from the place where the one before
+# has left it, and no place comes twice. (The plots that a model is asked below are free ones.)
+
+# %%
+trip = journey(numpy_generator(0, "trip"), 4)
+print(*trip.meta["shown"], sep="\n")
+print("orders:", solve_journey(trip.meta["shown"]))
 
 # %% [markdown]
 # <a id="lb-11"></a>

@@ -665,6 +665,10 @@ EXAMPLES: dict[str, Callable[[], Arguments]] = {
     "language_models.text_questions.typos": lambda: call(rng(), 1),
     "language_models.text_questions.mend_typos": lambda: call("thier"),
     "language_models.text_questions.plot": lambda: call(rng(), 3),
+    "language_models.text_questions.journey": lambda: call(rng(), 4),
+    "language_models.text_questions.solve_journey": lambda: call(
+        ["A takes the map from the inn to the mill", "B takes the map from the mill to the well"]
+    ),
     "language_models.text_questions.connections": lambda: call(rng(), 2),
     "language_models.text_questions.group_of": lambda: call("iron"),
     "language_models.text_questions.table_join": lambda: call(rng(), 4),

@@ -97,6 +97,10 @@ def test_texts_tables_and_formulae_have_their_answer(seed):
     assert text.mend_typos(q.meta["wrong"]) == q.truth and score_typos(q.truth, q.truth, strict=True).score == 1
     q = text.plot(rng(seed), 6)
     assert sorted(q.meta["order"]) == list(range(6)) and score_plot(q.truth, q.truth).score == 1
+    q = text.journey(rng(seed), 2 + seed % 14)
+    sentences = q.prompt.split("<PLOT_SUMMARY>. ")[1].rstrip(".").split(". ")  # as a reader gets them
+    (only,) = text.solve_journey(sentences, most=5)
+    assert ". ".join(sentences[i] for i in only) + "." == q.truth and score_plot(q.truth, q.truth).score == 1
     q = text.connections(rng(seed), 4)
     words = q.truth.split(", ")
     assert sorted(words) == sorted(q.meta["shown"]) and all(len(text.group_of(word)) == 1 for word in words)
@@ -241,3 +245,22 @@ def test_derivatives_have_every_factor_and_every_power_that_they_may_have():
     prompts = [text.derivative(rng(k)).prompt for k in range(200)]  # 400 terms, 4 values each
     terms = [term for prompt in prompts for term in re.findall(r"\d+x\^\{(\d+)\}\\\w+\((\d+)x\)", prompt)]
     assert [set(map(int, column)) for column in zip(*terms, strict=True)] == [{2, 3, 4, 5}] * 2
+
+
+def test_orders_of_a_journey_are_those_of_all_permutations():
+    for seed in range(30):
+        draw = rng(seed)
+        size, places = int(draw.integers(1, 6)), ("inn", "mill", "well")
+        moves = [(int(draw.integers(2)), *draw.permutation(3)[:2].tolist()) for _ in range(size)]
+        told = [f"Ada takes the {('map', 'clock')[t]} from the {places[a]} to the {places[b]}" for t, a, b in moves]
+        follows = lambda one, two: one[0] == two[0] and one[2] == two[1]
+        every = [
+            list(order)
+            for order in itertools.permutations(range(size))
+            if all(follows(moves[i], moves[j]) for i, j in itertools.pairwise(order))
+        ]
+        assert sorted(text.solve_journey(told, most=len(every) + 1)) == sorted(every)
+        assert len(text.solve_journey(told)) == min(len(every), 2)
+    for bad in ([], ["Ada sleeps"], ["Ada takes the map from the inn"]):
+        with pytest.raises(ValueError, match="takes the"):
+            text.solve_journey(bad)

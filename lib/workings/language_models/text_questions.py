@@ -1,9 +1,9 @@
 """Questions about texts, tables and formulae that a program can write together with their one right answer.
 
 Typos, plots to unscramble, connections, joins, reformatting, derivatives, and proofs with masked formulae: the generators take
-``(rng, **size)`` and return a :class:`~workings.language_models.puzzle_questions.Question`. For all but plots a ``solve_*`` or a check in
-the tests finds the answer from the question alone, and no other. A plot has no such proof: its sentences are told in one order, and a
-reader may find another as good. Source: the task descriptions of White et al. 2024 (arXiv 2406.19314), Appendix A; texts and tables are our own.
+``(rng, **size)`` and return a :class:`~workings.language_models.puzzle_questions.Question`. For all of them a ``solve_*`` or a check in
+the tests finds the answer from the question alone, and no other; for plots where each sentence takes a thing on from where the one before
+has left it (:func:`journey`). The sentences of a free plot (:func:`plot`) are told in one order, and a reader may find another as good. Source: the task descriptions of White et al. 2024 (arXiv 2406.19314), Appendix A; texts and tables are our own.
 """
 
 from __future__ import annotations
@@ -46,6 +46,14 @@ _EVENTS = (
     "The plants turn out to be tea", "The sailor confesses that he was the captain", "Ada forgives him at the harbour",
     "The letter goes back under the floor",
 )  # fmt: skip
+
+_CARRIERS = ("Ada", "Her brother", "The sailor", "A pedlar", "The miller", "Her aunt", "A nun", "The ferryman")
+_THINGS = ("letter", "map", "lantern", "chest", "violin", "clock")
+_PLACES = (
+    "abbey", "bakery", "castle", "chapel", "farm", "ferry", "harbour", "inn", "island", "lighthouse", "market", "mill", "orchard",
+    "school", "tower", "well",
+)  # fmt: skip
+_CARRIED = re.compile(r"takes the (\w+) from the (\w+) to the (\w+)")
 
 _GROUPS = {
     "metals": ("copper", "iron", "lead", "nickel", "silver", "zinc"),
@@ -91,7 +99,8 @@ def mend_typos(text: str) -> str:
 def plot(rng: np.random.Generator, sentences: int = 9) -> Question:
     """The sentences of a plot in random order; ``truth`` is the plot. 2 to 15 sentences. ``meta["order"]``: which one is shown where.
 
-    That the order is the only sensible one is not proved, and cannot be by a program: a sentence may make sense in two places.
+    That the order is the only sensible one is not proved, and cannot be by a program: a sentence may make sense in two places. :func:`journey`
+    makes plots for which it can.
     """
     as_numpy_generator(rng, "rng")
     sentences = as_int(sentences, "sentences", minimum=2, maximum=len(_EVENTS))
@@ -100,6 +109,48 @@ def plot(rng: np.random.Generator, sentences: int = 9) -> Question:
     shown = ". ".join(_EVENTS[chosen[i]] for i in order) + "."
     truth = ". ".join(_EVENTS[i] for i in chosen) + "."
     return Question(f"Put these sentences in order, after <PLOT_SUMMARY>. {shown}", truth, {"order": order})
+
+
+def journey(rng: np.random.Generator, sentences: int = 9) -> Question:
+    """A plot with one order only: a thing is taken from place to place, and no place is come to twice. 2 to 15 sentences.
+
+    As :func:`plot`; :func:`solve_journey` finds the order from the sentences alone.
+    """
+    as_numpy_generator(rng, "rng")
+    sentences = as_int(sentences, "sentences", minimum=2, maximum=len(_PLACES) - 1)
+    places = [_PLACES[i] for i in rng.permutation(len(_PLACES))[: sentences + 1]]
+    thing = _THINGS[int(rng.integers(len(_THINGS)))]
+    who = [_CARRIERS[i] for i in rng.integers(0, len(_CARRIERS), sentences)]
+    told = [f"{who[i]} takes the {thing} from the {places[i]} to the {places[i + 1]}" for i in range(sentences)]
+    order = rng.permutation(sentences)
+    shown = ". ".join(told[i] for i in order) + "."
+    prompt = f"Put these sentences in order, after <PLOT_SUMMARY>. {shown}"
+    return Question(prompt, ". ".join(told) + ".", {"order": order, "shown": [told[i] for i in order]})
+
+
+def solve_journey(shown: Sequence[str], most: int = 2) -> list[list[int]]:
+    """Orders of the sentences ``shown`` in which each takes the thing from where the one before left it; at most ``most`` of them.
+
+    One order: the question has one answer, and this is the proof. An order lists places in ``shown``. Raises ``ValueError`` for a
+    sentence that does not say from where to where.
+    """
+    most = as_int(most, "most", minimum=1)
+    found = [_CARRIED.search(sentence) for sentence in shown]
+    if not found or None in found:
+        raise ValueError(
+            "shown must be sentences that say 'takes the ... from the ... to the ...', as those of journey."
+        )
+    moves = [(move[1], move[2], move[3]) for move in found]
+    orders: list[list[int]] = []
+    begun = [[i] for i in reversed(range(len(moves)))]
+    while begun and len(orders) < most:
+        order = begun.pop()
+        if len(order) == len(moves):
+            orders.append(order)
+            continue
+        thing, _, place = moves[order[-1]]
+        begun += [[*order, i] for i in reversed(range(len(moves))) if i not in order and moves[i][:2] == (thing, place)]
+    return orders
 
 
 def connections(rng: np.random.Generator, groups: int = 3) -> Question:
