@@ -509,7 +509,7 @@ for name, program in hostile.items():
 
 # %% [markdown]
 # A program that ends well is then compared with the expected output, on every test; one test missed is a score of 0. What is compared is not quite what the model wrote. The
-# benchmark puts the names of sixteen modules in front of it and makes the rest the body of one function. Where the question asks for a function instead, it is called, and its
+# benchmark (as its code stood in November 2026) puts the names of sixteen modules in front of it and makes the rest the body of one function. Where the question asks for a function instead, it is called, and its
 # value may equal the expected list *or the first item of that list*.
 #
 # %%
