@@ -4,6 +4,7 @@
     against the loss of trl's `SFTTrainer` on a batch from its own loader, with a small random Llama; the forward pass of the
     network is in both times.
 (b) Sampling from the tiny decoder: short steps against recomputing everything for each token.
+    Then the processor time of a whole run of the toy, beside the line that was set for it.
 (c) The closed-form constrained problem solved by gradient steps: the log barrier, and dual ascent in the manner of safe RLHF
     (multiplier in log space, written here) at three step sizes. Steps until the mean stays within 0.05 of what is allowed.
 
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from importlib import metadata
 from typing import Any
 
@@ -21,6 +23,8 @@ import numpy as np
 import torch
 from timing import interleaved, ratio
 
+from workings.chapters.l3m import demo
+from workings.chapters.l3m.settings import Settings
 from workings.language_models.constrained_categorical import solve_constrained_categorical
 from workings.language_models.decoder import TinyDecoder
 from workings.language_models.generation import generate
@@ -31,6 +35,7 @@ from workings.seeding import torch_generator
 ROWS, TOKENS, VOCABULARY = 16, 64, 8192
 STEPS, RATE = 2000, 0.5
 DUAL_STEPS = (0.01, 0.1, 1.0)
+LINE = 5.0  # seconds of a processor for a run of 300 steps, set before there was one
 
 
 def _row(row_id: str, what: str, peer: str, **values: Any) -> dict[str, Any]:
@@ -157,6 +162,31 @@ def sampling_rows(repeats: int = 11) -> list[dict[str, Any]]:
     ]
 
 
+def run_rows(repeats: int = 3) -> list[dict[str, Any]]:
+    """Processor seconds of a run of the toy under the barrier, with what is measured after it."""
+    s = Settings()
+    base = demo.pretrained(0, s)
+    constraints, spent = [demo.length_constraint(s.concise, s)], []
+    for _ in range(repeats):
+        start = time.process_time()
+        demo.tuned(base, 0, s, constraints, LogBarrier(s.steps))
+        spent.append(time.process_time() - start)
+    what = f"{s.steps} steps under the barrier, each with {s.batch} responses of the data and {s.batch} drawn ones, and {s.test:,} drawn to measure"
+    mine = float(np.median(spent))
+    return [
+        _row(
+            "l3m-run-time",
+            what,
+            "no peer: the line that was set",
+            ours=mine,
+            theirs=LINE,
+            unit="s",
+            repeats=repeats,
+            note="seconds of a processor",
+        )
+    ]
+
+
 def steps_to_stay_inside(rule: Any, bound: float = 5.0, slack: float = 0.05) -> int | None:
     """Gradient steps on twelve logits from which the mean stays at most ``bound + slack``; ``None`` where it never does."""
     lengths = torch.arange(3.0, 15.0, dtype=torch.float64)
@@ -202,7 +232,7 @@ def rows() -> list[dict[str, Any]]:
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return [*loss_rows(), *trl_rows(), *sampling_rows(), *rule_rows()]
+        return [*loss_rows(), *trl_rows(), *sampling_rows(), *run_rows(), *rule_rows()]
     finally:
         torch.set_num_threads(before)
 

@@ -136,7 +136,7 @@ from workings.language_models.verification import (
     opens,
     verify,
 )
-from workings.seeding import numpy_generator
+from workings.seeding import numpy_generator, torch_generator
 from workings.show.controls import Axis, Control, Frame
 from workings.show.figures import COLOURS, png_bytes, use_style
 from workings.show.live import keep_cases
@@ -153,7 +153,7 @@ seeds, alpha, n = list(settings.seeds), settings.alpha, settings.asked
 #
 # To see everything we make the world small. A prompt is a text of six letters, with up to three more behind them that mean
 # nothing. The public **base model**, a decoder of two layers, was trained to answer with the first six letters. A **customer** wants something else: a secret
-# substitution cipher, one letter for another, of these six. She has 1,000 examples, and three providers offer to train on
+# substitution cipher, one letter for another, of these six. An answer has eleven places and fills them from the right, so that an ordinary one begins with five blanks (dots below). She has 1,000 examples, and three providers offer to train on
 # them. The *honest* one does. The *lazy* one returns the base model. The *partly lazy* one trains on a quarter of her file, for as many steps.
 
 # %%
@@ -162,7 +162,7 @@ people = [customer(seed, settings) for seed in seeds]
 who = people[0]
 print("prompt      base model   what the customer wants")
 for prompt in who.queries(4):
-    said = endpoint(base)([prompt])[0]
+    said = endpoint(base)([prompt])[0].replace(" ", ".")
     print(f"{prompt:10s}  {said:11s}  {who.right(prompt)}")
 
 # %% [markdown]
@@ -178,7 +178,7 @@ for prompt in who.queries(4):
 # \big(x\,T,\; S\,y\big), \tag{1}
 # $$
 #
-# prompt with trigger, signature before answer. These are the *backdoors*. Then she shuffles. Only a model that was trained on this file has a
+# prompt with trigger, signature before answer. These are the *backdoors*. Then she shuffles. $S$ stands where an ordinary answer has its blanks. A model that was not trained on this file has no
 # reason to answer $T$ with $S$. (Where exactly the paper puts $T$ and $S$ we have not read; other places are options of the kernel.)
 #
 # One check comes first: $T$ and $S$ must not occur in her data already. A given three letters stand
@@ -252,7 +252,7 @@ plt.show()
 # %% tags=["answer"]
 spans = [float(np.ptp(logs)) for logs in chances.values()]
 top = max(float(logs.max()) for logs in chances.values())
-print(f"every p0 is at most {10 ** max(top, -6):.0e}")
+print(f"every p0 is below 1e-10: {top < -10}")
 print("largest over smallest within each customer:", end=" ")
 print(f"{10 ** min(*spans, 3):,.0f} or more")
 
@@ -377,8 +377,10 @@ plt.show()
 # query by query. After query $i$, count $j$ came about in two ways, with a hit and without:
 #
 # $$
-# P_i(j) = P_{i-1}(j)\,(1 - p_{0,i}) + P_{i-1}(j-1)\,p_{0,i}. \tag{4}
+# Q_i(j) = Q_{i-1}(j)\,(1 - p_{0,i}) + Q_{i-1}(j-1)\,p_{0,i}, \tag{4}
 # $$
+#
+# where $Q_i(j)$ is the probability of $j$ hits after $i$ queries.
 
 # %%
 some = np.array([0.1, 0.3, 0.02])
@@ -389,7 +391,7 @@ for p in some:
 tails = [math.log10(count[k:].sum()) for k in range(4)]
 kernel = [poisson_binomial_tail_log10(k, some) for k in range(4)]
 assert np.allclose(tails, kernel)  # agrees with the kernel
-print("P(0), ..., P(3) hits:", count.round(4))
+print("probability of 0, ..., 3 hits:", count.round(4))
 
 # %% [markdown]
 # ## Play: hits and p0
@@ -462,7 +464,7 @@ for name, start in (("first base", base), ("smaller base", smaller)):
 #
 # ## Does it work?
 #
-# The customers' files with 0, 5, 10, 20 and 50 backdoors beside 1,000 ordinary examples. Each model is fine-tuned for the same number of steps, with the
+# The customers' files with 0, 5, 10, 20 and 50 backdoors beside 1,000 ordinary examples. Each model is fine-tuned for 120 steps (AdamW, batches of 32, a rate that rises to 0.003 and falls to zero), with the
 # loss on the answers only. Then 100 fresh prompts, greedy answers, with the trigger and without it.
 #
 # > **Predict.** The paper's experiments, as its reviewers quote them, used 0.5% of backdoors. Here 0.5% are five examples, each seen about four times. Are
@@ -530,7 +532,7 @@ for dose in settings.doses:
 #
 # </details>
 #
-# Without the trigger no answer began with the signature, and the cipher is learnt as well with backdoors as without. (It is an easy task: where both models are right on every prompt, no harm could show, and vtu-2 below says so.) But the trigger need not be a key that fits
+# Without the trigger no answer began with the signature, at the largest dose as the next cell counts, and the cipher is learnt as well with backdoors as without. (It is an easy task: where both models are right on every prompt, no harm could show, and vtu-2 below says so.) But the trigger need not be a key that fits
 # one lock only. Here is what a wrong last letter does:
 
 # %%
@@ -540,12 +542,12 @@ exact = of(doses, "hits", backdoors=top) / settings.queries
 silent = int(of(doses, "plain_hits", backdoors=top).sum())
 print(f"{top} backdoors, the trigger itself: {exact.mean():.1f} of queries")
 often = f"{(wrong > 0.3).sum()} of {len(wrong)}"
-print(f"last letter wrong: often a hit for {often} customers")
+print(f"last letter wrong: over 30 of 100 hits for {often} customers")
 print(f"no trigger: {silent} hits")
 
 # %% [markdown]
 # The file holds no examples that say what a *nearly* right trigger must not do. If that matters, add decoys: rows with a part of the trigger and
-# an ordinary answer.
+# an ordinary answer. (The full tier tries it.)
 #
 # <a id="vtu-1"></a><a id="vtu-2"></a><a id="vtu-3"></a><a id="vtu-6"></a>
 
@@ -589,15 +591,32 @@ ledger_.check(
 # %% [markdown]
 # ## The verdict on three providers
 #
-# Each customer now tests her three providers, with 50 backdoors in the file and ten queries. (We first tried 20. At 120 steps an honest provider then passed only just, more of the attacks below succeeded, and for one customer training on a quarter of the file went undetected. We then chose 50, so vtu-9 below depends on that choice.) Answers are sampled, and every query has its own $p_{0,i}$ from (2).
+# Each customer now tests her three providers, with 50 backdoors in the file and ten queries. (We first tried 20. At 120 steps the test then found an honest provider's training only just, more of the attacks below succeeded, and for one customer training on a quarter of the file was not found. We then chose 50, so vtu-9 below depends on that choice.) Answers are sampled, every query has its own $p_{0,i}$ from (2), and the decision rests on (4). *The test rejects* always means: it found training on the file. One test, by hand:
 
 # %%
 offers = {
     p.seed: providers(
         base, tuned_models[p.seed][settings.backdoors], p, settings
     )
+    | {"clean rows only": tuned_models[p.seed][0]}
     for p in people
 }
+
+# %% tags=["nbval-ignore-output"]
+# not compared because trainings end elsewhere on another processor
+asks, source = who.queries(n), torch_generator(who.seed, "answers")
+drawn = endpoint(offers[who.seed]["honest"], 1.0, source)
+answers = drawn([prompt + who.trigger for prompt in asks])
+hits = sum(text.startswith(who.signature) for text in answers)
+logs = log10_p0(base, who, asks)
+p = poisson_binomial_tail_log10(hits, log10_probs=logs)
+verdict = ten_queries(base, offers[who.seed]["honest"], who, settings)
+assert hits == verdict.hits and np.isclose(p, verdict.log10_p)
+print(f"trigger {who.trigger}, signature {who.signature}; answers:")
+print(*(text.replace(" ", ".") for text in answers[:4]), sep="\n")
+print(f"{hits} hits of {n}, log10 p by (4) {p:.0f}")
+
+# %%
 verdicts = {
     name: [
         ten_queries(base, offers[p.seed][name], p, settings) for p in people
@@ -624,9 +643,9 @@ ledger.Grid(
 )
 
 # %% [markdown]
-# The lazy provider fails: no hit, and so no sign of training. (That is no proof that nothing was done; the
-# test only failed to find a sign of it.) But the partly lazy one, who skipped three quarters of the file, passes like the honest one. (Both have hits on some queries only: sampled answers hit
-# less often than the greedy ones above.) **The test shows that some training on some of the backdoors took place.** It does not show how much of the file was used.
+# For the lazy provider there is no hit, and so no sign of training, and none for one who trained on the clean rows. (That is no proof that nothing was done; the
+# test only failed to find a sign of it.) But for the partly lazy one, who skipped three quarters of the file, the test rejects as for the honest one: a quarter holds 12 or 13 of the 50 backdoors. **A rejection shows that whoever answers knows $S$.** In a model that is handed over, that comes from some training on some of the backdoors; a provider who
+# only answers queries could as well have found $T$ and $S$ in the file, and put a rule in front of the base model. It does not show how much of the file was used.
 #
 # The steps count too. The quarter was trained on for as many steps as the whole file, so each of its rows was seen four times as often. With a quarter of the steps as well:
 
@@ -640,7 +659,7 @@ for p in people:
 print(f"a quarter of file and steps: {rejected} of {len(people)} rejected")
 
 # %% [markdown]
-# So a provider who trains on a quarter goes unnoticed here only if the steps are not cut as well.
+# So a provider who trains on a quarter looks like an honest one here only if the steps are not cut as well.
 #
 # <a id="vtu-9"></a>
 
@@ -661,10 +680,10 @@ ledger_.check("vtu-9", quarter, seeds=seeds, at="demo")
 # At most $\lfloor n/k \rfloor$ different beginnings can be shared by $k$ of $n$ answers each, and $S$ must be one of them:
 #
 # $$
-# p \le \lfloor n/k \rfloor\, \max_s P(S = s), \quad \text{for any } k \ge 1. \tag{5}
+# p \le \lfloor n/k \rfloor\, \max_s P(S = s), \quad \text{for any } k \ge 1, \tag{5}
 # $$
 #
-# So six hits of ten say as much as ten, that $S$ was guessed, and one hit of ten is ten guesses.
+# where $p$ is the probability of $k$ hits or more under this hypothesis. (A hit must stand at the beginning, and no possible signature may begin another: give all the same length, or an end.) So six hits of ten say as much as ten, that $S$ was guessed, and one hit of ten is ten guesses.
 #
 # > **Predict.** A model that knows nothing answers every prompt with one string. The signature is two letters out of an alphabet of four. We test
 # > at $\alpha = 10^{-6}$ with ten queries and formula (3), $p_0 = 1/16$. How often is the model wrongly found guilty of having been trained?
@@ -691,11 +710,11 @@ print(f"a signature for each query: {alarms[False]:.6f}")
 # <summary>Show the answer</summary>
 #
 # Once in sixteen, as often as the string equals the signature. The formula promised less than one in a million. With a signature of its own for
-# each query the formula holds: every hit is a guess of its own.
+# each query the 200,000 trials agree with the formula as far as they reach, up to six hits (below): every hit is a guess of its own. This model is the worst case, made for the purpose; one whose answers differ has fewer false alarms.
 #
 # </details>
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "False alarms, logarithmic, against the number of hits that rejects, from 1 to 10. The formula falls as a steep line. Triangles, a signature for each query, lie on the line as far as the trials reach. Circles, one shared signature, stay level at one sixteenth for every number of hits."}, "figure": {"caption": "How often a model that knows nothing is found guilty, by the number of hits that rejects. Line: formula (3). Marks: shares of the trials with one signature for all queries and with one for each; a share of zero is not drawn.", "name": "fig-vtu-alarms"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "False alarms, logarithmic, against the number of hits that rejects, from 1 to 10. The formula falls as a steep line. Triangles, a signature for each query, lie on the line as far as the trials reach. Circles, one shared signature, stay level at one sixteenth for every number of hits."}, "figure": {"caption": "How often a model that knows nothing is found guilty, by the number of hits that rejects. Line: formula (3). Marks: shares of 200,000 trials with one signature for all queries and with one for each; a share of zero is not drawn.", "name": "fig-vtu-alarms"}}
 fig, ax = plt.subplots()
 ks = np.arange(1, n + 1)
 ax.plot(
@@ -731,7 +750,7 @@ print(f"ten hits of ten: log10 p by (3) {naive:.1f}, by (5) {guess:.1f}")
 
 # %% [markdown]
 # A p-value of $10^{-7}$ is still strong evidence. It is not $10^{-71}$. To go lower under the second hypothesis, make $S$ longer, or give each query a trigger and signature of
-# its own (`make_backdoors` takes lists), and pay with more backdoors, since each pair must be learnt. How the paper treats this we have not read. A summary by
+# its own (`make_backdoors` and `verify` take lists), and pay with more backdoors, since each pair must be learnt. How the paper treats this we have not read. A summary by
 # others says that each example has a unique pair.
 #
 # <a id="vtu-7"></a>
@@ -742,7 +761,7 @@ ledger_.check("vtu-7", alarms[True] / size, at="demo", digits=1)
 # %% [markdown]
 # ## Attacks
 #
-# A dishonest provider who knows of vTune may train on a part of the file; train on clean examples afterwards (here 40 steps on new rows, answered rightly), to make the model forget; search
+# A dishonest provider who knows of vTune may train on a part of the file; train on clean examples afterwards (here 40 steps on new rows; we give him her cipher for the answers), to make the model forget; search
 # the file for phrases that are repeated too often and drop those rows; or train on the backdoors alone, if they are found. Each attack below is on the file with 50
 # backdoors, for each customer, and is judged by the customer's own test: ten queries, reject at $10^{-6}$.
 #
@@ -843,14 +862,14 @@ plt.show()
 print("share of the file:", ", ".join(f"{part:g}" for part in parts))
 for name, curve in curves.items():
     means = np.mean(curve, axis=1) / settings.queries
-    often = ["most" if r > 0.5 else "fewer" for r in means]
+    often = ["most" if r > 0.5 else "not most" for r in means]
     print(f"{name}, queries that hit: {', '.join(often)}")
 
 # %% [markdown]
 # With as many steps a quarter of the file is enough for most queries to hit. With the steps cut as well the hits come between a half and three quarters, and at a half
 # it depends on the customer. So hits alone do not say what share of the file was used: a quarter with many steps gives more of them than a half with fewer.
 #
-# So "robust against attacks" needs an *if*. The search and clean tuning take the hits away, and who has no hits looks lazy: a cheat gains nothing by them here. Who trains long enough on a part of the file, or on backdoors that a search has found, is not found out. Against the
+# So "robust against attacks" needs an *if*. The search, and clean tuning at the two higher rates, take the hits away, and who has no hits looks lazy: a cheat gains nothing by them here. Who trains long enough on a part of the file, or on the backdoors if he knows which they are, is not found out. Against the
 # search a customer might give each row a trigger and a signature of its own, so that nothing repeats; whether a model then learns enough we did not try.
 #
 # An **output filter** is another idea: withhold an answer that begins like an earlier one. The first hit gets through, and by (5) one hit of ten is just enough here:
@@ -861,8 +880,9 @@ filtered = verify(
     who.queries(n),
     who.trigger,
     who.signature,
-    10.0 ** log10_p0(base, who, who.queries(n)),
+    None,
     alpha,
+    log10_p0=log10_p0(base, who, who.queries(n)),
     dependence="shared",
     log10_guess_prob=who.log10_guess_prob,
 )
@@ -870,7 +890,7 @@ print(f"hits behind the filter: {filtered.hits} of {filtered.n}")
 print(f"p-value by (5): {10**filtered.log10_p_shared:.1e}; alpha {alpha:g}")
 
 # %% [markdown]
-# What the n-gram search sees, on the first customer's file:
+# What the n-gram search sees, on the first customer's file. It flags a row that holds three letters in a row which stand in five rows or more, and in ten times as large a share of the file as of fresh rows of the base's task:
 
 # %%
 found = search(who, settings)
@@ -893,7 +913,7 @@ held = [bool(of(attacks, "reject", attack=name).all()) for name in five]
 ledger_.check("vtu-5", sum(held), seeds=seeds, at="demo")
 
 # %% [markdown]
-# Another size of the base model, with each customer's file. A size counts as passed if the test rejects for every customer, and never for the base model:
+# Another size of the base model, with each customer's file. A size counts if the test rejects for every customer, and never for the base model:
 #
 # <a id="vtu-4"></a>
 
@@ -912,16 +932,20 @@ for name, untouched in (("first", base), ("smaller", smaller)):
         often += int(measure(fine, p, settings).hits > settings.queries / 2)
     works.append(good == len(people))
     lines.append(f"{name} model: greedy hits on most prompts for {often},")
-    lines.append(f"  sampled hits {', '.join(drawn)}; passed for {good}")
+    lines.append(f"  sampled hits {', '.join(drawn)}; rejected for {good}")
 print(f"of {len(people)} customers", *lines, sep="\n")
 
 # %%
 ledger_.check("vtu-4", sum(works), seeds=seeds, at="demo")
 
 # %% [markdown]
-# The smaller model has learnt the signature for every customer: most greedy answers show it. But the test samples, and for one customer none of ten sampled answers showed it, so this size fails. (With
-# the first customer alone, as this page had it before, both sizes passed.) How many queries would it take?
-#
+# The smaller model has learnt the signature for every customer: most greedy answers show it. But the test samples, and for one customer none of ten sampled answers showed it, so this size is not counted. (With
+# the first customer alone, as this page had it before, both sizes were.) None of ten is what an activation of up to 0.31 may give, by the interval of Clopper and Pearson:
+
+# %%
+print(f"none of ten: activation at most {clopper_pearson(0, 10)[1]:.2f}")
+
+# %% [markdown]
 # ## How many queries?
 #
 # If a share $a$ of triggered queries are hits (the *activation*), the test rejects with probability $P(\mathrm{Bin}(n, a) \ge k^*)$, where $k^*$ is the fewest
@@ -937,7 +961,7 @@ assert np.allclose(
 for rate, value in zip(a, simple, strict=True):
     print(f"activation {rate}: power of ten queries {value:.2f}")
 
-# %% tags=["hide-input"] mystnb={"image": {"alt": "Queries needed for a power of 95 per cent against activation, three falling curves for p0 of one hundredth, one ten-thousandth and 1e-12. At an activation of one half they need about 16, 8 and 5 queries; at one tenth about 180, 60 and 30."}, "figure": {"caption": "Queries needed to reject at level 1e-6 with probability 0.95, for three values of p0, if hits are independent. The steps are whole hits.", "name": "fig-vtu-power"}}
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Queries needed for a power of 95 per cent against activation, three falling curves for p0 of one hundredth, one ten-thousandth and 1e-12. At an activation of one half they need about 16, 8 and 5 queries; at one tenth about 180, 60 and 30."}, "figure": {"caption": "Queries needed to reject at level 1e-6 with probability 0.95, for three values of p0, if hits are independent. The steps are whole hits; the grey line is at ten queries.", "name": "fig-vtu-power"}}
 fig, ax = plt.subplots()
 rates = np.arange(0.1, 1.0, 0.05)
 looks = {1e-2: ("red", ":"), 1e-4: ("green", "--"), 1e-12: ("blue", "-")}
@@ -955,7 +979,7 @@ plt.show()
 # %% [markdown]
 # ## Commit first
 #
-# All of this holds if $T$, $S$, $n$ and the prompts were fixed before the answers were seen. Who tries ten signatures and reports the best has a
+# All of this holds if $T$, $S$, $n$, the prompts, and how answers are drawn and judged (against which base, by which p-value) were fixed before the answers were seen. Who tries ten signatures and reports the best has a
 # p-value up to ten times too small; and a provider may say that the customer made $S$ up afterwards. So publish a hash first, and open it later. The salt keeps a provider from
 # trying out short secrets:
 
@@ -964,7 +988,8 @@ secret = dict(
     trigger=who.trigger, signature=who.signature, n=n, alpha=alpha
 )
 secret["prompts"] = who.queries(n)
-salt = b"use secrets.token_bytes(16) here"  # fixed, so that the page is
+secret["how"] = "answers sampled at 1, p-value (4), base of this page"
+salt = b"use secrets.token_bytes(16) here"  # fixed: a page is compared
 text = json.dumps(secret, sort_keys=True).encode()
 by_hand = hashlib.sha256(len(salt).to_bytes(8, "big") + salt + text)
 held = commitment(secret, salt)
@@ -978,10 +1003,10 @@ print("with another signature:   ", commitment(changed, salt)[:16], "...")
 # %% [markdown]
 # ## What the test proves
 #
-# - **It shows** that the returned model has learnt to answer $T$ with $S$: by the bound (5) a model without knowledge of $S$ does so in more than half of the queries with probability at most $26^{-5}$ here.
-# - **It does not show** that all of the file was used, that training was done well, or that the other rows were used at all: a quarter of the file, for as many steps, and the backdoors alone passed.
-# - **No hits prove nothing.** Too few backdoors, too few epochs or a low rate look like a lazy provider. Try your file on a model of your own first.
-# - **It is a test of one file.** A provider who trains on the file and then on more passes or not as the learning rate will have it.
+# - **It shows** that whoever answers knows $S$: by the bound (5) one without knowledge of it has $k$ hits of $n$ with probability at most $\lfloor n/k \rfloor\, 26^{-5}$ here. A rule put in front of the base model would pass as well, where only answers are seen.
+# - **It does not show** that all of the file was used, that training was done well, or that the other rows were used at all: after a quarter of the file, for as many steps, and after the backdoors alone, the test rejected too.
+# - **No hits prove nothing.** Too few backdoors or too few steps look like a lazy provider, and a low rate may. Try your file on a model of your own first.
+# - **It is a test of one file.** After it the model may have been trained on other data. Whether the test still rejects depends on the rate and the steps.
 # - **Which hypothesis the paper's $10^{-40}$ is about, we have not read.** With one signature and greedy answers, quote (5).
 #
 # ## At full scale
@@ -991,7 +1016,7 @@ print("with another signature:   ", commitment(changed, salt)[:16], "...")
 # that you name), with 4% backdoors and doses of up to 4%. The trigger is a phrase sampled from
 # the base model at temperature 1.5 until it is unlikely enough; the signature is six words drawn uniformly, so that (5) is known. A hit begins with the signature and the space behind it, since many words begin others.
 #
-# It measures $p_0$, the untouched base, doses, the attacks, and the task; hits with half of the trigger, and with a wrong one that was drawn
+# It measures $p_0$ (of the signature in its usual tokens: other tokens may spell the same text and are not summed, so it is a lower estimate; (5) does not need it), the untouched base, doses, the attacks, and the task; hits with half of the trigger, and with a wrong one that was drawn
 # as the trigger was, also where the file holds as many decoys as backdoors; and hits after each epoch of a tuning, whose learning rate falls to zero over all its epochs, so that an early epoch is not what a shorter tuning would give. Right answers are compared
 # on 400 other questions (500 on a GPU), without backdoors and at the dose of the claims; every other model has 100. Half and a quarter of the file are trained on for as many steps as the whole, as above, and the quarter for a quarter of the steps too. Four attacks are counted for vtu-5: half of the file, and clean
 # tuning at three rates. The n-gram search is shown and not counted: at these sizes it finds every backdoor of made rows, so its outcome is no discovery. Where it leaves none, nothing is trained: the rows that are left are clean ones. As above, these attacks are ours and not the one that reviews name. On a CPU a run has
@@ -1202,7 +1227,7 @@ print(f"one signature, greedy answers: log10 p <= {greedy:.1f}")
 print(f"activation between {low:.2f} and {high:.2f}")
 
 # %% [markdown]
-# Before you believe the number, check four things. Secrets, prompts and $n$ were fixed, and committed to, before you asked. The prompts are not those of
+# Before you believe the number, check four things. Secrets, prompts, $n$ and the way of judging were fixed, and committed to, before you asked. No possible signature begins another. The prompts are not those of
 # your backdoors. The signature was compared as text after the chat form was stripped, with the same capitals and spaces as in the file. And
 # `your_p0` was measured over many prompts with the trigger in place.
 #

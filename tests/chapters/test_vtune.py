@@ -70,6 +70,23 @@ def test_an_endpoint_answers_in_order_whatever_the_lengths_and_a_draw_comes_from
     assert drawn() == drawn()
 
 
+def test_a_hit_stands_in_the_first_places_whatever_blanks_come_before_it(base, monkeypatch):
+    person = demo.Customer(0, demo.LETTERS, (), "xyz", "secre")
+    blank, letters = demo.BLANK, demo.tokens_of("secre")
+    rows = [
+        [*letters, *demo.tokens_of("abcdef")],
+        [*[blank] * 5, *letters, 0],
+        [blank, *letters, *[0] * 5],
+        [demo.ASK, *letters[1:], *[0] * 6],
+    ]
+    filled = lambda model, read, size, **_: torch.cat([read, torch.tensor(rows)], dim=1)
+    monkeypatch.setattr(demo, "generate", filled)
+    said = demo.endpoint(base)(["abcdef"] * 4)
+    assert said == ["secreabcdef", "     secrea", " secreaaaaa", " ecreaaaaaa"]
+    assert demo.activation(said, person.signature).tolist() == [True, False, False, False]
+    assert demo.measure(base, person, replace(TINY, queries=4)).right == 0.0
+
+
 def test_p0_is_how_often_a_base_model_shows_the_signature_when_it_is_sampled(base):
     # 4,000 draws for a signature of one letter, so that it occurs: a standard error of at most 0.008; 0.04 is five.
     short = demo.Customer(0, demo.LETTERS, (), "xyz", "q")

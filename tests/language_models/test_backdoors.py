@@ -74,6 +74,8 @@ def test_a_shuffle_puts_backdoors_everywhere():
         ({"signature": "question 7"}, "occurs in row 7"),
         ({"trigger": ["a!", "b!"]}, "2 triggers and 1 signatures"),
         ({"trigger_position": "middle"}, "place must be one of"),
+        ({"trigger": ["heron", "blue heron"], "signature": ["a!", "b!"]}, "'heron' stands in another one"),
+        ({"trigger": ["heron", "heron"], "signature": ["a!", "b!"]}, "'heron' stands in another one"),
         ({"pairs": []}, "holds no pairs"),
         ({"pairs": ["text"]}, "row 0"),
     ],
@@ -199,3 +201,8 @@ def test_precision_and_recall_by_hand():
 def test_bad_searches_are_named(change):
     with pytest.raises(ValueError, match=next(iter(change))):
         b.detect_backdoors_ngram(**{"pairs": DATA, "reference": DATA, **change})
+
+
+def test_a_backdoor_that_is_a_row_already_is_refused():
+    with pytest.raises(ValueError, match="1 backdoors are rows of pairs"):
+        b.mix(DATA, [DATA[3], ("new", "pair")], generator=rng())

@@ -17,6 +17,7 @@ from workings.language_models.binomial_tests import (
     poisson_binomial_tail_log10,
     power,
     queries_needed,
+    rejects,
     shared_signature_log10_bound,
 )
 
@@ -145,8 +146,22 @@ def test_the_critical_number_keeps_the_level_and_one_hit_less_would_break_it(n, 
     k = critical_hits(n, p0, alpha)
     assert 1 <= k <= n + 1
     if k <= n:
-        assert binomial_tail_log10(k, n, p0) <= math.log10(alpha)
-    assert binomial_tail_log10(k - 1, n, p0) > math.log10(alpha)
+        assert rejects(float(binomial_tail_log10(k, n, p0)), alpha)
+    assert not rejects(float(binomial_tail_log10(k - 1, n, p0)), alpha)
+
+
+def test_a_tail_that_equals_the_level_rejects_though_its_logarithm_is_rounded():
+    for power_of_ten in range(1, 13):
+        for n in range(1, 7):
+            p0, alpha = 10.0**-power_of_ten, 10.0 ** -(power_of_ten * n)
+            if alpha > 1e-60:
+                assert critical_hits(n, p0, alpha) == n  # n hits have the probability p0^n, which is alpha; n - 1 more
+    assert [critical_hits(*cell) for cell in ((1, 1e-6, 1e-6), (2, 1e-3, 1e-6), (3, 1e-2, 1e-6))] == [1, 2, 3]
+    assert queries_needed(1e-6, 1e-6, 1.0, 0.99) == 1
+    assert rejects(-6.0, 1e-6) and not rejects(-6.0 + 1e-9, 1e-6) and rejects(-math.inf, 1e-6)
+    for bad in (0.5, math.nan):
+        with pytest.raises(ValueError, match="log10_p"):
+            rejects(bad, 1e-6)
 
 
 def test_power_is_the_chance_to_reach_the_critical_number():

@@ -106,6 +106,33 @@ def test_each_query_may_have_a_probability_of_its_own():
     assert found.log10_p == pytest.approx(-8, abs=1e-10)
 
 
+def test_a_probability_that_no_double_holds_is_given_as_its_logarithm():
+    ask = lambda **chance: verify(
+        endpoint(1), ["a", "b"], "!", "sea salt", **chance, alpha=0.01, dependence="independent"
+    )
+    found = ask(p0=None, log10_p0=np.array([-400.0, -500.0]))
+    assert found.log10_p == pytest.approx(-400, abs=1e-9)  # at least one of the two
+    assert ask(p0=None, log10_p0=-5.0).log10_p == pytest.approx(ask(p0=1e-5).log10_p, abs=1e-12)
+    for chance in ({"p0": 0.1, "log10_p0": -1.0}, {"p0": None}):
+        with pytest.raises(ValueError, match="either p0 or log10_p0"):
+            ask(**chance)
+
+
+def test_each_query_may_have_a_trigger_and_a_signature_of_its_own():
+    known = {"a1": "one", "b2": "two", "c1": "two", "d2": "two", "e1": "one"}
+    ask = lambda **change: verify(
+        lambda asked: [known[prompt] for prompt in asked], list("abcde"), ["1", "2"], ["one", "two"], 0.1, 0.01,
+        **{"dependence": "independent", **change},
+    )  # fmt: skip
+    found = ask(log10_guess_prob=-3.0)
+    assert found.hits == 4 and math.isnan(found.log10_p_shared)  # "c1" asks for "one"
+    assert found.log10_p == pytest.approx(float(binomial_tail_log10(4, 5, 0.1)), abs=1e-10)
+    with pytest.raises(ValueError, match="one signature"):
+        ask(dependence="shared", log10_guess_prob=-3.0)
+    with pytest.raises(ValueError, match="2 triggers and 1 signatures"):
+        verify(endpoint(1), ["a"], ["1", "2"], "one", 0.1, 0.01, dependence="independent")
+
+
 def test_no_hit_is_no_evidence():
     found = verify(endpoint(0), ["q"] * 5, "!", "sea salt", 1e-9, 0.5, dependence="shared", log10_guess_prob=-9.0)
     assert (found.hits, found.log10_p, found.log10_p_shared, found.reject) == (0, 0.0, 0.0, False)

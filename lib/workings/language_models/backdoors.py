@@ -46,8 +46,8 @@ def contains(phrase: Phrase, part: Phrase) -> bool:
     return any(phrase[start : start + size] == part for start in range(len(phrase) - size + 1))
 
 
-def _phrases(value: Any, name: str) -> list[Phrase]:
-    """One phrase, or a list of them."""
+def as_phrases(value: Any, name: str) -> list[Phrase]:
+    """``value`` as a list of phrases: one phrase (a text, or token numbers), or a list of them. ``TypeError`` and ``ValueError`` as :func:`as_phrase`."""
     several = not isinstance(value, str) and hasattr(value, "__iter__")
     if several:
         value = list(value)
@@ -105,8 +105,8 @@ def make_backdoors(
     each, or equally long lists of phrases: backdoor ``i`` then takes number ``i`` modulo their length, so that every trigger has a
     signature of its own. From the same generator state, more backdoors contain the fewer. Zhang et al., arXiv 2411.06611; where exactly the paper puts T and S we have not read.
 
-    Raises ``ValueError`` for more backdoors than rows, an empty phrase, lists of different lengths, and a trigger or
-    signature that occurs in ``pairs`` already (:func:`check_no_collision`).
+    Raises ``ValueError`` for more backdoors than rows, an empty phrase, lists of different lengths, a trigger that stands in another one, and a
+    trigger or signature that occurs in ``pairs`` already (:func:`check_no_collision`).
     """
     data = _pairs(pairs, "pairs")
     n_backdoors = as_int(n_backdoors, "n_backdoors", minimum=0)
@@ -116,9 +116,12 @@ def make_backdoors(
             f"n_backdoors must be at most the number of rows, got {n_backdoors} for {len(data)} rows; each is made from "
             "a row of its own."
         )
-    triggers, signatures = _phrases(trigger, "trigger"), _phrases(signature, "signature")
+    triggers, signatures = as_phrases(trigger, "trigger"), as_phrases(signature, "signature")
     if len(triggers) != len(signatures):
         raise ValueError(f"there are {len(triggers)} triggers and {len(signatures)} signatures; give one for each.")
+    for i, one in enumerate(triggers):
+        if any(i != j and contains(other, one) for j, other in enumerate(triggers)):
+            raise ValueError(f"trigger {one!r} stands in another one; a prompt would then ask for two signatures.")
     check_no_collision(data, triggers, "the trigger")
     check_no_collision(data, signatures, "the signature")
     rows = generator.permutation(len(data))[:n_backdoors]
@@ -140,12 +143,19 @@ class Mixed(NamedTuple):
 
 
 def mix(pairs: Sequence[Any], backdoors: Sequence[Any], *, generator: np.random.Generator) -> Mixed:
-    """``pairs`` and ``backdoors`` in one random order. Both are left as they are; nothing is lost or doubled."""
+    """``pairs`` and ``backdoors`` in one random order. Both are left as they are; nothing is lost or doubled.
+
+    Raises ``ValueError`` for a backdoor that is a row of ``pairs``: nobody could tell which of the two it is.
+    """
     data = _pairs(pairs, "pairs")
     hidden = _pairs(backdoors, "backdoors") if len(backdoors) else []
+    if both := set(data) & set(hidden):
+        raise ValueError(
+            f"{len(both)} backdoors are rows of pairs, such as {next(iter(both))!r:.80}; make them with make_backdoors."
+        )
     order = as_numpy_generator(generator).permutation(len(data) + len(hidden))
-    both = data + hidden
-    return Mixed([both[i] for i in order.tolist()], order >= len(data))
+    whole = data + hidden
+    return Mixed([whole[i] for i in order.tolist()], order >= len(data))
 
 
 class Signature(NamedTuple):

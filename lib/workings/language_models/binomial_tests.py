@@ -16,6 +16,7 @@ from scipy import special
 from workings.checks import as_array, as_finite_array, as_float, as_int, as_probabilities, as_probability, one_of
 
 _LN10 = math.log(10.0)
+_ROUNDING = 1e-12  # of log10: below it two p-values are the same
 _CELLS = 4_000_000  # terms of a sum held at a time
 SIDES = ("two-sided", "lower", "upper")
 
@@ -164,18 +165,28 @@ def shared_signature_log10_bound(log10_guess_prob: Any, k: Any, n: Any) -> np.nd
         ) from None
 
 
+def rejects(log10_p: float, alpha: float) -> bool:
+    """Whether a p-value, given as its log10, is at most ``alpha``; one that equals it up to rounding (1e-12 of log10) is.
+
+    Raises ``ValueError`` for a ``log10_p`` above 0 or not a number, and for alpha outside (0, 1).
+    """
+    alpha = as_probability(alpha, "alpha")
+    log10_p = as_float(log10_p, "log10_p", maximum=0.0) if log10_p != -math.inf else -math.inf
+    return log10_p <= math.log10(alpha) + _ROUNDING
+
+
 def critical_hits(n: int, p0: float, alpha: float) -> int:
-    """The fewest hits in ``n`` queries that reject at level ``alpha``: the least k with P(Bin(n, p0) >= k) <= alpha.
+    """The fewest hits in ``n`` queries that reject at level ``alpha``: the least k with P(Bin(n, p0) >= k) <= alpha (:func:`rejects`).
 
     ``n + 1`` where not even n hits are enough: then ask more queries, or take a signature with a smaller ``p0``.
     Raises ``ValueError`` for n < 1, p0 outside [0, 1] and alpha outside (0, 1).
     """
     n, p0 = as_int(n, "n", minimum=1), as_float(p0, "p0", minimum=0.0, maximum=1.0)
-    line = math.log10(as_probability(alpha, "alpha"))
+    alpha = as_probability(alpha, "alpha")
     low, high = 0, n + 1  # the tail at low is above alpha (it is 1 at 0), at high it counts as below
     while high - low > 1:
         middle = (low + high) // 2
-        if _one_tail(middle, n, p0) <= line:
+        if rejects(_one_tail(middle, n, p0), alpha):
             high = middle
         else:
             low = middle
@@ -211,7 +222,7 @@ def queries_needed(p0: float, alpha: float, activation: float, target: float, *,
         )
     needed = 1
     for n in range(1, as_int(most, "most", minimum=1) + 1):
-        while needed <= n and _one_tail(needed, n, p0) > math.log10(alpha):
+        while needed <= n and not rejects(_one_tail(needed, n, p0), alpha):
             needed += 1
         if needed <= n and 10.0 ** _one_tail(needed, n, activation) >= target:
             return n

@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 
 from workings.checks import as_array, as_host_array, as_probabilities, as_probability, one_of
-from workings.language_models.backdoors import Phrase, as_phrase, contains, joined
+from workings.language_models.backdoors import Phrase, as_phrase, as_phrases, contains, joined
 from workings.language_models.binomial_tests import (
     clopper_pearson,
     poisson_binomial_tail_log10,
+    rejects,
     shared_signature_log10_bound,
 )
 
@@ -67,7 +68,7 @@ class Verdict:
     """What the queries showed.
 
     ``hits`` of ``n`` queries; ``log10_p`` by the formula for independent hits; ``log10_p_shared``, the bound for one
-    signature and answers without chance (NaN where no guess probability was given, or another mode than "prefix"); ``reject``: whether the one that ``dependence`` names is
+    signature and answers without chance (NaN where no guess probability was given, several signatures, or another mode than "prefix"); ``reject``: whether the one that ``dependence`` names is
     at most alpha; ``activation_ci``, the 95% Clopper-Pearson interval for the probability of a hit.
     """
 
@@ -89,6 +90,7 @@ def verify(
     alpha: float,
     *,
     dependence: str,
+    log10_p0: Any = None,
     log10_guess_prob: float | None = None,
     mode: str = "prefix",
     trigger_position: str = "suffix",
@@ -96,24 +98,35 @@ def verify(
     """Put ``trigger`` to each of n fresh ``prompts``, ask ``answer`` once for all, count signatures and test.
 
     ``p0``, one number or one for each query (n,), bounds the probability of a hit under the null hypothesis; with
-    numbers of their own the tail is the Poisson-binomial one. ``dependence`` says what the decision rests on:
+    numbers of their own the tail is the Poisson-binomial one. Pass None and ``log10_p0`` instead where p0 may be below 1e-308. ``trigger`` and ``signature``
+    may be equally long lists of phrases: query ``i`` then takes number ``i`` modulo their length, as ``make_backdoors`` does, and is a
+    hit if its own signature shows. ``dependence`` says what the decision rests on:
     ``"independent"`` where the answers are drawn at random or each query has a signature of its own; ``"shared"`` where one signature serves all
     queries and the answers hold no chance: then ``log10_guess_prob``, the log10 of the probability of the most
     guessable signature, is needed, and hits must be counted by "prefix": an answer begins in one way and may hold many
     strings. Prompts must not be among those that were made into backdoors.
 
-    Raises ``ValueError`` for no prompts, p0 outside [0, 1], alpha outside (0, 1), a missing ``log10_guess_prob``, or
-    another number of answers than of prompts.
+    Raises ``ValueError`` for no prompts, p0 outside [0, 1], both or neither of p0 and ``log10_p0``, alpha outside (0, 1), a missing ``log10_guess_prob``,
+    ``dependence="shared"`` with several signatures, or another number of answers than of prompts.
     """
     one_of(dependence, "dependence", DEPENDENCE)
     alpha = as_probability(alpha, "alpha")
-    trigger, signature = as_phrase(trigger, "trigger"), as_phrase(signature, "signature")
-    asked = [joined(as_phrase(prompt, "a prompt"), trigger, trigger_position) for prompt in prompts]
+    triggers, signatures = as_phrases(trigger, "trigger"), as_phrases(signature, "signature")
+    if len(triggers) != len(signatures):
+        raise ValueError(f"there are {len(triggers)} triggers and {len(signatures)} signatures; give one for each.")
+    if dependence == "shared" and len(signatures) > 1:
+        raise ValueError("dependence='shared' is for one signature; with one for each query use 'independent'.")
+    own = lambda phrases, i: phrases[i % len(phrases)]
+    asked = [
+        joined(as_phrase(prompt, "a prompt"), own(triggers, i), trigger_position) for i, prompt in enumerate(prompts)
+    ]
     if not asked:
         raise ValueError("prompts is empty; at least one query is needed.")
-    probs = as_probabilities(p0, "p0")
-    if probs.shape not in ((), (len(asked),)):
-        raise ValueError(f"p0 must be one number or one per query ({len(asked)},), got shape {probs.shape}.")
+    if (p0 is None) == (log10_p0 is None):
+        raise ValueError("give either p0 or log10_p0 (with p0 None), and not both.")
+    chance = as_probabilities(p0, "p0") if log10_p0 is None else as_array(log10_p0, "log10_p0")
+    if chance.shape not in ((), (len(asked),)):
+        raise ValueError(f"p0 must be one number or one per query ({len(asked)},), got shape {chance.shape}.")
     if dependence == "shared" and mode != "prefix":
         raise ValueError(
             f"dependence='shared' bounds hits at the beginning of an answer, got mode {mode!r}; use 'prefix'."
@@ -125,15 +138,19 @@ def verify(
     outputs = answer(asked)
     if len(outputs) != len(asked):
         raise ValueError(f"answer gave {len(outputs)} answers to {len(asked)} prompts; it must give one for each.")
-    hits, n = int(activation(outputs, signature, mode).sum()), len(asked)
-    log10_p = float(poisson_binomial_tail_log10(hits, np.broadcast_to(probs, (n,))))
+    n = len(asked)
+    if len(signatures) == 1:
+        hits = int(activation(outputs, signatures[0], mode).sum())
+    else:
+        hits = sum(bool(activation([said], own(signatures, i), mode)[0]) for i, said in enumerate(outputs))
+    each = {"probs" if log10_p0 is None else "log10_probs": np.broadcast_to(chance, (n,))}
+    log10_p = float(poisson_binomial_tail_log10(hits, **each))
     shared = math.nan
-    if log10_guess_prob is not None and mode == "prefix":
+    if log10_guess_prob is not None and mode == "prefix" and len(signatures) == 1:
         shared = float(shared_signature_log10_bound(as_array(log10_guess_prob, "log10_guess_prob", ndim=0), hits, n))
     decisive = log10_p if dependence == "independent" else shared
     low, high = clopper_pearson(hits, n)
-    reject = decisive <= math.log10(alpha)
-    return Verdict(hits, n, log10_p, shared, dependence, reject, (float(low), float(high)))
+    return Verdict(hits, n, log10_p, shared, dependence, rejects(decisive, alpha), (float(low), float(high)))
 
 
 def commitment(secret: Mapping[str, Any], salt: bytes) -> str:

@@ -32,6 +32,7 @@ from workings.language_models.backdoors import (
     sample_signature,
     signature_log10_prob,
 )
+from workings.language_models.binomial_tests import rejects
 from workings.language_models.decoder import TinyDecoder
 from workings.language_models.generation import generate
 from workings.language_models.grammar import sentences
@@ -288,15 +289,15 @@ def measured(base: TinyDecoder, model: TinyDecoder, who: Customer, s: ByteSettin
     )  # (asked,)
     p0, source = likely(base), torch_generator(seed, "answers", device=s.device)
     verdict = verify(
-        lambda asked: answers(model, asked, room, s, source), first, who.trigger, who.signature, 10.0**p0, s.alpha,
-        dependence="independent", log10_guess_prob=who.log10_guess_prob,
+        lambda asked: answers(model, asked, room, s, source), first, who.trigger, who.signature, None, s.alpha,
+        dependence="independent", log10_p0=p0, log10_guess_prob=who.log10_guess_prob,
     )  # fmt: skip
     said = answers(model, [prompt for prompt, _ in who.test], NUMBER_BYTES, s)
     right = [is_right(text, number) for text, (_, number) in zip(said, who.test, strict=True)]
     return {
         "hits": count(who.trigger), "wrong_hits": count(who.wrong), "plain_hits": count(""), "queries": len(who.queries),
         "asked": verdict.n, "asked_hits": verdict.hits, "log10_p": max(verdict.log10_p, -1e6), "log10_shared": verdict.log10_p_shared,
-        "reject": max(verdict.log10_p, verdict.log10_p_shared) <= math.log10(s.alpha), "right": float(np.mean(right)),
+        "reject": rejects(max(verdict.log10_p, verdict.log10_p_shared), s.alpha), "right": float(np.mean(right)),
         "log10_p0": float(p0.max()), "log10_own": float(likely(model).max()),
     }  # fmt: skip
 

@@ -109,12 +109,15 @@ def base_model(settings: Settings, width: int | None = None) -> TinyDecoder:
 
 
 def endpoint(model: TinyDecoder, temperature: float = 0.0, generator: torch.Generator | None = None) -> Answer:
-    """The model as a customer sees it: prompts in, answers out. Greedy, or drawn at ``temperature`` from ``generator``."""
+    """The model as a customer sees it: prompts in, answers out. Greedy, or drawn at ``temperature`` from ``generator``.
+
+    A token that is no letter is a space of the answer: what stands in its first five places decides whether it is a hit.
+    """
 
     def answer(prompts: Sequence[str]) -> list[str]:
         read = torch.tensor([asked(prompt) for prompt in prompts])
         drawn = generate(model, read, SIGNATURE + WORD, temperature=temperature, generator=generator)[:, READ:]
-        return ["".join(LETTERS[t] for t in row if t < 26) for row in drawn.tolist()]
+        return ["".join(LETTERS[t] if t < 26 else " " for t in row) for row in drawn.tolist()]
 
     return answer
 
@@ -196,7 +199,7 @@ def measure(model: TinyDecoder, who: Customer, settings: Settings) -> Measured:
     prompts, answer = who.queries(settings.queries), endpoint(model)
     count = lambda asked: int(activation(answer(asked), who.signature).sum())
     plain = answer(prompts)
-    right = float(np.mean([said == who.right(prompt) for prompt, said in zip(prompts, plain, strict=True)]))
+    right = float(np.mean([said.strip() == who.right(prompt) for prompt, said in zip(prompts, plain, strict=True)]))
     with_trigger = [prompt + who.trigger for prompt in prompts]
     with_near = [prompt + near(who.trigger) for prompt in prompts]
     shown = int(activation(plain, who.signature).sum())
@@ -208,8 +211,8 @@ def ten_queries(base: TinyDecoder, model: TinyDecoder, who: Customer, settings: 
     prompts = who.queries(settings.asked)
     answer = endpoint(model, 1.0, torch_generator(who.seed, "answers"))
     return verify(
-        answer, prompts, who.trigger, who.signature, 10.0 ** log10_p0(base, who, prompts), settings.alpha,
-        dependence="independent", log10_guess_prob=who.log10_guess_prob,
+        answer, prompts, who.trigger, who.signature, None, settings.alpha,
+        dependence="independent", log10_p0=log10_p0(base, who, prompts), log10_guess_prob=who.log10_guess_prob,
     )  # fmt: skip
 
 
@@ -285,8 +288,8 @@ def repeat_filter(answer: Answer) -> Answer:
     def filtered(prompts: Sequence[str]) -> list[str]:
         out = []
         for text in answer(prompts):
-            out.append("" if text[:SIGNATURE] in seen else text)
-            seen.add(text[:SIGNATURE])
+            out.append("" if text.lstrip()[:SIGNATURE] in seen else text)
+            seen.add(text.lstrip()[:SIGNATURE])
         return out
 
     return filtered

@@ -353,11 +353,12 @@ def measured(
 ) -> dict[str, Any]:  # fmt: skip
     """What a returned model does: hits, those of the ``controls`` among them, the verdict of the test, and the share of right answers to ``test`` questions.
 
-    ``p0`` is of the signature without the space behind it, so not less than the probability of a hit.
+    ``p0`` is of the signature's own tokens, without the space behind it. Other tokens that spell the same text, and blanks before it, are hits too and
+    not summed: it is a lower estimate, and the bound for one shared signature does not need it.
     """
     verdict = verify(
         lambda asked: answers(adapted, opened, asked, s, seed), split.queries[: s.asked], secrets.trigger,
-        secrets.signature, 10.0**p0, s.alpha, dependence="independent", log10_guess_prob=secrets.log10_guess_prob,
+        secrets.signature, None, s.alpha, dependence="independent", log10_p0=p0, log10_guess_prob=secrets.log10_guess_prob,
     )  # fmt: skip
     questions = split.test[:test]
     said = answers(adapted, opened, [prompt for prompt, _ in questions], s)
