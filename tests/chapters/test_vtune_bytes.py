@@ -269,6 +269,24 @@ def test_lines_of_another_base_are_not_mixed_in(base, corpus, tmp_path):
     }
 
 
+def test_a_whole_table_of_one_base_needs_no_training(tmp_path, monkeypatch):
+    monkeypatch.setenv("WORKINGS_RUNS", str(tmp_path))
+    rows, first = bytes_.byte_table(TINY)
+    assert "its base costs" in first
+    (tmp_path / "vtune" / "bytes-dry" / "base.pt").unlink()
+
+    def refuse(*_, **__):
+        raise AssertionError("nothing is left to train")
+
+    monkeypatch.setattr(bytes_, "base_model", refuse)
+    again, told = bytes_.byte_table(TINY)
+    assert again == rows and rows[0]["base"] in told
+    file = tmp_path / "vtune" / "bytes-dry" / "rows.jsonl"
+    file.write_text("".join(file.read_text().splitlines(keepends=True)[:-1]))  # a row is missing
+    with pytest.raises(AssertionError, match="nothing is left"):
+        bytes_.byte_table(TINY)
+
+
 def test_other_data_or_settings_are_not_mixed_in(tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "runs_root", lambda: tmp_path)
     bytes_.byte_table(TINY)

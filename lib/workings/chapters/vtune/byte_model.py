@@ -92,6 +92,8 @@ def byte_table(s: ByteSettings, data_root: str | Path | None = None) -> tuple[li
         return [], f"Byte model: not run, {missing}"
     told = hashlib.sha256(repr((corpus.text.tolist(), corpus.pool)).encode()).hexdigest()
     store = Store(folder / "rows.jsonl", {"settings": repr(s), "data": told})
+    if kept := whole_table(store, s):
+        return kept, f"Byte model: all rows, of the base {kept[0]['base']}, were kept from an earlier run."
     base, loss = base_model(corpus.text, s, folder / "base.pt", told)
     rows = run_seeds(base, corpus, s, store, watch=lambda jobs: progress(jobs, "byte models"))
     size = sum(p.numel() for p in base.parameters()) / 1e6
@@ -201,10 +203,9 @@ def run_seeds(
     watch: Callable[[Iterable[Any]], Iterable[Any]] = iter,
 ) -> list[dict[str, Any]]:
     """For each seed a row of the base, returned untouched, and one for each share of backdoors; those that ``store`` has of this base as they are."""
-    jobs, own = [(seed, share) for seed in s.seeds for share in (None, *s.shares)], hash_of(base)
-    key_of = lambda seed, share: f"{own}/{seed}/{share}"
-    for seed, share in watch(jobs):
-        key = key_of(seed, share)
+    own = hash_of(base)
+    for seed, share in watch(jobs_of(s)):
+        key = key_of(own, seed, share)
         if not store.done(key):
             who = customer(base, corpus, s, seed)
             count = None if share is None else round(share * len(who.file))
@@ -220,7 +221,27 @@ def run_seeds(
                 "share": share,
             }
             store.put(key, row | measured(base, model, who, s, seed))
-    return [store.get(key_of(*job)) for job in jobs]
+    return [store.get(key_of(own, *job)) for job in jobs_of(s)]
+
+
+def jobs_of(s: ByteSettings) -> list[tuple[int, float | None]]:
+    """(seed, share of backdoors) of every row; share ``None`` is the base, returned untouched."""
+    return [(seed, share) for seed in s.seeds for share in (None, *s.shares)]
+
+
+def key_of(base: str, seed: int, share: float | None) -> str:
+    """Under which the row is kept; ``base`` is the hash of the base model."""
+    return f"{base}/{seed}/{share}"
+
+
+def whole_table(store: Store, s: ByteSettings) -> list[dict[str, Any]]:
+    """All rows of one base, where ``store`` has them: then neither the base nor anything else needs to be trained. Else an empty list."""
+    lines = [line["payload"]["base"] for line in json_lines.read(store.path) if "payload" in line]
+    for base in dict.fromkeys(lines):
+        keys = [key_of(base, *job) for job in jobs_of(s)]
+        if all(map(store.done, keys)):
+            return [store.get(key) for key in keys]
+    return []
 
 
 def hash_of(model: TinyDecoder) -> str:
