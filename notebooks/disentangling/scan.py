@@ -700,7 +700,7 @@ ledger_.check(
 # <a id="scan-3"></a>
 
 # %% tags=["nbval-ignore-output"]
-# not compared: on another processor it is within a standard error of the line
+# not compared because it ends near the line, on either side by processor
 sd = forward.std(axis=0, ddof=1)
 ledger_.check(
     "scan-3",
@@ -1123,7 +1123,7 @@ plt.show()
 # <a id="scan-3c"></a>
 
 # %% tags=["nbval-ignore-output"]
-# not compared: on another processor it is within a standard error of the line
+# not compared because it ends near the line, on either side by processor
 holds, tie = beats(forward, both)
 ledger_.check("scan-3c", holds, seeds=seeds, at="demo", too_small=tie)
 
