@@ -8,6 +8,7 @@ has a process of its own, so nothing that a program keeps in memory reaches the 
 from __future__ import annotations
 
 import ast
+import contextlib
 import json
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -188,14 +189,13 @@ def score_code(
     else:
         script = program if strict else _as_function(program)
     given = function is not None or not strict
-    if given and sandbox is not None and sandbox.prelude != PRELUDE:
-        script, given = PRELUDE + script, False
     compare = _same_lines if function is None else _same_value
     leniently: list[str] = []
-    own = None if sandbox is not None else Sandbox(PRELUDE)
-    try:
+    with Sandbox(PRELUDE) if sandbox is None else contextlib.nullcontext(sandbox) as used:
+        if given and used.prelude != PRELUDE:
+            script, given = PRELUDE + script, False
         for number, (text, expected) in enumerate(tests, start=1):
-            found = (sandbox or own).run(script, text, limit_s=limit_s, require=require, prelude=given)
+            found = used.run(script, text, limit_s=limit_s, require=require, prelude=given)
             if found.status != "ok":
                 return Grade(0.0, f"test {number}: {found.status}", program)
             how = compare(found.stdout, expected, strict)
@@ -203,7 +203,4 @@ def score_code(
                 return Grade(0.0, f"test {number}: another output", program)
             if how:
                 leniently.append(how)
-    finally:
-        if own is not None:
-            own.close()
     return Grade(1.0, "all tests passed" + (f", {len(leniently)} with {leniently[0]}" if leniently else ""), program)
