@@ -2,7 +2,7 @@
 
 (a) The largest error of log10 p on a grid of hits, queries (up to 1,000) and probabilities (down to 1e-12), where SciPy's is
     finite, and how many of its values are infinite or zero.
-(b) Seconds for one whole tail curve, mpmath's with one running sum among them.
+(b) Seconds for one whole tail curve, mpmath's with one running sum among them, and for the grid's tails one call each.
 
 Run with the peers' environment (``requirements/peers.in``):
     PYTHONPATH=lib:benchmarks python benchmarks/vtune.py [rows.json]
@@ -110,9 +110,24 @@ def time_rows(repeats: int = 40) -> list[dict[str, Any]]:
     return rows
 
 
+def single_rows(repeats: int = 40) -> list[dict[str, Any]]:
+    """Seconds for the tails of the grid, one call each: SciPy's test takes no arrays."""
+    grid = cells()
+    ways = {
+        "ours": lambda: [binomial_tail_log10(*cell) for cell in grid],
+        "theirs": lambda: [stats.binomtest(k, n, p, alternative="greater").pvalue for k, n, p in grid],
+    }
+    seconds = interleaved(ways, repeats)
+    middle, low, high = ratio(seconds["ours"], seconds["theirs"])
+    times = {name: float(np.median(seconds[name])) for name in ways}
+    span = {"ratio": middle, "ratio_low": low, "ratio_high": high, "repeats": repeats, "unit": "s"}
+    what = f"{len(grid)} tails with up to {max(QUERIES):,} queries, one call each"
+    return [_row("tail-time-binomtest", what, f"scipy {scipy_version} binomtest", **times, **span)]
+
+
 def rows() -> list[dict[str, Any]]:
     """All rows of this benchmark: under a minute on one core."""
-    return [*accuracy_rows(), *time_rows()]
+    return [*accuracy_rows(), *time_rows(), *single_rows()]
 
 
 if __name__ == "__main__":

@@ -58,6 +58,8 @@ def binomial_tail_log10(k: Any, n: Any, p0: Any) -> np.ndarray:
 
     ``scipy.stats.binom.logsf`` gives -inf below about 1e-308. Raises ``ValueError`` outside these ranges and for NaN.
     """
+    if (type(k), type(n), type(p0)) == (int, int, float) and 0 <= k <= n > 0 and 0.0 <= p0 <= 1.0:
+        return np.asarray(_one_tail(k, n, p0))  # numbers, as most tests are: the checks of arrays take longer than the sum
     k, n = _hits(k, n)
     p0 = as_probabilities(p0, "p0")
     try:
@@ -97,8 +99,10 @@ def _one_tail(k: int, n: int, p: float) -> float:
         return -math.inf
     total = -math.inf
     for start in range(k, n + 1, _CELLS):
-        total = np.logaddexp(total, special.logsumexp(_log_terms(start, min(start + _CELLS, n + 1), n, p)))
-    return min(float(total) / _LN10, 0.0)
+        terms = _log_terms(start, min(start + _CELLS, n + 1), n, p)
+        most = max(float(terms.max()), total)
+        total = most + math.log(float(np.exp(terms - most).sum()) + math.exp(total - most))
+    return min(total / _LN10, 0.0)
 
 
 def poisson_binomial_tail_log10(k: int, probs: Any = None, *, log10_probs: Any = None) -> np.ndarray:
