@@ -59,7 +59,7 @@ def binomial_tail_log10(k: Any, n: Any, p0: Any) -> np.ndarray:
     ``scipy.stats.binom.logsf`` gives -inf below about 1e-308. Raises ``ValueError`` outside these ranges and for NaN.
     """
     if (type(k), type(n), type(p0)) == (int, int, float) and 0 <= k <= n > 0 and 0.0 <= p0 <= 1.0:
-        return np.asarray(_one_tail(k, n, p0))  # numbers, as most tests are: the checks of arrays take longer than the sum
+        return np.asarray(_one_tail(k, n, p0))  # the checks of arrays take longer than the sum
     k, n = _hits(k, n)
     p0 = as_probabilities(p0, "p0")
     try:
