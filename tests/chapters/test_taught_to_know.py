@@ -179,7 +179,7 @@ def test_claim_values_compare_what_they_name():
         "LoRA + Prompt": row(0.75, 0.06, 0.49), "LoRA + Prompt, free": row(0.74, 0.1, 0.3),
     }  # fmt: skip
     own = [{"method": name, "test": "seen", **found} for name, found in methods.items()]
-    own.append({"method": "LoRA + Prompt", "test": "held out", **row(0.65, 0.2)})
+    own.append({"method": "LoRA + Prompt", "test": "held out: country", **row(0.65, 0.2)})
     own.append({"method": "likelihood, sentences", "test": "seen", **row(0.7, 0.3), "confidence": 0.1})
     embedded = [
         {"reads": reads, "trained": trained, "tested": "a", "auroc": value}
@@ -203,7 +203,7 @@ def test_claim_values_compare_what_they_name():
     own[4]["lost_error"] = 0.004
     error = {value["claim"]: value["error"] for value in full.claim_values(tables)}
     assert error["ttk-11"] == pytest.approx(0.4) and error["ttk-12"] > 3
-    own[6]["answers"] = 242  # the held-out type alone
+    own[6]["answers"] = 242  # the type held out in trainings of its own
     reasons = {value["claim"]: value["too_small"] for value in full.claim_values(tables)}
     assert reasons.pop("ttk-8") == "242 test answers; 500 were asked for" and set(reasons.values()) == {None}
     for entry in own:
@@ -269,6 +269,13 @@ def test_the_model_part_goes_through_a_random_model_and_resumes(tmp_path, monkey
     assert [note["message"].split(":")[0] for note in tables["note"]] == ["Run"] * 6
     rows = {(row["method"], row["test"]): row for row in tables["self"]}
     assert ("LoRA + Prompt", "held out") in rows and ("Probe", "seen") in rows
+    large = {method: row for (method, test), row in rows.items() if test == f"held out: {s.large}"}
+    assert set(large) >= {"likelihood", "asked, plain", "Probe", "LoRA", "LoRA + Prompt"}
+    listed = packaged_questions.questions(s)
+    inside = sum(q.kind == s.large for q in listed)
+    assert {(row["answers"], row["trained"]) for row in large.values()} == {
+        (inside, min(len(listed) - inside, s.train))
+    }
     assert 0 <= rows["LoRA + Prompt", "seen"]["kept"] <= 1
     assert rows["LoRA + Prompt", "seen"]["lost_error"] >= 0 and rows["Probe", "seen"]["lost_error"] is None
     assert [row["method"] for row in tables["released"]] == ["asked", "LoRA + Prompt, 8 answers"]

@@ -173,7 +173,7 @@ def _of_the_model(rows: dict[tuple[str, str], dict[str, Any]], add: Callable[...
     add("ttk-4", seen(tuned)["ece"] / max(seen(plain)["ece"], 1e-9), None, few)
     add("ttk-5", seen(tuned)["auroc"] - seen("Probe")["auroc"], both(tuned, "Probe"), few)
     add("ttk-6", seen(tuned)["auroc"] - seen("likelihood")["auroc"], both(tuned, "likelihood"), few)
-    held = rows[tuned, "held out"]
+    held = next(row for (method, test), row in rows.items() if method == tuned and test.startswith("held out: "))
     add("ttk-8", held["auroc"], wide(held), small(held))
     said = seen("likelihood, sentences")
     add(

@@ -122,7 +122,7 @@ def train_probe(states: torch.Tensor, grades: torch.Tensor, s: ModelSettings) ->
 
 
 def run(opened: Opened, settings: ModelSettings, store: Store) -> list[dict[str, Any]]:
-    """One row per (method, test set): AUROC and both ECEs with 95% bootstrap intervals. ``test`` is "seen" kinds or "held out".
+    """One row per (method, test set): AUROC and both ECEs with 95% bootstrap intervals. ``test`` is "seen" kinds, "held out", or one of :func:`without`.
 
     ``kept`` is the accuracy after tuning on (at most 300 of) the test questions and ``accuracy`` that of the model before on the
     same ones; ``lost_error`` is the standard error of their difference, ``None`` where an older store kept the share alone.
@@ -167,7 +167,37 @@ def run(opened: Opened, settings: ModelSettings, store: Store) -> list[dict[str,
             if which == "seen":
                 row |= {"accuracy": before, "kept": kept.get(name, before), "lost_error": errors.get(name)}
             out.append(row)
-    return out + in_sentences(model, sets["seen"], store)
+    return out + without(model, rows, s.large, store) + in_sentences(model, sets["seen"], store)
+
+
+def without(model: Answerer, rows: list[dict[str, Any]], kind: str, store: Store) -> list[dict[str, Any]]:
+    """Rows as in :func:`run` on answers to questions of ``kind``, for estimators trained on all other kinds; ``test`` is "held out: <kind>"."""
+    s, which = model.s, f"held out: {kind}"
+    train = [r for r in rows if r["kind"] != kind][: s.train]
+    sets = {which: [r for r in rows if r["kind"] == kind][: s.large_rows]}
+    test = sets[which]
+    found = {
+        "likelihood": [logit(np.exp(r["log_p"])) for r in test],
+        "likelihood per token": [logit(np.exp(r["mean_log_p"])) for r in test],
+    }
+
+    def once(name: str, compute: Callable[[], list[float]]) -> None:
+        if not store.done(f"{which}/{name}"):
+            store.put(f"{which}/{name}", compute())
+        found[name] = store.get(f"{which}/{name}")
+
+    for way in WAYS:
+        once(f"asked, {way}", lambda way=way: model.read(test, way).tolist())
+    grades = torch.tensor([int(r["right"]) for r in train])
+    once("Probe", lambda: probed(model, train, grades, sets)[which])
+    tuned = lambda prompt: adapted(model, train, sets, None, prompt=prompt, weight=s.regulariser)["odds"][which]
+    for name, prompt in (("LoRA", False), ("LoRA + Prompt", True)):
+        once(name, lambda prompt=prompt: tuned(prompt))
+    right = np.array([float(r["right"]) for r in test])
+    told = {"test": which, "answers": len(test), "trained": len(train)}
+    return [
+        {"method": name} | told | quality(np.array(odds), right, s, f"{name}, {which}") for name, odds in found.items()
+    ]
 
 
 def in_sentences(model: Answerer, rows: list[dict[str, Any]], store: Store) -> list[dict[str, Any]]:
@@ -240,10 +270,10 @@ def _scaled(plain: dict[str, list[float]], model: Answerer, train: list, store: 
 
 
 def adapted(
-    model: Answerer, train: list, sets: dict[str, list], kept: str, *, prompt: bool, weight: float
+    model: Answerer, train: list, sets: dict[str, list], kept: str | None, *, prompt: bool, weight: float
 ) -> dict[str, Any]:
-    """``odds`` by test set, of adapters trained on the answers ``train``; ``again`` 1 or 0, whether the model with them answers each of
-    the first 300 questions of the set ``kept`` rightly; and the share ``kept`` of these.
+    """``odds`` by test set, of adapters trained on the answers ``train``; and for a set ``kept`` also ``again``, 1 or 0, whether the model with
+    them answers each of its first 300 questions rightly, and the share ``kept`` of these.
     """
     with global_seed(model.s.seed, "adapter"):
         tuned = train_adapters(model, train, prompt=prompt, regulariser=weight)
@@ -253,6 +283,8 @@ def adapted(
                 odds = {k: model.read(group, "plain").tolist() for k, group in sets.items()}
             else:
                 odds = {k: tuned.head.cpu().log_odds(model.read(group, None)).tolist() for k, group in sets.items()}
+        if kept is None:
+            return {"odds": odds}
         again = [int(row["right"]) for row in model.answers([model.question(r) for r in sets[kept][:AGAIN]])]
         return {"odds": odds, "kept": float(np.mean(again)), "again": again}
     finally:

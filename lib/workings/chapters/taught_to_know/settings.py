@@ -77,6 +77,8 @@ class ModelSettings:
     questions: int = 2400  # asked; the answers are graded
     train: int = 1000
     held_out: str = "capital"  # the type of question that no training row has
+    large: str = "country"  # the type with the most answers: held out in trainings of its own
+    large_rows: int = 600  # and so many of its answers are tested
     examples: int = 4  # solved ones before each question
     new_tokens: int = 8
     read: int = 32  # answers that are read at once
