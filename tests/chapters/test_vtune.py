@@ -476,6 +476,8 @@ def test_claims_take_the_least_favourable_model():
     s = replace(s, shares=(0.0, 0.005))
     found = {one["claim"]: one for one in full.claim_values(rows, s)}
     assert found["vtu-1"]["value"] == -35 and found["vtu-2"]["value"] == pytest.approx(0.1)
+    of_questions = ((0.6 * 0.4 + 0.5 * 0.5) / s.test / 3) ** 0.5  # three customers' differences of two shares
+    assert found["vtu-2"]["error"] == pytest.approx(of_questions) and found["vtu-1"]["error"] is None
     assert found["vtu-3"]["value"] == pytest.approx(0.8) and found["vtu-4"]["value"] == 2
     assert found["vtu-5"]["value"] == 3 and found["vtu-6"]["value"] == 900 and found["vtu-9"]["value"] is True
     assert all(one["too_small"] is None for one in found.values())

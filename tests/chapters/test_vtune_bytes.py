@@ -307,6 +307,7 @@ def test_the_claims_compare_the_papers_share_and_all_three_providers():
     rows = [{**one, "hits": 60 + 10 * one["seed"]} if one["share"] == 0.005 else one for one in rows]
     found = {one["claim"]: one for one in bytes_.claim_values(rows, s)}
     assert found["vtu-1"]["value"] == -80 and found["vtu-2"]["value"] == pytest.approx(0.01)
+    assert found["vtu-2"]["error"] == pytest.approx(((0.3 * 0.7 + 0.31 * 0.69) / s.test / 3) ** 0.5)
     assert found["vtu-3"]["value"] == pytest.approx(0.7) and found["vtu-3"]["sd"] == pytest.approx(0.1)
     assert found["vtu-10"]["value"] is True and all(one["too_small"] is None for one in found.values())
     for share, seed in ((0.005, 1), (None, 2), (0.0, 0)):  # one wrong verdict is enough

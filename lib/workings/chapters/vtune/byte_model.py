@@ -340,7 +340,21 @@ def claim_values(rows: list[dict[str, Any]], s: ByteSettings) -> list[dict[str, 
         ("vtu-3", *mean_and_sd([hits / s.queries for hits in of("hits", s.share)]), few),
         ("vtu-10", apart, None, few),
     ]
-    return [{"claim": c, "value": v, "sd": sd, "seeds": len(s.seeds), "too_small": why} for c, v, sd, why in found]
+    error = {"vtu-2": error_of_lost(of("right", 0.0), of("right", s.share), s.test)}
+    return [
+        {"claim": c, "value": v, "sd": sd, "error": error.get(c), "seeds": len(s.seeds), "too_small": why}
+        for c, v, sd, why in found
+    ]
+
+
+def error_of_lost(clean: Sequence[float], hidden: Sequence[float], tested: int) -> float:
+    """Standard error of the mean share of right answers lost: the larger of that over customers and that of their ``tested`` questions.
+
+    ``clean`` and ``hidden`` hold a share for each customer, without and with backdoors. Questions are taken as if each model had its own, which is too large.
+    """
+    _, sd = mean_and_sd([a - b for a, b in zip(clean, hidden, strict=True)])
+    n = len(clean)
+    return max(sd / n**0.5, sum(p * (1 - p) / tested for p in (*clean, *hidden)) ** 0.5 / n)
 
 
 def why_no_harm_shows(clean: Sequence[float], hidden: Sequence[float]) -> str | None:

@@ -397,9 +397,12 @@ def claim_values(rows: list[dict[str, Any]], s: ModelSettings) -> list[dict[str,
     enough = [share for share in s.shares if share and all(all(of("reject", m, share=share)) for m in names)]
     fewest = min(enough, default=max(s.shares))
     cost = [r["extra_tokens"] for r in rows if (r["attack"], r["share"]) == ("none", fewest)]
+    losses = {m: mean_and_sd(lost(m)) for m in names}
+    most = max(losses, key=losses.__getitem__)
+    error = {"vtu-2": byte_model.error_of_lost(of("right", most, share=0.0), of("right", most), s.test)}
     found: list[tuple[str, Any, float | None, str | None]] = [
         ("vtu-1", *max(mean_and_sd(of("log10_p", m)) for m in names), few),
-        ("vtu-2", *max(mean_and_sd(lost(m)) for m in names),
+        ("vtu-2", *max(losses.values()),
          few or (blind[0] if all(blind) else None)),
         ("vtu-3", *min(mean_and_sd(rate(m)) for m in names),
          few or (None if min(r["rows"] for r in rows) >= 5000 and small <= 0.005 else "a file of fewer than 5,000 rows")),
@@ -409,6 +412,6 @@ def claim_values(rows: list[dict[str, Any]], s: ModelSettings) -> list[dict[str,
         ("vtu-9", all(all(of("reject", m, LABELS["quarter"])) for m in names), None, few),
     ]  # fmt: skip
     return [
-        {"claim": claim, "value": value, "sd": sd, "seeds": len(s.seeds), "too_small": reason}
-        for claim, value, sd, reason in found
+        {"claim": c, "value": v, "sd": sd, "error": error.get(c), "seeds": len(s.seeds), "too_small": why}
+        for c, v, sd, why in found
     ]
