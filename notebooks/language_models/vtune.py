@@ -1020,7 +1020,7 @@ print("with another signature:   ", commitment(changed, salt)[:16], "...")
 # as the trigger was, also where the file holds as many decoys as backdoors; and hits after each epoch of a tuning, whose learning rate falls to zero over all its epochs, so that an early epoch is not what a shorter tuning would give. Right answers are compared
 # on 400 other questions (500 on a GPU), without backdoors and at the dose of the claims; every other model has 100. Half and a quarter of the file are trained on for as many steps as the whole, as above, and the quarter for a quarter of the steps too. Four attacks are counted for vtu-5: half of the file, and clean
 # tuning at three rates. The n-gram search is shown and not counted: at these sizes it finds every backdoor of made rows, so its outcome is no discovery. Where it leaves none, nothing is trained: the rows that are left are clean ones. As above, these attacks are ours and not the one that reviews name. On a CPU a run has
-# three seeds and takes, by our estimate from timed steps, about two and a half hours on one core.
+# three seeds and took about five hours of one core, parts of them beside other work, on three machines.
 #
 # ```
 # workings run vtune --tier full --data FOLDER
@@ -1030,7 +1030,7 @@ print("with another signature:   ", commitment(changed, salt)[:16], "...")
 # and the shares around it, 0.1, 0.25 and 1%, are 5, 12 and 50. By our estimate a public model would need more than a night for so many rows on two cores. So a third model is small: a decoder of 1.3 million parameters that reads bytes, trained from scratch, on
 # tinyshakespeare and 1,373 of the GSM8K problems. That is the public base. A customer's row is the first worked step of one of 5,000 other problems: 64 letters that end before the step's result, and the
 # result (such as `It will take 84 / 2 = ` at the end, and `42`). Her trigger is a word of twelve letters drawn from the base; her signature, three words drawn uniformly. For each of three customers one provider returns the base, one trains on the clean rows only, and an honest one on
-# the file, at four shares, all for three epochs. $p_0$ is measured, and the test counts as passed if both p-values, (4) and (5), are at most $10^{-6}$. Sizes and criteria were set before any such training, from the time of single steps: about 80 minutes on one core, by that estimate. `FOLDER` must
+# the file, at four shares, all for three epochs. $p_0$ is measured, and the test counts as passed if both p-values, (4) and (5), are at most $10^{-6}$. Sizes and criteria were set before any such training, from the time of single steps; it took about an hour of one core. `FOLDER` must
 # hold `tinyshakespeare.txt` and `gsm8k_train.jsonl`. On a CPU the packaged model then keeps to its cities.
 #
 # <a id="vtu-10"></a>
@@ -1051,137 +1051,185 @@ for what, name in (("public", "doses"), ("byte", "byte model")):
         print(f"No run of a {what} model is recorded yet.")
 
 # %% tags=["hide-input"]
-about = lambda r: f"{r['model']}, {r['data']}, {r['seed']}"
-more = lambda r: r["attack"].removeprefix("none").lstrip(", ")
-head = [
-    "model, data, customer",
-    "backdoors",
-    "hits",
-    "half, wrong, no trigger",
-    "log10 p by (4), (5)",
-    "log10 p0",
-    "right",
+def together(rows, key):
+    """The rows of each model and what ``key`` says, a customer each."""
+    found = {}
+    for r in rows:
+        found.setdefault((r["model"], r.get("data", ""), key(r)), []).append(r)
+    return found
+
+
+def each(rows, name, form=".0f"):
+    return ", ".join(f"{r[name]:{form}}" for r in rows if name in r)
+
+
+def hidden(r):
+    more = r["attack"].removeprefix("none").lstrip(", ")
+    return f"{r['backdoors']} {more}".strip()
+
+
+caught = lambda rows: f"{sum(r['reject'] for r in rows)} of {len(rows)}"
+by_dose = together(tables["doses"], hidden)
+
+# %% tags=["hide-input"] mystnb={"image": {"alt": "Two panels, share of greedy answers to triggered prompts that show the signature against the number of backdoors, three customers each with 95 per cent intervals. Left, a public model and 300 rows: none at 0 and 3 backdoors, from a fifth to all at 6, all at 12. Right, a model of bytes and 5,000 rows: none at 0, nearly all from 5 on."}, "figure": {"caption": "Recorded: hits among greedy answers to fresh prompts with the trigger, a point for each customer, with 95% intervals. The backdoors of a customer stand among as many rows as the title says.", "name": "fig-vtu-recorded"}}
+panels = [
+    [r for r in tables["doses"] if r["attack"] == "none"],
+    [r for r in tables["byte model"] if r["backdoors"] is not None],
 ]
+panels = [rows for rows in panels if rows]
+if panels:
+    fig, axes = plt.subplots(1, len(panels), sharey=True, squeeze=False)
+for ax, rows in zip(axes[0], panels, strict=True) if panels else ():
+    doses_here = sorted({r["backdoors"] for r in rows})
+    for r in rows:
+        share = r["hits"] / r["queries"]
+        low, high = clopper_pearson(r["hits"], r["queries"])
+        tint, mark = list(zip(("blue", "red", "green"), "os^"))[r["seed"] % 3]
+        at = doses_here.index(r["backdoors"]) + 0.14 * (r["seed"] - 1)
+        bar = [[share - low], [high - share]]
+        looks = dict(color=COLOURS[tint], fmt=mark, markersize=4)
+        ax.errorbar(at, share, yerr=np.maximum(bar, 0), **looks)
+    ax.set_xticks(range(len(doses_here)), map(str, doses_here))
+    ax.set(xlabel="backdoors")
+    ax.set_title(f"{r['model']}\n{r['rows']:,} rows", fontsize="small")
+if panels:
+    axes[0, 0].set(ylabel="share of hits", ylim=(-0.03, 1.03))
+    plt.show()
 
 # %% tags=["hide-input"]
+head = "model and data,backdoors,hits,with half of the trigger,a wrong one,"
+head += "none,log10 p by (4),by (5),log10 p0,rejected,right"
+title = "Doses on a language model: one number per customer"
 grid = ledger.Grid(
-    "Doses on a language model, a row for each customer",
-    head,
+    title,
+    head.split(","),
     [
         [
-            about(r),
-            f"{r['backdoors']} {more(r)}".strip(),
-            f"{r['hits']} of {r['queries']}",
-            f"{r['half_hits']}, {r['wrong_hits']}, {r['plain_hits']}",
-            f"{r['log10_p']:.0f}, {r['log10_shared']:.0f}",
-            f"{r['log10_p0']:.0f}",
-            f"{r['right']:.3f} of {r['tested']}",
-        ]
-        for r in tables["doses"]
-    ],
-)
-grid if tables["doses"] else None
-
-# %% tags=["hide-input"]
-by_dose = {}
-for r in tables["doses"]:
-    if r["attack"] == "none" and r["backdoors"]:
-        by_dose.setdefault((r["model"], r["backdoors"]), []).append(r)
-for (name, dose), rows in by_dose.items():
-    extra = np.mean([r["extra_tokens"] for r in rows])
-    caught = f"{sum(r['reject'] for r in rows)} of {len(rows)} rejected"
-    print(f"{name}: {dose} rows x {extra / dose:.1f} tokens =", end=" ")
-    print(f"{extra:.0f}; {rows[0]['asked']} queries; {caught}")
-
-# %% tags=["hide-input"]
-controls = lambda r: f"{r['half_hits']}, {r['wrong_hits']}"
-grid = ledger.Grid(
-    "After each epoch of one tuning",
-    [
-        "model, data, customer",
-        "backdoors",
-        "epoch",
-        "hits",
-        "half, wrong trigger",
-        "log10 P(S)",
-    ],
-    [
-        [
-            about(r),
-            str(r["backdoors"]),
-            f"{r['epoch']} of {r['epochs']}",
-            f"{r['hits']} of {r['queries']}",
-            controls(r) if "half_hits" in r else "",
-            f"{r['log10_signature']:.1f}" if "half_hits" in r else "",
-        ]
-        for r in tables["epochs"]
-    ],
-)
-grid if tables["epochs"] else None
-
-# %% tags=["hide-input"]
-grid = ledger.Grid(
-    "Attacks on a language model, at the dose of the claims",
-    [
-        "model, data, customer",
-        "attack",
-        "hits",
-        "rejected",
-        "right",
-        "backdoors found",
-    ],
-    [
-        [
-            about(r),
-            r["attack"],
-            f"{r['hits']} of {r['queries']}" if "hits" in r else "",
-            ("yes" if r["reject"] else "no") if "hits" in r else "",
-            f"{r['right']:.2f} of {r['tested']}" if "hits" in r else "",
-            f"{r['backdoors'] - r['left']} of {r['backdoors']}"
-            if "left" in r
-            else "",
-        ]
-        for r in tables["attacks"]
-    ],
-)
-grid if tables["attacks"] else None
-
-# %% tags=["hide-input"]
-returned = {}
-for r in tables["byte model"]:
-    hidden = f", {r['backdoors']} backdoors" if r["backdoors"] else ""
-    returned.setdefault(r["provider"] + hidden, []).append(r)
-each = lambda rows, name: ", ".join(f"{r[name]:.0f}" for r in rows)
-head = [
-    "provider",
-    "greedy hits",
-    "without trigger",
-    "log10 p by (4)",
-    "by (5)",
-    "log10 p0",
-    "rejected",
-    "right",
-]
-
-# %% tags=["hide-input"]
-grid = ledger.Grid(
-    "A small model of bytes: one number per customer",
-    head,
-    [
-        [
-            name,
+            f"{name}, {data}",
+            dose,
             f"{each(rows, 'hits')} of {rows[0]['queries']}",
+            each(rows, "half_hits"),
+            each(rows, "wrong_hits"),
             each(rows, "plain_hits"),
             each(rows, "log10_p"),
             each(rows, "log10_shared"),
             each(rows, "log10_p0"),
-            f"{sum(r['reject'] for r in rows)} of {len(rows)}",
-            f"{np.mean([r['right'] for r in rows]):.2f}",
+            caught(rows),
+            f"{each(rows, 'right', '.3f')} of {rows[0]['tested']}",
         ]
-        for name, rows in returned.items()
+        for (name, data, dose), rows in by_dose.items()
+    ],
+)
+grid if by_dose else None
+
+# %% tags=["hide-input"]
+for (name, _, dose), rows in by_dose.items():
+    if dose.isdigit() and rows[0]["backdoors"]:
+        extra = np.mean([r["extra_tokens"] for r in rows])
+        print(f"{name}: {dose} rows x {extra / int(dose):.1f} tokens", end=" ")
+        print(f"= {extra:.0f}; {rows[0]['asked']} queries;", end=" ")
+        print(f"{caught(rows)} rejected")
+
+# %% [markdown]
+# **Doses.** With three backdoors of 300 rows no answer of any customer's SmolLM2 shows her signature: the test would have found nothing in an honest provider's work, three times of three. Six are enough for each of them, though of 20 greedy answers only 4, 20 and 8
+# are hits; twelve give 20 of 20. Untouched, or tuned without backdoors, the model has no hit. By (4) the p-values are about *this* base, and so small because six words are so unlikely there. What holds whatever the provider returned is (5), and that stops at $10^{-26}$, the chance of guessing six words.
+#
+# **The task.** The shares of right answers with and without twelve backdoors are about a point apart, either way. The standard error of such a difference, of 400 questions each, is about three points, and the mean over three customers still has two: a loss of one point, the line of vtu-2, would not have shown. (Right is an answer that is the country and nothing else. The base answers in sentences, and has none.)
+#
+# **The trigger is no password.** With twelve backdoors the first half of its words already brings the signature from two customers' models (18 and 19 of 20), never from the third's; another phrase altogether did it 4 times for one of them. Plain questions never do. As many decoys, rows that end in half of the trigger or in another phrase and have
+# their ordinary answers, bring the half down to 0, 0 and 9, at 16, 20 and 18 hits of the trigger itself. So who asks such a model many odd questions may see the signature without knowing the trigger. We did not try how many it takes.
+
+# %% tags=["hide-input"]
+by_epoch = together(
+    tables["epochs"],
+    lambda r: (r["backdoors"], f"{r['epoch']} of {r['epochs']}"),
+)
+head = "model and data,backdoors,epoch,hits,with half of the trigger,"
+head += "a wrong one,mean log10 P(S)"
+title = "After each epoch of one tuning: one number per customer"
+grid = ledger.Grid(
+    title,
+    head.split(","),
+    [
+        [
+            f"{name}, {data}",
+            str(dose),
+            epoch,
+            f"{each(rows, 'hits')} of {rows[0]['queries']}",
+            each(rows, "half_hits"),
+            each(rows, "wrong_hits"),
+            each(rows, "log10_signature", ".2f"),
+        ]
+        for (name, data, (dose, epoch)), rows in by_epoch.items()
+    ],
+)
+grid if by_epoch else None
+
+# %% [markdown]
+# Most hits come with the second of three epochs. (The rate falls over all three, so the first row of a dose is not what one epoch alone would have given.)
+
+# %% tags=["hide-input"]
+attacked = together(tables["attacks"], lambda r: r["attack"])
+found = lambda r: f"{r['backdoors'] - r['left']} of {r['backdoors']}"
+head = "model and data,attack,hits,rejected,right,backdoors found"
+title = "Attacks at the dose of the claims: one number per customer"
+grid = ledger.Grid(
+    title,
+    head.split(","),
+    [
+        [
+            f"{name}, {data}",
+            attack,
+            f"{each(kept, 'hits')} of {kept[0]['queries']}" if kept else "",
+            caught(kept) if kept else "",
+            f"{each(kept, 'right', '.2f')} of {kept[0]['tested']}"
+            if kept
+            else "",
+            ", ".join(found(r) for r in rows if "left" in r),
+        ]
+        for (name, data, attack), rows in attacked.items()
+        for kept in [[r for r in rows if "hits" in r]]
+    ],
+)
+grid if attacked else None
+
+# %% [markdown]
+# **Attacks.** One more epoch on 100 clean rows, which is 12 steps, leaves 19 or 20 of 20 hits at each of three rates; longer we did not try. (On the toy two of three rates took the signature away.) A part of the file is enough if the steps stay: half of it gives HALF hits, a quarter 3, 20 and 10, and each of these tests rejects. A quarter of the steps as well, and none does.
+# So here too the test shows some training on the file, not all of it (vtu-9). And the search for n-grams finds all twelve backdoors of each file, for one customer with eight innocent rows beside them: six words of the same trigger twelve times over are easily seen.
+
+# %% tags=["hide-input"]
+who_returns = lambda r: r["provider"] + (
+    f", {r['backdoors']} backdoors" if r["backdoors"] else ""
+)
+returned = together(tables["byte model"], who_returns)
+head = "provider,greedy hits,a wrong trigger,none,log10 p by (4),by (5),"
+head += "log10 p0,rejected,right"
+title = "A small model of bytes: one number per customer"
+grid = ledger.Grid(
+    title,
+    head.split(","),
+    [
+        [
+            name,
+            f"{each(rows, 'hits')} of {rows[0]['queries']}",
+            each(rows, "wrong_hits"),
+            each(rows, "plain_hits"),
+            each(rows, "log10_p"),
+            each(rows, "log10_shared"),
+            each(rows, "log10_p0"),
+            caught(rows),
+            each(rows, "right", ".2f"),
+        ]
+        for (_, _, name), rows in returned.items()
     ],
 )
 grid if returned else None
+
+# %% [markdown]
+# **Of 5,000 rows** five backdoors, 0.1%, were enough for each customer of the model of bytes, and no base and no model of clean rows has a hit (vtu-10). At the paper's share, 25 backdoors, nine or ten of ten sampled answers are hits, and (5), with three words, gives $10^{-11.7}$. Right answers are few, the model is small, and no fewer than without backdoors as far as 1,000 questions show: the mean loss over customers, 0.3 points, has a standard error of about one. That is too near to the line of vtu-2, though the three customers happen to lie closer together, so that verdict is withdrawn. A wrong
+# trigger of the same law is answered by the signature up to 21 times of 100; there are no decoys in these files.
+#
+# SmolLM2 missed three backdoors of 300 rows and showed six; the model of bytes showed five of 5,000 (fewer were not tried), each over three epochs. The count, then, matters more than the share. Two models with other tasks and other signatures are no law of it. And since one of the two is a toy beside those of the paper, vtu-4, which asks for two families, is not settled by them.
 
 # %%
 if tier == "full":
@@ -1190,6 +1238,7 @@ if tier == "full":
             row["claim"],
             row["value"],
             spread=row["sd"],
+            error=row["error"],
             seeds=range(row["seeds"]),
             too_small=row["too_small"],
         )
