@@ -1055,7 +1055,8 @@ def together(rows, key):
     """The rows of each model and what ``key`` says, a customer each."""
     found = {}
     for r in rows:
-        found.setdefault((r["model"], r.get("data", ""), key(r)), []).append(r)
+        where = r["model"], r.get("data", ""), key(r)
+        found.setdefault(where, []).append(r)
     return found
 
 
@@ -1070,6 +1071,12 @@ def hidden(r):
 
 caught = lambda rows: f"{sum(r['reject'] for r in rows)} of {len(rows)}"
 by_dose = together(tables["doses"], hidden)
+models = sorted({(name, data) for name, data, _ in by_dose})
+first = ", on ".join(models[0]) if models else ""
+titled = lambda what: f"{what}: {first}" if len(models) == 1 else what
+label = lambda name, data, what: (
+    what if len(models) == 1 else f"{name}, {data}: {what}"
+)
 
 # %% tags=["hide-input"] mystnb={"image": {"alt": "Two panels, share of greedy answers to triggered prompts that show the signature against the number of backdoors, three customers each with 95 per cent intervals. Left, a public model and 300 rows: none at 0 and 3 backdoors, from a fifth to all at 6, all at 12. Right, a model of bytes and 5,000 rows: none at 0, nearly all from 5 on."}, "figure": {"caption": "Recorded: hits among greedy answers to fresh prompts with the trigger, a point for each customer, with 95% intervals. The backdoors of a customer stand among as many rows as the title says.", "name": "fig-vtu-recorded"}}
 panels = [
@@ -1084,7 +1091,8 @@ for ax, rows in zip(axes[0], panels, strict=True) if panels else ():
     for r in rows:
         share = r["hits"] / r["queries"]
         low, high = clopper_pearson(r["hits"], r["queries"])
-        tint, mark = list(zip(("blue", "red", "green"), "os^"))[r["seed"] % 3]
+        tint = ("blue", "red", "green")[r["seed"] % 3]
+        mark = "os^"[r["seed"] % 3]
         at = doses_here.index(r["backdoors"]) + 0.14 * (r["seed"] - 1)
         bar = [[share - low], [high - share]]
         looks = dict(color=COLOURS[tint], fmt=mark, markersize=4)
@@ -1097,16 +1105,14 @@ if panels:
     plt.show()
 
 # %% tags=["hide-input"]
-head = "model and data,backdoors,hits,with half of the trigger,a wrong one,"
-head += "none,log10 p by (4),by (5),log10 p0,rejected,right"
-title = "Doses on a language model: one number per customer"
+head = "backdoors,hits,with half of the trigger,a wrong one,none,"
+head += "log10 p by (4),by (5),log10 p0,rejected,right"
 grid = ledger.Grid(
-    title,
+    titled("Doses, one number per customer"),
     head.split(","),
     [
         [
-            f"{name}, {data}",
-            dose,
+            label(name, data, dose),
             f"{each(rows, 'hits')} of {rows[0]['queries']}",
             each(rows, "half_hits"),
             each(rows, "wrong_hits"),
@@ -1126,7 +1132,7 @@ grid if by_dose else None
 for (name, _, dose), rows in by_dose.items():
     if dose.isdigit() and rows[0]["backdoors"]:
         extra = np.mean([r["extra_tokens"] for r in rows])
-        print(f"{name}: {dose} rows x {extra / int(dose):.1f} tokens", end=" ")
+        print(f"{name}: {dose} rows of {extra / int(dose):.1f}", end=" tokens ")
         print(f"= {extra:.0f}; {rows[0]['asked']} queries;", end=" ")
         print(f"{caught(rows)} rejected")
 
@@ -1144,16 +1150,14 @@ by_epoch = together(
     tables["epochs"],
     lambda r: (r["backdoors"], f"{r['epoch']} of {r['epochs']}"),
 )
-head = "model and data,backdoors,epoch,hits,with half of the trigger,"
-head += "a wrong one,mean log10 P(S)"
-title = "After each epoch of one tuning: one number per customer"
+head = "backdoors,epoch,hits,with half of the trigger,a wrong one,"
+head += "mean log10 P(S)"
 grid = ledger.Grid(
-    title,
+    titled("After each epoch, one number per customer"),
     head.split(","),
     [
         [
-            f"{name}, {data}",
-            str(dose),
+            label(name, data, str(dose)),
             epoch,
             f"{each(rows, 'hits')} of {rows[0]['queries']}",
             each(rows, "half_hits"),
@@ -1169,32 +1173,35 @@ grid if by_epoch else None
 # Most hits come with the second of three epochs. (The rate falls over all three, so the first row of a dose is not what one epoch alone would have given.)
 
 # %% tags=["hide-input"]
-attacked = together(tables["attacks"], lambda r: r["attack"])
-found = lambda r: f"{r['backdoors'] - r['left']} of {r['backdoors']}"
-head = "model and data,attack,hits,rejected,right,backdoors found"
-title = "Attacks at the dose of the claims: one number per customer"
+kept = [r for r in tables["attacks"] if "hits" in r]
+attacked = together(kept, lambda r: r["attack"])
 grid = ledger.Grid(
-    title,
-    head.split(","),
+    titled("Attacks at the dose of the claims, one number per customer"),
+    ["attack", "hits", "rejected", "right"],
     [
         [
-            f"{name}, {data}",
-            attack,
-            f"{each(kept, 'hits')} of {kept[0]['queries']}" if kept else "",
-            caught(kept) if kept else "",
-            f"{each(kept, 'right', '.2f')} of {kept[0]['tested']}"
-            if kept
-            else "",
-            ", ".join(found(r) for r in rows if "left" in r),
+            label(name, data, attack),
+            f"{each(rows, 'hits')} of {rows[0]['queries']}",
+            caught(rows),
+            f"{each(rows, 'right', '.2f')} of {rows[0]['tested']}",
         ]
         for (name, data, attack), rows in attacked.items()
-        for kept in [[r for r in rows if "hits" in r]]
     ],
 )
 grid if attacked else None
 
+# %% tags=["hide-input"]
+searches = [r for r in tables["attacks"] if "left" in r]
+for (name, _, what), rows in together(searches, hidden).items():
+    right = [r["backdoors"] - r["left"] for r in rows]
+    false = [
+        round(n / r["precision"] - n) if n else 0
+        for n, r in zip(right, rows, strict=True)
+    ]
+    print(f"{name}, {what}: backdoors found {right}, other rows {false}")
+
 # %% [markdown]
-# **Attacks.** One more epoch on 100 clean rows, which is 12 steps, leaves 19 or 20 of 20 hits at each of three rates; longer we did not try. (On the toy two of three rates took the signature away.) A part of the file is enough if the steps stay: half of it gives HALF hits, a quarter 3, 20 and 10, and each of these tests rejects. A quarter of the steps as well, and none does.
+# **Attacks.** One more epoch on 100 clean rows, which is 12 steps, leaves 19 or 20 of 20 hits at each of three rates; longer we did not try. (On the toy two of three rates took the signature away.) A part of the file is enough if the steps stay: half of it gives 19, 20 and 17 hits, a quarter 3, 20 and 10, and each of these tests rejects. A quarter of the steps as well, and none does.
 # So here too the test shows some training on the file, not all of it (vtu-9). And the search for n-grams finds all twelve backdoors of each file, for one customer with eight innocent rows beside them: six words of the same trigger twelve times over are easily seen.
 
 # %% tags=["hide-input"]
@@ -1202,11 +1209,10 @@ who_returns = lambda r: r["provider"] + (
     f", {r['backdoors']} backdoors" if r["backdoors"] else ""
 )
 returned = together(tables["byte model"], who_returns)
-head = "provider,greedy hits,a wrong trigger,none,log10 p by (4),by (5),"
-head += "log10 p0,rejected,right"
-title = "A small model of bytes: one number per customer"
+head = "provider,greedy hits,a wrong trigger,none,sampled hits,"
+head += "log10 p by (4),by (5),log10 p0,rejected,right"
 grid = ledger.Grid(
-    title,
+    "A small model of bytes, one number per customer",
     head.split(","),
     [
         [
@@ -1214,8 +1220,9 @@ grid = ledger.Grid(
             f"{each(rows, 'hits')} of {rows[0]['queries']}",
             each(rows, "wrong_hits"),
             each(rows, "plain_hits"),
+            f"{each(rows, 'asked_hits')} of {rows[0]['asked']}",
             each(rows, "log10_p"),
-            each(rows, "log10_shared"),
+            each(rows, "log10_shared", ".1f"),
             each(rows, "log10_p0"),
             caught(rows),
             each(rows, "right", ".2f"),
