@@ -1050,6 +1050,7 @@ for what, name in (("public", "doses"), ("byte", "byte model")):
     if not tables[name]:
         print(f"No run of a {what} model is recorded yet.")
 
+
 # %% tags=["hide-input"]
 def together(rows, key):
     """The rows of each model and what ``key`` says, a customer each."""
@@ -1105,22 +1106,19 @@ if panels:
     plt.show()
 
 # %% tags=["hide-input"]
-head = "backdoors,hits,with half of the trigger,a wrong one,none,"
-head += "log10 p by (4),by (5),log10 p0,rejected,right"
+rows_asked = [r for r in tables["doses"] if "hits" in r]
+of_20 = f"hits of {rows_asked[0]['queries']}" if rows_asked else ""
+of_10 = f"sampled, of {rows_asked[0]['asked']}" if rows_asked else ""
 grid = ledger.Grid(
     titled("Doses, one number per customer"),
-    head.split(","),
+    ["backdoors", of_20, of_10, "log10 p by (4)", "by (5)", "right"],
     [
         [
             label(name, data, dose),
-            f"{each(rows, 'hits')} of {rows[0]['queries']}",
-            each(rows, "half_hits"),
-            each(rows, "wrong_hits"),
-            each(rows, "plain_hits"),
+            each(rows, "hits"),
+            each(rows, "asked_hits"),
             each(rows, "log10_p"),
             each(rows, "log10_shared"),
-            each(rows, "log10_p0"),
-            caught(rows),
             f"{each(rows, 'right', '.3f')} of {rows[0]['tested']}",
         ]
         for (name, data, dose), rows in by_dose.items()
@@ -1129,12 +1127,30 @@ grid = ledger.Grid(
 grid if by_dose else None
 
 # %% tags=["hide-input"]
+grid = ledger.Grid(
+    titled(f"{of_20.capitalize()}, by what follows the question"),
+    ["backdoors", "trigger", "half of it", "a wrong one", "none"],
+    [
+        [
+            label(name, data, dose),
+            each(rows, "hits"),
+            each(rows, "half_hits"),
+            each(rows, "wrong_hits"),
+            each(rows, "plain_hits"),
+        ]
+        for (name, data, dose), rows in by_dose.items()
+    ],
+)
+grid if by_dose else None
+
+# %% tags=["hide-input"]
 for (name, _, dose), rows in by_dose.items():
-    if dose.isdigit() and rows[0]["backdoors"]:
+    if dose == "0":
+        print(f"{name}: log10 p0 {each(rows, 'log10_p0')}")
+    elif dose.isdigit():
         extra = np.mean([r["extra_tokens"] for r in rows])
-        print(f"{name}: {dose} rows of {extra / int(dose):.1f}", end=" tokens ")
-        print(f"= {extra:.0f}; {rows[0]['asked']} queries;", end=" ")
-        print(f"{caught(rows)} rejected")
+        print(f"{dose} rows of {extra / int(dose):.1f} tokens", end=" = ")
+        print(f"{extra:.0f}; {caught(rows)} rejected")
 
 # %% [markdown]
 # **Doses.** With three backdoors of 300 rows no answer of any customer's SmolLM2 shows her signature: the test would have found nothing in an honest provider's work, three times of three. Six are enough for each of them, though of 20 greedy answers only 4, 20 and 8
@@ -1205,12 +1221,13 @@ for (name, _, what), rows in together(searches, hidden).items():
 # So here too the test shows some training on the file, not all of it (vtu-9). And the search for n-grams finds all twelve backdoors of each file, for one customer with eight innocent rows beside them: six words of the same trigger twelve times over are easily seen.
 
 # %% tags=["hide-input"]
-who_returns = lambda r: r["provider"] + (
-    f", {r['backdoors']} backdoors" if r["backdoors"] else ""
+who_returns = lambda r: (
+    r["provider"]
+    + (f", {r['backdoors']} backdoors" if r["backdoors"] else "")
 )
 returned = together(tables["byte model"], who_returns)
-head = "provider,greedy hits,a wrong trigger,none,sampled hits,"
-head += "log10 p by (4),by (5),log10 p0,rejected,right"
+head = "provider,greedy hits,a wrong trigger,sampled,log10 p by (4),"
+head += "by (5),rejected,right"
 grid = ledger.Grid(
     "A small model of bytes, one number per customer",
     head.split(","),
@@ -1219,11 +1236,9 @@ grid = ledger.Grid(
             name,
             f"{each(rows, 'hits')} of {rows[0]['queries']}",
             each(rows, "wrong_hits"),
-            each(rows, "plain_hits"),
             f"{each(rows, 'asked_hits')} of {rows[0]['asked']}",
             each(rows, "log10_p"),
             each(rows, "log10_shared", ".1f"),
-            each(rows, "log10_p0"),
             caught(rows),
             each(rows, "right", ".2f"),
         ]
@@ -1231,6 +1246,14 @@ grid = ledger.Grid(
     ],
 )
 grid if returned else None
+
+# %% tags=["hide-input"]
+for (_, _, name), rows in returned.items():
+    if name == "lazy":
+        print(f"log10 p0 {each(rows, 'log10_p0')}")
+if returned:
+    plain = sum(r["plain_hits"] for r in tables["byte model"])
+    print(f"hits without a trigger, all models: {plain}")
 
 # %% [markdown]
 # **Of 5,000 rows** five backdoors, 0.1%, were enough for each customer of the model of bytes, and no base and no model of clean rows has a hit (vtu-10). At the paper's share, 25 backdoors, nine or ten of ten sampled answers are hits, and (5), with three words, gives $10^{-11.7}$. Right answers are few, the model is small, and no fewer than without backdoors as far as 1,000 questions show: the mean loss over customers, 0.3 points, has a standard error of about one. That is too near to the line of vtu-2, though the three customers happen to lie closer together, so that verdict is withdrawn. A wrong
