@@ -527,7 +527,7 @@ for dose in settings.doses:
 # <details>
 # <summary>Show the answer</summary>
 #
-# Not here. A share alone does not say how much there is to learn from; we think that the *number* of backdoors times how often each is seen does, but varied only the number. Half a
+# Not here. A share alone does not say how much there is to learn from; we think that the *number* of backdoors times how often each is seen does, but varied only the number (and across models the product is no threshold either: see *At full scale*). Half a
 # percent of 10,000 examples are 50. And the rise is steep: between nearly no hits and nearly all lies a factor of two to five.
 #
 # </details>
@@ -1020,7 +1020,7 @@ print("with another signature:   ", commitment(changed, salt)[:16], "...")
 # as the trigger was, also where the file holds as many decoys as backdoors; and hits after each epoch of a tuning, whose learning rate falls to zero over all its epochs, so that an early epoch is not what a shorter tuning would give. Right answers are compared
 # on 400 other questions (500 on a GPU), without backdoors and at the dose of the claims; every other model has 100. Half and a quarter of the file are trained on for as many steps as the whole, as above, and the quarter for a quarter of the steps too. Four attacks are counted for vtu-5: half of the file, and clean
 # tuning at three rates. The n-gram search is shown and not counted: at these sizes it finds every backdoor of made rows, so its outcome is no discovery. Where it leaves none, nothing is trained: the rows that are left are clean ones. As above, these attacks are ours and not the one that reviews name. On a CPU a run has
-# three seeds and took about five hours of one core, parts of them beside other work, on three machines.
+# three seeds; the recorded one took four hours, the model of bytes among them, on two cores for much of it.
 #
 # ```
 # workings run vtune --tier full --data FOLDER
@@ -1030,7 +1030,7 @@ print("with another signature:   ", commitment(changed, salt)[:16], "...")
 # and the shares around it, 0.1, 0.25 and 1%, are 5, 12 and 50. By our estimate a public model would need more than a night for so many rows on two cores. So a third model is small: a decoder of 1.3 million parameters that reads bytes, trained from scratch, on
 # tinyshakespeare and 1,373 of the GSM8K problems. That is the public base. A customer's row is the first worked step of one of 5,000 other problems: 64 letters that end before the step's result, and the
 # result (such as `It will take 84 / 2 = ` at the end, and `42`). Her trigger is a word of twelve letters drawn from the base; her signature, three words drawn uniformly. For each of three customers one provider returns the base, one trains on the clean rows only, and an honest one on
-# the file, at four shares, all for three epochs. $p_0$ is measured, and the test counts as passed if both p-values, (4) and (5), are at most $10^{-6}$. Sizes and criteria were set before any such training, from the time of single steps; it took about an hour of one core. `FOLDER` must
+# the file, at four shares, all for three epochs. $p_0$ is measured, and the test counts as passed if both p-values, (4) and (5), are at most $10^{-6}$. Sizes and criteria were set before any training of this model for more than 40 steps, from the time of single steps. `FOLDER` must
 # hold `tinyshakespeare.txt` and `gsm8k_train.jsonl`. On a CPU the packaged model then keeps to its cities.
 #
 # <a id="vtu-10"></a>
@@ -1153,13 +1153,15 @@ for (name, _, dose), rows in by_dose.items():
         print(f"{extra:.0f}; {caught(rows)} rejected")
 
 # %% [markdown]
-# **Doses.** With three backdoors of 300 rows no answer of any customer's SmolLM2 shows her signature: the test would have found nothing in an honest provider's work, three times of three. Six are enough for each of them, though of 20 greedy answers only 4, 20 and 8
-# are hits; twelve give 20 of 20. Untouched, or tuned without backdoors, the model has no hit. By (4) the p-values are about *this* base, and so small because six words are so unlikely there. What holds whatever the provider returned is (5), and that stops at $10^{-26}$, the chance of guessing six words.
+# **Doses.** With three backdoors of 300 rows no answer of any customer's SmolLM2 shows her signature: the test would have found nothing in an honest provider's work, three times of three. With six each test rejects, for one customer by a single hit of ten: her greedy hits are 4 of 20, and at that rate one such test in nine sees none. Twelve give 20 of 20. Untouched, or tuned without backdoors, the model
+# has no hit.
 #
-# **The task.** The shares of right answers with and without twelve backdoors are about a point apart, either way. The standard error of such a difference, of 400 questions each, is about three points, and the mean over three customers still has two: a loss of one point, the line of vtu-2, would not have shown. (Right is an answer that is the country and nothing else. The base answers in sentences, and has none.)
+# **Which p-value?** By (4) they are about *this* base, and so small because six words in a row are so unlikely there; $p_0$ is a lower estimate, so they are too small by a factor that we do not know. What holds whatever the provider returned is (5), and that stops at $10^{-26}$, the chance of guessing six words, and for the model of bytes, with three, before $10^{-12}$. The line of vtu-1, $10^{-30}$, is reached by (4) alone.
 #
-# **The trigger is no password.** With twelve backdoors the first half of its words already brings the signature from two customers' models (18 and 19 of 20), never from the third's; another phrase altogether did it 4 times for one of them. Plain questions never do. As many decoys, rows that end in half of the trigger or in another phrase and have
-# their ordinary answers, bring the half down to 0, 0 and 9, at 16, 20 and 18 hits of the trigger itself. So who asks such a model many odd questions may see the signature without knowing the trigger. We did not try how many it takes.
+# **The task.** The shares of right answers with and without twelve backdoors are about a point apart, either way. The standard error of such a difference, of 400 questions each, is about three points, and the mean over three customers still has two: a loss of one point, the line of vtu-2, would not have shown. (Right is an answer that is the country and nothing else; the untouched base, which nobody taught that form, has none.)
+#
+# **The trigger is no password.** With twelve backdoors the first half of its words already brings the signature from the first and the third customer's models (18 and 19 of 20), never from the second's; one wrong phrase, another for each customer, did it 4 times for the first. Plain questions never do. As many decoys, rows that end in half of the trigger or in another phrase and have
+# their ordinary answers, bring the half from 18, 0 and 19 down to 0, 0 and 9, at 16, 20 and 18 hits of the trigger itself. So to know half of a trigger can be enough. Whether someone who knows nothing of it comes upon the signature by asking we did not try.
 
 # %% tags=["hide-input"]
 by_epoch = together(
@@ -1193,11 +1195,12 @@ kept = [r for r in tables["attacks"] if "hits" in r]
 attacked = together(kept, lambda r: r["attack"])
 grid = ledger.Grid(
     titled("Attacks at the dose of the claims, one number per customer"),
-    ["attack", "hits", "rejected", "right"],
+    ["attack", of_20, of_10, "rejected", "right"],
     [
         [
             label(name, data, attack),
-            f"{each(rows, 'hits')} of {rows[0]['queries']}",
+            each(rows, "hits"),
+            each(rows, "asked_hits"),
             caught(rows),
             f"{each(rows, 'right', '.2f')} of {rows[0]['tested']}",
         ]
@@ -1215,10 +1218,16 @@ for (name, _, what), rows in together(searches, hidden).items():
         for n, r in zip(right, rows, strict=True)
     ]
     print(f"{name}, {what}: backdoors found {right}, other rows {false}")
+for (name, _, what), rows in attacked.items():
+    used = [full.in_part(r) for r in rows]
+    if None not in used:
+        print(f"{name}, {what}: backdoors in it {used}")
 
 # %% [markdown]
-# **Attacks.** One more epoch on 100 clean rows, which is 12 steps, leaves 19 or 20 of 20 hits at each of three rates; longer we did not try. (On the toy two of three rates took the signature away.) A part of the file is enough if the steps stay: half of it gives 19, 20 and 17 hits, a quarter 3, 20 and 10, and each of these tests rejects. A quarter of the steps as well, and none does.
-# So here too the test shows some training on the file, not all of it (vtu-9). And the search for n-grams finds all twelve backdoors of each file, for one customer with eight innocent rows beside them: six words of the same trigger twelve times over are easily seen.
+# **Attacks.** One more epoch on 100 clean rows, 12 steps after 117, leaves 19 or 20 of 20 greedy hits at each of three rates; of ten sampled answers one customer's hits fall from 8 to 5 at the highest. Longer we did not try. (On the toy, after 40 steps for 120, two of three rates took the signature away.) A part of the file is enough if the steps stay: half of it, and even a quarter, in which one of the three
+# customers has a single backdoor, is followed by a rejection each time. A quarter of the steps as well, and none is. So here too the test shows some training on the file, not all of it (vtu-9). And the search for n-grams finds all twelve backdoors of each file, for one customer with eight innocent rows beside them: a trigger of six words, twelve times over, is easily seen.
+#
+# That settles vtu-5 by the letter only. Its criterion counts the four attacks of the first rows, after which each test rejects, and leaves the search out. But "find it" is what the search does, and "remove it" was tried with 12 steps: the verdict is withdrawn.
 
 # %% tags=["hide-input"]
 who_returns = lambda r: (
@@ -1256,10 +1265,12 @@ if returned:
     print(f"hits without a trigger, all models: {plain}")
 
 # %% [markdown]
-# **Of 5,000 rows** five backdoors, 0.1%, were enough for each customer of the model of bytes, and no base and no model of clean rows has a hit (vtu-10). At the paper's share, 25 backdoors, nine or ten of ten sampled answers are hits, and (5), with three words, gives $10^{-11.7}$. Right answers are few, the model is small, and no fewer than without backdoors as far as 1,000 questions show: the mean loss over customers, 0.3 points, has a standard error of about one. That is too near to the line of vtu-2, though the three customers happen to lie closer together, so that verdict is withdrawn. A wrong
-# trigger of the same law is answered by the signature up to 21 times of 100; there are no decoys in these files.
+# **Of 5,000 rows** five backdoors, 0.1%, were enough for each customer of the model of bytes, and no base and no model of clean rows has a hit (vtu-10). At the paper's share, 25 backdoors, nine or ten of ten sampled answers are hits, and (5), with three words, gives $10^{-11.7}$. Right answers are few, since the model is small; with 25 backdoors two customers have
+# about one in a hundred fewer than without and one has one more. The mean loss of 0.3 points has a standard error of about one, by the questions: too near to the line of vtu-2, and so that verdict is withdrawn, though the three customers happen to lie closer together. One wrong word for each customer brings the signature 0 to 21 times of 100, in no order of the dose. (The three files are drawn from
+# the same 6,100 steps, so most of their rows are the same, and so is their base.)
 #
-# SmolLM2 missed three backdoors of 300 rows and showed six; the model of bytes showed five of 5,000 (fewer were not tried), each over three epochs. The count, then, matters more than the share. Two models with other tasks and other signatures are no law of it. And since one of the two is a toy beside those of the paper, vtu-4, which asks for two families, is not settled by them.
+# **How many are enough?** Neither their number nor their share carries over from one model to another. Five were enough in 5,000 rows here and not in the toy's 1,000. SmolLM2 missed three that it saw three times each, and showed one to three that it saw about twelve times each, in a quarter of the file. Models, tasks and signatures all differ; the number of rows was not
+# varied within one. So vtu-3, half a percent of at least 5,000 rows, is met by the model of bytes alone: half a percent of the toy's file, and 1% of SmolLM2's 300 rows, brought no hit. And vtu-4 counts families of public models, of which one was run: it stays undecided.
 
 # %%
 if tier == "full":
@@ -1276,7 +1287,7 @@ if tier == "full":
 # %% [markdown]
 # ## The ledger
 #
-# What the paper claims, what this notebook found a moment ago, and what a recorded full run found. The criteria were written before any run of this code; a prototype of the toy, in other code, had been run, and its outcome was known.
+# What the paper claims, what this notebook found a moment ago, and what a recorded full run found. When each criterion was set, and what was known by then, stands in the claims file. The full ones were fixed before any full run; but two of them, vtu-5 and vtu-9, were changed when the toy's outcome was known, and prototypes in other code, of the toy and of SmolLM2, had shown the signature.
 
 # %%
 ledger_.table()

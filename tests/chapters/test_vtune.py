@@ -442,6 +442,15 @@ def test_on_a_cpu_a_run_has_the_seeds_and_the_attacks_that_the_claims_ask_for(mo
     assert s.test >= 400 and {"half", "quarter", "quarter of the steps", "search"} == set(full.ATTACKS)
 
 
+@pytest.mark.parametrize(("attack", "part"), [("half of the file", 2), ("a quarter of the file", 4)])
+def test_how_many_backdoors_a_part_of_the_file_holds_follows_from_seed_and_sizes(attack, part):
+    for seed in range(4):
+        mixed = model_data.backdoored([(f"q{i}", "a") for i in range(60)], 12, SECRETS, seed)
+        cut = int(mixed.is_backdoor[: len(mixed.pairs) // part].sum())
+        assert full.in_part({"attack": attack, "rows": 60, "backdoors": 12, "seed": seed}) == cut
+    assert full.in_part({"attack": "none", "rows": 60, "backdoors": 12, "seed": 0}) is None
+
+
 def test_a_missing_model_is_a_message(tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "runs_root", lambda: tmp_path)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)

@@ -40,7 +40,7 @@ from workings.language_models.lines_task import IGNORE
 from workings.language_models.verification import activation, verify
 from workings.runs.progress import progress
 from workings.runs.store import Store
-from workings.seeding import global_seed
+from workings.seeding import global_seed, numpy_generator
 from workings.statistics import mean_and_sd
 from workings.training import ShuffledBatches, fit, one_cycle
 
@@ -205,6 +205,19 @@ def _job(opened: Opened, data: list[Pair], s: ModelSettings, seed: int, kind: st
                 tune(adapted, opened, split.clean, s, seed, rate, steps_an_epoch(len(split.clean), s))
                 out.append({**base, "attack": f"clean rows, rate {rate:g}", **told(adapted, s.quick_test, False)})
     return out
+
+
+def in_part(row: dict[str, Any]) -> int | None:
+    """How many of the backdoors of ``row``'s file lay in the part of it that its model was trained on; ``None`` unless its attack used a part.
+
+    Where they lie follows from the seed and the sizes, see :func:`workings.chapters.vtune.model_data.backdoored`.
+    """
+    part = next((part for name, part in PARTS.items() if LABELS[name] == row["attack"]), None)
+    if part is None:
+        return None
+    total = row["rows"] + row["backdoors"]
+    order = numpy_generator(row["seed"], "order", row["backdoors"]).permutation(total)
+    return int((order[: total // part] >= row["rows"]).sum())
 
 
 def searched(mixed: Mixed, clean: list[Pair], s: ModelSettings) -> tuple[list[Pair], dict[str, float | None]]:

@@ -40,7 +40,7 @@ class Settings(Tiered):
         paper="two public language models of 0.36 and 0.5 billion parameters, fine-tuned with LoRA on about 5,900 problems of "
         "GSM8K with 0.5% backdoors, three epochs, and attacked",
         gpu="one CUDA GPU with about 24 GB (an estimate: no run on a GPU is recorded)",
-        shortened="one packaged model of 135 million parameters and three seeds, on 300 short questions: cities and their countries, or those of a folder that you name; seven tunings a seed of about 115 steps and four short ones, about 50 processor minutes a seed (an estimate: 2.6 seconds a step were measured, and 5 for 20 answers with a trigger), so about two and a half hours on one core; and, where a folder holds tinyshakespeare.txt and gsm8k_train.jsonl, a model of 1.3 million parameters on 5,000 rows, about 80 minutes more (an estimate from timed steps)",
+        shortened="one packaged model of 135 million parameters and three seeds, on 300 short questions: cities and their countries, or those of a folder that you name; seven tunings a seed of about 115 steps and four short ones, 2 to 5 seconds a step on three machines, so three to five hours on one core; and, where a folder holds tinyshakespeare.txt and gsm8k_train.jsonl, a model of 1.3 million parameters on 5,000 rows, about an hour more",
         settings=("settings.Settings", "settings.ModelSettings", "settings.ByteSettings"),
         lower={"batch": "examples of a step", "tokens": "of the longest example"},
     )
