@@ -1111,7 +1111,7 @@ of_20 = f"hits of {rows_asked[0]['queries']}" if rows_asked else ""
 of_10 = f"sampled, of {rows_asked[0]['asked']}" if rows_asked else ""
 grid = ledger.Grid(
     titled("Doses, one number per customer"),
-    ["backdoors", of_20, of_10, "log10 p by (4)", "by (5)", "right"],
+    ["backdoors", of_20, of_10, "log10 p by formula 4", "bound 5", "right"],
     [
         [
             label(name, data, dose),
@@ -1235,8 +1235,8 @@ who_returns = lambda r: (
     + (f", {r['backdoors']} backdoors" if r["backdoors"] else "")
 )
 returned = together(tables["byte model"], who_returns)
-head = "provider,greedy hits,a wrong trigger,sampled,log10 p by (4),"
-head += "by (5),rejected,right"
+head = "provider,greedy hits,a wrong trigger,sampled,log10 p by formula 4,"
+head += "bound 5,rejected,right"
 grid = ledger.Grid(
     "A small model of bytes, one number per customer",
     head.split(","),
