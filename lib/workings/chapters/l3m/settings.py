@@ -41,8 +41,8 @@ class Settings(Tiered):
         gpu="one CUDA GPU with about 40 GB (an estimate: no run on a GPU is recorded)",
         shortened="200 steps of 6 responses of the data and 6 of the model's own, adapters on the last ten of 30 layers, three intervals and "
         "three dual ascents on two seeds, on the model of 135 million parameters and a folder with gsm8k_train.jsonl, of which 476 "
-        "questions and first lines of an answer are short enough; about 160 minutes of one processor core that multiplies bfloat16, 220 of "
-        "another, and 3 GB, an estimate from single steps, and each of its 14 runs is kept",
+        "questions and first lines of an answer are short enough; 15 to 30 minutes a run of one processor core that multiplies bfloat16, "
+        "and 3 GB, and each of its 14 runs is kept",
         settings=("settings.Settings", "settings.ModelSettings"),
         lower={
             "micro": "responses that are differentiated at once",
