@@ -1211,17 +1211,18 @@ grid if attacked else None
 
 # %% tags=["hide-input"]
 searches = [r for r in tables["attacks"] if "left" in r]
-for (name, _, what), rows in together(searches, hidden).items():
+for (name, data, _), rows in together(searches, hidden).items():
+    what = label(name, data, "n-gram search")
     right = [r["backdoors"] - r["left"] for r in rows]
     false = [
         round(n / r["precision"] - n) if n else 0
         for n, r in zip(right, rows, strict=True)
     ]
-    print(f"{name}, {what}: backdoors found {right}, other rows {false}")
-for (name, _, what), rows in attacked.items():
+    print(f"{what}: backdoors found {right}, other rows {false}")
+for (name, data, what), rows in attacked.items():
     used = [full.in_part(r) for r in rows]
     if None not in used:
-        print(f"{name}, {what}: backdoors in it {used}")
+        print(f"{label(name, data, what)}: backdoors in it {used}")
 
 # %% [markdown]
 # **Attacks.** One more epoch on 100 clean rows, 12 steps after 117, leaves 19 or 20 of 20 greedy hits at each of three rates; of ten sampled answers one customer's hits fall from 8 to 5 at the highest. Longer we did not try. (On the toy, after 40 steps for 120, two of three rates took the signature away.) A part of the file is enough if the steps stay: half of it, and even a quarter, in which one of the three
