@@ -965,7 +965,11 @@ if recorded:
 # %%
 most = ModelSettings.here().new_tokens if tier == "full" else 26
 walled = [row for row in recorded if row["rule"] == "barrier"]
-uncut = lambda row: (row["mean"] - most * row["cut"]) / (1 - row["cut"])
+uncut = lambda row: (  # no number where all are cut
+    (row["mean"] - most * row["cut"]) / (1 - row["cut"])
+    if row["cut"] < 1
+    else np.nan
+)
 tests = {
     "mean inside": lambda row: row["inside"],
     "its whole 95% interval inside": lambda row: (
