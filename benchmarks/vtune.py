@@ -60,6 +60,14 @@ def _row(row_id: str, what: str, peer: str, **values: Any) -> dict[str, Any]:
     return {"id": row_id, "chapter": "vtune", "what": what, "peer": peer, "note": "", **empty, **values}
 
 
+def _timed(row_id: str, what: str, peer: str, ours: list[float], theirs: list[float]) -> dict[str, Any]:
+    """The row of two ways that were timed in turn, a number of seconds for each repeat."""
+    middle, low, high = ratio(ours, theirs)
+    times = {"ours": float(np.median(ours)), "theirs": float(np.median(theirs)), "unit": "s"}
+    span = {"ratio": middle, "ratio_low": low, "ratio_high": high, "repeats": len(ours)}
+    return _row(row_id, what, peer, **times, **span)
+
+
 def accuracy_rows() -> list[dict[str, Any]]:
     """Largest errors, of SciPy where it is finite."""
     grid = cells()
@@ -101,13 +109,11 @@ def time_rows(repeats: int = 40) -> list[dict[str, Any]]:
     }
     with np.errstate(all="ignore"):
         seconds = interleaved(ways, repeats)
-    rows = []
-    for row_id, peer in zip(("tail-time", "tail-time-mpmath"), list(ways)[1:], strict=True):
-        middle, low, high = ratio(seconds["ours"], seconds[peer])
-        times = {"ours": float(np.median(seconds["ours"])), "theirs": float(np.median(seconds[peer])), "unit": "s"}
-        span = {"ratio": middle, "ratio_low": low, "ratio_high": high, "repeats": repeats}
-        rows.append(_row(row_id, "tails of 0 to 1,000 hits in 1,000 queries", peer, **times, **span))
-    return rows
+    what = "tails of 0 to 1,000 hits in 1,000 queries"
+    return [
+        _timed(row_id, what, peer, seconds["ours"], seconds[peer])
+        for row_id, peer in zip(("tail-time", "tail-time-mpmath"), list(ways)[1:], strict=True)
+    ]
 
 
 def single_rows(repeats: int = 40) -> list[dict[str, Any]]:
@@ -118,11 +124,9 @@ def single_rows(repeats: int = 40) -> list[dict[str, Any]]:
         "theirs": lambda: [stats.binomtest(k, n, p, alternative="greater").pvalue for k, n, p in grid],
     }
     seconds = interleaved(ways, repeats)
-    middle, low, high = ratio(seconds["ours"], seconds["theirs"])
-    times = {name: float(np.median(seconds[name])) for name in ways}
-    span = {"ratio": middle, "ratio_low": low, "ratio_high": high, "repeats": repeats, "unit": "s"}
     what = f"{len(grid)} tails with up to {max(QUERIES):,} queries, one call each"
-    return [_row("tail-time-binomtest", what, f"scipy {scipy_version} binomtest", **times, **span)]
+    peer = f"scipy {scipy_version} binomtest"
+    return [_timed("tail-time-binomtest", what, peer, seconds["ours"], seconds["theirs"])]
 
 
 def rows() -> list[dict[str, Any]]:
